@@ -1,0 +1,90 @@
+"""The architecture of the embedded SAM: ``segment_anything``'s own modules around a small encoder."""
+
+from __future__ import annotations
+
+import torch
+from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from segment_anything.modeling.common import LayerNorm2d
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+INPUT_SIZE = 256
+STRIDE = 8
+EMBED_DIM = 128
+
+
+class TinyImageEncoder(nn.Module):
+    """A residual network over four scales, merged at stride 8.
+
+    Dense 3×3 convolutions and batch normalisation: what CPUs run best for their parameters.
+    Input: float (B, 3, 256, 256), normalised. Output: (B, 128, 32, 32).
+    """
+
+    def __init__(self, widths: tuple[int, ...] = (48, 96, 192, 256), depths: tuple[int, ...] = (1, 2, 2, 1)) -> None:
+        super().__init__()
+        self.img_size = INPUT_SIZE  # the name under which SamPredictor looks for it
+        self.stem = _conv(3, 32, stride=2)
+        inputs = (32, *widths[:-1])
+        self.stages = nn.ModuleList(
+            nn.Sequential(_conv(before, width, stride=2), *(_Residual(width) for _ in range(depth)))
+            for before, width, depth in zip(inputs, widths, depths, strict=True)
+        )
+        self.laterals = nn.ModuleList(nn.Conv2d(width, EMBED_DIM, 1) for width in widths)
+        self.merge = nn.Sequential(_conv(EMBED_DIM, EMBED_DIM), _Residual(EMBED_DIM))
+        self.neck = nn.Sequential(nn.Conv2d(EMBED_DIM, EMBED_DIM, 1, bias=False), LayerNorm2d(EMBED_DIM))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        size = (INPUT_SIZE // STRIDE, INPUT_SIZE // STRIDE)
+        merged: Tensor | int = 0
+        for stage, lateral in zip(self.stages, self.laterals, strict=True):
+            x = stage(x)
+            scale = lateral(x)
+            if scale.shape[-1] > size[1]:
+                scale = F.avg_pool2d(scale, scale.shape[-1] // size[1])
+            elif scale.shape[-1] < size[1]:
+                scale = F.interpolate(scale, size, mode="bilinear", align_corners=False)
+            merged = merged + scale
+        return self.neck(self.merge(merged))
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _conv(width, width), nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        )
+        nn.init.zeros_(self.body[-1].weight)  # each block starts as the identity
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.body(x))
+
+
+def build_tiny_sam() -> Sam:
+    """An untrained embedded SAM, a ``segment_anything.modeling.Sam`` like any other.
+
+    Its input is 256 pixels a side, its embedding (128, 32, 32), its low-resolution logits 128 × 128.
+    """
+    grid = INPUT_SIZE // STRIDE
+    sam = Sam(
+        image_encoder=TinyImageEncoder(),  # type: ignore[arg-type]  # annotated as a ViT, used as any module
+        prompt_encoder=PromptEncoder(
+            embed_dim=EMBED_DIM,
+            image_embedding_size=(grid, grid),
+            input_image_size=(INPUT_SIZE, INPUT_SIZE),
+            mask_in_chans=16,
+        ),
+        mask_decoder=MaskDecoder(
+            transformer_dim=EMBED_DIM,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=EMBED_DIM, num_heads=8, mlp_dim=256),
+            iou_head_depth=3,
+            iou_head_hidden_dim=EMBED_DIM,
+        ),
+    )
+    return sam.to(memory_format=torch.channels_last)

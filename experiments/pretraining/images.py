@@ -1,0 +1,155 @@
+"""Images with targets to click on: drawn scenes and real photographs, augmented."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+from torch.utils.data import Dataset, get_worker_info
+from tqdm import tqdm
+
+from alignsam_gym.data import shapes
+
+SIZE = 256
+VOID = 255
+
+
+class Picture(NamedTuple):
+    """What one draw gives the trainer.
+
+    image: uint8 (3, 256, 256), RGB. targets: bool (objects, 256, 256).
+    classes: uint8 (256, 256), VOC's class index for photographs; all void for drawn scenes.
+    """
+
+    image: np.ndarray
+    targets: np.ndarray
+    classes: np.ndarray
+
+
+class Scenes(Dataset):
+    """A pool of drawn scenes, the five tasks in turn, from the split that no agent sees."""
+
+    def __init__(self, count: int, targets: int, workers: int) -> None:
+        self.targets = targets
+        self.rng = np.random.default_rng()
+        with ProcessPoolExecutor(workers) as pool:
+            drawn = pool.map(_packed_scene, range(count), chunksize=25)
+            self.scenes = list(tqdm(drawn, "drawing scenes", count, leave=False))
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, index: int) -> Picture:
+        rng = self.rng
+        image, packed, named = self.scenes[index % len(self.scenes)]
+        masks = np.unpackbits(packed, axis=1).reshape(-1, SIZE, SIZE)
+        # Photographs crop and shift; a drawn scene is already one of endlessly many and is only turned.
+        turns, flip = int(rng.integers(4)), rng.random() < 0.5
+        stack = np.concatenate([image, masks], 0)
+        stack = np.rot90(stack[:, :, ::-1] if flip else stack, turns, (1, 2))
+        image, masks = stack[:3], stack[3:].astype(bool)
+        chosen = []
+        for _ in range(self.targets):
+            kind = rng.random()
+            if kind < 0.6 or len(masks) == named:
+                chosen.append(masks[rng.integers(named)])
+            elif kind < 0.9 or len(masks) < named + 2:
+                chosen.append(masks[rng.integers(named, len(masks))])
+            else:
+                chosen.append(masks[rng.choice(np.arange(named, len(masks)), 2, replace=False)].any(0))
+        return Picture(_recolour(rng, image), np.stack(chosen), np.full((SIZE, SIZE), VOID, np.uint8))
+
+
+def _packed_scene(index: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Scene `index` as image (3, H, W), bit-packed masks (targets first), and the number of targets."""
+    task = shapes.TASKS[index % len(shapes.TASKS)]
+    scene = shapes.draw(task, "pretrain", index)
+    objects = [mask for mask in scene.objects if mask.mean() > 0.003]
+    masks = np.stack([*scene.masks.values(), *objects]).reshape(-1, SIZE * SIZE)
+    return np.ascontiguousarray(scene.image.transpose(2, 0, 1)), np.packbits(masks, axis=1), len(scene.masks)
+
+
+class Photographs(Dataset):
+    """Real photographs with class-index masks, cropped, flipped and recoloured."""
+
+    def __init__(self, root: Path, targets: int) -> None:
+        self.targets = targets
+        self.rng = np.random.default_rng()
+        masks = sorted((root / "SegmentationClassAug").glob("*.png"))
+        if not masks:
+            raise FileNotFoundError(f"No class masks in {root / 'SegmentationClassAug'}: set `photographs` to their root.")
+        self.pairs = []
+        for mask in tqdm(masks, "reading photographs", leave=False):
+            image = cv2.imread(str(root / "JPEGImages" / f"{mask.stem}.jpg"))
+            self.pairs.append((cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.asarray(Image.open(mask))))
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Picture:
+        rng = self.rng
+        image, classes = self.pairs[index]
+        for attempt in range(6):
+            crop, labels = _random_crop(rng, image, classes, whole=attempt == 5)
+            masks = _class_masks(labels)
+            if masks:
+                break
+        chosen = [self._target(rng, masks) for _ in range(self.targets)]
+        picture = np.ascontiguousarray(_recolour(rng, crop.transpose(2, 0, 1)))
+        return Picture(picture, np.stack(chosen), labels)
+
+    def _target(self, rng: np.random.Generator, masks: list[np.ndarray]) -> np.ndarray:
+        """A class, one connected part of it (much like one instance), or everything that has a class."""
+        if not masks:  # a photograph whose only objects are a few pixels
+            return np.ones((SIZE, SIZE), bool)
+        kind = rng.random()
+        if kind < 0.2:
+            return np.any(masks, axis=0)
+        mask = masks[rng.integers(len(masks))]
+        if kind < 0.5:
+            _, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+            large = [k for k in range(1, len(stats)) if stats[k, cv2.CC_STAT_AREA] > 0.003 * SIZE * SIZE]
+            if large:
+                return parts == large[rng.integers(len(large))]
+        return mask
+
+
+def _class_masks(classes: np.ndarray) -> list[np.ndarray]:
+    counts = np.bincount(classes.ravel(), minlength=256)
+    return [classes == k for k in range(1, VOID) if counts[k] > 0.005 * classes.size]
+
+
+def _random_crop(
+    rng: np.random.Generator, image: np.ndarray, classes: np.ndarray, whole: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """A crop of 25% to 100% of the area, perhaps mirrored, at 256 × 256."""
+    height, width = classes.shape
+    area, aspect = (1.0, 1.0) if whole else (rng.uniform(0.25, 1.0), np.exp(rng.uniform(-0.3, 0.3)))
+    w, h = (min(1.0, np.sqrt(area * aspect)) * width, min(1.0, np.sqrt(area / aspect)) * height)
+    x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
+    scale = np.array([[SIZE / w, 0, -x * SIZE / w], [0, SIZE / h, -y * SIZE / h]])
+    if rng.random() < 0.5:
+        scale[0] = [-scale[0, 0], 0, SIZE - 1 - scale[0, 2]]
+    crop = cv2.warpAffine(image, scale, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    labels = cv2.warpAffine(classes, scale, (SIZE, SIZE), flags=cv2.INTER_NEAREST, borderValue=VOID)
+    return crop, labels
+
+
+def _recolour(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """Random brightness, contrast, saturation and white balance of uint8 (3, H, W)."""
+    contrast, saturation = rng.uniform(0.75, 1.3), rng.uniform(0.5, 1.4)
+    x = image.astype(np.float32)
+    grey = x.mean(0)
+    gains = (contrast * rng.uniform(0.9, 1.1, 3)).astype(np.float32)
+    x = (grey + saturation * (x - grey) - 127) * gains[:, None, None] + 127 + rng.uniform(-20, 20)
+    return np.clip(x, 0, 255).astype(np.uint8)
+
+
+def seed_worker(_: int) -> None:
+    """For ``DataLoader(worker_init_fn=...)``: each worker's data set draws from a stream of its own."""
+    info = get_worker_info()
+    info.dataset.rng = np.random.default_rng(info.seed)
