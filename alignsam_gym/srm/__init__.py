@@ -1,0 +1,5 @@
+"""The semantic recalibration module (§3.3): which label a chosen point gets."""
+
+from alignsam_gym.srm.trainer import SRM, SRMConfig
+
+__all__ = ["SRM", "SRMConfig"]

@@ -29,22 +29,24 @@ class TinyImageEncoder(nn.Module):
             nn.Sequential(_conv(before, width, stride=2), *(_Residual(width) for _ in range(depth)))
             for before, width, depth in zip(inputs, widths, depths, strict=True)
         )
-        self.laterals = nn.ModuleList(nn.Conv2d(width, EMBED_DIM, 1) for width in widths)
+        # Strided projections bring the finer scales to stride 8 without averaging their detail away.
+        scales = zip((32, *widths), (2, 4, 8, 16, 32), strict=True)
+        self.laterals = nn.ModuleList(
+            nn.Conv2d(width, EMBED_DIM, max(1, STRIDE // stride), stride=max(1, STRIDE // stride))
+            for width, stride in scales
+        )
         self.merge = nn.Sequential(_conv(EMBED_DIM, EMBED_DIM), _Residual(EMBED_DIM))
         self.neck = nn.Sequential(nn.Conv2d(EMBED_DIM, EMBED_DIM, 1, bias=False), LayerNorm2d(EMBED_DIM))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        size = (INPUT_SIZE // STRIDE, INPUT_SIZE // STRIDE)
-        merged: Tensor | int = 0
-        for stage, lateral in zip(self.stages, self.laterals, strict=True):
-            x = stage(x)
-            scale = lateral(x)
-            if scale.shape[-1] > size[1]:
-                scale = F.avg_pool2d(scale, scale.shape[-1] // size[1])
-            elif scale.shape[-1] < size[1]:
-                scale = F.interpolate(scale, size, mode="bilinear", align_corners=False)
-            merged = merged + scale
+        scales = [self.stem(x)]
+        for stage in self.stages:
+            scales.append(stage(scales[-1]))
+        grid = (INPUT_SIZE // STRIDE, INPUT_SIZE // STRIDE)
+        merged = sum(
+            F.interpolate(lateral(scale), grid, mode="bilinear", align_corners=False)
+            for scale, lateral in zip(scales, self.laterals, strict=True)
+        )
         return self.neck(self.merge(merged))
 
 

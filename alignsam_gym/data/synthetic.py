@@ -1,0 +1,51 @@
+"""The drawn scenes of `shapes` as data sets."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from alignsam_gym.data import shapes
+from alignsam_gym.data.samples import Sample
+from alignsam_gym.errors import OptionError, check_choice
+
+
+class ShapesDataset:
+    """Scenes of one task. ``named`` has one sample for each (scene, kind present), as Pascal VOC has.
+
+    task: one of `shapes.TASKS`. split: ``train`` (200 scenes) or ``test`` (100 scenes).
+    category: keep only this kind of a ``named`` scene; None keeps all.
+    """
+
+    def __init__(self, task: str, split: str, category: str | None = None) -> None:
+        check_choice("split", split, ("train", "test"))
+        if category is not None:
+            if task != "named":
+                raise OptionError(f"category={category!r} applies to dataset='shapes-named' only.")
+            check_choice("category", category, shapes.KINDS)
+        self.name = "shapes" if task == shapes.TASKS[0] else f"shapes-{task}"
+        self.task, self.split = task, split
+        scenes = range(shapes.SPLIT_SIZES[split])
+        if task == "named":
+            wanted = [category] if category else list(shapes.KINDS)
+            self.targets = [(i, kind) for i in scenes for kind in wanted if kind in _kinds(split, i)]
+        else:
+            self.targets = [(i, task) for i in scenes]
+        self.ids = [f"{split}{i:04d}" + (f"_{target}" if task == "named" else "") for i, target in self.targets]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> Sample:
+        scene, target = self.targets[index]
+        drawn = _draw(self.task, self.split, scene)
+        return Sample(self.ids[index], drawn.image, drawn.masks[target], text=target)
+
+
+@lru_cache(maxsize=64)
+def _draw(task: str, split: str, index: int) -> shapes.Scene:
+    return shapes.draw(task, split, index)
+
+
+@lru_cache(maxsize=None)
+def _kinds(split: str, index: int) -> tuple[str, ...]:
+    return tuple(shapes.draw("named", split, index).masks)

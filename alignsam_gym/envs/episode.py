@@ -1,0 +1,250 @@
+"""The rules of AlignSAM's prompting game (§3.2, Algorithm 1), for a batch of episodes at once.
+
+This is the only copy of the rules: the single environment plays a batch of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from alignsam_gym.envs.grid import PatchGrid
+from alignsam_gym.envs.state import STATES, form_state, state_channels
+from alignsam_gym.errors import OptionError, check_choice
+from alignsam_gym.foundation.decoder import PADDING
+from alignsam_gym.foundation.encoded import EncodedDataset
+from alignsam_gym.srm import SRM
+
+LABEL_SOURCES = ("srm", "last", "positive", "oracle")
+INITIAL_PROMPTS = ("truth", "srm")
+REWARDS = ("foreground", "delta_iou")
+REVISITS = ("allow", "forbid")
+_INITIAL = 2  # prompts before the first action
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What kind of game is played; the environment's docstring explains each.
+
+    reward: weight of each of `REWARDS`.
+    """
+
+    grid: PatchGrid
+    max_steps: int
+    label_source: str
+    initial_prompts: str
+    reward: Mapping[str, float]
+    state: str
+    revisit: str
+
+    def __post_init__(self) -> None:
+        if self.max_steps < 1:
+            raise OptionError(f"max_steps={self.max_steps}: an episode needs at least one step.")
+        check_choice("label_source", self.label_source, LABEL_SOURCES)
+        check_choice("initial_prompts", self.initial_prompts, INITIAL_PROMPTS)
+        check_choice("state", self.state, STATES)
+        check_choice("revisit", self.revisit, REVISITS)
+        for name in self.reward:
+            check_choice("reward", name, REWARDS)
+
+
+class Episode:
+    """B episodes in progress.
+
+    Attributes that callers read, all on the model's device:
+
+    - index: int64 (B,), which image of the data set each row plays on.
+    - points: float32 (B, 2 + T, 2), (x, y) in the frame; labels: int64 (B, 2 + T), 1, 0 or −1 where there is
+      no prompt. The first two are the initial pair, then comes one for each step.
+    - steps: int64 (B,), actions taken. visited: bool (B, N).
+    - logits: float32 (B, 4h, 4w), SAM's last answer. mask: float32 (B, h, w), M_{t−1} of Eq. 4: its
+      probabilities, averaged over each cell of the embedding. [ours]
+    - iou: float32 (B,), of that answer with the truth, at the logits' own resolution.
+    - truth_at: bool (B, N), whether each patch's centre is foreground.
+    - hit, repeated: bool (B,), whether the last action's patch is foreground, and was chosen before.
+    """
+
+    def __init__(self, rules: Rules, encoded: EncodedDataset, srm: SRM, learns: bool, count: int) -> None:
+        self.rules, self.encoded, self.srm, self.learns = rules, encoded, srm, learns
+        self.model = encoded.model
+        device, grid = self.model.device, rules.grid
+        slots = _INITIAL + rules.max_steps
+        channels, height, width = self.model.embedding_shape
+        self.centres = grid.centres.to(device)
+        self.index = torch.zeros(count, dtype=torch.int64, device=device)
+        self.embeddings = torch.zeros(count, channels, height, width, device=device)
+        self.truth, self.scored = (torch.zeros(count, *self.model.logits_shape, device=device) for _ in range(2))
+        self.truth_coarse, self.scored_coarse = (torch.zeros(count, height, width, device=device) for _ in range(2))
+        self.truth_at = torch.zeros(count, grid.count, dtype=torch.bool, device=device)
+        self.points = torch.zeros(count, slots, 2, device=device)
+        self.labels = torch.full((count, slots), PADDING, device=device)
+        self.steps = torch.zeros(count, dtype=torch.int64, device=device)
+        self.visited = torch.zeros(count, grid.count, dtype=torch.bool, device=device)
+        self.logits = torch.zeros(count, *self.model.logits_shape, device=device)
+        self.mask = torch.zeros(count, height, width, device=device)
+        self.iou = torch.zeros(count, device=device)
+        self.hit, self.repeated = (torch.zeros(count, dtype=torch.bool, device=device) for _ in range(2))
+        self._decks: list[list[int]] = [[] for _ in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def state_shape(self) -> tuple[int, int, int]:
+        channels, height, width = self.model.embedding_shape
+        return state_channels(self.rules.state, channels), height, width
+
+    def states(self, rows: Tensor | slice = slice(None)) -> Tensor:
+        """s_t of Eq. 4: float32 (B, channels, h, w)."""
+        return form_state(self.rules.state, self.embeddings[rows], self.mask[rows])
+
+    def srm_logits(self, rows: Tensor | slice = slice(None)) -> Tensor:
+        """The SRM's map for the current states (Eq. 12), as logits (B, h, w)."""
+        return self.srm.logits(self.states(rows))
+
+    def start_run(self, seed: int) -> None:
+        """Forget every draw of images; an SRM that learns starts over, from weights drawn by `seed`."""
+        self._decks = [[] for _ in self._decks]
+        if self.learns:
+            self.srm.start(seed)
+
+    def draw(self, row: int, generator: np.random.Generator) -> int:
+        """The next image of a row: each comes once, in random order, before any comes again. [ours]"""
+        if not self._decks[row]:
+            self._decks[row] = generator.permutation(len(self.encoded)).tolist()
+        return self._decks[row].pop()
+
+    def begin(self, rows: Sequence[int], indices: Sequence[int], generators: Sequence[np.random.Generator]) -> None:
+        """Start anew in `rows`, each on the image at its index, with the initial prompts."""
+        if outside := [i for i in indices if not 0 <= i < len(self.encoded)]:
+            raise OptionError(f"index={outside[0]} is outside the data set's {len(self.encoded)} samples.")
+        samples = self.encoded.fetch(indices)
+        at = torch.tensor(rows, dtype=torch.int64, device=self.model.device)
+        self.index[at] = torch.tensor(indices, dtype=torch.int64, device=self.model.device)
+        for name in ("truth", "scored", "truth_coarse", "scored_coarse"):
+            getattr(self, name)[at] = torch.stack([getattr(sample, name) for sample in samples])
+        self.embeddings[at] = torch.stack([sample.embedding for sample in samples])
+        self.labels[at] = PADDING
+        self.points[at] = 0.0
+        self.steps[at] = 0
+        for flags in (self.visited, self.hit, self.repeated):
+            flags[at] = False
+        masks = [self._foreground(index) for index in indices]
+        centres = np.stack([self.rules.grid.truth(mask) for mask in masks])
+        self.truth_at[at] = torch.from_numpy(centres).to(self.model.device)
+        if self.rules.initial_prompts == "truth":
+            for row, mask, generator in zip(rows, masks, generators, strict=True):
+                self._prompt_from_truth(row, mask, generator)
+        else:
+            self._prompt_from_srm(at)
+        self._answer(at)
+
+    def act(self, rows: Sequence[int], actions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Prompt at the chosen patches (lines 5–10 of Algorithm 1); returns rewards, float64 (rows,)."""
+        at = torch.tensor(rows, dtype=torch.int64, device=self.model.device)
+        action = torch.as_tensor(np.asarray(actions), dtype=torch.int64, device=self.model.device)
+        point = self.centres[action]
+        slot = _INITIAL + self.steps[at]
+        label = self._label(at, action, point)  # by the state that the agent saw
+        self.points[at, slot], self.labels[at, slot] = point, label
+        self.steps[at] += 1
+        self.hit[at], self.repeated[at] = self.truth_at[at, action], self.visited[at, action]
+        self.visited[at, action] = True
+        before = self.iou[at].clone()
+        self._answer(at)
+        if self.learns:
+            self._teach(at)
+        rewards = {
+            "foreground": self.hit[at].double() * 2 - 1,
+            "delta_iou": (self.iou[at] - before).double(),
+        }
+        total = sum(weight * rewards[name] for name, weight in self.rules.reward.items())
+        return torch.as_tensor(total).cpu().numpy()
+
+    def done(self) -> np.ndarray:
+        """bool (B,): rows that have taken all their steps."""
+        return (self.steps >= self.rules.max_steps).cpu().numpy()
+
+    def facts(self) -> dict[str, np.ndarray]:
+        """What `info` tells of each row."""
+        latest = torch.where(self.steps > 0, _INITIAL + self.steps - 1, 0)
+        rows = torch.arange(len(self), device=latest.device)
+        ids = self.encoded.dataset.ids
+        return {
+            "point": self.points[rows, latest].cpu().numpy(),
+            "label": self.labels[rows, latest].cpu().numpy(),
+            "foreground": self.hit.cpu().numpy().copy(),
+            "repeated": self.repeated.cpu().numpy().copy(),
+            "iou": self.iou.cpu().numpy().copy(),
+            "index": self.index.cpu().numpy().copy(),
+            "image_id": np.array([ids[i] for i in self.index.tolist()], dtype=object),
+        }
+
+    def allowed(self) -> np.ndarray:
+        """bool (B, N): actions that the `revisit` rule leaves (all, once nothing is left)."""
+        if self.rules.revisit == "allow":
+            return np.ones(self.visited.shape, bool)
+        free = ~self.visited
+        return (free | ~free.any(1, keepdim=True)).cpu().numpy()
+
+    def _foreground(self, index: int) -> np.ndarray:
+        sample = self.encoded.dataset[index]
+        return sample.mask if sample.void is None else sample.mask & ~sample.void
+
+    def _prompt_from_truth(self, row: int, mask: np.ndarray, generator: np.random.Generator) -> None:
+        """One random foreground and one random background pixel (§3.2); if one kind is missing, only the other."""
+        for slot, (region, label) in enumerate(((mask, 1), (~mask, 0))):
+            pixels = np.flatnonzero(region)
+            if len(pixels):
+                y, x = np.divmod(int(generator.choice(pixels)), mask.shape[1])
+                scale = self.rules.grid.image_size / np.array(mask.shape[::-1])
+                self.points[row, slot] = torch.tensor((np.array([x, y]) + 0.5) * scale).to(self.points)
+                self.labels[row, slot] = label
+
+    def _prompt_from_srm(self, at: Tensor) -> None:
+        """The highest and the lowest point of the SRM's map (§3.3), with M = 1: nothing is known yet. [ours]"""
+        self.mask[at] = 1.0
+        maps = self.srm_logits(at)
+        height, width = maps.shape[1:]
+        scale = torch.tensor([width, height], device=maps.device)
+        for slot, (extreme, label) in enumerate(((maps.flatten(1).argmax(1), 1), (maps.flatten(1).argmin(1), 0))):
+            cell = torch.stack([extreme % width, extreme // width], dim=1)
+            self.points[at, slot] = (cell + 0.5) / scale * self.rules.grid.image_size
+            self.labels[at, slot] = label
+
+    def _label(self, at: Tensor, action: Tensor, point: Tensor) -> Tensor:
+        """1 or 0 for each chosen point, from the rules' label source (Table 8)."""
+        match self.rules.label_source:
+            case "srm":
+                return (self.rules.grid.sample(self.srm_logits(at), point) > 0).long()
+            case "last":
+                return (self.rules.grid.sample(self.logits[at], point) > 0).long()
+            case "oracle":
+                return self.truth_at[at, action].long()
+        return torch.ones_like(action)
+
+    def _answer(self, at: Tensor) -> None:
+        """Ask SAM (Eq. 2) and keep what follows from its answer."""
+        used = int(_INITIAL + self.steps[at].max())
+        points, labels = self.points[at, :used], self.labels[at, :used]
+        logits = self.model.decode(self.embeddings[at], points / self.rules.grid.image_size, labels)
+        self.logits[at] = logits
+        self.mask[at] = F.avg_pool2d(logits.sigmoid()[:, None], 4)[:, 0]
+        answer = (logits > 0).float() * self.scored[at]
+        truth = (self.truth[at] > 0.5).float() * self.scored[at]
+        union = torch.maximum(answer, truth).sum((1, 2))
+        overlap = (answer * truth).sum((1, 2))
+        self.iou[at] = torch.where(union > 0, overlap / union.clamp(min=1e-6), torch.ones_like(union))
+
+    def _teach(self, at: Tensor) -> None:
+        """The SRM's q updates after an action, on the states that the action led to."""
+        masks = self.mask[at]
+        if every := self.srm.config.blank_every:
+            masks[(at + self.steps[at]) % every == 0] = 1.0
+        states = form_state(self.rules.state, self.embeddings[at], masks)
+        self.srm.learn(states, self.truth_coarse[at], self.scored_coarse[at])

@@ -1,0 +1,76 @@
+"""From the environment's keywords to an `Episode`, for the single and the vector environment alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alignsam_gym.data import draw_shots, load_dataset
+from alignsam_gym.envs.episode import REWARDS, Episode, Rules
+from alignsam_gym.envs.grid import PatchGrid
+from alignsam_gym.envs.state import STATES, state_channels
+from alignsam_gym.errors import OptionError, check_choice
+from alignsam_gym.foundation.encoded import EncodedDataset
+from alignsam_gym.foundation.sam import load_sam
+from alignsam_gym.foundation.store import EmbeddingStore
+from alignsam_gym.srm import SRM, SRMConfig
+
+
+
+
+def make_episode(
+    count: int,
+    *,
+    dataset: str = "shapes",
+    split: str = "train",
+    sam: str = "tiny",
+    branch: str = "auto",
+    label_source: str = "srm",
+    image_size: int = 800,
+    patch_size: int = 80,
+    max_steps: int = 15,
+    initial_prompts: str = "auto",
+    reward: str | Mapping[str, float] = "foreground",
+    state: str = "product",
+    revisit: str = "allow",
+    shots: int = 50,
+    shots_seed: int = 0,
+    device: str | torch.device = "auto",
+    cache_dir: str | Path | None = None,
+    srm: SRM | Mapping[str, Any] | None = None,
+    **dataset_options: Any,
+) -> Episode:
+    """An `Episode` of `count` rows. `AlignSAMEnv` documents the keywords. Raises AlignSAMError."""
+    check_choice("split", split, ("train", "test"))
+    check_choice("branch", branch, ("auto", "implicit"))
+    check_choice("initial_prompts", initial_prompts, ("auto", "truth", "srm"))
+    check_choice("state", state, STATES)
+    training = split == "train"
+    if isinstance(reward, str):
+        reward = {check_choice("reward", reward, REWARDS): 1.0}
+    rules = Rules(
+        grid=PatchGrid(image_size, patch_size),
+        max_steps=max_steps,
+        label_source=label_source,
+        initial_prompts=initial_prompts if initial_prompts != "auto" else ("truth" if training else "srm"),
+        reward=dict(reward),
+        state=state,
+        revisit=revisit,
+    )
+    samples = load_dataset(dataset, split, **dataset_options)
+    if training:
+        if shots < 1:
+            raise OptionError(f"shots={shots}: at least one labelled image is needed.")
+        samples = draw_shots(samples, shots, shots_seed)
+    model = load_sam(sam, device)
+    encoded = EncodedDataset(samples, model, EmbeddingStore(cache_dir), image_size)
+    channels = state_channels(state, model.embedding_shape[0])
+    if isinstance(srm, SRM):
+        if srm.channels != channels:
+            raise OptionError(f"The given srm sees states of {srm.channels} channels, and these have {channels}.")
+        return Episode(rules, encoded, srm, learns=False, count=count)
+    fresh = SRM(channels, SRMConfig.of(srm or {}), model.device, seed=0)
+    return Episode(rules, encoded, fresh, learns=training, count=count)

@@ -1,0 +1,63 @@
+"""Patches and points: the action space of §3.2 (Eq. 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from alignsam_gym.errors import OptionError
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """A square frame divided into square patches, numbered row by row.
+
+    image_size: side of the frame in pixels (800 in §4.1). patch_size: side of a patch (80).
+    Action r · side + c prompts at ((c + ½) · patch_size, (r + ½) · patch_size), as (x, y) in the frame.
+    """
+
+    image_size: int
+    patch_size: int
+
+    def __post_init__(self) -> None:
+        if self.patch_size <= 0 or self.image_size % self.patch_size:
+            raise OptionError(
+                f"patch_size={self.patch_size} does not divide image_size={self.image_size} into whole patches."
+            )
+
+    @property
+    def side(self) -> int:
+        """Patches along one side."""
+        return self.image_size // self.patch_size
+
+    @property
+    def count(self) -> int:
+        """N, the number of actions."""
+        return self.side**2
+
+    @cached_property
+    def centres(self) -> Tensor:
+        """float32 (N, 2): (x, y) of every patch's centre, in pixels of the frame."""
+        at = (torch.arange(self.side, dtype=torch.float32) + 0.5) * self.patch_size
+        y, x = torch.meshgrid(at, at, indexing="ij")
+        return torch.stack([x.flatten(), y.flatten()], dim=1)
+
+    def truth(self, mask: np.ndarray) -> np.ndarray:
+        """Whether each patch's centre is foreground: bool (N,) from a mask (H, W) of any size."""
+        height, width = mask.shape
+        x, y = self.centres.numpy().T
+        return mask[(y * height // self.image_size).astype(int), (x * width // self.image_size).astype(int)]
+
+    def sample(self, maps: Tensor, points: Tensor) -> Tensor:
+        """Bilinear values (B,) of maps (B, h, w) that span the frame, at one point (B, 2) each."""
+        at = (points / self.image_size * 2 - 1)[:, None, None]
+        return F.grid_sample(maps[:, None], at, padding_mode="border", align_corners=False).flatten()
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """Mean over each patch of maps (B, h, w): (B, N)."""
+        return F.interpolate(maps[:, None].float(), (self.side, self.side), mode="area").flatten(1)

@@ -1,0 +1,140 @@
+"""`AlignSAM-v0`, one episode at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from alignsam_gym.envs.factory import make_episode
+from alignsam_gym.envs.rendering import RENDER_FPS, RENDER_MODES, close_window, render_row, show
+from alignsam_gym.envs.spaces import OBSERVATIONS, action_space, observation_space, observe
+from alignsam_gym.errors import OptionError, check_choice
+
+
+class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
+    """Point SAM at what is meant, one patch after another.
+
+    ## Description
+    An image is to be segmented by a frozen Segment Anything Model that sees nothing but point prompts.
+    Each step the agent chooses a patch; its centre becomes the next prompt, labelled foreground or
+    background by the semantic recalibration module (SRM), and SAM answers all prompts so far with a mask.
+    This is AlignSAM (Huang et al., CVPR 2024), §3.2 and §3.3.
+
+    ## Action space
+    ``Discrete(N)``: the patches of the frame, row by row; N = (image_size / patch_size)², 100 by default.
+
+    ## Observation space
+    ``Box`` float32 (C, h, w), the state s_t = E(x) · M_{t−1} (Eq. 4): the image embedding times SAM's last
+    mask, as probabilities on the embedding's grid. (128, 32, 32) for the embedded model. With
+    ``state="concat"``: E(x), E(x) · M and M, (2C + 1, h, w).
+    With ``observation="reference"``, a ``Dict`` that a learner with the embeddings at hand turns into the
+    same state, hundreds of times smaller: ``image`` int64 (1,), the index of the image; ``mask`` float32
+    (h·w,); and, where revisits are forbidden, ``visited`` int8 (N,).
+
+    ## Rewards
+    ``foreground``: +1 if the patch's centre is foreground in the ground truth, else −1 (§3.2).
+    ``delta_iou``: the change of IoU that the prompt made. A mapping of these names to weights mixes them.
+
+    ## Starting state
+    Two prompts. ``initial_prompts="truth"``: a random foreground and a random background pixel of the
+    ground truth (§3.2). ``"srm"``: the SRM's most and least likely point (§3.3).
+
+    ## Episode end
+    Truncated after `max_steps`; never terminated, so that values bootstrap as in Eq. 6.
+
+    ## Information
+    ``point`` float32 (2,), the last prompt, (x, y) in the frame; ``label``, 1, 0, or −1 if there is none;
+    ``foreground`` and ``repeated``, whether the last action hit the target, and an earlier patch; ``iou``,
+    of SAM's answer at the resolution of its logits; ``index`` and ``image_id``.
+
+    ## Arguments
+    - ``dataset``: see `alignsam_gym.data.DATASETS`; further keywords are the data set's own options.
+    - ``split``: ``train``, in which the SRM learns and prompts begin from the truth, or ``test``, in which
+      the SRM is frozen and begins the prompts.
+    - ``sam``: ``tiny``, the embedded model.
+    - ``branch``: of the SRM. ``auto`` or ``implicit``.
+    - ``label_source``: who labels a chosen point (Table 8). ``srm``; ``last``, SAM's last mask;
+      ``positive``, always foreground; ``oracle``, the ground truth.
+    - ``image_size``, ``patch_size``: the frame and its patches, in pixels (§4.1).
+    - ``max_steps``: T.
+    - ``initial_prompts``: ``truth``, ``srm``, or ``auto``, by the split.
+    - ``reward``, ``state``: see above.
+    - ``revisit``: ``allow`` (the paper), or ``forbid``: `action_masks` excludes patches already chosen.
+    - ``shots``, ``shots_seed``: labelled images drawn from the training split, and the draw's seed.
+    - ``device``: ``auto``, ``cpu``, ``cuda``, ….
+    - ``cache_dir``: where embeddings are kept; by default ``$ALIGNSAM_CACHE`` or the user's cache.
+    - ``srm``: options of the SRM (`alignsam_gym.srm.SRMConfig`), or a trained `alignsam_gym.srm.SRM`, which
+      is used frozen: ``gym.make("AlignSAM-v0", split="test", srm=training_env.unwrapped.srm)``.
+    - ``render_mode``: ``rgb_array`` or ``human``.
+
+    ``reset(seed=…)`` begins a new run: all randomness, and the initial weights of an SRM that learns, come
+    from the seed. ``reset(options={"index": i})`` plays on image i.
+
+    ## Version history
+    - v0: first version.
+    """
+
+    metadata = {"render_modes": RENDER_MODES, "render_fps": RENDER_FPS}
+
+    def __init__(self, *, observation: str = "state", render_mode: str | None = None, **options: Any) -> None:
+        gym.utils.EzPickle.__init__(self, observation=observation, render_mode=render_mode, **options)
+        self.observation = check_choice("observation", observation, OBSERVATIONS)
+        self.render_mode = None if render_mode is None else check_choice("render_mode", render_mode, RENDER_MODES)
+        self.episode = make_episode(1, **options)
+        self.observation_space = observation_space(self.episode, observation)
+        self.action_space = action_space(self.episode)
+        self._started = False
+
+    @property
+    def srm(self) -> Any:
+        """The semantic recalibration module that this environment asks, and teaches if it learns."""
+        return self.episode.srm
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        if seed is not None or not self._started:
+            self.episode.start_run(int(self.np_random_seed))
+            self._started = True
+        if unknown := (options or {}).keys() - {"index"}:
+            raise OptionError(f"reset has no option {', '.join(sorted(unknown))}; it takes index.")
+        index = (options or {}).get("index")
+        self.episode.begin([0], [self.episode.draw(0, self.np_random) if index is None else int(index)], [self.np_random])
+        if self.render_mode == "human":
+            self.render()
+        return self._observe(), self._info()
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if not self.action_space.contains(action):
+            raise OptionError(f"Action {action!r} is not in {self.action_space}.")
+        reward = float(self.episode.act([0], [int(action)])[0])
+        if self.render_mode == "human":
+            self.render()
+        return self._observe(), reward, False, bool(self.episode.done()[0]), self._info()
+
+    def action_masks(self) -> np.ndarray:
+        """bool (N,): the actions that the `revisit` rule leaves."""
+        return self.episode.allowed()[0]
+
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
+        """uint8 RGB: image, ground truth, prediction with numbered prompts; or a window, in ``human`` mode."""
+        if self.render_mode is None:
+            gym.logger.warn("render() was called without a render_mode; pass one to gym.make.")
+            return None
+        picture = render_row(self.episode, 0)
+        if self.render_mode == "human":
+            show(picture)
+            return None
+        return picture
+
+    def close(self) -> None:
+        if self.render_mode == "human":
+            close_window()
+
+    def _observe(self) -> Any:
+        batch = observe(self.episode, self.observation)
+        return {name: part[0] for name, part in batch.items()} if isinstance(batch, dict) else batch[0]
+
+    def _info(self) -> dict[str, Any]:
+        return {name: fact[0] for name, fact in self.episode.facts().items()}

@@ -1,0 +1,167 @@
+"""`AlignSAM-v0`, many episodes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space, iterate
+
+from alignsam_gym.envs.factory import make_episode
+from alignsam_gym.envs.rendering import RENDER_FPS, RENDER_MODES, close_window, render_row, show
+from alignsam_gym.envs.spaces import OBSERVATIONS, action_space, observation_space, observe
+from alignsam_gym.errors import OptionError, check_choice
+
+
+class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
+    """`num_envs` episodes that share one SAM, one SRM and one decode a step.
+
+    Made by ``gym.make_vec("AlignSAM-v0", num_envs=16, vectorization_mode="vector_entry_point")``. Row i, seeded
+    with ``seed + i``, plays as the single `AlignSAMEnv` does with that seed; but where the SRM learns, all
+    rows teach the same one. Beside the keywords of `AlignSAMEnv` it takes:
+
+    num_envs: episodes at once.
+    autoreset_mode: one of `gymnasium.vector.AutoresetMode`, or its value.
+    max_episode_steps: what ``gym.make_vec`` passes; the smaller of it and `max_steps` holds.
+
+    ``reset(options={"index": …})`` takes one index for all rows, or one for each; ``options["reset_mask"]``,
+    bool (num_envs,), restarts only some rows.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        observation: str = "state",
+        render_mode: str | None = None,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        max_episode_steps: int | None = None,
+        max_steps: int = 15,
+        **options: Any,
+    ) -> None:
+        gym.utils.EzPickle.__init__(
+            self,
+            num_envs,
+            observation=observation,
+            render_mode=render_mode,
+            autoreset_mode=autoreset_mode,
+            max_episode_steps=max_episode_steps,
+            max_steps=max_steps,
+            **options,
+        )
+        self.observation = check_choice("observation", observation, OBSERVATIONS)
+        self.render_mode = None if render_mode is None else check_choice("render_mode", render_mode, RENDER_MODES)
+        steps = max_steps if max_episode_steps is None else min(max_steps, max_episode_steps)
+        self.episode = make_episode(num_envs, max_steps=steps, **options)
+        self.num_envs = num_envs
+        self.mode = AutoresetMode(autoreset_mode)
+        self.metadata = {"render_modes": RENDER_MODES, "render_fps": RENDER_FPS, "autoreset_mode": self.mode}
+        self.single_observation_space = observation_space(self.episode, observation)
+        self.single_action_space = action_space(self.episode)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._generators: list[np.random.Generator] = []
+        self._finished = np.zeros(num_envs, bool)
+
+    def reset(  # type: ignore[override]
+        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin new episodes. A seed also begins a new run: an SRM that learns starts over from it."""
+        options = options or {}
+        rows = np.ones(self.num_envs, bool)
+        if "reset_mask" in options:
+            rows = np.asarray(options["reset_mask"], bool)
+            if rows.shape != (self.num_envs,):
+                raise OptionError(f"reset_mask has shape {rows.shape}; it needs ({self.num_envs},).")
+        if seed is not None or not self._generators:
+            self._start_run(seed)
+        indices = None
+        if "index" in options:
+            indices = np.broadcast_to(np.asarray(options["index"], int), self.num_envs)[rows].tolist()
+        self._begin(rows, indices)
+        return observe(self.episode, self.observation), self._info()
+
+    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Prompt each row once. Rows never terminate; they are truncated after `max_steps`."""
+        if not self._generators:
+            raise gym.error.ResetNeeded("Call reset() before step().")
+        if self.mode == AutoresetMode.DISABLED and self._finished.any():
+            raise gym.error.ResetNeeded("Some episodes have ended: reset(options={'reset_mask': …}) them first.")
+        restarting = self._finished.copy()
+        acting = np.flatnonzero(~restarting)
+        rewards = np.zeros(self.num_envs, np.float64)
+        if len(acting):
+            rewards[acting] = self.episode.act(acting.tolist(), np.asarray(actions)[acting])
+        if restarting.any():
+            self._begin(restarting)
+        truncations = self.episode.done()
+        self._finished = truncations.copy()
+        final: dict[str, Any] = {}
+        if self.mode == AutoresetMode.SAME_STEP and truncations.any():
+            final = self._final(truncations)
+            self._begin(truncations)
+        nothing = np.zeros(self.num_envs, bool)
+        return observe(self.episode, self.observation), rewards, nothing, truncations, self._info() | final
+
+    def action_masks(self) -> np.ndarray:
+        """bool (num_envs, N): the actions that the `revisit` rule leaves."""
+        return self.episode.allowed()
+
+    def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
+        """One uint8 RGB picture a row, or None in ``human`` mode, which shows the first row in a window."""
+        if self.render_mode is None:
+            gym.logger.warn("render() was called without a render_mode; pass one to gym.make_vec.")
+            return None
+        if self.render_mode == "human":
+            show(render_row(self.episode, 0))
+            return None
+        return tuple(render_row(self.episode, row) for row in range(self.num_envs))
+
+    def close_extras(self, **kwargs: Any) -> None:
+        if self.render_mode == "human":
+            close_window()
+
+    def _start_run(self, seed: int | Sequence[int] | None) -> None:
+        seeds: list[int | None]
+        if seed is None or isinstance(seed, (int, np.integer)):
+            seeds = [None if seed is None else int(seed) + row for row in range(self.num_envs)]
+        elif len(seed) == self.num_envs:
+            seeds = list(seed)
+        else:
+            raise OptionError(f"{len(seed)} seeds were given for {self.num_envs} environments.")
+        pairs = [seeding.np_random(one) for one in seeds]
+        self._generators = [generator for generator, _ in pairs]
+        self._np_random, self._np_random_seed = pairs[0]
+        self.episode.start_run(pairs[0][1])
+
+    def _begin(self, rows: np.ndarray, indices: list[int] | None = None) -> None:
+        which = np.flatnonzero(rows).tolist()
+        generators = [self._generators[row] for row in which]
+        if indices is None:
+            indices = [self.episode.draw(row, generator) for row, generator in zip(which, generators, strict=True)]
+        self.episode.begin(which, indices, generators)
+        self._finished[rows] = False
+
+    def _info(self) -> dict[str, Any]:
+        facts = self.episode.facts()
+        return facts | {f"_{name}": np.ones(self.num_envs, bool) for name in facts}
+
+    def _final(self, ended: np.ndarray) -> dict[str, Any]:
+        """The last observations and infos of rows that restart within this step."""
+        observations = np.full(self.num_envs, None, dtype=object)
+        batch = observe(self.episode, self.observation)
+        for row, observation in enumerate(iterate(self.observation_space, batch)):
+            if ended[row]:
+                observations[row] = observation
+        facts = self.episode.facts()
+        info = facts | {f"_{name}": ended.copy() for name in facts}
+        return {
+            "final_obs": observations,
+            "_final_obs": ended.copy(),
+            "final_info": info,
+            "_final_info": ended.copy(),
+        }

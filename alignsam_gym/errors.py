@@ -1,0 +1,24 @@
+"""What can go wrong, as a user would name it. Every message says what, where, and what to do."""
+
+
+class AlignSAMError(Exception):
+    """Base of every error that this package raises for a user's input."""
+
+
+class OptionError(AlignSAMError, ValueError):
+    """A keyword or configuration value that has no meaning here."""
+
+
+class DataError(AlignSAMError, ValueError):
+    """Images or masks that are missing, unreadable or do not belong together."""
+
+
+class WeightsError(AlignSAMError, RuntimeError):
+    """Model weights that are missing or are not what they should be."""
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
+    """Return `value` if it is one of `choices`; raise `OptionError` naming them otherwise."""
+    if not isinstance(value, str) or value not in choices:
+        raise OptionError(f"{name}={value!r} is unknown; choose one of {', '.join(choices)}.")
+    return value
