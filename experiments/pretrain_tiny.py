@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import hydra
-import numpy as np
 import torch
 from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
@@ -42,8 +41,6 @@ COUNTS = (1, 2, 4, 8, 15)
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="pretrain_tiny")
 def main(config: DictConfig) -> None:
-    random.seed(config.seed)
-    np.random.seed(config.seed)
     torch.manual_seed(config.seed)
     output = Path(config.output)
     sam = build_tiny_sam()
@@ -79,9 +76,12 @@ class Trainer:
         self.classifier = nn.Conv2d(EMBED_DIM, CLASSES, 1)
         self.average = AveragedModel(sam, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
         parameters = [*sam.parameters(), *self.classifier.parameters()]
-        decayed = [p for p in parameters if p.ndim > 1]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in parameters if p.ndim > 1]},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
         self.optimizer = torch.optim.AdamW(
-            [{"params": decayed}, {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}],
+            groups,
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
             betas=(0.9, 0.98),
@@ -142,7 +142,13 @@ class Trainer:
         missing = self.config.max_points - points.shape[1]  # one length, so that one compilation serves
         points, labels = F.pad(points, (0, 0, 0, missing)), F.pad(labels, (0, missing), value=PADDING)
         return decode(
-            self.sam.prompt_encoder, self.sam.mask_decoder, embeddings, points, labels, dense, multimask_output=multimask
+            self.sam.prompt_encoder,
+            self.sam.mask_decoder,
+            embeddings,
+            points,
+            labels,
+            dense,
+            multimask_output=multimask,
         )
 
     def _first_clicks(self, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,7 +184,9 @@ class Trainer:
     def _semantic(self, features: Tensor, classes: Tensor) -> Tensor:
         logits = self.classifier(features)
         stride = classes.shape[-1] // logits.shape[-1]
-        return F.cross_entropy(logits.float(), classes[:, stride // 2 :: stride, stride // 2 :: stride], ignore_index=VOID)
+        return F.cross_entropy(
+            logits.float(), classes[:, stride // 2 :: stride, stride // 2 :: stride], ignore_index=VOID
+        )
 
 
 def mask_loss(logits: Tensor, predicted_iou: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -226,19 +234,14 @@ def _endless(pictures: Scenes | Photographs, config: DictConfig) -> Iterator[Pic
             sampler=sampler,
             num_workers=1,
             prefetch_factor=4,
-            collate_fn=_collate,
             worker_init_fn=seed_worker,
         )
     )
 
 
-def _collate(pictures: list[Picture]) -> Picture:
-    return Picture(*(torch.from_numpy(np.stack(part)) for part in zip(*pictures, strict=True)))  # type: ignore[arg-type]
-
-
 def _joined(first: Picture, second: Picture) -> Picture:
     image, targets, classes = (torch.cat(pair) for pair in zip(first, second, strict=True))
-    return Picture(image, targets, classes.long())  # type: ignore[arg-type]
+    return Picture(image, targets, classes.long())
 
 
 def _iou(prediction: Tensor, target: Tensor) -> float:

@@ -34,6 +34,7 @@ def load_dataset(name: str, split: str, **options: Any) -> Dataset:
     known = inspect.signature(constructor).parameters.keys() - {"split"}
     if unknown := options.keys() - known:
         raise OptionError(
-            f"dataset={name!r} has no option {', '.join(sorted(unknown))}; it takes {', '.join(sorted(known)) or 'none'}."
+            f"dataset={name!r} has no option {', '.join(sorted(unknown))}; "
+            f"it takes {', '.join(sorted(known)) or 'none'}."
         )
     return constructor(split=split, **options)

@@ -67,8 +67,10 @@ class FolderDataset:
             held_out = _held_out(stems, test, seed)
             stems = [stem for stem in stems if (stem in held_out) == (split == "test")]
             if not stems:
-                raise DataError(f"The {split} split of {base} is empty with test={test!r}; choose another share or patterns.")
-        self.ids = stems
+                raise DataError(
+                    f"The {split} split of {base} is empty with test={test!r}; choose another share or patterns."
+                )
+        self.ids: Sequence[str] = stems
         for stem in stems:
             _check_sizes(*self.pairs[stem])
 

@@ -45,7 +45,7 @@ class Subset:
     def __init__(self, whole: Dataset, indices: Sequence[int]) -> None:
         self.whole, self.indices = whole, list(indices)
         self.name = whole.name
-        self.ids = [whole.ids[i] for i in self.indices]
+        self.ids: Sequence[str] = [whole.ids[i] for i in self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)

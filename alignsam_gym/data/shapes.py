@@ -13,7 +13,7 @@ every machine, and its splits are disjoint streams. The tasks (paper's data set 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -79,8 +79,9 @@ def _rgb(hue: float, saturation: float, value: float) -> np.ndarray:
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
 
 
-def _material(rng: np.random.Generator, colour: np.ndarray, other: np.ndarray, contrast: float) -> np.ndarray:
+def _material(rng: np.random.Generator, colours: Sequence[np.ndarray], contrast: float) -> np.ndarray:
     """A surface (H, W, 3): one of several patterns between two colours, with grain and shading."""
+    colour, other = colours
     y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) / SIZE
     pattern = rng.choice(["mottled", "stripes", "patches", "plain"], p=[0.4, 0.2, 0.2, 0.2])
     if pattern == "mottled":
@@ -90,7 +91,7 @@ def _material(rng: np.random.Generator, colour: np.ndarray, other: np.ndarray, c
         phase = frequency * (math.cos(angle) * x + math.sin(angle) * y) + 0.25 * _noise(rng, 2, 8)[..., 0]
         blend = (0.5 + 0.5 * np.tanh(2 * np.sin(2 * math.pi * phase)))[..., None]
     elif pattern == "patches":
-        blend = (0.5 + 0.5 * np.tanh(4 * _noise(rng, int(rng.choice([4, 8])), 16)))
+        blend = 0.5 + 0.5 * np.tanh(4 * _noise(rng, int(rng.choice([4, 8])), 16))
     else:
         blend = np.full((SIZE, SIZE, 1), rng.uniform(0, 0.4), np.float32)
     blend = np.clip(blend, 0, 1)
@@ -103,17 +104,18 @@ def _material(rng: np.random.Generator, colour: np.ndarray, other: np.ndarray, c
 
 def _background(rng: np.random.Generator, hue: float, saturation: float, value: float) -> np.ndarray:
     """One or two materials of related colours, split along an uneven horizon (H, W, 3)."""
+
     def related() -> np.ndarray:
         shades = rng.normal(0, [0.04, 0.08, 0.12])
         return _rgb(hue + shades[0], saturation + shades[1], value + shades[2])
 
-    image = _material(rng, related(), related(), rng.uniform(0.5, 1.0))
+    image = _material(rng, [related(), related()], rng.uniform(0.5, 1.0))
     if rng.random() < 0.6:
         y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) / SIZE
         angle = rng.normal(0, 0.25)
         edge = y - rng.uniform(0.3, 0.7) + angle * (x - 0.5) + 0.03 * _noise(rng, 2, 16)[..., 0]
         side = (1 / (1 + np.exp(-np.clip(edge * SIZE * 0.7, -30, 30))))[..., None]
-        image = image * (1 - side) + _material(rng, related(), related(), rng.uniform(0.5, 1.0)) * side
+        image = image * (1 - side) + _material(rng, [related(), related()], rng.uniform(0.5, 1.0)) * side
     return image
 
 
@@ -215,7 +217,7 @@ class _Canvas:
         return len(self.coverages) - 1
 
     def mask(self, *which: int) -> np.ndarray:
-        return sum(self.coverages[k] for k in which) > 0.5
+        return np.sum([self.coverages[k] for k in which], axis=0) > 0.5
 
     def objects(self) -> list[np.ndarray]:
         return [coverage > 0.5 for coverage in self.coverages]
@@ -231,8 +233,8 @@ def _clutter(
     """Objects whose colours stay near the given one."""
     radii = rng.uniform(14, 40, count)
     for centre, radius in zip(_centres(rng, radii), radii, strict=True):
-        shades = rng.normal(0, [0.05, 0.08, 0.12], (2, 3)) + [hue, saturation, value]
-        surface = _material(rng, _rgb(*shades[0]), _rgb(*shades[1]), rng.uniform(0.3, 1.0))
+        shades = rng.normal([hue, saturation, value], [0.05, 0.08, 0.12], (2, 3))
+        surface = _material(rng, [_rgb(*shade) for shade in shades], rng.uniform(0.3, 1.0))
         canvas.add(_coverage(_outline(rng, _any_kind(rng)), centre, radius, rng.uniform(0, 6.3)), surface)
 
 
@@ -252,7 +254,7 @@ def _saliency(rng: np.random.Generator) -> Scene:
     for centre, radius in zip(_centres(rng, radii, margin=0.9), radii, strict=True):
         vivid = _rgb(far + rng.normal(0, 0.03), rng.uniform(0.55, 0.95), rng.uniform(0.5, 0.95))
         second = _rgb(far + rng.choice([-1, 1]) * rng.uniform(0.05, 0.16), rng.uniform(0.4, 0.9), rng.uniform(0.3, 1))
-        surface = _material(rng, vivid, second, rng.uniform(0.4, 1.0))
+        surface = _material(rng, [vivid, second], rng.uniform(0.4, 1.0))
         targets.append(canvas.add(_coverage(_outline(rng, kind), centre, radius, rng.uniform(0, 6.3)), surface))
     if rng.random() < 0.3:  # something in front of the target, so that it may fall apart
         _clutter(rng, canvas, hue, saturation, value, 1)
@@ -269,7 +271,7 @@ def _shadow(rng: np.random.Generator) -> Scene:
     radii = rng.uniform(20, 46, int(rng.integers(1, 4)))
     outlines = [_outline(rng, _any_kind(rng)) for _ in radii]
     centres, angles = _centres(rng, radii), rng.uniform(0, 6.3, len(radii))
-    shade = np.zeros((SIZE, SIZE), np.float32)
+    shade: np.ndarray = np.zeros((SIZE, SIZE), np.float32)
     for outline, centre, radius, angle in zip(outlines, centres, radii, angles, strict=True):
         for step in np.linspace(0.1, 1, 16):  # the sweep of the silhouette along the ground
             shade = np.maximum(shade, _coverage(outline, centre + step * offset * radius, radius, angle))
@@ -279,7 +281,7 @@ def _shadow(rng: np.random.Generator) -> Scene:
     below = len(canvas.coverages)
     for outline, centre, radius, angle in zip(outlines, centres, radii, angles, strict=True):
         colours = [_rgb(rng.random(), rng.uniform(0.2, 0.8), rng.uniform(0.4, 0.95)) for _ in range(2)]
-        canvas.add(_coverage(outline, centre, radius, angle), _material(rng, *colours, 0.7))
+        canvas.add(_coverage(outline, centre, radius, angle), _material(rng, colours, 0.7))
     visible = (shade > 0.5) & ~canvas.mask(*range(below, len(canvas.coverages)))
     return Scene(canvas.image, {"shadow": visible}, canvas.objects())
 
@@ -324,7 +326,7 @@ def _defocus(rng: np.random.Generator) -> Scene:
     for centre, radius in zip(_centres(rng, radii), radii, strict=True):
         one = _coverage(_outline(rng, _any_kind(rng)), centre, radius, rng.uniform(0, 6.3))
         colours = [_rgb(rng.random(), rng.uniform(0.2, 0.8), rng.uniform(0.4, 0.9)) for _ in range(2)]
-        surface = crisp(_material(rng, *colours, 0.8))
+        surface = crisp(_material(rng, colours, 0.8))
         if not background_blurred:
             surface, one = (cv2.GaussianBlur(part, (0, 0), blur) for part in (surface, one))
         image = image * (1 - one[..., None]) + surface * one[..., None]
@@ -343,7 +345,7 @@ def _named(rng: np.random.Generator) -> Scene:
     for name, centre, radius in zip(names, _centres(rng, radii, margin=0.9), radii, strict=True):
         colours = [_rgb(rng.random(), rng.uniform(0.2, 0.9), rng.uniform(0.25, 0.95)) for _ in range(2)]
         tilt = rng.normal(0, 0.3)
-        canvas.add(_coverage(_outline(rng, name), centre, radius, tilt), _material(rng, *colours, rng.uniform(0.3, 0.9)))
+        canvas.add(_coverage(_outline(rng, name), centre, radius, tilt), _material(rng, colours, rng.uniform(0.3, 0.9)))
     groups = {kind: [k for k, name in enumerate(names) if name == kind] for kind in KINDS}
     masks = {kind: canvas.mask(*members) for kind, members in groups.items() if members}
     return Scene(canvas.image, masks, canvas.objects())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import cache, lru_cache
 
 from alignsam_gym.data import shapes
 from alignsam_gym.data.samples import Sample
@@ -30,7 +31,8 @@ class ShapesDataset:
             self.targets = [(i, kind) for i in scenes for kind in wanted if kind in _kinds(split, i)]
         else:
             self.targets = [(i, task) for i in scenes]
-        self.ids = [f"{split}{i:04d}" + (f"_{target}" if task == "named" else "") for i, target in self.targets]
+        suffix = "_{1}" if task == "named" else ""
+        self.ids: Sequence[str] = [(f"{split}{{0:04d}}" + suffix).format(*target) for target in self.targets]
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -46,6 +48,6 @@ def _draw(task: str, split: str, index: int) -> shapes.Scene:
     return shapes.draw(task, split, index)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _kinds(split: str, index: int) -> tuple[str, ...]:
     return tuple(shapes.draw("named", split, index).masks)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ INITIAL_PROMPTS = ("truth", "srm")
 REWARDS = ("foreground", "delta_iou")
 REVISITS = ("allow", "forbid")
 _INITIAL = 2  # prompts before the first action
+_PROGRESS = ("index", "points", "labels", "steps", "visited", "hit", "repeated")
 
 
 @dataclass(frozen=True)
@@ -123,20 +125,11 @@ class Episode:
         """Start anew in `rows`, each on the image at its index, with the initial prompts."""
         if outside := [i for i in indices if not 0 <= i < len(self.encoded)]:
             raise OptionError(f"index={outside[0]} is outside the data set's {len(self.encoded)} samples.")
-        samples = self.encoded.fetch(indices)
         at = torch.tensor(rows, dtype=torch.int64, device=self.model.device)
-        self.index[at] = torch.tensor(indices, dtype=torch.int64, device=self.model.device)
-        for name in ("truth", "scored", "truth_coarse", "scored_coarse"):
-            getattr(self, name)[at] = torch.stack([getattr(sample, name) for sample in samples])
-        self.embeddings[at] = torch.stack([sample.embedding for sample in samples])
+        masks = self._look(at, indices)
         self.labels[at] = PADDING
-        self.points[at] = 0.0
-        self.steps[at] = 0
-        for flags in (self.visited, self.hit, self.repeated):
-            flags[at] = False
-        masks = [self._foreground(index) for index in indices]
-        centres = np.stack([self.rules.grid.truth(mask) for mask in masks])
-        self.truth_at[at] = torch.from_numpy(centres).to(self.model.device)
+        for fresh in (self.points, self.steps, self.visited, self.hit, self.repeated):
+            fresh[at] = 0
         if self.rules.initial_prompts == "truth":
             for row, mask, generator in zip(rows, masks, generators, strict=True):
                 self._prompt_from_truth(row, mask, generator)
@@ -185,12 +178,38 @@ class Episode:
             "image_id": np.array([ids[i] for i in self.index.tolist()], dtype=object),
         }
 
+    def state_dict(self) -> dict[str, Any]:
+        """Where the episodes and the SRM stand; what follows from prompts and images is left out."""
+        tensors = {name: getattr(self, name).clone() for name in _PROGRESS}
+        return tensors | {"decks": [list(deck) for deck in self._decks], "srm": self.srm.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where `state_dict` was taken."""
+        self.srm.load_state_dict(state["srm"])
+        self._decks = [list(deck) for deck in state["decks"]]
+        self._look(torch.arange(len(self), device=self.model.device), state["index"].tolist())
+        for name in _PROGRESS:
+            getattr(self, name).copy_(state[name])
+        self._answer(torch.arange(len(self), device=self.model.device))
+
     def allowed(self) -> np.ndarray:
         """bool (B, N): actions that the `revisit` rule leaves (all, once nothing is left)."""
         if self.rules.revisit == "allow":
             return np.ones(self.visited.shape, bool)
         free = ~self.visited
         return (free | ~free.any(1, keepdim=True)).cpu().numpy()
+
+    def _look(self, at: Tensor, indices: Sequence[int]) -> list[np.ndarray]:
+        """Put images in rows; returns their masks, bool (H, W), void left out."""
+        samples = self.encoded.fetch(indices)
+        self.index[at] = torch.tensor(indices, dtype=torch.int64, device=self.model.device)
+        self.embeddings[at] = torch.stack([sample.embedding for sample in samples])
+        for name in ("truth", "scored", "truth_coarse", "scored_coarse"):
+            getattr(self, name)[at] = torch.stack([getattr(sample, name) for sample in samples])
+        masks = [self._foreground(index) for index in indices]
+        centres = np.stack([self.rules.grid.truth(mask) for mask in masks])
+        self.truth_at[at] = torch.from_numpy(centres).to(self.model.device)
+        return masks
 
     def _foreground(self, index: int) -> np.ndarray:
         sample = self.encoded.dataset[index]

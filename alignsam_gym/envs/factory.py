@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from alignsam_gym.data import draw_shots, load_dataset
+from alignsam_gym.data import Dataset, draw_shots, load_dataset
 from alignsam_gym.envs.episode import REWARDS, Episode, Rules
 from alignsam_gym.envs.grid import PatchGrid
 from alignsam_gym.envs.state import STATES, state_channels
@@ -19,12 +19,10 @@ from alignsam_gym.foundation.store import EmbeddingStore
 from alignsam_gym.srm import SRM, SRMConfig
 
 
-
-
 def make_episode(
     count: int,
     *,
-    dataset: str = "shapes",
+    dataset: str | Dataset = "shapes",
     split: str = "train",
     sam: str = "tiny",
     branch: str = "auto",
@@ -60,7 +58,14 @@ def make_episode(
         state=state,
         revisit=revisit,
     )
-    samples = load_dataset(dataset, split, **dataset_options)
+    if isinstance(dataset, str):
+        samples = load_dataset(dataset, split, **dataset_options)
+    elif dataset_options:
+        raise OptionError(
+            f"{', '.join(sorted(dataset_options))} cannot be passed on to a data set that is given as an object."
+        )
+    else:
+        samples = dataset
     if training:
         if shots < 1:
             raise OptionError(f"shots={shots}: at least one labelled image is needed.")

@@ -92,7 +92,9 @@ def show(picture: np.ndarray) -> None:
         pygame.event.pump()
         pygame.display.flip()
     except pygame.error as error:
-        raise OptionError(f"render_mode='human' needs a display ({error}); render_mode='rgb_array' does not.") from error
+        raise OptionError(
+            f"render_mode='human' needs a display ({error}); render_mode='rgb_array' does not."
+        ) from error
 
 
 def close_window() -> None:

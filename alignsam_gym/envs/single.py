@@ -50,7 +50,8 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
     of SAM's answer at the resolution of its logits; ``index`` and ``image_id``.
 
     ## Arguments
-    - ``dataset``: see `alignsam_gym.data.DATASETS`; further keywords are the data set's own options.
+    - ``dataset``: a name in `alignsam_gym.data.DATASETS`, further keywords being the data set's own options;
+      or an `alignsam_gym.data.Dataset`, any sequence of samples with ids and a name.
     - ``split``: ``train``, in which the SRM learns and prompts begin from the truth, or ``test``, in which
       the SRM is frozen and begins the prompts.
     - ``sam``: ``tiny``, the embedded model.
@@ -76,12 +77,14 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
     - v0: first version.
     """
 
-    metadata = {"render_modes": RENDER_MODES, "render_fps": RENDER_FPS}
+    metadata = {"render_modes": RENDER_MODES, "render_fps": RENDER_FPS}  # noqa: RUF012  # as Gymnasium declares it
 
     def __init__(self, *, observation: str = "state", render_mode: str | None = None, **options: Any) -> None:
         gym.utils.EzPickle.__init__(self, observation=observation, render_mode=render_mode, **options)
         self.observation = check_choice("observation", observation, OBSERVATIONS)
-        self.render_mode = None if render_mode is None else check_choice("render_mode", render_mode, RENDER_MODES)
+        self.render_mode = (
+            None if render_mode is None else check_choice("render_mode", render_mode, tuple(RENDER_MODES))
+        )
         self.episode = make_episode(1, **options)
         self.observation_space = observation_space(self.episode, observation)
         self.action_space = action_space(self.episode)
@@ -100,7 +103,9 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
         if unknown := (options or {}).keys() - {"index"}:
             raise OptionError(f"reset has no option {', '.join(sorted(unknown))}; it takes index.")
         index = (options or {}).get("index")
-        self.episode.begin([0], [self.episode.draw(0, self.np_random) if index is None else int(index)], [self.np_random])
+        self.episode.begin(
+            [0], [self.episode.draw(0, self.np_random) if index is None else int(index)], [self.np_random]
+        )
         if self.render_mode == "human":
             self.render()
         return self._observe(), self._info()
@@ -117,7 +122,7 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
         """bool (N,): the actions that the `revisit` rule leaves."""
         return self.episode.allowed()[0]
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """uint8 RGB: image, ground truth, prediction with numbered prompts; or a window, in ``human`` mode."""
         if self.render_mode is None:
             gym.logger.warn("render() was called without a render_mode; pass one to gym.make.")

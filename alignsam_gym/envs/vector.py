@@ -54,7 +54,9 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
             **options,
         )
         self.observation = check_choice("observation", observation, OBSERVATIONS)
-        self.render_mode = None if render_mode is None else check_choice("render_mode", render_mode, RENDER_MODES)
+        self.render_mode = (
+            None if render_mode is None else check_choice("render_mode", render_mode, tuple(RENDER_MODES))
+        )
         steps = max_steps if max_episode_steps is None else min(max_steps, max_episode_steps)
         self.episode = make_episode(num_envs, max_steps=steps, **options)
         self.num_envs = num_envs
@@ -67,7 +69,7 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         self._generators: list[np.random.Generator] = []
         self._finished = np.zeros(num_envs, bool)
 
-    def reset(  # type: ignore[override]
+    def reset(
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begin new episodes. A seed also begins a new run: an SRM that learns starts over from it."""
@@ -83,7 +85,7 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         if "index" in options:
             indices = np.broadcast_to(np.asarray(options["index"], int), self.num_envs)[rows].tolist()
         self._begin(rows, indices)
-        return observe(self.episode, self.observation), self._info()
+        return self.observe(), self._info()
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Prompt each row once. Rows never terminate; they are truncated after `max_steps`."""
@@ -105,13 +107,33 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
             final = self._final(truncations)
             self._begin(truncations)
         nothing = np.zeros(self.num_envs, bool)
-        return observe(self.episode, self.observation), rewards, nothing, truncations, self._info() | final
+        return self.observe(), rewards, nothing, truncations, self._info() | final
+
+    def observe(self) -> Any:
+        """The current observation of every row, as `reset` and `step` return it."""
+        return observe(self.episode, self.observation)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on from here: plain values and tensors."""
+        return {
+            "episode": self.episode.state_dict(),
+            "generators": [generator.bit_generator.state for generator in self._generators],
+            "finished": self._finished.tolist(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken, in an environment made with the same keywords."""
+        self._start_run(0)
+        for generator, saved in zip(self._generators, state["generators"], strict=True):
+            generator.bit_generator.state = saved
+        self._finished = np.array(state["finished"], bool)
+        self.episode.load_state_dict(state["episode"])
 
     def action_masks(self) -> np.ndarray:
         """bool (num_envs, N): the actions that the `revisit` rule leaves."""
         return self.episode.allowed()
 
-    def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[np.ndarray, ...] | None:
         """One uint8 RGB picture a row, or None in ``human`` mode, which shows the first row in a window."""
         if self.render_mode is None:
             gym.logger.warn("render() was called without a render_mode; pass one to gym.make_vec.")
@@ -153,8 +175,7 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
     def _final(self, ended: np.ndarray) -> dict[str, Any]:
         """The last observations and infos of rows that restart within this step."""
         observations = np.full(self.num_envs, None, dtype=object)
-        batch = observe(self.episode, self.observation)
-        for row, observation in enumerate(iterate(self.observation_space, batch)):
+        for row, observation in enumerate(iterate(self.observation_space, self.observe())):
             if ended[row]:
                 observations[row] = observation
         facts = self.episode.facts()

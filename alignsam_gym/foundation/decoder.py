@@ -8,6 +8,8 @@ every attention that could see it, so that each row equals ``SamPredictor`` on t
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 from segment_anything.modeling.transformer import Attention
@@ -95,7 +97,7 @@ def _paint(upscaling: nn.Sequential, image: Tensor, kernels: Tensor, size: torch
     The transposed convolutions have stride 2 and 2×2 kernels, so no two outputs overlap: each is one matrix
     product on the tokens as they lie, and only the finished masks are rearranged into pixels.
     """
-    first, norm, activation, second, last_activation = upscaling
+    first, norm, activation, second, last_activation = cast(Any, upscaling)
     x = _unfold(first, image)  # (B, h·w, 2·2, c₁)
     x = activation(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
     x = last_activation(_unfold(second, x.flatten(1, 2)))  # (B, h·w·2·2, 2·2, c)

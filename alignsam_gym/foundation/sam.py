@@ -60,8 +60,8 @@ class PromptableModel:
         """
         chunk = _CPU_CHUNK if self.device.type == "cpu" else len(embeddings)
         parts = [
-            decode(self.sam.prompt_encoder, self.sam.mask_decoder, e, p * self.input_size, l)[0][:, 0]
-            for e, p, l in zip(embeddings.split(chunk), points.split(chunk), labels.split(chunk), strict=True)
+            decode(self.sam.prompt_encoder, self.sam.mask_decoder, e, p * self.input_size, given)[0][:, 0]
+            for e, p, given in zip(embeddings.split(chunk), points.split(chunk), labels.split(chunk), strict=True)
         ]
         return torch.cat(parts)
 

@@ -54,9 +54,9 @@ class EmbeddingStore:
             os.close(handle)
             try:
                 save_file({"embedding": embedding.half().cpu().contiguous()}, partial)
-                os.replace(partial, path)
+                Path(partial).replace(path)
             except BaseException:
-                os.unlink(partial)
+                Path(partial).unlink()
                 raise
         except (OSError, SafetensorError) as error:
             self._writable = False

@@ -59,7 +59,7 @@ class SRM:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed % 2**63)  # a generator's own seed may be longer
             branch = ImplicitBranch(self.channels, self.config.width)
-        self.branch = branch.to(self.device, memory_format=torch.channels_last)
+        self.branch = branch.to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(self.branch.parameters(), lr=self.config.learning_rate)
 
     @torch.no_grad()

@@ -18,7 +18,7 @@ def sample_clicks(where: Tensor, target: Tensor, count: int, pixel: float) -> tu
 
     Returns points float (B, count, 2), (x, y) in input pixels, and labels int64 (B, count).
     """
-    height, width = where.shape[1:]
+    width = where.shape[2]
     empty = ~where.flatten(1).any(1)
     weights = where.flatten(1).float() + empty[:, None]  # multinomial wants something to draw from
     chosen = torch.multinomial(weights, count, replacement=True)

@@ -8,26 +8,29 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from PIL import Image
+from rich.progress import track
+from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
-from tqdm import tqdm
 
 from alignsam_gym.data import shapes
+from alignsam_gym.data.folder import read_image
 
 SIZE = 256
 VOID = 255
 
 
 class Picture(NamedTuple):
-    """What one draw gives the trainer.
+    """What one draw gives the trainer; a batch of them has a leading axis.
 
     image: uint8 (3, 256, 256), RGB. targets: bool (objects, 256, 256).
     classes: uint8 (256, 256), VOC's class index for photographs; all void for drawn scenes.
     """
 
-    image: np.ndarray
-    targets: np.ndarray
-    classes: np.ndarray
+    image: Tensor
+    targets: Tensor
+    classes: Tensor
 
 
 class Scenes(Dataset):
@@ -38,7 +41,7 @@ class Scenes(Dataset):
         self.rng = np.random.default_rng()
         with ProcessPoolExecutor(workers) as pool:
             drawn = pool.map(_packed_scene, range(count), chunksize=25)
-            self.scenes = list(tqdm(drawn, "drawing scenes", count, leave=False))
+            self.scenes = list(track(drawn, "drawing scenes", count))
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -61,7 +64,7 @@ class Scenes(Dataset):
                 chosen.append(masks[rng.integers(named, len(masks))])
             else:
                 chosen.append(masks[rng.choice(np.arange(named, len(masks)), 2, replace=False)].any(0))
-        return Picture(_recolour(rng, image), np.stack(chosen), np.full((SIZE, SIZE), VOID, np.uint8))
+        return _picture(_recolour(rng, image), chosen, np.full((SIZE, SIZE), VOID, np.uint8))
 
 
 def _packed_scene(index: int) -> tuple[np.ndarray, np.ndarray, int]:
@@ -81,11 +84,13 @@ class Photographs(Dataset):
         self.rng = np.random.default_rng()
         masks = sorted((root / "SegmentationClassAug").glob("*.png"))
         if not masks:
-            raise FileNotFoundError(f"No class masks in {root / 'SegmentationClassAug'}: set `photographs` to their root.")
+            raise FileNotFoundError(
+                f"No class masks in {root / 'SegmentationClassAug'}: set `photographs` to their root."
+            )
         self.pairs = []
-        for mask in tqdm(masks, "reading photographs", leave=False):
-            image = cv2.imread(str(root / "JPEGImages" / f"{mask.stem}.jpg"))
-            self.pairs.append((cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.asarray(Image.open(mask))))
+        for mask in track(masks, "reading photographs"):
+            image = read_image(root / "JPEGImages" / f"{mask.stem}.jpg")
+            self.pairs.append((image, np.asarray(Image.open(mask))))
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -99,8 +104,7 @@ class Photographs(Dataset):
             if masks:
                 break
         chosen = [self._target(rng, masks) for _ in range(self.targets)]
-        picture = np.ascontiguousarray(_recolour(rng, crop.transpose(2, 0, 1)))
-        return Picture(picture, np.stack(chosen), labels)
+        return _picture(_recolour(rng, crop.transpose(2, 0, 1)), chosen, labels)
 
     def _target(self, rng: np.random.Generator, masks: list[np.ndarray]) -> np.ndarray:
         """A class, one connected part of it (much like one instance), or everything that has a class."""
@@ -116,6 +120,11 @@ class Photographs(Dataset):
             if large:
                 return parts == large[rng.integers(len(large))]
         return mask
+
+
+def _picture(image: np.ndarray, targets: list[np.ndarray], classes: np.ndarray) -> Picture:
+    parts = (np.ascontiguousarray(image), np.stack(targets), classes)
+    return Picture(*(torch.from_numpy(part) for part in parts))
 
 
 def _class_masks(classes: np.ndarray) -> list[np.ndarray]:
@@ -152,4 +161,6 @@ def _recolour(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 def seed_worker(_: int) -> None:
     """For ``DataLoader(worker_init_fn=...)``: each worker's data set draws from a stream of its own."""
     info = get_worker_info()
+    assert info is not None
+    assert isinstance(info.dataset, Scenes | Photographs)
     info.dataset.rng = np.random.default_rng(info.seed)

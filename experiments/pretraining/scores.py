@@ -13,6 +13,7 @@ from segment_anything.modeling import Sam
 from torch.nn import functional as F
 
 from alignsam_gym.data import shapes
+from alignsam_gym.data.folder import read_image
 from alignsam_gym.foundation.decoder import decode
 from experiments.pretraining.clicks import hardest_click
 from experiments.pretraining.images import SIZE, VOID
@@ -33,8 +34,7 @@ def scene_targets(count: int) -> Iterable[Target]:
 def voc_targets(root: Path, merged: bool) -> Iterable[Target]:
     """VOC 2012 val; a target is an image's whole foreground if `merged`, else each class in it."""
     for name in (root / "ImageSets/Segmentation/val.txt").read_text().split():
-        image = cv2.cvtColor(cv2.imread(str(root / "JPEGImages" / f"{name}.jpg")), cv2.COLOR_BGR2RGB)
-        image = cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        image = cv2.resize(read_image(root / "JPEGImages" / f"{name}.jpg"), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
         classes = np.asarray(Image.open(root / "SegmentationClass" / f"{name}.png"))
         classes = cv2.resize(classes, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
         present = [k for k in np.unique(classes) if k not in (0, VOID)]

@@ -17,7 +17,9 @@ def load_tiny_sam(weights: Path = WEIGHTS) -> Sam:
     """The embedded SAM with its trained weights, float32, on the CPU. Raises WeightsError."""
     sam = build_tiny_sam()
     if not weights.exists():
-        raise WeightsError(f"{weights} is missing; install the package again, or train it: python -m experiments.pretrain_tiny.")
+        raise WeightsError(
+            f"{weights} is missing; install the package again, or train it: python -m experiments.pretrain_tiny."
+        )
     try:
         sam.load_state_dict(load_file(weights))
     except (RuntimeError, OSError) as error:

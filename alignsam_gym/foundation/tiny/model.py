@@ -59,10 +59,9 @@ def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 class _Residual(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            _conv(width, width), nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
-        )
-        nn.init.zeros_(self.body[-1].weight)  # each block starts as the identity
+        norm = nn.BatchNorm2d(width)
+        nn.init.zeros_(norm.weight)  # each block starts as the identity
+        self.body = nn.Sequential(_conv(width, width), nn.Conv2d(width, width, 3, padding=1, bias=False), norm)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x + self.body(x))
@@ -75,7 +74,7 @@ def build_tiny_sam() -> Sam:
     """
     grid = INPUT_SIZE // STRIDE
     sam = Sam(
-        image_encoder=TinyImageEncoder(),  # type: ignore[arg-type]  # annotated as a ViT, used as any module
+        image_encoder=TinyImageEncoder(),
         prompt_encoder=PromptEncoder(
             embed_dim=EMBED_DIM,
             image_embedding_size=(grid, grid),

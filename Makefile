@@ -1,0 +1,27 @@
+# Two commands, each doing its own set-up: make train, make test.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+train: $(VENV)/.installed
+	$(VENV)/bin/python -m experiments.train $(ARGS)
+
+test: $(VENV)/.installed-test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -m slow
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python setup.cfg
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/bin/python setup.cfg
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	touch $(VENV)/.installed $@
+
+.PHONY: train test

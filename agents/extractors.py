@@ -1,0 +1,115 @@
+"""From observations to features: the agent's eyes."""
+
+from __future__ import annotations
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from alignsam_gym.envs.state import form_state
+from alignsam_gym.errors import OptionError
+
+
+class StateExtractor(BaseFeaturesExtractor):
+    """What all extractors share: states from either kind of observation, and the visited patches passed on.
+
+    observation_space: of ``observation="state"`` or ``"reference"``.
+    state_shape: (channels, h, w) of a state. state: its kind. patches: N, the number of actions.
+    features: values that the subclass's `see` gives.
+
+    With references, `attach` must be given the embeddings that image indices point to. The output is
+    float32 (B, features), and where the observation has ``visited``, that appended, (B, features + N).
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        state_shape: tuple[int, int, int],
+        state: str,
+        patches: int,
+        features: int,
+    ) -> None:
+        masked = isinstance(observation_space, spaces.Dict) and "visited" in observation_space.spaces
+        super().__init__(observation_space, features + (patches if masked else 0))
+        self.state_shape, self.state, self.masked = tuple(state_shape), state, masked
+        self._embeddings: list[Tensor] = []  # in a list, so that it is no part of the module's state
+
+    def attach(self, embeddings: Tensor) -> None:
+        """Let image index i of a reference mean `embeddings[i]`, float32 (images, C, h, w)."""
+        self._embeddings = [embeddings]
+
+    def forward(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
+        if isinstance(observations, Tensor):
+            return self.see(observations)
+        if not self._embeddings:
+            raise OptionError("The observations refer to images: give the extractor their embeddings with attach().")
+        embeddings = self._embeddings[0][observations["image"][:, 0].long()]
+        masks = observations["mask"].view(-1, *self.state_shape[1:])
+        features = self.see(form_state(self.state, embeddings, masks))
+        return torch.cat([features, observations["visited"]], dim=1) if self.masked else features
+
+    def see(self, states: Tensor) -> Tensor:
+        """Features (B, features) of states (B, channels, h, w)."""
+        raise NotImplementedError
+
+
+class CnnExtractor(StateExtractor):
+    """The usual custom CNN of SB3: strided convolutions, then one vector for the whole image."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        state_shape: tuple[int, int, int],
+        state: str,
+        patches: int,
+        width: int = 64,
+    ) -> None:
+        super().__init__(observation_space, state_shape, state, patches, features=4 * width)
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(state_shape[0], width // 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(width // 2, width, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+        )
+        with torch.no_grad():
+            flat = self.convolutions(torch.zeros(1, *state_shape)).shape[1]
+        self.linear = nn.Sequential(nn.Linear(flat, 4 * width), nn.ReLU())
+
+    def see(self, states: Tensor) -> Tensor:
+        return self.linear(self.convolutions(states))
+
+
+class PatchExtractor(StateExtractor):
+    """Features that stay on the patch grid: pooled to one vector a patch, then convolved among patches.
+
+    Weights are shared by all patches, so that 50 images teach what a patch looks like 5,000 times.
+    Features are (width, side, side), flattened.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        state_shape: tuple[int, int, int],
+        state: str,
+        patches: int,
+        width: int = 32,
+    ) -> None:
+        super().__init__(observation_space, state_shape, state, patches, features=width * patches)
+        self.side = round(patches**0.5)
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(state_shape[0], width, 1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+        )
+
+    def see(self, states: Tensor) -> Tensor:
+        pooled = F.interpolate(states, (self.side, self.side), mode="area")
+        return self.convolutions(pooled).flatten(1)

@@ -1,0 +1,79 @@
+"""The vector environment as Stable-Baselines3 wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
+
+from alignsam_gym.envs.vector import AlignSAMVectorEnv
+
+
+class PromptVecEnv(VecEnv):
+    """One `AlignSAMVectorEnv` as an SB3 ``VecEnv``: no copies of the environment, no processes.
+
+    Episodes end by truncation only, so every ending carries ``terminal_observation`` and
+    ``TimeLimit.truncated``, from which SB3 bootstraps γ^(T−t) V(s_T) (Eq. 6).
+
+    env: with ``autoreset_mode="SameStep"``, as SB3 resets within the step.
+    """
+
+    def __init__(self, env: AlignSAMVectorEnv) -> None:
+        if env.mode != AutoresetMode.SAME_STEP:
+            raise ValueError(f"PromptVecEnv needs autoreset_mode='SameStep', not {env.mode.value!r}.")
+        self.env = env
+        self.render_mode = env.render_mode
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+
+    def reset(self) -> Any:
+        seeds = self._seeds if any(seed is not None for seed in self._seeds) else None
+        observation, info = self.env.reset(seed=seeds)  # type: ignore[arg-type]
+        self._reset_seeds()
+        self._reset_options()
+        self.reset_infos = _per_row(info, range(self.num_envs))
+        return observation
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self._actions = actions
+
+    def step_wait(self) -> Any:
+        observation, rewards, terminations, truncations, info = self.env.step(self._actions)
+        infos = _per_row(info, range(self.num_envs))
+        ended = np.flatnonzero(terminations | truncations)
+        if len(ended):
+            for row, last in zip(ended, _per_row(info["final_info"], ended), strict=True):
+                infos[row] = last | {
+                    "terminal_observation": info["final_obs"][row],
+                    "TimeLimit.truncated": bool(truncations[row] and not terminations[row]),
+                }
+        return observation, rewards.astype(np.float32), terminations | truncations, infos
+
+    def close(self) -> None:
+        self.env.close()
+
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        return self.env.render() or [None] * self.num_envs
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        return [getattr(self.env, attr_name) for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        setattr(self.env, attr_name, value)
+
+    def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
+        result = getattr(self.env, method_name)(*args, **kwargs)
+        if method_name == "action_masks":  # the one method whose result differs by row
+            return [result[row] for row in self._get_indices(indices)]
+        return [result for _ in self._get_indices(indices)]
+
+    def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
+        return [False for _ in self._get_indices(indices)]
+
+
+def _per_row(info: dict[str, Any], rows: Iterable[int]) -> list[dict[str, Any]]:
+    names = [name for name in info if f"_{name}" in info and not name.startswith("final_")]
+    return [{name: info[name][row] for name in names} for row in rows]

@@ -1,0 +1,54 @@
+"""Ways of choosing patches that need no training: what an agent is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alignsam_gym.envs.episode import Episode
+
+Prompter = Callable[[Episode], np.ndarray]
+"""From episodes in progress to an action for each row, int64 (B,)."""
+
+
+class RandomPrompter:
+    """Any patch not chosen before, all alike ("Ours-w/o RL" of Tables 2, 3 and 9)."""
+
+    def __init__(self, seed: int) -> None:
+        self.generator = np.random.default_rng(seed)
+
+    def __call__(self, episode: Episode) -> np.ndarray:
+        scores = torch.from_numpy(self.generator.random(episode.visited.shape))
+        return _best(episode, scores.to(episode.visited.device))
+
+
+def srm_prompter(episode: Episode) -> np.ndarray:
+    """The patch that the SRM's map thinks most likely foreground, of those not chosen before."""
+    return _best(episode, episode.rules.grid.pool(episode.srm_logits()))
+
+
+def oracle_prompter(episode: Episode) -> np.ndarray:
+    """The patch with the largest error of SAM's answer, of those whose centre is in error.
+
+    Meant for ``label_source="oracle"``: a centre in error is where the true label tells SAM something new.
+    Where no centre is in error, the patch with the largest error whatever its centre. Patches may be
+    chosen again if the `revisit` rule allows it.
+    """
+    grid = episode.rules.grid
+    answer = episode.logits > 0
+    wrong = (answer.float() - (episode.truth > 0.5).float()).abs() * episode.scored
+    error = grid.pool(wrong)
+    centres = episode.centres.expand(len(episode), -1, -1).flatten(0, 1)
+    maps = episode.logits.repeat_interleave(grid.count, 0)
+    missed = (grid.sample(maps, centres) > 0).view(len(episode), -1) != episode.truth_at
+    allowed = torch.from_numpy(episode.allowed()).to(error.device)
+    return (error + missed * 2.0).masked_fill(~allowed, -1.0).argmax(1).cpu().numpy()
+
+
+def _best(episode: Episode, scores: Tensor) -> np.ndarray:
+    """The highest score among unvisited patches; among all, once a row has visited every patch."""
+    closed = episode.visited & ~episode.visited.all(1, keepdim=True)
+    return scores.masked_fill(closed, float("-inf")).argmax(1).cpu().numpy()

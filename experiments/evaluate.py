@@ -1,0 +1,31 @@
+"""Measures a trained agent again, perhaps on other data.
+
+python -m experiments.evaluate run=outputs/train/<date>
+python -m experiments.evaluate run=<dir> "dataset={name: folder, root: photos}"
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.runs import evaluate, load_run, report_errors
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
+@report_errors
+def main(config: DictConfig) -> float:
+    """Returns the agent's mIoU."""
+    changes = {name: config[name] for name in ("dataset", "device", "seed") if config[name] is not None}
+    changes |= {f"evaluate.{name}": value for name, value in config.evaluate.items() if value is not None}
+    run, env, policy = load_run(Path(config.run), changes)
+    output = Path(config.output)
+    output.mkdir(parents=True, exist_ok=True)
+    metrics = evaluate(output, run, env, policy, {"run": str(config.run), "dataset": OmegaConf.to_object(run.dataset)})
+    return float(metrics["prompting"]["agent"]["miou"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Learning curves and filmstrips, as PNG files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from agents.callbacks import CURVES
+from alignsam_gym.envs.episode import Episode
+from alignsam_gym.envs.prompters import Prompter
+from alignsam_gym.envs.rendering import PANEL, draw_answer, overlay, upsample
+from experiments.evaluation import prompt
+
+_TRUTH = (240, 228, 66)
+
+
+def learning_curve(history: list[dict[str, float]], path: Path) -> None:
+    """Reward, FR, repeated actions and final IoU over the timesteps of training."""
+    figure, axes = plt.subplots(1, len(CURVES), figsize=(3.6 * len(CURVES), 3), layout="constrained")
+    for axis, name in zip(axes, CURVES, strict=True):
+        axis.plot([record["timesteps"] for record in history], [record[name] for record in history])
+        axis.set(title=name.replace("_", " "), xlabel="steps")
+        axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def filmstrip(episode: Episode, indices: list[int], prompter: Prompter, path: Path) -> None:
+    """One row an image: ground truth, then SAM's answer after some numbers of prompts."""
+    last = episode.rules.max_steps
+    steps = sorted({t for t in (0, 1, 2, 3, 5, 8, 11, 15) if t <= last} | {last})
+    strips: dict[int, list[tuple[str, np.ndarray]]] = {}
+
+    def draw(episode: Episode, step: int, batch: list[int]) -> None:
+        for row, index in enumerate(batch):
+            sample = episode.encoded.dataset[index]
+            image = cv2.resize(sample.image, (PANEL, PANEL), interpolation=cv2.INTER_AREA)
+            if step == 0:
+                mask = cv2.resize(sample.mask.astype(np.uint8), (PANEL, PANEL), interpolation=cv2.INTER_NEAREST) > 0
+                strips[index] = [(f"{sample.id}\nground truth", overlay(image, mask, _TRUTH))]
+            if step in steps:
+                answer = upsample(episode.logits[row], (PANEL, PANEL))
+                title = f"t = {step}, IoU {float(episode.iou[row]):.2f}"
+                strips[index].append((title, draw_answer(episode, row, image, answer)))
+
+    prompt(episode, indices, prompter, draw)
+    columns = len(steps) + 1
+    figure, axes = plt.subplots(
+        len(indices), columns, figsize=(2.2 * columns, 2.5 * len(indices)), layout="constrained", squeeze=False
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    for line, index in zip(axes, indices, strict=True):
+        for axis, (title, picture) in zip(line, strips[index], strict=True):
+            axis.imshow(picture)
+            axis.set_title(title, fontsize=8)
+    figure.suptitle("Discs are positive prompts, squares negative ones; 0 marks the initial pair.", fontsize=9)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)

@@ -1,0 +1,134 @@
+"""A run: its environments from its configuration, and its folder."""
+
+from __future__ import annotations
+
+import functools
+import json
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import gymnasium as gym
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+import alignsam_gym
+from agents.algorithms import make_policy
+from agents.bundle import load_agent
+from agents.policies import PromptPolicy
+from agents.vec_env import PromptVecEnv
+from alignsam_gym.data import Dataset
+from alignsam_gym.envs.vector import AlignSAMVectorEnv
+from alignsam_gym.errors import AlignSAMError, WeightsError
+from alignsam_gym.srm import SRM
+from experiments.evaluation import AgentPrompter, compare, print_table
+from experiments.pictures import filmstrip
+
+CONFIG = "config.yaml"
+T = TypeVar("T")
+
+
+def make_env(
+    config: DictConfig, split: str, num_envs: int, srm: SRM | None = None, samples: Dataset | None = None
+) -> AlignSAMVectorEnv:
+    """The vector environment of a configuration.
+
+    srm: a trained one; None for the configured, untrained. samples: instead of the configured data set.
+    """
+    options: dict[str, Any] = OmegaConf.to_container(config.env, resolve=True)  # type: ignore[assignment]
+    options.pop("num_envs")
+    dataset: dict[str, Any] = OmegaConf.to_container(config.dataset, resolve=True)  # type: ignore[assignment]
+    source = {"dataset": dataset.pop("name"), **dataset} if samples is None else {"dataset": samples}
+    env = gym.make_vec(
+        "AlignSAM-v0",
+        num_envs=num_envs,
+        vectorization_mode="vector_entry_point",
+        autoreset_mode="SameStep",
+        observation="reference",
+        split=split,
+        srm=srm if srm is not None else dict(config.srm),
+        device=config.device,
+        cache_dir=config.get("cache_dir"),
+        **options,
+        **source,
+    )
+    assert isinstance(env, AlignSAMVectorEnv)
+    return env
+
+
+def load_run(
+    folder: Path, changes: Mapping[str, Any], samples: Dataset | None = None
+) -> tuple[DictConfig, AlignSAMVectorEnv, PromptPolicy]:
+    """A finished run's configuration, test environment and trained policy.
+
+    changes: dotted configuration keys and values that replace the run's. samples: instead of the run's
+    data set. Raises WeightsError.
+    """
+    config = load_config(folder)
+    for name, value in changes.items():
+        OmegaConf.update(config, name, value, merge=False)
+    env = make_env(config, "test", config.evaluate.batch_size, samples=samples)
+    venv = PromptVecEnv(env)
+    policy = make_policy(venv, config.agent)
+    load_agent(folder, policy, env.episode.srm)
+    policy.set_training_mode(False)
+    return config, env, policy
+
+
+def load_config(folder: Path) -> DictConfig:
+    """The resolved configuration that a run left in its folder. Raises WeightsError."""
+    if not (folder / CONFIG).exists():
+        raise WeightsError(f"{folder} is not the folder of a training: it has no {CONFIG}.")
+    config = OmegaConf.load(folder / CONFIG)
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def save_config(folder: Path, config: DictConfig) -> None:
+    OmegaConf.save(config, folder / CONFIG, resolve=True)
+    packages = ("torch", "gymnasium", "stable-baselines3", "segment-anything", "numpy")
+    record = {
+        "alignsam-gym": alignsam_gym.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        **{name: version(name) for name in packages},
+    }
+    (folder / "versions.json").write_text(json.dumps(record, indent=2))
+
+
+def evaluate(
+    folder: Path, config: DictConfig, env: AlignSAMVectorEnv, policy: PromptPolicy, extra: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Compare the agent with prompting without one; writes ``metrics.json`` and filmstrips, prints the table."""
+    options = config.evaluate
+    results = compare(env.episode, options.limit, policy, options.deterministic, config.seed)
+    summaries = {name: scores.summary() for name, scores in results.items()}
+    per_image = {
+        name: {id: round(float(iou), 4) for id, iou in zip(scores.ids, scores.ious()[:, -1], strict=True)}
+        for name, scores in results.items()
+    }
+    metrics = {**extra, "seed": config.seed, "prompting": summaries, "iou_by_image": per_image}
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
+    count = min(options.filmstrips, len(env.episode.encoded))
+    if count:
+        spread = [round(i * (len(env.episode.encoded) - 1) / max(1, count - 1)) for i in range(count)]
+        filmstrip(env.episode, spread, AgentPrompter(policy, options.deterministic), folder / "filmstrip.png")
+    print_table(summaries, f"{env.episode.encoded.dataset.name}, {summaries['agent']['images']} test images")
+    return metrics
+
+
+def report_errors(main: Callable[[DictConfig], T]) -> Callable[[DictConfig], T]:
+    """Let a user's mistake end a command with its message alone."""
+
+    @functools.wraps(main)
+    def command(config: DictConfig) -> T:
+        try:
+            return main(config)
+        except AlignSAMError as error:
+            sys.exit(f"error: {error}")
+
+    return command

@@ -1,0 +1,78 @@
+"""Trains an agent on a few labelled images and measures it on the test split.
+
+python -m experiments.train dataset=shapes seed=0
+python -m experiments.train -m env.max_steps=5,10,15
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from stable_baselines3.common.callbacks import CallbackList
+
+from agents.algorithms import make_ppo
+from agents.bundle import CHECKPOINT, load_checkpoint, save_agent
+from agents.callbacks import Checkpoints, EpisodeStatistics, ProgressBar
+from agents.policies import PromptPolicy
+from agents.vec_env import PromptVecEnv
+from experiments.pictures import learning_curve
+from experiments.runs import evaluate, load_config, make_env, report_errors, save_config
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+@report_errors
+def main(config: DictConfig) -> float:
+    """Returns the agent's mIoU on the test split, for Hydra's sweepers."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if config.resume:
+        folder = Path(config.resume)
+        config = load_config(folder)
+    return train(folder, config)
+
+
+def train(folder: Path, config: DictConfig) -> float:
+    """Train and evaluate one agent in `folder`, going on from the checkpoint that it may hold."""
+    env = make_env(config, "train", config.env.num_envs)
+    test = make_env(config, "test", config.evaluate.batch_size, srm=env.episode.srm)
+    venv = PromptVecEnv(env)
+    model = make_ppo(venv, config.agent, config.seed, log=folder / "tensorboard")
+    history: list[dict[str, float]] = []
+    checkpoint = folder / CHECKPOINT
+    if checkpoint.exists():
+        history += load_checkpoint(checkpoint, model, env)
+        log.info("going on from step %d", model.num_timesteps)
+    else:
+        save_config(folder, config)
+    total = config.episodes * config.env.max_steps * len(env.episode.encoded)
+    rollout = config.env.max_steps * config.env.num_envs
+    total = max(rollout, total // rollout * rollout)
+    bar = ProgressBar(history, total)
+    callbacks = CallbackList([EpisodeStatistics(history), bar, Checkpoints(checkpoint, env, history)])
+    started = time.perf_counter()
+    try:
+        if model.num_timesteps < total:
+            model.learn(total - model.num_timesteps, callbacks, reset_num_timesteps=False, tb_log_name="ppo")
+    except KeyboardInterrupt:
+        bar.close()
+        log.warning("interrupted; go on with: python -m experiments.train resume=%s", folder)
+        raise SystemExit(130) from None
+    finally:
+        bar.close()
+    minutes = (time.perf_counter() - started) / 60
+    assert isinstance(model.policy, PromptPolicy)
+    save_agent(folder, model.policy, env.episode.srm)
+    learning_curve(history, folder / "learning_curve.png")
+    metrics = evaluate(folder, config, test, model.policy, {"timesteps": total, "training_minutes": round(minutes, 2)})
+    log.info("everything about this run is in %s", folder)
+    return float(metrics["prompting"]["agent"]["miou"])
+
+
+if __name__ == "__main__":
+    main()
