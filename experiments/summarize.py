@@ -1,0 +1,89 @@
+"""One table over several runs of one configuration: means, spreads over seeds, and intervals.
+
+python -m experiments.train -m seed=0,1,2 hydra.sweep.dir=runs/shapes
+python -m experiments.summarize runs=runs/shapes
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+from omegaconf import DictConfig, ListConfig
+
+from alignsam_gym.errors import DataError
+from experiments.runs import report_errors
+
+METRICS = "metrics.json"
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="summarize")
+@report_errors
+def main(config: DictConfig) -> None:
+    places = config.runs if isinstance(config.runs, ListConfig) else [config.runs]
+    files = sorted(file for place in places for file in Path(place).rglob(METRICS))
+    if not files:
+        raise DataError(f"There is no {METRICS} below {', '.join(map(str, places))}; has a training finished there?")
+    table = summary([json.loads(file.read_text()) for file in files], config.resamples)
+    print(table)
+    if config.output:
+        Path(config.output).write_text(table + "\n")
+
+
+def summary(runs: Sequence[dict[str, Any]], resamples: int) -> str:
+    """A Markdown table, a row for each way of prompting.
+
+    mIoU is the mean over runs and images, ± the standard deviation of the runs' means, with a 95% interval
+    by bootstrap over runs and, within each, images; the advantage over random prompting is resampled in
+    pairs of the same run and image.
+    """
+    names = list(runs[0]["prompting"])
+    steps = _shown_steps(len(runs[0]["prompting"][names[0]]["miou_by_step"]) - 1)
+    header = ["prompting", *(f"mIoU after {t}" for t in steps), "95% interval", "minus random", "FR", "repeated"]
+    lines = [header, ["---"] * len(header)]
+    reference = _by_image(runs, "random")
+    for name in names:
+        curves = np.array([run["prompting"][name]["miou_by_step"] for run in runs])
+        ious = _by_image(runs, name)
+        means = [f"{curves[:, t].mean():.3f}" for t in steps[:-1]]
+        last = f"**{curves[:, -1].mean():.3f}** ± {curves[:, -1].std():.3f}"
+        gain = [] if name == "random" else [a - b for a, b in zip(ious, reference, strict=True)]
+        shares = [
+            f"{100 * values.mean():.1f} ± {100 * values.std():.1f}"
+            for values in (
+                np.array([run["prompting"][name][key] for run in runs]) for key in ("foreground_rate", "repeated")
+            )
+        ]
+        lines.append(
+            [name, *means, last, _interval(ious, resamples), _interval(gain, resamples) if gain else "", *shares]
+        )
+    seeds = ", ".join(str(run["seed"]) for run in runs)
+    images = runs[0]["prompting"][names[0]]["images"]
+    title = f"{len(runs)} runs (seeds {seeds}), {images} test images; FR and repeated in percent."
+    return title + "\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _shown_steps(last: int) -> list[int]:
+    return [t for t in (0, 1, 5, 10) if t < last] + [last]
+
+
+def _by_image(runs: Sequence[dict[str, Any]], name: str) -> list[np.ndarray]:
+    return [np.array(list(run["iou_by_image"][name].values())) for run in runs]
+
+
+def _interval(values: Sequence[np.ndarray], resamples: int) -> str:
+    rng = np.random.default_rng(0)
+    means = []
+    for _ in range(resamples):
+        runs = rng.integers(len(values), size=len(values))
+        means.append(np.mean([rng.choice(values[run], len(values[run])).mean() for run in runs]))
+    low, high = np.percentile(means, [2.5, 97.5])
+    return f"{low:.3f} to {high:.3f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+import alignsam_gym  # noqa: F401
+from agents.algorithms import make_policy, make_ppo
+from agents.policies import POLICIES
+from agents.vec_env import PromptVecEnv
+from alignsam_gym.errors import OptionError
+
+
+def make_venv(**options):
+    options = {"shots": 4, "max_steps": 4, "label_source": "oracle", **options}
+    env = gym.make_vec(
+        "AlignSAM-v0", num_envs=4, autoreset_mode="SameStep", observation="reference", revisit="forbid", **options
+    )
+    return PromptVecEnv(env)
+
+
+@pytest.fixture(params=sorted(POLICIES))
+def policy_name(request):
+    return request.param
+
+
+@pytest.mark.parametrize("state", ["product", "concat"])
+def test_references_and_states_give_the_same_features(policy_name, state):
+    venv = make_venv(state=state)
+    observation = venv.reset()
+    policy = make_policy(venv, {"policy": policy_name, "width": 8})
+    episode = venv.env.episode
+    policy.attach(episode.encoded.embeddings())
+    extractor = policy.features_extractor
+    tensors = {name: torch.as_tensor(part).float() for name, part in observation.items()}
+    with torch.no_grad():
+        by_reference = extractor(tensors)
+        by_state = extractor.see(episode.states())
+    torch.testing.assert_close(by_reference[:, : by_state.shape[1]], by_state)
+
+
+def test_visited_patches_are_never_chosen(policy_name):
+    venv = make_venv(max_steps=20)
+    policy = make_policy(venv, {"policy": policy_name, "width": 8})
+    policy.attach(venv.env.episode.encoded.embeddings())
+    observation = venv.reset()
+    observation["visited"][:, 3:] = 1  # three patches are left
+    for deterministic in (True, False):
+        chosen, _ = policy.predict(observation, deterministic=deterministic)
+        assert (chosen < 3).all()
+    values, log_prob, entropy = policy.evaluate_actions(
+        policy.obs_to_tensor(observation)[0], torch.tensor([0, 1, 2, 3])
+    )
+    assert torch.isfinite(values).all()
+    assert (log_prob[:3] > np.log(0.2)).all()
+    assert log_prob[3] < -1e6
+    assert (entropy <= np.log(3) + 1e-4).all()
+
+
+def test_a_row_that_visited_everything_may_choose_anything(policy_name):
+    venv = make_venv()
+    policy = make_policy(venv, {"policy": policy_name, "width": 8})
+    policy.attach(venv.env.episode.encoded.embeddings())
+    observation = venv.reset()
+    observation["visited"][:] = 1
+    distribution = policy.get_distribution(policy.obs_to_tensor(observation)[0])
+    assert distribution.distribution.probs.max() < 0.5
+
+
+def test_policies_begin_nearly_uniform(policy_name):
+    venv = make_venv()
+    policy = make_policy(venv, {"policy": policy_name, "width": 8})
+    policy.attach(venv.env.episode.encoded.embeddings())
+    distribution = policy.get_distribution(policy.obs_to_tensor(venv.reset())[0])
+    assert (distribution.entropy() > 0.95 * np.log(100)).all()
+
+
+def test_references_without_embeddings_are_refused():
+    venv = make_venv()
+    policy = make_policy(venv, {"policy": "patch", "width": 8})
+    with pytest.raises(OptionError, match="attach"):
+        policy.predict(venv.reset())
+
+
+@pytest.mark.slow
+def test_ppo_learns_to_hit_the_target(policy_name):
+    """Four images, true labels: the foreground rate must at least double within a few thousand steps."""
+    rates = []
+    venv = make_venv(max_steps=5)
+    options = {"policy": policy_name, "width": 16, "n_epochs": 10, "batch_size": 20, "learning_rate": 1e-3}
+    model = make_ppo(venv, options, seed=0)
+
+    def record(variables, _):
+        rates.append(np.mean([info["foreground"] for info in variables["infos"]]))
+        return True
+
+    model.learn(2400, callback=record)
+    assert np.mean(rates[-100:]) > 2 * np.mean(rates[:100])
+    assert np.mean(rates[-100:]) > 0.4

@@ -1,0 +1,117 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.vec_env import VecMonitor
+
+import alignsam_gym  # noqa: F401  # registers the environment
+from agents.algorithms import make_ppo
+from agents.vec_env import PromptVecEnv
+
+STEPS = 3
+PPO_OPTIONS = {"policy": "patch", "width": 8, "n_epochs": 1, "batch_size": 12, "gae_lambda": 1.0, "gamma": 0.9}
+
+
+def make_venv(**options):
+    env = gym.make_vec(
+        "AlignSAM-v0",
+        num_envs=4,
+        vectorization_mode="vector_entry_point",
+        autoreset_mode="SameStep",
+        observation="reference",
+        shots=4,
+        max_steps=STEPS,
+        **options,
+    )
+    return PromptVecEnv(env)
+
+
+def test_every_ending_is_a_truncation_that_carries_its_last_observation():
+    venv = make_venv(label_source="oracle")
+    venv.seed(3)
+    venv.reset()
+    twin = gym.make_vec(
+        "AlignSAM-v0", num_envs=4, autoreset_mode="Disabled", observation="reference", shots=4, max_steps=STEPS,
+        label_source="oracle",
+    )  # fmt: skip
+    twin.reset(seed=3)
+    for step in range(1, STEPS + 1):
+        actions = np.arange(4) * 7 + step
+        observation, _, dones, infos = venv.step(actions)
+        expected, *_ = twin.step(actions)
+        assert dones.all() == (step == STEPS)
+    for row, info in enumerate(infos):
+        assert info["TimeLimit.truncated"] is True
+        np.testing.assert_array_equal(info["terminal_observation"]["mask"], expected["mask"][row])
+        assert not np.array_equal(observation["mask"][row], expected["mask"][row]), "the next episode has begun"
+
+
+def test_infos_of_an_ending_are_the_ended_episodes():
+    venv = make_venv(label_source="oracle")
+    venv.seed(0)
+    venv.reset()
+    for action in range(STEPS):
+        *_, infos = venv.step(np.full(4, action))
+    centres = venv.env.episode.centres.numpy()
+    for info in infos:
+        np.testing.assert_array_equal(info["point"], centres[STEPS - 1])
+
+
+def test_seed_repeats_through_the_adapter():
+    first, second = make_venv(), make_venv()
+    for venv in (first, second):
+        venv.seed(11)
+    np.testing.assert_array_equal(first.reset()["mask"], second.reset()["mask"])
+    for _ in range(2 * STEPS):
+        a, b = (venv.step(np.array([5, 17, 60, 99]))[0] for venv in (first, second))
+        np.testing.assert_array_equal(a["mask"], b["mask"])
+
+
+def test_other_autoreset_modes_are_refused():
+    env = gym.make_vec("AlignSAM-v0", num_envs=2, shots=2)
+    with pytest.raises(ValueError, match="SameStep"):
+        PromptVecEnv(env)
+
+
+def test_sb3_wrappers_and_methods_work():
+    venv = VecMonitor(make_venv(revisit="forbid"))
+    venv.reset()
+    for action in range(STEPS):
+        *_, infos = venv.step(np.full(4, action))
+    assert all(info["episode"]["l"] == STEPS for info in infos)
+    masks = venv.env_method("action_masks")
+    assert len(masks) == 4
+    assert masks[0].shape == (100,)
+
+
+def test_advantages_are_equation_6_minus_equation_7():
+    """Against a hand loop over whole episodes, each bootstrapped with the value of the state it ends in."""
+    venv = make_venv(label_source="oracle")
+    model = make_ppo(venv, PPO_OPTIONS, seed=0)
+    rewards, last_values = [], np.zeros(4)
+
+    def collect(variables, _):
+        rewards.append(np.array(variables["rewards"]))  # before SB3 adds the bootstrap to them
+        if len(rewards) == STEPS:
+            for row, info in enumerate(variables["infos"]):
+                last = model.policy.obs_to_tensor(info["terminal_observation"])[0]
+                with torch.no_grad():
+                    last_values[row] = model.policy.predict_values(last).item()
+        return True
+
+    model.learn(4 * STEPS, callback=collect)
+    buffer = model.rollout_buffer
+    values = buffer.values.reshape(4, STEPS)
+    advantages = buffer.advantages.reshape(4, STEPS)
+    for row in range(4):
+        for t in range(STEPS):
+            q = sum(0.9 ** (k - t) * rewards[k][row] for k in range(t, STEPS)) + 0.9 ** (STEPS - t) * last_values[row]
+            assert advantages[row, t] == pytest.approx(q - values[row, t], abs=1e-5)
+
+
+def test_rollouts_hold_references_not_states():
+    venv = make_venv()
+    model = make_ppo(venv, PPO_OPTIONS, seed=0)
+    held = sum(part.nbytes for part in model.rollout_buffer.observations.values())
+    states = STEPS * 4 * np.prod(venv.env.episode.state_shape) * 4
+    assert held < states / 50

@@ -1,0 +1,130 @@
+"""The commands as a user types them, on a job small enough to finish in seconds."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from alignsam_gym.data import shapes
+
+SMALL = [
+    "env.num_envs=4", "env.shots=4", "env.max_steps=3", "episodes=2", "srm.width=8", "agent.width=8",
+    "agent.n_epochs=1", "agent.batch_size=6", "evaluate.limit=3", "evaluate.batch_size=3", "evaluate.filmstrips=2",
+]  # fmt: skip
+
+
+def run(module, *arguments, check=True):
+    command = [sys.executable, "-m", f"experiments.{module}", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    done = run("train", *SMALL, f"hydra.run.dir={folder}")
+    assert "oracle" in done.stdout
+    return folder
+
+
+@pytest.mark.slow
+def test_training_leaves_all_that_it_promises(trained):
+    for name in ("config.yaml", "versions.json", "learning_curve.png", "filmstrip.png", "policy.safetensors"):
+        assert (trained / name).stat().st_size > 0
+    assert list((trained / "tensorboard").rglob("events.*"))
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert metrics["timesteps"] == 2 * 4 * 3
+    assert set(metrics["prompting"]) >= {"agent", "random", "srm", "oracle"}
+    for summary in metrics["prompting"].values():
+        assert summary["images"] == 3
+        assert len(summary["miou_by_step"]) == 4
+        assert 0 <= summary["foreground_rate"] <= 1
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    assert config["env"]["shots_seed"] == config["seed"] == 0
+    assert cv2.imread(str(trained / "filmstrip.png")) is not None
+
+
+@pytest.mark.slow
+def test_evaluation_repeats_what_training_measured(trained, tmp_path):
+    run("evaluate", f"run={trained}", f"output={tmp_path}")
+    again, first = (json.loads((place / "metrics.json").read_text()) for place in (tmp_path, trained))
+    assert again["prompting"] == first["prompting"]
+
+
+@pytest.mark.slow
+def test_predictions_have_the_images_size_and_names(trained, tmp_path):
+    images = tmp_path / "images" / "deep"
+    images.mkdir(parents=True)
+    scene = shapes.draw("saliency", "test", 0).image
+    cv2.imwrite(str(images / "wide.jpg"), cv2.resize(scene, (300, 120)))
+    cv2.imwrite(str(images.parent / "tall.png"), cv2.resize(scene, (90, 200)))
+    run("predict", f"run={trained}", f"images={images.parent}", f"output={tmp_path / 'out'}")
+    wide = cv2.imread(str(tmp_path / "out/masks/deep/wide.png"), cv2.IMREAD_UNCHANGED)
+    tall = cv2.imread(str(tmp_path / "out/masks/tall.png"), cv2.IMREAD_UNCHANGED)
+    assert (wide.shape, tall.shape) == ((120, 300), (200, 90))
+    assert set(np.unique(wide)) <= {0, 255}
+    assert cv2.imread(str(tmp_path / "out/overlays/tall.png")).shape == (200, 90, 3)
+
+
+@pytest.mark.slow
+def test_multirun_sweeps(tmp_path):
+    run(
+        "train", "-m", *SMALL, "env.max_steps=2,3", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${hydra.job.num}"
+    )
+    lengths = [
+        len(json.loads((tmp_path / str(job) / "metrics.json").read_text())["prompting"]["agent"]["miou_by_step"])
+        for job in (0, 1)
+    ]
+    assert lengths == [3, 4]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_training_goes_on(tmp_path, sign):
+    arguments = [*SMALL, "episodes=500", "evaluate.filmstrips=0"]
+    command = [sys.executable, "-m", "experiments.train", *arguments, f"hydra.run.dir={tmp_path}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.time() + 120
+    while not (tmp_path / "checkpoint.pt").exists() and time.time() < deadline:
+        time.sleep(0.2)
+    time.sleep(3)
+    process.send_signal(sign)
+    output, _ = process.communicate(timeout=60)
+    assert "Traceback" not in output
+    if sign == signal.SIGINT:
+        assert process.returncode == 130
+        assert f"resume={tmp_path}" in output
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    config["episodes"] = 1  # enough has been learned
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    done = run("train", f"resume={tmp_path}", f"hydra.run.dir={tmp_path / 'log'}")
+    assert "going on from step" in done.stdout
+    assert (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["train", "dataset=folder", "dataset.root=nowhere"], "no folder nowhere"),
+        (["train", "env.patch_size=33"], "patch_size=33"),
+        (["train", "env.label_source=psychic"], "srm, last, positive, oracle"),
+        (["train", "resume=nowhere"], "not the folder of a training"),
+        (["evaluate", "run=nowhere"], "not the folder of a training"),
+        (["predict", "run=nowhere", "images=nowhere"], "no file or folder nowhere"),
+    ],
+)
+def test_mistakes_end_with_a_message_and_no_traceback(arguments, says, tmp_path):
+    module, *overrides = arguments
+    done = run(module, *overrides, f"hydra.run.dir={tmp_path}", check=False)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr

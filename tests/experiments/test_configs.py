@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+def composed(*overrides, name="train"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(name, list(overrides))
+
+
+@pytest.mark.parametrize("group", ["dataset", "sam", "env", "branch", "agent", "experiment"])
+def test_every_choice_composes(group):
+    choices = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+    assert choices
+    for choice in choices:
+        if (group, choice) == ("agent", "ppo"):
+            continue  # shared by the policies, not a choice
+        config = composed(f"{group}={choice}", "dataset.root=x" if choice == "folder" else "seed=1")
+        assert {"env", "srm", "agent", "dataset"} <= set(config)
+
+
+@pytest.mark.parametrize("name", ["evaluate", "predict", "pretrain_tiny"])
+def test_every_command_composes(name):
+    assert composed(name=name)
+
+
+def test_a_typo_fails_at_once():
+    with pytest.raises(ConfigCompositionException):
+        composed("env.max_stepz=5")
+
+
+def test_the_papers_settings():
+    """§4.1, and the sizes that it gives in passing."""
+    config = composed("experiment=paper")
+    assert (config.episodes, config.env.max_steps, config.env.shots) == (50, 15, 50)
+    assert (config.env.image_size, config.env.patch_size) == (800, 80)
+    assert (config.agent.learning_rate, config.agent.gamma, config.agent.clip_range) == (1e-4, 0.99, 0.2)
+    assert (config.agent.n_epochs, config.agent.gae_lambda) == (20, 1.0)
+    assert (config.srm.learning_rate, config.srm.updates) == (1e-4, 1)
+    assert (config.env.reward, config.env.state, config.env.revisit) == ("foreground", "product", "allow")

@@ -1,0 +1,42 @@
+import numpy as np
+
+from experiments.summarize import summary
+
+
+def run(seed, agent, random):
+    def scores(ious):
+        return {
+            "images": len(ious), "miou": float(np.mean(ious)), "miou_by_step": [0.1, float(np.mean(ious))],
+            "foreground_rate": 0.5, "repeated": 0.0,
+        }  # fmt: skip
+
+    by_image = {
+        name: {str(i): iou for i, iou in enumerate(ious)} for name, ious in (("agent", agent), ("random", random))
+    }
+    return {"seed": seed, "prompting": {"agent": scores(agent), "random": scores(random)}, "iou_by_image": by_image}
+
+
+def cells(table, row):
+    line = next(line for line in table.splitlines() if line.startswith(f"| {row} "))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_means_spreads_and_intervals():
+    rng = np.random.default_rng(0)
+    runs = [run(seed, rng.normal(0.7 + 0.01 * seed, 0.05, 400), rng.normal(0.5, 0.05, 400)) for seed in range(5)]
+    table = summary(runs, resamples=500)
+    mean, spread = cells(table, "agent")[2].replace("**", "").split(" ± ")
+    assert abs(float(mean) - 0.72) < 0.005
+    assert abs(float(spread) - np.std([0.7, 0.71, 0.72, 0.73, 0.74])) < 0.004
+    low, high = map(float, cells(table, "agent")[3].split(" to "))
+    assert low < 0.72 < high
+    assert high - low < 0.04
+    low, high = map(float, cells(table, "agent")[4].split(" to "))
+    assert low < 0.22 < high
+    assert cells(table, "random")[4] == ""
+
+
+def test_equal_prompters_differ_by_nothing():
+    same = np.linspace(0, 1, 50)
+    low, high = cells(summary([run(0, same, same), run(1, same, same)], resamples=50), "agent")[4].split(" to ")
+    assert float(low) == float(high) == 0
