@@ -45,14 +45,17 @@ class StateExtractor(BaseFeaturesExtractor):
             return self.see(observations)
         if not self._embeddings:
             raise OptionError("The observations refer to images: give the extractor their embeddings with attach().")
-        embeddings = self._embeddings[0][observations["image"][:, 0].long()]
         masks = observations["mask"].view(-1, *self.state_shape[1:])
-        features = self.see(form_state(self.state, embeddings, masks))
+        features = self.see_references(self._embeddings[0], observations["image"][:, 0].long(), masks)
         return torch.cat([features, observations["visited"]], dim=1) if self.masked else features
 
     def see(self, states: Tensor) -> Tensor:
         """Features (B, features) of states (B, channels, h, w)."""
         raise NotImplementedError
+
+    def see_references(self, embeddings: Tensor, image: Tensor, masks: Tensor) -> Tensor:
+        """`see` of the states of images, int64 (B,), with masks (B, h, w)."""
+        return self.see(form_state(self.state, embeddings[image], masks))
 
 
 class CnnExtractor(StateExtractor):
@@ -101,8 +104,8 @@ class PatchExtractor(StateExtractor):
     ) -> None:
         super().__init__(observation_space, state_shape, state, patches, features=width * patches)
         self.side = round(patches**0.5)
+        self.first = nn.Conv2d(state_shape[0], width, 1)
         self.convolutions = nn.Sequential(
-            nn.Conv2d(state_shape[0], width, 1),
             nn.ReLU(),
             nn.Conv2d(width, width, 3, padding=1),
             nn.ReLU(),
@@ -111,5 +114,23 @@ class PatchExtractor(StateExtractor):
         )
 
     def see(self, states: Tensor) -> Tensor:
-        pooled = F.interpolate(states, (self.side, self.side), mode="area")
-        return self.convolutions(pooled).flatten(1)
+        return self.convolutions(self.first(self._pool(states))).flatten(1)
+
+    def see_references(self, embeddings: Tensor, image: Tensor, masks: Tensor) -> Tensor:
+        """As `see`, but the first layer, being linear, meets each image once, before any mask multiplies it."""
+        present, which = image.unique(return_inverse=True)
+        masks = masks[:, None]
+        weight = self.first.weight
+        channels = embeddings.shape[1]
+        if self.state == "product":
+            pooled = self._pool(F.conv2d(embeddings[present], weight)[which] * masks)
+        else:  # E, E · M and M side by side
+            of_image, of_product, of_mask = weight.split([channels, channels, 1], dim=1)
+            pooled = self._pool(F.conv2d(embeddings[present], of_image))[which]
+            pooled = pooled + self._pool(F.conv2d(embeddings[present], of_product)[which] * masks)
+            pooled = pooled + F.conv2d(self._pool(masks), of_mask)
+        assert self.first.bias is not None
+        return self.convolutions(pooled + self.first.bias[:, None, None]).flatten(1)
+
+    def _pool(self, maps: Tensor) -> Tensor:
+        return F.interpolate(maps, (self.side, self.side), mode="area")

@@ -59,7 +59,7 @@ def measure(episode: Episode, indices: list[int], prompter: Prompter, watch: Wat
             watch(episode, step, batch)
         facts = episode.facts()
         for row, index in enumerate(batch):
-            sample = episode.encoded.dataset[index]
+            sample = episode.encoded[index]
             answer = upsample(episode.logits[row], sample.mask.shape)
             kept = open_rows.setdefault(index, [[], [], []])
             kept[0].append(overlap(answer, sample.mask, sample.void))
@@ -68,7 +68,7 @@ def measure(episode: Episode, indices: list[int], prompter: Prompter, watch: Wat
                 kept[2].append(facts["repeated"][row])
             if step == episode.rules.max_steps:
                 overlaps, hits, repeats = open_rows.pop(index)
-                scores.ids.append(sample.id)
+                scores.ids.append(episode.encoded.dataset.ids[index])
                 scores.overlaps.append(np.array(overlaps))
                 scores.hits.append(np.array(hits))
                 scores.repeats.append(np.array(repeats))

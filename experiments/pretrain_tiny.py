@@ -33,6 +33,7 @@ from alignsam_gym.foundation.tiny.model import EMBED_DIM, INPUT_SIZE, build_tiny
 from experiments.pretraining.clicks import sample_clicks
 from experiments.pretraining.images import VOID, Photographs, Picture, Scenes, seed_worker
 from experiments.pretraining.scores import click_curve, scene_targets, voc_targets
+from experiments.runs import report_errors
 
 log = logging.getLogger(__name__)
 CLASSES = 21
@@ -40,21 +41,20 @@ COUNTS = (1, 2, 4, 8, 15)
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="pretrain_tiny")
+@report_errors
 def main(config: DictConfig) -> None:
     torch.manual_seed(config.seed)
     output = Path(config.output)
     sam = build_tiny_sam()
     if config.init:
         sam.load_state_dict(load_file(config.init))
+    photographs = Photographs(Path(config.photographs), config.targets)
+    scenes = Scenes(config.scenes, config.targets, config.workers)
+    batches = zip(_batches(scenes, config), _batches(photographs, config), strict=True)
     trainer = Trainer(sam, config)
-    batches = zip(
-        _endless(Scenes(config.scenes, config.targets, config.workers), config),
-        _endless(Photographs(Path(config.photographs), config.targets), config),
-        strict=False,
-    )
     started = time.time()
-    for step, (scenes, photographs) in enumerate(batches, start=1):
-        losses = trainer.step(_joined(scenes, photographs))
+    for step, (drawn, taken) in enumerate(batches, start=1):
+        losses = trainer.step(_joined(drawn, taken))
         if step % config.log_every == 0:
             report = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
             log.info("step %d  %.2f s/step  %s", step, (time.time() - started) / step, report)
@@ -64,8 +64,6 @@ def main(config: DictConfig) -> None:
             save(trainer.average.module, output / "sam_tiny.safetensors")
             record = {"step": step, "minutes": round((time.time() - started) / 60, 1), "scores": scores}
             (output / "scores.json").write_text(json.dumps(record, indent=2))
-        if step == config.steps:
-            break
 
 
 class Trainer:
@@ -74,7 +72,7 @@ class Trainer:
     def __init__(self, sam: Sam, config: DictConfig) -> None:
         self.sam, self.config = sam, config
         self.classifier = nn.Conv2d(EMBED_DIM, CLASSES, 1)
-        self.average = AveragedModel(sam, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+        self.average = AveragedModel(sam, multi_avg_fn=_warm_average(config.ema), use_buffers=True)
         parameters = [*sam.parameters(), *self.classifier.parameters()]
         groups: list[dict[str, Any]] = [
             {"params": [p for p in parameters if p.ndim > 1]},
@@ -225,7 +223,16 @@ def save(sam: nn.Module, path: Path) -> None:
     save_file({k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()}, path)
 
 
-def _endless(pictures: Scenes | Photographs, config: DictConfig) -> Iterator[Picture]:
+def _warm_average(decay: float) -> Any:
+    """An exponential moving average that forgets the first, random weights quickly."""
+
+    def average(averaged: Any, current: Any, count: Any) -> None:
+        get_ema_multi_avg_fn(min(decay, (1 + float(count)) / (10 + float(count))))(averaged, current, count)
+
+    return average
+
+
+def _batches(pictures: Scenes | Photographs, config: DictConfig) -> Iterator[Picture]:
     sampler = RandomSampler(pictures, num_samples=config.steps * (config.batch_size // 2))
     return iter(
         DataLoader(

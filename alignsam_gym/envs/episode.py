@@ -200,20 +200,16 @@ class Episode:
         return (free | ~free.any(1, keepdim=True)).cpu().numpy()
 
     def _look(self, at: Tensor, indices: Sequence[int]) -> list[np.ndarray]:
-        """Put images in rows; returns their masks, bool (H, W), void left out."""
+        """Put images in rows; returns their masks, bool (H, W) each, void left out."""
         samples = self.encoded.fetch(indices)
         self.index[at] = torch.tensor(indices, dtype=torch.int64, device=self.model.device)
         self.embeddings[at] = torch.stack([sample.embedding for sample in samples])
         for name in ("truth", "scored", "truth_coarse", "scored_coarse"):
             getattr(self, name)[at] = torch.stack([getattr(sample, name) for sample in samples])
-        masks = [self._foreground(index) for index in indices]
+        masks = [sample.mask for sample in samples]
         centres = np.stack([self.rules.grid.truth(mask) for mask in masks])
         self.truth_at[at] = torch.from_numpy(centres).to(self.model.device)
         return masks
-
-    def _foreground(self, index: int) -> np.ndarray:
-        sample = self.encoded.dataset[index]
-        return sample.mask if sample.void is None else sample.mask & ~sample.void
 
     def _prompt_from_truth(self, row: int, mask: np.ndarray, generator: np.random.Generator) -> None:
         """One random foreground and one random background pixel (§3.2); if one kind is missing, only the other."""

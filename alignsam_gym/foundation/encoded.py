@@ -23,13 +23,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EncodedSample:
-    """One sample, on the model's device.
+    """One sample without its image; tensors on the model's device.
 
+    mask: bool (H, W), the foreground at the image's own size, void left out. void: bool (H, W), or None.
     embedding: float32 (C, h, w), rounded to float16's precision whether it came from disk or not.
     truth, scored: float32 (4h, 4w), the foreground's and the labelled pixels' share of each logit's area.
     truth_coarse, scored_coarse: float32 (h, w), the same on the embedding's grid (y′ of Eq. 13).
     """
 
+    mask: np.ndarray
+    void: np.ndarray | None
     embedding: Tensor
     truth: Tensor
     scored: Tensor
@@ -50,7 +53,7 @@ class EncodedDataset:
         model: PromptableModel,
         store: EmbeddingStore,
         image_size: int,
-        capacity: int = 1024,
+        capacity: int = 256,
     ) -> None:
         self.dataset, self.model, self.store = dataset, model, store
         self.image_size, self.capacity = image_size, capacity
@@ -96,7 +99,7 @@ class EncodedDataset:
 
     def _encoded(self, sample: Sample, embedding: Tensor) -> EncodedSample:
         scored = np.ones_like(sample.mask) if sample.void is None else ~sample.void
-        truth = sample.mask & scored
+        mask = sample.mask & scored
 
         def shrink(mask: np.ndarray, shape: tuple[int, ...]) -> Tensor:
             area = cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
@@ -104,11 +107,13 @@ class EncodedDataset:
 
         fine, coarse = self.model.logits_shape, self.model.embedding_shape[1:]
         return EncodedSample(
-            embedding.to(self.model.device).float(),
-            shrink(truth, fine),
-            shrink(scored, fine),
-            shrink(truth, coarse),
-            shrink(scored, coarse),
+            mask=mask,
+            void=sample.void,
+            embedding=embedding.to(self.model.device).float(),
+            truth=shrink(mask, fine),
+            scored=shrink(scored, fine),
+            truth_coarse=shrink(mask, coarse),
+            scored_coarse=shrink(scored, coarse),
         )
 
     def _key(self, sample: Sample) -> str:

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from alignsam_gym.data import DATASETS, Subset, draw_shots, load_dataset
+from alignsam_gym.errors import OptionError
+
+
+class Numbers:
+    """A data set whose samples are their own positions."""
+
+    name = "numbers"
+
+    def __init__(self, count):
+        self.ids = [f"n{i}" for i in range(count)]
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getitem__(self, index):
+        return index
+
+
+def test_a_subset_keeps_order_ids_and_name():
+    subset = Subset(Numbers(10), np.array([7, 2, 5]))
+    assert len(subset) == 3
+    assert [subset[i] for i in range(3)] == [7, 2, 5]
+    assert list(subset.ids) == ["n7", "n2", "n5"]
+    assert subset.name == "numbers"
+
+
+def test_shots_are_distinct_and_repeat_with_the_seed():
+    first = draw_shots(Numbers(100), 10, seed=3)
+    assert len(set(first.ids)) == len(first) == 10
+    assert list(first.ids) == list(draw_shots(Numbers(100), 10, seed=3).ids)
+    assert list(first.ids) != list(draw_shots(Numbers(100), 10, seed=4).ids)
+
+
+def test_every_sample_can_be_a_shot():
+    drawn = {id for seed in range(60) for id in draw_shots(Numbers(10), 3, seed).ids}
+    assert drawn == set(Numbers(10).ids)
+
+
+@pytest.mark.parametrize("shots", [5, 50])
+def test_a_small_data_set_is_taken_whole(shots):
+    assert list(draw_shots(Numbers(5), shots, seed=0).ids) == Numbers(5).ids
+
+
+def test_the_global_generators_have_no_part_in_the_draw():
+    np.random.seed(0)  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    draw_shots(Numbers(100), 10, seed=3)
+    assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_data_sets_are_found_by_name_in_any_case():
+    assert load_dataset("Shapes-Shadow", "test").name == "shapes-shadow"
+
+
+def test_an_unknown_data_set_is_named_with_the_choices():
+    with pytest.raises(OptionError, match=r"dataset='coco' is unknown; choose one of .*shapes.*folder") as caught:
+        load_dataset("coco", "train")
+    assert all(name in str(caught.value) for name in DATASETS)
+
+
+def test_an_unknown_option_is_named_with_those_that_exist():
+    with pytest.raises(OptionError, match=r"'shapes' has no option colour; it takes category"):
+        load_dataset("shapes", "train", colour="red")
+    with pytest.raises(OptionError, match=r"'folder' has no option rot; it takes .*invert.*root.*threshold"):
+        load_dataset("folder", "train", rot=".")
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS if name != "folder"])
+def test_every_embedded_data_set_follows_the_protocol(name):
+    data = load_dataset(name, "test")
+    sample = data[0]
+    assert data.name == name
+    assert len(data.ids) == len(data) == len(set(data.ids))
+    assert sample.id == data.ids[0]
+    assert sample.image.dtype == np.uint8
+    assert sample.image.shape == (*sample.mask.shape, 3)
+    assert sample.mask.dtype == bool
+    assert sample.text

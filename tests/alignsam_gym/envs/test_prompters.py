@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import torch
+
+from alignsam_gym.envs.prompters import RandomPrompter, oracle_prompter, srm_prompter
+
+
+@pytest.fixture
+def make_episode(make_toy_vec):
+    """Three episodes in progress on 16 patches of 8 × 8 logits each."""
+
+    def make(**options):
+        envs = make_toy_vec(3, label_source="oracle", max_steps=20, **options).unwrapped
+        envs.reset(seed=0, options={"index": [0, 1, 2]})
+        return envs.episode
+
+    return make
+
+
+def _worst_patches(logits, truth, scored, mask, allowed):
+    """The largest error of each row of patches that the oracle may choose from, and every patch's error."""
+    errors, missed = np.zeros(16), np.zeros(16, bool)
+    for patch in range(16):
+        row, column = divmod(patch, 4)
+        wrong = 0.0
+        for y in range(8 * row, 8 * row + 8):
+            for x in range(8 * column, 8 * column + 8):
+                if (logits[y, x] > 0) != (truth[y, x] > 0.5):
+                    wrong += scored[y, x]
+        errors[patch] = wrong / 64
+        y, x = 8 * row + 4, 8 * column + 4  # the centre is the corner between four logits
+        centre = logits[y - 1 : y + 1, x - 1 : x + 1].mean() > 0
+        missed[patch] = centre != mask[16 * row + 8, 16 * column + 8]
+    candidates = [p for p in range(16) if allowed[p] and missed[p]] or [p for p in range(16) if allowed[p]]
+    return max(errors[p] for p in candidates), errors, candidates
+
+
+@pytest.mark.parametrize("revisit", ["allow", "forbid"])
+def test_the_oracle_picks_the_worst_patch_among_those_missed(make_episode, revisit):
+    episode = make_episode(revisit=revisit)
+    visited, allowed = np.zeros((3, 16), bool), np.ones((3, 16), bool)
+    for _ in range(18):
+        actions = oracle_prompter(episode)
+        for row, action in enumerate(actions):
+            worst, errors, candidates = _worst_patches(
+                episode.logits[row].numpy(),
+                episode.truth[row].numpy(),
+                episode.scored[row].numpy(),
+                episode.encoded.dataset[row].mask,
+                allowed[row],
+            )
+            assert action in candidates
+            assert errors[action] == pytest.approx(worst, abs=1e-6)
+        if revisit == "forbid":
+            visited[range(3), actions] = True
+            allowed = ~visited | visited.all(1, keepdims=True)
+        episode.act([0, 1, 2], actions)
+
+
+def test_the_oracle_takes_the_largest_error_where_no_centre_is_wrong(make_episode):
+    episode = make_episode()
+    truth = torch.stack([torch.from_numpy(episode.encoded.dataset[row].mask) for row in range(3)])
+    episode.logits = torch.nn.functional.interpolate(truth[:, None].float(), (32, 32), mode="area")[:, 0] - 0.5
+    for row in range(3):
+        centres = episode.rules.grid.sample(episode.logits[[row] * 16], episode.centres) > 0
+        assert torch.equal(centres, episode.truth_at[row])
+    episode.logits[:, 9, 17] *= -1  # a lone wrong logit in patch (1, 2)
+    assert oracle_prompter(episode).tolist() == [6, 6, 6]
+
+
+def test_random_prompts_never_repeat_and_reach_every_patch(make_episode):
+    episode, prompter = make_episode(), RandomPrompter(0)
+    chosen = []
+    for _ in range(16):
+        actions = prompter(episode)
+        chosen.append(actions)
+        episode.act([0, 1, 2], actions)
+        assert not episode.repeated.any()
+    assert all(sorted(row) == list(range(16)) for row in np.stack(chosen, 1))
+    assert len({tuple(row) for row in np.stack(chosen, 1)}) == 3
+    assert prompter(episode).max() < 16
+
+
+def test_random_prompts_follow_their_seed(make_episode):
+    episode = make_episode()
+    firsts = [RandomPrompter(seed)(episode).tolist() for seed in (1, 1, 2, 3)]
+    assert firsts[0] == firsts[1]
+    assert len({tuple(first) for first in firsts}) == 3
+
+
+def test_the_srm_prompter_takes_the_best_patches_one_after_another(make_episode):
+    episode = make_episode()
+    belief = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    episode.srm.logits = lambda states: belief
+    means = belief.view(3, 4, 2, 4, 2).mean((2, 4)).flatten(1)
+    order = means.argsort(dim=1, descending=True)
+    for rank in range(16):
+        actions = srm_prompter(episode)
+        assert actions.tolist() == order[:, rank].tolist()
+        episode.act([0, 1, 2], actions)

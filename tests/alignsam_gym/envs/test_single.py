@@ -1,0 +1,222 @@
+import pickle
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+from gymnasium.utils.env_checker import data_equivalence as same
+from gymnasium.wrappers import RecordEpisodeStatistics, RecordVideo
+from PIL import Image
+from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
+
+import alignsam_gym  # noqa: F401  # registers the environment
+from alignsam_gym.envs.single import AlignSAMEnv
+from alignsam_gym.errors import AlignSAMError, OptionError
+from alignsam_gym.srm import SRM, SRMConfig
+
+SB3_TAKES_THE_STATE_FOR_AN_IMAGE = (
+    "whereas it has to be `np.uint8`",
+    "the upper and lower bounds are not in [0, 255]",
+    "Treating image space as channels-last",
+    "The minimal resolution for an image is 36x36",
+)
+
+
+def _play(env, actions, **reset):
+    """Everything that `env` returns from reset on."""
+    return [env.reset(**reset), *(env.step(action) for action in actions)]
+
+
+# Gymnasium and Stable-Baselines3
+
+
+@pytest.mark.parametrize("observation", ["state", "reference"])
+def test_gymnasiums_checker_has_nothing_to_say(observation):
+    env = gym.make("AlignSAM-v0", render_mode="rgb_array", observation=observation).unwrapped
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env)
+
+
+@pytest.mark.parametrize("options", [{"state": "concat"}, {"revisit": "forbid", "observation": "reference"}])
+def test_gymnasiums_checker_has_nothing_to_say_about_other_spaces(make_toy, options):
+    env = make_toy(render_mode="rgb_array", **options).unwrapped
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env, skip_render_check=True)
+
+
+@pytest.mark.parametrize("revisit", ["allow", "forbid"])
+def test_sb3s_checker_has_nothing_to_say_about_references(make_toy, revisit):
+    env = make_toy(observation="reference", revisit=revisit).unwrapped
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env_for_sb3(env)
+
+
+def test_sb3s_checker_only_takes_the_state_for_an_image():
+    env = gym.make("AlignSAM-v0").unwrapped
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_env_for_sb3(env)
+    messages = [str(warning.message) for warning in caught]
+    for part in SB3_TAKES_THE_STATE_FOR_AN_IMAGE:
+        assert sum(part in message for message in messages) == 1
+    assert len(messages) == len(SB3_TAKES_THE_STATE_FOR_AN_IMAGE)
+
+
+def test_the_default_data_set_is_shapes():
+    ours, named = gym.make("AlignSAM-v0"), gym.make("AlignSAM-v0", dataset="shapes")
+    assert ours.observation_space == named.observation_space
+    assert ours.action_space == named.action_space == gym.spaces.Discrete(100)
+    assert ours.observation_space.shape == (128, 32, 32)
+    assert same(_play(ours, [3, 50], seed=0), _play(named, [3, 50], seed=0))
+
+
+@pytest.mark.slow
+def test_a_module_prefix_registers_the_environment_in_a_fresh_interpreter(run_python):
+    program = """
+import gymnasium as gym
+env = gym.make("alignsam_gym:AlignSAM-v0", shots=1)
+observation, info = env.reset(seed=0)
+print(env.spec.id, observation.shape, info["image_id"][:5])
+"""
+    assert run_python(program).strip() == "AlignSAM-v0 (128, 32, 32) train"
+
+
+def test_the_time_limit_of_gym_make_holds(make_toy):
+    env = make_toy(max_steps=5, max_episode_steps=2)
+    env.reset(seed=0)
+    assert [env.step(0)[2:4] for _ in range(2)] == [(False, False), (False, True)]
+
+
+def test_episode_statistics_are_recorded(make_toy):
+    env = RecordEpisodeStatistics(make_toy(label_source="oracle"))
+    results = _play(env, [0, 5, 10], seed=0)
+    statistics = results[-1][-1]["episode"]
+    assert statistics["l"] == 3
+    assert statistics["r"] == sum(result[1] for result in results[1:])
+
+
+@pytest.mark.slow
+def test_a_video_is_recorded(make_toy, tmp_path):
+    env = RecordVideo(make_toy(render_mode="rgb_array"), str(tmp_path / "videos"), episode_trigger=lambda episode: True)
+    _play(env, [0, 5, 10], seed=0)
+    env.close()
+    (video,) = tmp_path.glob("videos/*.mp4")
+    assert video.stat().st_size > 1000
+
+
+# Randomness
+
+
+def test_one_seed_is_one_run_in_any_environment(make_toy):
+    first, second = make_toy(), make_toy()
+    for env in (first, first, second):  # the SRM learns, and starts over
+        results = [_play(env, [0, 5, 10], seed=3), _play(env, [7, 7, 1])]
+        if env is first and "expected" not in locals():
+            expected = results
+        assert same(results, expected)
+    assert not same(_play(first, [0, 5, 10], seed=4), expected[0])
+
+
+def test_the_global_generators_have_no_part_in_it(make_toy):
+    runs = []
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        np.random.seed(noise)  # noqa: NPY002
+        runs.append(_play(make_toy(), [0, 5, 10], seed=3))
+    assert same(*runs)
+
+
+def test_an_index_chooses_the_image_and_the_next_reset_draws_again(make_toy):
+    env = make_toy()
+    env.reset(seed=0)
+    for index in (4, 0, 2):
+        assert env.reset(options={"index": index})[1]["image_id"] == f"toy{index}"
+    assert len({env.reset()[1]["index"] for _ in range(5)}) > 1
+
+
+def test_without_a_seed_two_environments_differ(make_toy):
+    first, second = (make_toy().reset()[1]["point"].tolist() for _ in range(2))
+    assert first != second
+
+
+def test_what_was_returned_is_not_written_over(make_toy):
+    for observation in ("state", "reference"):
+        env = make_toy(observation=observation)
+        state, info = env.reset(seed=0)
+        kept = pickle.dumps((state, info))
+        env.step(0)
+        env.reset()
+        assert same((state, info), pickle.loads(kept))
+
+
+# Pickling
+
+
+def test_a_pickled_environment_plays_alike(make_toy):
+    env = make_toy(dataset="shapes", shots=3, observation="reference", max_steps=2, render_mode="rgb_array").unwrapped
+    copy = pickle.loads(pickle.dumps(env))
+    assert isinstance(copy, AlignSAMEnv)
+    assert copy.render_mode == "rgb_array"
+    assert copy.observation_space == env.observation_space
+    assert same(_play(copy, [3, 4], seed=1), _play(env, [3, 4], seed=1))
+
+
+def test_a_pickled_environment_keeps_its_trained_srm(make_toy):
+    trained = SRM(32, SRMConfig(width=8), torch.device("cpu"), seed=5)
+    env = make_toy(dataset="shapes", srm=trained).unwrapped
+    copy = pickle.loads(pickle.dumps(env))
+    states = torch.randn(2, 32, 8, 8)
+    assert torch.equal(copy.srm.logits(states), trained.logits(states))
+
+
+# The user's own data, and what goes wrong
+
+
+def test_options_of_the_data_set_are_passed_on(make_toy, tmp_path):
+    for name in ("one", "two"):
+        for kind in ("images", "masks"):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            Image.new("L", (30, 20)).save(tmp_path / kind / f"{name}.png")
+    picture = np.zeros((20, 30), np.uint8)
+    picture[5:15, 5:25] = 255
+    Image.fromarray(picture).save(tmp_path / "masks" / "two.png")
+    env = make_toy(dataset="folder", root=tmp_path, test=["one"], label_source="oracle")
+    assert env.reset(seed=0)[1]["image_id"] == "two"
+    assert [env.step(action)[1] for action in (0, 5, 15)] == [-1, 1, -1]
+
+
+@pytest.mark.parametrize("action", [-1, 16, 2.5, "3"])
+def test_an_action_that_is_none_is_refused(make_toy, action):
+    env = make_toy().unwrapped
+    env.reset(seed=0)
+    with pytest.raises(OptionError, match=r"is not in Discrete\(16\)"):
+        env.step(action)
+
+
+@pytest.mark.parametrize("action", [3, np.int64(3), np.array(3)])
+def test_actions_may_be_numbers_of_any_kind(make_toy, action):
+    env = make_toy().unwrapped
+    env.reset(seed=0)
+    assert env.step(action)[-1]["point"].tolist() == [56, 8]
+
+
+def test_an_unknown_model_is_named_with_the_choices():
+    with pytest.raises(OptionError, match=r"sam='vit_x' is unknown; choose .*tiny") as caught:
+        gym.make("AlignSAM-v0", sam="vit_x")
+    assert isinstance(caught.value, AlignSAMError)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
+def test_cuda_where_there_is_none_is_refused():
+    with pytest.raises(OptionError, match="device='cuda' cannot be used here"):
+        gym.make("AlignSAM-v0", device="cuda")
+
+
+def test_an_unknown_render_mode_is_named_with_the_choices(make_toy):
+    with pytest.raises(OptionError, match="render_mode='ascii' is unknown; choose one of rgb_array, human"):
+        AlignSAMEnv(render_mode="ascii")

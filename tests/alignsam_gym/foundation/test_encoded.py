@@ -1,0 +1,135 @@
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from alignsam_gym.foundation.encoded import EncodedDataset
+from alignsam_gym.foundation.store import EmbeddingStore
+
+
+@pytest.fixture
+def encodings(toy_model, monkeypatch):
+    """How many images each call of the model's `encode` was given."""
+    counts, encode = [], toy_model.encode
+
+    def counting(images):
+        counts.append(len(images))
+        return encode(images)
+
+    monkeypatch.setattr(toy_model, "encode", counting)
+    return counts
+
+
+def _blocks(mask, side):
+    """Means over the cells of a `side` × `side` grid, which must divide the mask."""
+    h, w = mask.shape
+    return mask.reshape(side, h // side, side, w // side).mean((1, 3))
+
+
+def test_cold_and_warm_embeddings_are_bit_identical(toy_dataset, toy_model, encodings, tmp_path):
+    def embeddings():
+        return EncodedDataset(toy_dataset, toy_model, EmbeddingStore(tmp_path), 64).embeddings()
+
+    cold, warm = embeddings(), embeddings()
+    assert cold.dtype == torch.float32
+    assert torch.equal(cold, warm)
+    assert sum(encodings) == len(toy_dataset)
+
+
+def test_an_image_is_encoded_once_however_often_it_is_asked_for(toy_dataset, toy_model, encodings, tmp_path):
+    encoded = EncodedDataset(toy_dataset, toy_model, EmbeddingStore(tmp_path), 64)
+    rows = encoded.fetch([2, 0, 2, 2])
+    assert sum(encodings) == 2
+    assert torch.equal(rows[0].embedding, rows[2].embedding)
+    encoded.fetch([0, 1])
+    assert torch.equal(encoded[2].embedding, rows[0].embedding)
+    assert sum(encodings) == 3
+
+
+def test_nothing_is_encoded_twice_where_nothing_can_be_kept(toy_dataset, toy_model, encodings, tmp_path):
+    (tmp_path / "file").write_text("")
+    encoded = EncodedDataset(toy_dataset, toy_model, EmbeddingStore(tmp_path / "file"), 64)
+    first, second = encoded.embeddings(), encoded.embeddings()
+    assert torch.equal(first, second)
+    assert sum(encodings) == len(toy_dataset)
+
+
+def test_the_embedding_is_the_models_at_half_precision(toy_dataset, toy_model, tmp_path):
+    encoded = EncodedDataset(toy_dataset, toy_model, EmbeddingStore(tmp_path), 64)
+    expected = toy_model.encode([toy_dataset[3].image])[0].half().float()
+    torch.testing.assert_close(encoded[3].embedding, expected, atol=2e-3, rtol=0)
+    assert torch.equal(encoded[3].embedding, encoded[3].embedding.half().float())
+
+
+def test_more_images_than_memory_are_read_again_from_disk(toy_dataset, toy_model, encodings, tmp_path):
+    whole = EncodedDataset(toy_dataset, toy_model, EmbeddingStore(tmp_path), 64).embeddings()
+    small = EncodedDataset(toy_dataset, toy_model, EmbeddingStore(tmp_path), 64, capacity=2)
+    assert torch.equal(small.embeddings(), whole)
+    for i in (0, 4, 1, 0):
+        assert torch.equal(small[i].embedding, whole[i])
+    assert sum(encodings) == len(toy_dataset)
+
+
+@pytest.mark.parametrize("change", ["image", "image_size", "fingerprint"])
+def test_whatever_changes_an_embedding_changes_its_key(
+    toy_dataset, toy_model, encodings, tmp_path, monkeypatch, change
+):
+    def encode_first(image_size=64):
+        return EncodedDataset(toy_dataset, toy_model, EmbeddingStore(tmp_path), image_size)[0]
+
+    encode_first()
+    match change:
+        case "image":
+            image = toy_dataset[0].image.copy()
+            image[5, 5, 1] ^= 1
+            toy_dataset.samples[0] = replace(toy_dataset[0], image=image)
+            encode_first()
+        case "image_size":
+            encode_first(image_size=80)
+        case "fingerprint":
+            monkeypatch.setattr(toy_model, "fingerprint", "other")
+            encode_first()
+    assert sum(encodings) == 2
+
+
+def test_another_mask_on_the_same_image_is_not_encoded_again(toy_dataset, toy_model, encodings, tmp_path):
+    store = EmbeddingStore(tmp_path)
+    first = EncodedDataset(toy_dataset, toy_model, store, 64)[0]
+    toy_dataset.samples[0] = replace(toy_dataset[0], mask=~toy_dataset[0].mask)
+    second = EncodedDataset(toy_dataset, toy_model, store, 64)[0]
+    assert sum(encodings) == 1
+    torch.testing.assert_close(second.truth, 1 - first.truth)
+
+
+def test_a_damaged_record_is_reported_and_made_anew(toy_dataset, toy_model, encodings, tmp_path, caplog):
+    store = EmbeddingStore(tmp_path)
+    before = EncodedDataset(toy_dataset, toy_model, store, 64)[0].embedding
+    (file,) = tmp_path.rglob("*.safetensors")
+    file.write_bytes(b"torn")
+    with caplog.at_level(logging.WARNING):
+        again = EncodedDataset(toy_dataset, toy_model, store, 64)[0].embedding
+    assert "made anew" in caplog.text
+    assert torch.equal(before, again)
+    EncodedDataset(toy_dataset, toy_model, store, 64)[0]
+    assert sum(encodings) == 2
+
+
+def test_truth_is_the_share_of_foreground_at_both_resolutions(toy_dataset, toy_model, tmp_path):
+    sample = EncodedDataset(toy_dataset, toy_model, EmbeddingStore(tmp_path), 64)[1]
+    mask = toy_dataset[1].mask
+    np.testing.assert_allclose(sample.truth.numpy(), _blocks(mask, 32), atol=1e-6)
+    np.testing.assert_allclose(sample.truth_coarse.numpy(), _blocks(mask, 8), atol=1e-6)
+    assert (sample.scored == 1).all()
+    assert (sample.scored_coarse == 1).all()
+
+
+def test_void_is_neither_foreground_nor_scored(one_sample, toy_model, tmp_path):
+    mask, void = np.zeros((64, 64), bool), np.zeros((64, 64), bool)
+    mask[:, :40], void[:20] = True, True
+    sample = EncodedDataset(one_sample(mask, void), toy_model, EmbeddingStore(tmp_path), 64)[0]
+    np.testing.assert_allclose(sample.truth.numpy(), _blocks(mask & ~void, 32), atol=1e-6)
+    np.testing.assert_allclose(sample.scored.numpy(), _blocks(~void, 32), atol=1e-6)
+    np.testing.assert_allclose(sample.truth_coarse.numpy(), _blocks(mask & ~void, 8), atol=1e-6)
+    np.testing.assert_allclose(sample.scored_coarse.numpy(), _blocks(~void, 8), atol=1e-6)

@@ -1,0 +1,79 @@
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from segment_anything import SamPredictor
+
+from alignsam_gym.errors import OptionError
+from alignsam_gym.foundation.sam import PromptableModel, file_digest, load_sam, resolve_device
+from alignsam_gym.foundation.tiny.model import build_tiny_sam
+
+
+def test_encode_equals_sam_predictor_on_each_image():
+    torch.manual_seed(0)
+    model = PromptableModel(build_tiny_sam(), "random", torch.device("cpu"))
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (256, 256, 3), dtype=np.uint8) for _ in range(3)]
+    embeddings = model.encode(images)
+    predictor = SamPredictor(model.sam)
+    for image, embedding in zip(images, embeddings, strict=True):
+        predictor.set_image(image)
+        torch.testing.assert_close(embedding, predictor.features[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("side", [32, 48, 100, 800])
+def test_frames_of_any_side_are_resized_to_the_input(toy_model, side):
+    embedding = toy_model.encode([np.full((side, side, 3), 90, np.uint8)])
+    assert embedding.shape == (1, *toy_model.embedding_shape)
+    torch.testing.assert_close(embedding, toy_model.encode([np.full((64, 64, 3), 90, np.uint8)]))
+
+
+def test_many_prompt_sets_decode_as_each_does_alone(toy_model):
+    torch.manual_seed(0)
+    embeddings, points = torch.randn(19, *toy_model.embedding_shape), torch.rand(19, 4, 2)
+    labels = torch.randint(-1, 2, (19, 4))
+    together = toy_model.decode(embeddings, points, labels)
+    assert together.shape == (19, *toy_model.logits_shape)
+    for row in range(19):
+        alone = toy_model.decode(embeddings[row : row + 1], points[row : row + 1], labels[row : row + 1])
+        torch.testing.assert_close(together[row], alone[0], atol=1e-4, rtol=0)
+
+
+def test_points_are_fractions_of_the_frame(toy_model):
+    predictor = SamPredictor(toy_model.sam)
+    predictor.set_image(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    expected = predictor.predict(np.array([[48, 16]]), np.array([1]), multimask_output=False)[2]
+    logits = toy_model.decode(predictor.features, torch.tensor([[[0.75, 0.25]]]), torch.tensor([[1]]))
+    np.testing.assert_allclose(logits.numpy(), expected, atol=1e-4)
+
+
+def test_a_loaded_model_is_frozen():
+    model = load_sam("tiny", "cpu")
+    assert not model.sam.training
+    assert not any(parameter.requires_grad for parameter in model.sam.parameters())
+    assert model.input_size == 256
+    assert model.embedding_shape == (128, 32, 32)
+    assert model.logits_shape == (128, 128)
+
+
+def test_an_unknown_model_is_named_with_the_choices():
+    with pytest.raises(OptionError, match=r"sam='vit_x'.*tiny"):
+        load_sam("vit_x", "cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
+def test_cuda_where_there_is_none_is_an_option_error():
+    assert resolve_device("auto") == torch.device("cpu")
+    with pytest.raises(OptionError, match=r"device='cuda' cannot be used here \(.+\)"):
+        resolve_device("cuda")
+
+
+def test_a_device_that_does_not_exist_is_an_option_error():
+    with pytest.raises(OptionError, match="device='toaster'"):
+        resolve_device("toaster")
+
+
+def test_file_digest_is_sha256(tmp_path):
+    (tmp_path / "file").write_bytes(b"weights")
+    assert file_digest(tmp_path / "file") == hashlib.sha256(b"weights").hexdigest()

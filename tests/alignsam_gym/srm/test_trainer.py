@@ -1,0 +1,176 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.srm import SRM, SRMConfig
+from alignsam_gym.srm.trainer import segmentation_loss
+
+CPU = torch.device("cpu")
+
+
+def _srm(seed=0, channels=3, **options):
+    return SRM(channels, SRMConfig.of({"width": 16, **options}), CPU, seed)
+
+
+def _weights(srm):
+    return {name: value.clone() for name, value in srm.branch.state_dict().items()}
+
+
+def _same(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def _batch(count=8, side=8, seed=0):
+    """States whose first channel says where the foreground is."""
+    generator = torch.Generator().manual_seed(seed)
+    states = torch.randn(count, 3, side, side, generator=generator)
+    target = (states[:, 0] > 0.5).float()
+    return states, target, torch.ones_like(target)
+
+
+def _loss_by_loops(logits, target, scored):
+    entropy, dices = 0.0, []
+    for z, t, w in zip(logits, target, scored, strict=True):
+        overlap = total = 0.0
+        for place in np.ndindex(z.shape):
+            p = 1 / (1 + np.exp(-z[place]))
+            entropy -= w[place] * (t[place] * np.log(p) + (1 - t[place]) * np.log(1 - p))
+            overlap += p * w[place] * t[place] * w[place]
+            total += p * w[place] + t[place] * w[place]
+        dices.append(1 - (2 * overlap + 1) / (total + 1))
+    return entropy / scored.sum() + np.mean(dices)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.booleans())
+def test_the_loss_equals_a_loop(seed, count, with_void):
+    rng = np.random.default_rng(seed)
+    logits, target = rng.normal(0, 3, (count, 4, 5)), rng.random((count, 4, 5))
+    scored = rng.choice([0.0, 0.5, 1.0], (count, 4, 5)) if with_void else np.ones((count, 4, 5))
+    scored[0, 0, 0] = 1
+    loss = segmentation_loss(*(torch.from_numpy(part) for part in (logits, target, scored)))
+    assert float(loss) == pytest.approx(_loss_by_loops(logits, target, scored))
+
+
+def test_a_perfect_map_costs_nothing_and_a_wrong_one_much():
+    _, target, scored = _batch()
+    assert segmentation_loss((target * 2 - 1) * 40, target, scored) < 1e-3
+    assert segmentation_loss((1 - target * 2) * 40, target, scored) > 10
+
+
+def test_cells_without_a_label_have_no_influence():
+    _, target, scored = _batch()
+    scored[:, :3] = 0
+    logits = torch.zeros_like(target, requires_grad=True)
+    loss = segmentation_loss(logits, target, scored)
+    loss.backward()
+    assert (logits.grad[scored == 0] == 0).all()
+    assert (logits.grad[scored == 1] != 0).all()
+    flipped = torch.where(scored == 0, 1 - target, target)
+    assert torch.equal(segmentation_loss(logits, flipped, scored), loss)
+
+
+def test_a_simple_map_is_learned_quickly():
+    srm = _srm(learning_rate=1e-2)
+    states, target, scored = _batch(32)
+    losses = [srm.learn(states, target, scored) for _ in range(120)]
+    assert losses[-1] < 0.3 * losses[0]
+    unseen, truth, _ = _batch(32, seed=1)
+    answer = (srm.logits(unseen) > 0).float()
+    dice = 2 * (answer * truth).sum() / (answer.sum() + truth.sum())
+    assert dice > 0.85  # calling everything foreground scores 0.47
+
+
+def test_learning_follows_the_labelled_cells_only():
+    states, target, scored = _batch()
+    scored[:, :, :4] = 0
+    weights = []
+    for truth in (target, torch.where(scored == 0, 1 - target, target)):
+        srm = _srm()
+        srm.learn(states, truth, scored)
+        weights.append(_weights(srm))
+    assert _same(*weights)
+
+
+def test_asking_does_not_teach():
+    srm = _srm()
+    before = _weights(srm)
+    logits = srm.logits(_batch()[0])
+    assert logits.shape == (8, 8, 8)
+    assert not logits.requires_grad
+    assert _same(before, _weights(srm))
+
+
+@pytest.mark.parametrize(("updates", "batch_size", "steps"), [(1, 8, 1), (5, 8, 5), (1, 3, 3), (2, 4, 4)])
+def test_every_pass_makes_one_step_for_each_batch(updates, batch_size, steps):
+    srm = _srm(updates=updates, batch_size=batch_size)
+    srm.learn(*_batch(8))
+    assert {int(state["step"]) for state in srm.optimizer.state.values()} == {steps}
+
+
+def test_the_seed_decides_the_weights_and_start_restores_them():
+    srm, twin, other = _srm(5), _srm(5), _srm(6)
+    fresh = _weights(srm)
+    assert _same(fresh, _weights(twin))
+    assert not _same(fresh, _weights(other))
+    srm.learn(*_batch())
+    assert not _same(fresh, _weights(srm))
+    srm.start(5)
+    assert _same(fresh, _weights(srm))
+    srm.learn(*_batch())
+    twin.learn(*_batch())
+    assert _same(_weights(srm), _weights(twin))  # the optimiser, too, has forgotten
+
+
+def test_weights_do_not_come_from_the_global_generator():
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    _srm(2**100)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_saved_weights_answer_alike(tmp_path):
+    srm = _srm(0)
+    srm.learn(*_batch())
+    srm.save(tmp_path / "srm.safetensors")
+    other = _srm(1)
+    states = _batch()[0]
+    assert not torch.equal(srm.logits(states), other.logits(states))
+    other.load_weights(tmp_path / "srm.safetensors")
+    assert torch.equal(srm.logits(states), other.logits(states))
+
+
+def test_a_state_dict_carries_the_optimiser_too():
+    srm, resumed = _srm(0), _srm(1)
+    srm.learn(*_batch())
+    resumed.load_state_dict(copy.deepcopy(srm.state_dict()))
+    srm.learn(*_batch(seed=2))
+    resumed.learn(*_batch(seed=2))
+    assert _same(_weights(srm), _weights(resumed))
+
+
+@pytest.mark.parametrize("content", ["missing", "rubbish", "another width"])
+def test_files_that_hold_no_such_weights_are_weights_errors(tmp_path, content):
+    file = tmp_path / "srm.safetensors"
+    if content == "rubbish":
+        file.write_bytes(b"not safetensors at all")
+    if content == "another width":
+        _srm(width=8).save(file)
+    with pytest.raises(WeightsError, match=r"srm\.safetensors does not hold the weights of this SRM"):
+        _srm().load_weights(file)
+
+
+def test_an_unknown_option_is_named_with_those_that_exist():
+    with pytest.raises(OptionError, match=r"srm has no option lr; it takes width, learning_rate, updates"):
+        SRMConfig.of({"lr": 1e-3, "width": 8})
+
+
+def test_options_not_given_are_the_papers():
+    config = SRMConfig.of({})
+    assert config.learning_rate == 1e-4
+    assert config.updates == 1
