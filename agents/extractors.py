@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from alignsam_gym.envs.state import form_state
 from alignsam_gym.errors import OptionError
 
+_CERTAIN = 0.01  # probabilities nearer to 0 or 1 than this are as good as it
+
 
 class StateExtractor(BaseFeaturesExtractor):
     """What all extractors share: states from either kind of observation, and the visited patches passed on.
@@ -34,6 +36,7 @@ class StateExtractor(BaseFeaturesExtractor):
         masked = isinstance(observation_space, spaces.Dict) and "visited" in observation_space.spaces
         super().__init__(observation_space, features + (patches if masked else 0))
         self.state_shape, self.state, self.masked = tuple(state_shape), state, masked
+        self._guide = "guide" if state == "guided" else "mask"  # states of other kinds have no guide to read
         self._embeddings: list[Tensor] = []  # in a list, so that it is no part of the module's state
 
     def attach(self, embeddings: Tensor) -> None:
@@ -45,17 +48,17 @@ class StateExtractor(BaseFeaturesExtractor):
             return self.see(observations)
         if not self._embeddings:
             raise OptionError("The observations refer to images: give the extractor their embeddings with attach().")
-        masks = observations["mask"].view(-1, *self.state_shape[1:])
-        features = self.see_references(self._embeddings[0], observations["image"][:, 0].long(), masks)
+        masks, guides = (observations[name].view(-1, *self.state_shape[1:]) for name in ("mask", self._guide))
+        features = self.see_references(self._embeddings[0], observations["image"][:, 0].long(), masks, guides)
         return torch.cat([features, observations["visited"]], dim=1) if self.masked else features
 
     def see(self, states: Tensor) -> Tensor:
         """Features (B, features) of states (B, channels, h, w)."""
         raise NotImplementedError
 
-    def see_references(self, embeddings: Tensor, image: Tensor, masks: Tensor) -> Tensor:
-        """`see` of the states of images, int64 (B,), with masks (B, h, w)."""
-        return self.see(form_state(self.state, embeddings[image], masks))
+    def see_references(self, embeddings: Tensor, image: Tensor, masks: Tensor, guides: Tensor) -> Tensor:
+        """`see` of the states of images, int64 (B,), with masks and guides (B, h, w)."""
+        return self.see(form_state(self.state, embeddings[image], masks, guides))
 
 
 class CnnExtractor(StateExtractor):
@@ -91,7 +94,8 @@ class PatchExtractor(StateExtractor):
     """Features that stay on the patch grid: pooled to one vector a patch, then convolved among patches.
 
     Weights are shared by all patches, so that 50 images teach what a patch looks like 5,000 times.
-    Features are (width, side, side), flattened.
+    Features are (width, side, side), flattened; a guided state adds one channel, the SRM's log-odds of each
+    patch, which goes past the convolutions.
     """
 
     def __init__(
@@ -102,7 +106,8 @@ class PatchExtractor(StateExtractor):
         patches: int,
         width: int = 32,
     ) -> None:
-        super().__init__(observation_space, state_shape, state, patches, features=width * patches)
+        channels = width + (state == "guided")
+        super().__init__(observation_space, state_shape, state, patches, features=channels * patches)
         self.side = round(patches**0.5)
         self.first = nn.Conv2d(state_shape[0], width, 1)
         self.convolutions = nn.Sequential(
@@ -114,23 +119,29 @@ class PatchExtractor(StateExtractor):
         )
 
     def see(self, states: Tensor) -> Tensor:
-        return self.convolutions(self.first(self._pool(states))).flatten(1)
+        return self._finish(self.first(self._pool(states)), states[:, -1:])
 
-    def see_references(self, embeddings: Tensor, image: Tensor, masks: Tensor) -> Tensor:
+    def see_references(self, embeddings: Tensor, image: Tensor, masks: Tensor, guides: Tensor) -> Tensor:
         """As `see`, but the first layer, being linear, meets each image once, before any mask multiplies it."""
         present, which = image.unique(return_inverse=True)
-        masks = masks[:, None]
-        weight = self.first.weight
+        masks, guides = masks[:, None], guides[:, None]
         channels = embeddings.shape[1]
-        if self.state == "product":
-            pooled = self._pool(F.conv2d(embeddings[present], weight)[which] * masks)
-        else:  # E, E · M and M side by side
-            of_image, of_product, of_mask = weight.split([channels, channels, 1], dim=1)
-            pooled = self._pool(F.conv2d(embeddings[present], of_image))[which]
-            pooled = pooled + self._pool(F.conv2d(embeddings[present], of_product)[which] * masks)
-            pooled = pooled + F.conv2d(self._pool(masks), of_mask)
+        weights = list(self.first.weight.split(channels, dim=1))
         assert self.first.bias is not None
-        return self.convolutions(pooled + self.first.bias[:, None, None]).flatten(1)
+        pooled = self.first.bias[:, None, None]
+        if self.state == "concat":
+            pooled = pooled + self._pool(F.conv2d(embeddings[present], weights.pop(0))).index_select(0, which)
+        pooled = pooled + self._pool(F.conv2d(embeddings[present], weights.pop(0)).index_select(0, which) * masks)
+        if weights:  # single channels: M, and the guide
+            maps = {"concat": [masks], "guided": [masks, guides]}[self.state]
+            pooled = pooled + F.conv2d(self._pool(torch.cat(maps, dim=1)), weights.pop(0))
+        return self._finish(pooled, guides)
+
+    def _finish(self, pooled: Tensor, guides: Tensor) -> Tensor:
+        features = self.convolutions(pooled)
+        if self.state == "guided":
+            features = torch.cat([features, self._pool(guides).logit(eps=_CERTAIN)], dim=1)
+        return features.flatten(1)
 
     def _pool(self, maps: Tensor) -> Tensor:
         return F.interpolate(maps, (self.side, self.side), mode="area")

@@ -42,6 +42,7 @@ class PromptPolicy(ActorCriticPolicy):
         self.action_net = nn.Identity()
         assert isinstance(self.mlp_extractor, _Head)
         nn.init.orthogonal_(self.mlp_extractor.logits.weight, gain=0.01)
+        self.mlp_extractor.trust_guide(self.features_extractor)
         optimizer: Any = self.optimizer_class
         self.optimizer = optimizer(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
@@ -75,6 +76,9 @@ class _Head(nn.Module):
     def forward_critic(self, features: Tensor) -> Tensor:
         return self.value_features(features[:, : self.seen])
 
+    def trust_guide(self, extractor: Any) -> None:
+        """Begin from what the state suggests, if it suggests anything."""
+
     def patch_logits(self, features: Tensor) -> Tensor:
         raise NotImplementedError
 
@@ -98,7 +102,10 @@ class _FlatHead(_Head):
 
 
 class _PatchHead(_Head):
-    """One 1×1 convolution from each patch's vector to its logit; the value sees their mean and maximum."""
+    """One 1×1 convolution from each patch's vector to its logit; the value sees their mean and maximum.
+
+    With a guided state the policy begins as the SRM's own map, and learns what to do better.
+    """
 
     def __init__(self, extractor: StateExtractor, patches: int) -> None:
         super().__init__(extractor, patches)
@@ -108,6 +115,10 @@ class _PatchHead(_Head):
 
     def patch_logits(self, features: Tensor) -> Tensor:
         return self.logits(features.unflatten(1, (-1, self.patches)))[:, 0]
+
+    def trust_guide(self, extractor: Any) -> None:
+        if extractor.state == "guided":
+            nn.init.ones_(self.logits.weight[:, -1])
 
     def value_features(self, features: Tensor) -> Tensor:
         patches = features.unflatten(1, (-1, self.patches))

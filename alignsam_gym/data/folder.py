@@ -146,6 +146,8 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def _held_out(stems: list[str], test: float | Sequence[str], seed: int) -> set[str]:
+    if isinstance(test, str):
+        test = [test]
     if not isinstance(test, (int, float)):
         return {stem for stem in stems if any(fnmatch.fnmatch(stem, pattern) for pattern in test)}
     if not 0 < test < 1:
@@ -165,7 +167,7 @@ def _check_sizes(image_file: Path, mask_file: Path) -> None:
     for file in (image_file, mask_file):
         try:
             with Image.open(file) as picture:
-                turned = picture.getexif().get(_EXIF_ORIENTATION) in _QUARTER_TURNS
+                turned = Image.Image.getexif(picture).get(_EXIF_ORIENTATION) in _QUARTER_TURNS
                 sizes.append(picture.size[::-1] if turned else picture.size)
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
             raise DataError(f"{file} cannot be read as an image ({error}); replace or remove it.") from error

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alignsam_gym.envs.grid import PatchGrid
-from alignsam_gym.envs.state import STATES, form_state, state_channels
+from alignsam_gym.envs.state import STATES, form_state, srm_state, state_channels
 from alignsam_gym.errors import OptionError, check_choice
 from alignsam_gym.foundation.decoder import PADDING
 from alignsam_gym.foundation.encoded import EncodedDataset
@@ -51,6 +51,8 @@ class Rules:
         check_choice("initial_prompts", self.initial_prompts, INITIAL_PROMPTS)
         check_choice("state", self.state, STATES)
         check_choice("revisit", self.revisit, REVISITS)
+        if not self.reward:
+            raise OptionError(f"reward is empty; weigh at least one of {', '.join(REWARDS)}.")
         for name in self.reward:
             check_choice("reward", name, REWARDS)
 
@@ -66,6 +68,7 @@ class Episode:
     - steps: int64 (B,), actions taken. visited: bool (B, N).
     - logits: float32 (B, 4h, 4w), SAM's last answer. mask: float32 (B, h, w), M_{t−1} of Eq. 4: its
       probabilities, averaged over each cell of the embedding. [ours]
+    - guide: float32 (B, h, w), the SRM's map y_r for the current state (Eq. 12), as logits.
     - iou: float32 (B,), of that answer with the truth, at the logits' own resolution.
     - truth_at: bool (B, N), whether each patch's centre is foreground.
     - hit, repeated: bool (B,), whether the last action's patch is foreground, and was chosen before.
@@ -88,7 +91,7 @@ class Episode:
         self.steps = torch.zeros(count, dtype=torch.int64, device=device)
         self.visited = torch.zeros(count, grid.count, dtype=torch.bool, device=device)
         self.logits = torch.zeros(count, *self.model.logits_shape, device=device)
-        self.mask = torch.zeros(count, height, width, device=device)
+        self.mask, self.guide = (torch.zeros(count, height, width, device=device) for _ in range(2))
         self.iou = torch.zeros(count, device=device)
         self.hit, self.repeated = (torch.zeros(count, dtype=torch.bool, device=device) for _ in range(2))
         self._decks: list[list[int]] = [[] for _ in range(count)]
@@ -103,17 +106,18 @@ class Episode:
 
     def states(self, rows: Tensor | slice = slice(None)) -> Tensor:
         """s_t of Eq. 4: float32 (B, channels, h, w)."""
-        return form_state(self.rules.state, self.embeddings[rows], self.mask[rows])
-
-    def srm_logits(self, rows: Tensor | slice = slice(None)) -> Tensor:
-        """The SRM's map for the current states (Eq. 12), as logits (B, h, w)."""
-        return self.srm.logits(self.states(rows))
+        return form_state(self.rules.state, self.embeddings[rows], self.mask[rows], self.guide[rows].sigmoid())
 
     def start_run(self, seed: int) -> None:
         """Forget every draw of images; an SRM that learns starts over, from weights drawn by `seed`."""
-        self._decks = [[] for _ in self._decks]
+        for row in range(len(self)):
+            self.forget_draws(row)
         if self.learns:
             self.srm.start(seed)
+
+    def forget_draws(self, row: int) -> None:
+        """Let `draw` begin anew in a row."""
+        self._decks[row] = []
 
     def draw(self, row: int, generator: np.random.Generator) -> int:
         """The next image of a row: each comes once, in random order, before any comes again. [ours]"""
@@ -136,6 +140,7 @@ class Episode:
         else:
             self._prompt_from_srm(at)
         self._answer(at)
+        self._recalibrate(at)
 
     def act(self, rows: Sequence[int], actions: Sequence[int] | np.ndarray) -> np.ndarray:
         """Prompt at the chosen patches (lines 5–10 of Algorithm 1); returns rewards, float64 (rows,)."""
@@ -152,6 +157,7 @@ class Episode:
         self._answer(at)
         if self.learns:
             self._teach(at)
+        self._recalibrate(at)
         rewards = {
             "foreground": self.hit[at].double() * 2 - 1,
             "delta_iou": (self.iou[at] - before).double(),
@@ -191,6 +197,7 @@ class Episode:
         for name in _PROGRESS:
             getattr(self, name).copy_(state[name])
         self._answer(torch.arange(len(self), device=self.model.device))
+        self._recalibrate(torch.arange(len(self), device=self.model.device))
 
     def allowed(self) -> np.ndarray:
         """bool (B, N): actions that the `revisit` rule leaves (all, once nothing is left)."""
@@ -224,7 +231,8 @@ class Episode:
     def _prompt_from_srm(self, at: Tensor) -> None:
         """The highest and the lowest point of the SRM's map (§3.3), with M = 1: nothing is known yet. [ours]"""
         self.mask[at] = 1.0
-        maps = self.srm_logits(at)
+        self._recalibrate(at)
+        maps = self.guide[at]
         height, width = maps.shape[1:]
         scale = torch.tensor([width, height], device=maps.device)
         for slot, (extreme, label) in enumerate(((maps.flatten(1).argmax(1), 1), (maps.flatten(1).argmin(1), 0))):
@@ -236,7 +244,7 @@ class Episode:
         """1 or 0 for each chosen point, from the rules' label source (Table 8)."""
         match self.rules.label_source:
             case "srm":
-                return (self.rules.grid.sample(self.srm_logits(at), point) > 0).long()
+                return (self.rules.grid.sample(self.guide[at], point) > 0).long()
             case "last":
                 return (self.rules.grid.sample(self.logits[at], point) > 0).long()
             case "oracle":
@@ -256,10 +264,16 @@ class Episode:
         overlap = (answer * truth).sum((1, 2))
         self.iou[at] = torch.where(union > 0, overlap / union.clamp(min=1e-6), torch.ones_like(union))
 
+    def _recalibrate(self, at: Tensor) -> None:
+        """Ask the SRM for its map of the state that SAM's answer led to."""
+        self.guide[at] = self.srm.logits(self._srm_states(at, self.mask[at]))
+
+    def _srm_states(self, at: Tensor, masks: Tensor) -> Tensor:
+        return form_state(srm_state(self.rules.state), self.embeddings[at], masks, masks)
+
     def _teach(self, at: Tensor) -> None:
         """The SRM's q updates after an action, on the states that the action led to."""
         masks = self.mask[at]
         if every := self.srm.config.blank_every:
             masks[(at + self.steps[at]) % every == 0] = 1.0
-        states = form_state(self.rules.state, self.embeddings[at], masks)
-        self.srm.learn(states, self.truth_coarse[at], self.scored_coarse[at])
+        self.srm.learn(self._srm_states(at, masks), self.truth_coarse[at], self.scored_coarse[at])

@@ -11,7 +11,7 @@ import torch
 from alignsam_gym.data import Dataset, draw_shots, load_dataset
 from alignsam_gym.envs.episode import REWARDS, Episode, Rules
 from alignsam_gym.envs.grid import PatchGrid
-from alignsam_gym.envs.state import STATES, state_channels
+from alignsam_gym.envs.state import STATES, srm_state, state_channels
 from alignsam_gym.errors import OptionError, check_choice
 from alignsam_gym.foundation.encoded import EncodedDataset
 from alignsam_gym.foundation.sam import load_sam
@@ -72,7 +72,7 @@ def make_episode(
         samples = draw_shots(samples, shots, shots_seed)
     model = load_sam(sam, device)
     encoded = EncodedDataset(samples, model, EmbeddingStore(cache_dir), image_size)
-    channels = state_channels(state, model.embedding_shape[0])
+    channels = state_channels(srm_state(state), model.embedding_shape[0])
     if isinstance(srm, SRM):
         if srm.channels != channels:
             raise OptionError(f"The given srm sees states of {srm.channels} channels, and these have {channels}.")

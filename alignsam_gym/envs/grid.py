@@ -25,7 +25,7 @@ class PatchGrid:
     patch_size: int
 
     def __post_init__(self) -> None:
-        if self.patch_size <= 0 or self.image_size % self.patch_size:
+        if not 0 < self.patch_size <= self.image_size or self.image_size % self.patch_size:
             raise OptionError(
                 f"patch_size={self.patch_size} does not divide image_size={self.image_size} into whole patches."
             )

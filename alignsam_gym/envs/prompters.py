@@ -27,7 +27,7 @@ class RandomPrompter:
 
 def srm_prompter(episode: Episode) -> np.ndarray:
     """The patch that the SRM's map thinks most likely foreground, of those not chosen before."""
-    return _best(episode, episode.rules.grid.pool(episode.srm_logits()))
+    return _best(episode, episode.rules.grid.pool(episode.guide))
 
 
 def oracle_prompter(episode: Episode) -> np.ndarray:

@@ -28,10 +28,12 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
     ## Observation space
     ``Box`` float32 (C, h, w), the state s_t = E(x) · M_{t−1} (Eq. 4): the image embedding times SAM's last
     mask, as probabilities on the embedding's grid. (128, 32, 32) for the embedded model. With
-    ``state="concat"``: E(x), E(x) · M and M, (2C + 1, h, w).
+    ``state="concat"``: E(x), E(x) · M and M, (2C + 1, h, w). With ``state="guided"``: E(x) · M, M and the
+    SRM's map, (C + 2, h, w).
     With ``observation="reference"``, a ``Dict`` that a learner with the embeddings at hand turns into the
     same state, hundreds of times smaller: ``image`` int64 (1,), the index of the image; ``mask`` float32
-    (h·w,); and, where revisits are forbidden, ``visited`` int8 (N,).
+    (h·w,); where the state is guided, ``guide`` float32 (h·w,); where revisits are forbidden, ``visited``
+    int8 (N,).
 
     ## Rewards
     ``foreground``: +1 if the patch's centre is foreground in the ground truth, else −1 (§3.2).

@@ -22,6 +22,8 @@ def observation_space(episode: Episode, observation: str) -> spaces.Space[Any]:
         "image": spaces.Box(0, len(episode.encoded) - 1, (1,), np.int64),
         "mask": spaces.Box(0.0, 1.0, (cells,), np.float32),
     }
+    if episode.rules.state == "guided":
+        parts["guide"] = spaces.Box(0.0, 1.0, (cells,), np.float32)
     if episode.rules.revisit == "forbid":
         parts["visited"] = spaces.MultiBinary(episode.rules.grid.count)
     return spaces.Dict(parts)
@@ -39,6 +41,8 @@ def observe(episode: Episode, observation: str) -> Any:
         "image": episode.index[:, None].cpu().numpy().copy(),
         "mask": episode.mask.flatten(1).cpu().numpy().copy(),
     }
+    if episode.rules.state == "guided":
+        parts["guide"] = episode.guide.sigmoid().flatten(1).cpu().numpy()
     if episode.rules.revisit == "forbid":
         parts["visited"] = episode.visited.cpu().numpy().astype(np.int8)
     return parts

@@ -74,18 +74,22 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
     ) -> tuple[Any, dict[str, Any]]:
         """Begin new episodes. A seed also begins a new run: an SRM that learns starts over from it."""
         options = options or {}
+        if unknown := options.keys() - {"index", "reset_mask"}:
+            raise OptionError(f"reset has no option {', '.join(sorted(unknown))}; it takes index and reset_mask.")
         rows = np.ones(self.num_envs, bool)
         if "reset_mask" in options:
             rows = np.asarray(options["reset_mask"], bool)
             if rows.shape != (self.num_envs,):
                 raise OptionError(f"reset_mask has shape {rows.shape}; it needs ({self.num_envs},).")
-        if seed is not None or not self._generators:
+        if not self._generators or (seed is not None and rows.all()):
             self._start_run(seed)
+        elif seed is not None:
+            self._reseed(seed, rows)
         indices = None
         if "index" in options:
             indices = np.broadcast_to(np.asarray(options["index"], int), self.num_envs)[rows].tolist()
         self._begin(rows, indices)
-        return self.observe(), self._info()
+        return self.observe(), self._info(rows)
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Prompt each row once. Rows never terminate; they are truncated after `max_steps`."""
@@ -93,6 +97,8 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
             raise gym.error.ResetNeeded("Call reset() before step().")
         if self.mode == AutoresetMode.DISABLED and self._finished.any():
             raise gym.error.ResetNeeded("Some episodes have ended: reset(options={'reset_mask': …}) them first.")
+        if not self.action_space.contains(np.asarray(actions, dtype=np.int64)):
+            raise OptionError(f"Actions {actions!r} are not in {self.action_space}.")
         restarting = self._finished.copy()
         acting = np.flatnonzero(~restarting)
         rewards = np.zeros(self.num_envs, np.float64)
@@ -148,17 +154,24 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
             close_window()
 
     def _start_run(self, seed: int | Sequence[int] | None) -> None:
-        seeds: list[int | None]
-        if seed is None or isinstance(seed, (int, np.integer)):
-            seeds = [None if seed is None else int(seed) + row for row in range(self.num_envs)]
-        elif len(seed) == self.num_envs:
-            seeds = list(seed)
-        else:
-            raise OptionError(f"{len(seed)} seeds were given for {self.num_envs} environments.")
-        pairs = [seeding.np_random(one) for one in seeds]
+        pairs = [seeding.np_random(one) for one in self._seeds(seed)]
         self._generators = [generator for generator, _ in pairs]
         self._np_random, self._np_random_seed = pairs[0]
         self.episode.start_run(pairs[0][1])
+
+    def _reseed(self, seed: int | Sequence[int], rows: np.ndarray) -> None:
+        """Only some rows: their draws begin anew, the run and its SRM go on."""
+        seeds = self._seeds(seed)
+        for row in np.flatnonzero(rows).tolist():
+            self._generators[row], _ = seeding.np_random(seeds[row])
+            self.episode.forget_draws(row)
+
+    def _seeds(self, seed: int | Sequence[int] | None) -> list[int | None]:
+        if seed is None or isinstance(seed, (int, np.integer)):
+            return [None if seed is None else int(seed) + row for row in range(self.num_envs)]
+        if len(seed) != self.num_envs:
+            raise OptionError(f"{len(seed)} seeds were given for {self.num_envs} environments.")
+        return list(seed)
 
     def _begin(self, rows: np.ndarray, indices: list[int] | None = None) -> None:
         which = np.flatnonzero(rows).tolist()
@@ -168,9 +181,11 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         self.episode.begin(which, indices, generators)
         self._finished[rows] = False
 
-    def _info(self) -> dict[str, Any]:
+    def _info(self, rows: np.ndarray | None = None) -> dict[str, Any]:
+        """Facts of all rows; the masks beside them tell which `rows` they are news of (None: all)."""
         facts = self.episode.facts()
-        return facts | {f"_{name}": np.ones(self.num_envs, bool) for name in facts}
+        news = np.ones(self.num_envs, bool) if rows is None else rows
+        return facts | {f"_{name}": news.copy() for name in facts}
 
     def _final(self, ended: np.ndarray) -> dict[str, Any]:
         """The last observations and infos of rows that restart within this step."""
@@ -178,11 +193,9 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         for row, observation in enumerate(iterate(self.observation_space, self.observe())):
             if ended[row]:
                 observations[row] = observation
-        facts = self.episode.facts()
-        info = facts | {f"_{name}": ended.copy() for name in facts}
         return {
             "final_obs": observations,
             "_final_obs": ended.copy(),
-            "final_info": info,
+            "final_info": self._info(ended),
             "_final_info": ended.copy(),
         }

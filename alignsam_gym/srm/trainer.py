@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
@@ -85,11 +87,11 @@ class SRM:
         return float(torch.stack(losses).mean())
 
     def state_dict(self) -> dict[str, Any]:
-        return {"branch": self.branch.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return deepcopy({"branch": self.branch.state_dict(), "optimizer": self.optimizer.state_dict()})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.branch.load_state_dict(state["branch"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(deepcopy(state["optimizer"]))
 
     def save(self, path: Path) -> None:
         """Write the branch's weights as safetensors, for `load_weights`."""
@@ -99,7 +101,7 @@ class SRM:
         """Read what `save` wrote. Raises WeightsError."""
         try:
             self.branch.load_state_dict(load_file(path))
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, SafetensorError) as error:
             raise WeightsError(f"{path} does not hold the weights of this SRM: {error}") from error
 
 

@@ -7,6 +7,7 @@ import alignsam_gym  # noqa: F401
 from agents.algorithms import make_policy, make_ppo
 from agents.policies import POLICIES
 from agents.vec_env import PromptVecEnv
+from alignsam_gym.envs.state import STATES
 from alignsam_gym.errors import OptionError
 
 
@@ -23,7 +24,7 @@ def policy_name(request):
     return request.param
 
 
-@pytest.mark.parametrize("state", ["product", "concat"])
+@pytest.mark.parametrize("state", STATES)
 def test_references_and_states_give_the_same_features(policy_name, state):
     venv = make_venv(state=state)
     observation = venv.reset()
@@ -72,6 +73,18 @@ def test_policies_begin_nearly_uniform(policy_name):
     policy.attach(venv.env.episode.encoded.embeddings())
     distribution = policy.get_distribution(policy.obs_to_tensor(venv.reset())[0])
     assert (distribution.entropy() > 0.95 * np.log(100)).all()
+
+
+def test_a_guided_policy_begins_as_the_srms_map():
+    venv = make_venv(state="guided")
+    observation = venv.reset()
+    policy = make_policy(venv, {"policy": "patch", "width": 8})
+    episode = venv.env.episode
+    policy.attach(episode.encoded.embeddings())
+    probs = policy.get_distribution(policy.obs_to_tensor(observation)[0]).distribution.probs
+    odds = episode.rules.grid.pool(episode.guide.sigmoid())
+    expected = (odds / (1 - odds)) / (odds / (1 - odds)).sum(1, keepdim=True)
+    torch.testing.assert_close(probs, expected, atol=2e-3, rtol=0.3)
 
 
 def test_references_without_embeddings_are_refused():

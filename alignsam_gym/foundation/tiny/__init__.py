@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from segment_anything.modeling import Sam
 
@@ -22,6 +23,6 @@ def load_tiny_sam(weights: Path = WEIGHTS) -> Sam:
         )
     try:
         sam.load_state_dict(load_file(weights))
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, SafetensorError) as error:
         raise WeightsError(f"{weights} does not hold the embedded SAM's weights: {error}") from error
     return sam

@@ -129,6 +129,8 @@ def test_void_is_neither_foreground_nor_scored(one_sample, toy_model, tmp_path):
     mask, void = np.zeros((64, 64), bool), np.zeros((64, 64), bool)
     mask[:, :40], void[:20] = True, True
     sample = EncodedDataset(one_sample(mask, void), toy_model, EmbeddingStore(tmp_path), 64)[0]
+    np.testing.assert_array_equal(sample.mask, mask & ~void)
+    np.testing.assert_array_equal(sample.void, void)
     np.testing.assert_allclose(sample.truth.numpy(), _blocks(mask & ~void, 32), atol=1e-6)
     np.testing.assert_allclose(sample.scored.numpy(), _blocks(~void, 32), atol=1e-6)
     np.testing.assert_allclose(sample.truth_coarse.numpy(), _blocks(mask & ~void, 8), atol=1e-6)
