@@ -106,7 +106,7 @@ def print_table(summaries: dict[str, dict], title: str) -> None:
     """The prompters as rows: mIoU after some numbers of prompts, FR and the share of repeated patches."""
     last = len(next(iter(summaries.values()))["miou_by_step"]) - 1
     steps = [t for t in (0, 1, 5, 10) if t < last] + [last]
-    table = Table("prompting", *(f"mIoU after {t}" for t in steps), "FR", "repeated", title=title)
+    table = Table("prompting", *(f"t={t}" for t in steps), "FR", "repeated", title=f"mIoU after t prompts: {title}")
     for name, summary in summaries.items():
         curve = summary["miou_by_step"]
         shares = (f"{summary[key]:.1%}" for key in ("foreground_rate", "repeated"))
