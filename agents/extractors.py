@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from alignsam_gym.envs.state import form_state
 from alignsam_gym.errors import OptionError
 
-_CERTAIN = 0.01  # probabilities nearer to 0 or 1 than this are as good as it
+GUIDES = 2
+"""Channels that `PatchExtractor` adds for a guided state."""
 
 
 class StateExtractor(BaseFeaturesExtractor):
@@ -94,8 +95,8 @@ class PatchExtractor(StateExtractor):
     """Features that stay on the patch grid: pooled to one vector a patch, then convolved among patches.
 
     Weights are shared by all patches, so that 50 images teach what a patch looks like 5,000 times.
-    Features are (width, side, side), flattened; a guided state adds one channel, the SRM's log-odds of each
-    patch, which goes past the convolutions.
+    Features are (width, side, side), flattened. A guided state adds two channels that go past the
+    convolutions: how far the SRM's map and SAM's mask disagree in each patch, and the SRM's map itself.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class PatchExtractor(StateExtractor):
         patches: int,
         width: int = 32,
     ) -> None:
-        channels = width + (state == "guided")
+        channels = width + (GUIDES if state == "guided" else 0)
         super().__init__(observation_space, state_shape, state, patches, features=channels * patches)
         self.side = round(patches**0.5)
         self.first = nn.Conv2d(state_shape[0], width, 1)
@@ -119,7 +120,7 @@ class PatchExtractor(StateExtractor):
         )
 
     def see(self, states: Tensor) -> Tensor:
-        return self._finish(self.first(self._pool(states)), states[:, -1:])
+        return self._finish(self.first(self._pool(states)), states[:, -2:-1], states[:, -1:])
 
     def see_references(self, embeddings: Tensor, image: Tensor, masks: Tensor, guides: Tensor) -> Tensor:
         """As `see`, but the first layer, being linear, meets each image once, before any mask multiplies it."""
@@ -135,12 +136,12 @@ class PatchExtractor(StateExtractor):
         if weights:  # single channels: M, and the guide
             maps = {"concat": [masks], "guided": [masks, guides]}[self.state]
             pooled = pooled + F.conv2d(self._pool(torch.cat(maps, dim=1)), weights.pop(0))
-        return self._finish(pooled, guides)
+        return self._finish(pooled, masks, guides)
 
-    def _finish(self, pooled: Tensor, guides: Tensor) -> Tensor:
+    def _finish(self, pooled: Tensor, masks: Tensor, guides: Tensor) -> Tensor:
         features = self.convolutions(pooled)
         if self.state == "guided":
-            features = torch.cat([features, self._pool(guides).logit(eps=_CERTAIN)], dim=1)
+            features = torch.cat([features, self._pool((guides - masks).abs()), self._pool(guides)], dim=1)
         return features.flatten(1)
 
     def _pool(self, maps: Tensor) -> Tensor:

@@ -10,9 +10,10 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from agents.extractors import CnnExtractor, PatchExtractor, StateExtractor
+from agents.extractors import GUIDES, CnnExtractor, PatchExtractor, StateExtractor
 
 _FORBIDDEN = -1e8
+_FIRST_TRUST = (8.0, 2.0)  # logits for full disagreement, and for a patch that the SRM gives to the target
 
 
 class PromptPolicy(ActorCriticPolicy):
@@ -104,7 +105,8 @@ class _FlatHead(_Head):
 class _PatchHead(_Head):
     """One 1×1 convolution from each patch's vector to its logit; the value sees their mean and maximum.
 
-    With a guided state the policy begins as the SRM's own map, and learns what to do better.
+    With a guided state the policy begins where the SRM and SAM disagree, and next where the SRM sees the
+    target, and learns what to do better. [ours]
     """
 
     def __init__(self, extractor: StateExtractor, patches: int) -> None:
@@ -118,7 +120,8 @@ class _PatchHead(_Head):
 
     def trust_guide(self, extractor: Any) -> None:
         if extractor.state == "guided":
-            nn.init.ones_(self.logits.weight[:, -1])
+            with torch.no_grad():
+                self.logits.weight[:, -GUIDES:] = torch.tensor(_FIRST_TRUST)[:, None]
 
     def value_features(self, features: Tensor) -> Tensor:
         patches = features.unflatten(1, (-1, self.patches))

@@ -75,16 +75,23 @@ def test_policies_begin_nearly_uniform(policy_name):
     assert (distribution.entropy() > 0.95 * np.log(100)).all()
 
 
-def test_a_guided_policy_begins_as_the_srms_map():
+def test_a_guided_policy_begins_where_srm_and_sam_disagree():
     venv = make_venv(state="guided")
     observation = venv.reset()
     policy = make_policy(venv, {"policy": "patch", "width": 8})
     episode = venv.env.episode
     policy.attach(episode.encoded.embeddings())
-    probs = policy.get_distribution(policy.obs_to_tensor(observation)[0]).distribution.probs
-    odds = episode.rules.grid.pool(episode.guide.sigmoid())
-    expected = (odds / (1 - odds)) / (odds / (1 - odds)).sum(1, keepdim=True)
-    torch.testing.assert_close(probs, expected, atol=2e-3, rtol=0.3)
+    observation["mask"][:] = 0
+    observation["guide"][:] = 0
+    grid = observation["guide"].reshape(4, *episode.guide.shape[1:])
+    grid[:, 20:23, 4:7] = 1  # inside patch (row 6, column 1) of the 10 by 10
+    chosen, _ = policy.predict(observation, deterministic=True)
+    assert (chosen == 61).all()
+    observation["mask"] = observation["guide"].copy()
+    agreed = policy.get_distribution(policy.obs_to_tensor(observation)[0]).distribution.probs[:, 61]
+    observation["mask"][:] = 0
+    disputed = policy.get_distribution(policy.obs_to_tensor(observation)[0]).distribution.probs[:, 61]
+    assert (disputed > 2 * agreed).all()
 
 
 def test_references_without_embeddings_are_refused():
