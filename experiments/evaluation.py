@@ -13,7 +13,7 @@ from rich.table import Table
 
 from agents.policies import PromptPolicy
 from alignsam_gym.envs.episode import Episode
-from alignsam_gym.envs.prompters import Prompter, RandomPrompter, oracle_prompter, srm_prompter
+from alignsam_gym.envs.prompters import Prompter, RandomPrompter, disagreement_prompter, oracle_prompter, srm_prompter
 from alignsam_gym.envs.rendering import upsample
 from alignsam_gym.envs.spaces import observe
 from alignsam_gym.metrics import PromptingScores, overlap
@@ -84,6 +84,7 @@ def prompters(policy: PromptPolicy, deterministic: bool, seed: int) -> dict[str,
         "agent": (AgentPrompter(policy, deterministic), None),
         "random": (RandomPrompter(seed), None),
         "srm": (srm_prompter, None),
+        "disagreement": (disagreement_prompter, None),
         "agent, true labels": (AgentPrompter(policy, deterministic), "oracle"),
         "oracle": (oracle_prompter, "oracle"),
     }

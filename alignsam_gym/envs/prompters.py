@@ -30,6 +30,11 @@ def srm_prompter(episode: Episode) -> np.ndarray:
     return _best(episode, episode.rules.grid.pool(episode.guide))
 
 
+def disagreement_prompter(episode: Episode) -> np.ndarray:
+    """The patch in which the SRM's map and SAM's mask differ most, of those not chosen before."""
+    return _best(episode, episode.rules.grid.pool((episode.guide.sigmoid() - episode.mask).abs()))
+
+
 def oracle_prompter(episode: Episode) -> np.ndarray:
     """The patch with the largest error of SAM's answer, of those whose centre is in error.
 

@@ -227,8 +227,8 @@ def test_allowed_revisits_mask_nothing(make_toy):
 @pytest.mark.parametrize("vertical", [True, False])
 def test_the_srm_labels_points_by_its_map(make_toy, vertical):
     env = make_toy(label_source="srm", max_steps=16)
-    env.reset(seed=0)
     _fix_srm(env, _halves(vertical))
+    env.reset(seed=0)
     for action in range(16):
         row, column = divmod(action, 4)
         assert env.step(action)[-1]["label"] == ((column if vertical else row) < 2)
@@ -236,12 +236,11 @@ def test_the_srm_labels_points_by_its_map(make_toy, vertical):
 
 def test_the_srm_is_asked_about_the_state_that_the_agent_saw(make_toy):
     env = make_toy(label_source="srm")
-    state, _ = env.reset(seed=0)
     seen = _fix_srm(env, _halves())
+    state, _ = env.reset(seed=0)
     for action in (3, 7):
-        after = env.step(action)[0]
         np.testing.assert_array_equal(seen[-1][0], state)
-        state = after
+        state = env.step(action)[0]
 
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 96)])
@@ -297,11 +296,11 @@ def test_first_prompts_can_be_chosen_against_the_split(make_toy):
     env = make_toy(split="train", initial_prompts="srm")
     seen = _fix_srm(env, _halves())
     env.reset(seed=0)
-    assert len(seen) == 1
+    assert len(seen) == 2  # for the pair, and for the state that the pair led to
     env = make_toy(split="test", initial_prompts="truth")
     seen = _fix_srm(env, _halves())
     env.reset(seed=0)
-    assert not seen
+    assert len(seen) == 1
 
 
 # Void

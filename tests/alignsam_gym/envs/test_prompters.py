@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from alignsam_gym.envs.prompters import RandomPrompter, oracle_prompter, srm_prompter
+from alignsam_gym.envs.prompters import RandomPrompter, disagreement_prompter, oracle_prompter, srm_prompter
 
 
 @pytest.fixture
@@ -92,9 +92,23 @@ def test_the_srm_prompter_takes_the_best_patches_one_after_another(make_episode)
     episode = make_episode()
     belief = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0))
     episode.srm.logits = lambda states: belief
+    episode.guide = belief.clone()
     means = belief.view(3, 4, 2, 4, 2).mean((2, 4)).flatten(1)
     order = means.argsort(dim=1, descending=True)
     for rank in range(16):
         actions = srm_prompter(episode)
         assert actions.tolist() == order[:, rank].tolist()
         episode.act([0, 1, 2], actions)
+
+
+def test_disagreement_picks_the_patch_where_the_two_maps_differ_most(make_episode):
+    episode = make_episode()
+    torch.manual_seed(0)
+    episode.mask = torch.rand_like(episode.mask)
+    episode.guide = torch.randn_like(episode.guide)
+    actions = disagreement_prompter(episode)
+    side = episode.mask.shape[1] // 4
+    for row in range(3):
+        apart = np.abs(1 / (1 + np.exp(-episode.guide[row].numpy())) - episode.mask[row].numpy())
+        means = [apart[r * side : (r + 1) * side, c * side : (c + 1) * side].mean() for r in range(4) for c in range(4)]
+        assert actions[row] == int(np.argmax(means))
