@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from alignsam_gym.data import shapes
 from alignsam_gym.data.folder import read_image
+from alignsam_gym.errors import DataError
 
 SIZE = 256
 VOID = 255
@@ -84,9 +85,7 @@ class Photographs(Dataset):
         self.rng = np.random.default_rng()
         masks = sorted((root / "SegmentationClassAug").glob("*.png"))
         if not masks:
-            raise FileNotFoundError(
-                f"No class masks in {root / 'SegmentationClassAug'}: set `photographs` to their root."
-            )
+            raise DataError(f"There is no mask in {root / 'SegmentationClassAug'}: set photographs to their root.")
         self.pairs = []
         for mask in track(masks, "reading photographs"):
             image = read_image(root / "JPEGImages" / f"{mask.stem}.jpg")

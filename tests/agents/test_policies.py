@@ -107,6 +107,7 @@ def test_ppo_learns_to_hit_the_target(policy_name):
     rates = []
     venv = make_venv(max_steps=5)
     options = {"policy": policy_name, "width": 16, "n_epochs": 10, "batch_size": 20, "learning_rate": 1e-3}
+    options |= {"gamma": 0.9, "gae_lambda": 0.9}
     model = make_ppo(venv, options, seed=0)
 
     def record(variables, _):

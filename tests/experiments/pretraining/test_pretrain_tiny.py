@@ -36,15 +36,15 @@ def test_pretraining_runs_scores_and_repeats(tmp_path):
         output = tmp_path / str(attempt)
         command = [
             sys.executable, "-m", "experiments.pretrain_tiny", f"photographs={tmp_path / 'photos'}",
-            f"voc_val={tmp_path / 'val'}", f"output={output}", "steps=3", "warmup=1", "batch_size=4", "scenes=10",
-            "compile=false", "score_scenes=1", "log_every=1", "precision=float32",
+            f"voc_val={tmp_path / 'val'}", f"output={output}", "steps=6", "warmup=3", "batch_size=4", "scenes=10",
+            "compile=false", "workers=1", "score_scenes=1", "log_every=1", "precision=float32",
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, timeout=400)
         assert done.returncode == 0, done.stderr
         sam = load_tiny_sam(output / "sam_tiny.safetensors")
         results.append(sam.mask_decoder.iou_token.weight)
         record = json.loads((output / "scores.json").read_text())
-        assert record["step"] == 3
+        assert record["step"] == 6
         for curve in record["scores"].values():
             assert list(curve) == ["1", "2", "4", "8", "15"]
             assert all(0 <= iou <= 1 for iou in curve.values())
