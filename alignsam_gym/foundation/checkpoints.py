@@ -1,0 +1,100 @@
+"""From a checkpoint file to the SAM whose tensors it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors.torch import load_file
+from segment_anything import sam_model_registry
+from segment_anything.modeling import Sam
+from torch import Tensor
+
+from alignsam_gym.errors import WeightsError
+from alignsam_gym.foundation.mobile import build_mobile_sam, rename_mobile
+from alignsam_gym.foundation.tiny.model import build_tiny_sam
+
+_VIT_WIDTHS: dict[tuple[int, ...], str] = {(768,): "vit_b", (1024,): "vit_l", (1280,): "vit_h"}
+
+
+def load_checkpoint(path: Path) -> Sam:
+    """The SAM in a file, float32, on the CPU: ViT-B, -L, -H, MobileSAM, or the embedded model.
+
+    path: ``.safetensors``, or what ``torch.save`` made of a state dict. A file that is not tensors alone is
+    refused, as it could run code. Raises WeightsError.
+    """
+    tensors = _read(path)
+    kind = recognise(tensors)
+    if kind is None:
+        raise WeightsError(
+            f"{path} holds {len(tensors)} tensors, but not those of a SAM that is known here: vit_b, vit_l, vit_h, "
+            "vit_t (MobileSAM) or the embedded tiny."
+        )
+    sam = _BUILDERS[kind]()
+    if kind == "vit_t":
+        tensors = rename_mobile(tensors)
+    _check_fit(path, kind, tensors, sam.state_dict())
+    # What was built without memory takes the tensors themselves.
+    sam.load_state_dict(tensors, assign=next(sam.parameters()).is_meta)
+    return sam.float()
+
+
+def recognise(tensors: Mapping[str, Tensor]) -> str | None:
+    """The kind of SAM that has such tensors: vit_b, vit_l, vit_h, vit_t, tiny, or None."""
+    if "image_encoder.pos_embed" in tensors:
+        return _VIT_WIDTHS.get(tensors["image_encoder.pos_embed"].shape[-1:])
+    if "image_encoder.patch_embed.seq.0.c.weight" in tensors:
+        return "vit_t"
+    return "tiny" if "image_encoder.stem.0.weight" in tensors else None
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise WeightsError(
+            f"{path} is refused: it is damaged, or holds other things than tensors, which could run code. Fetch it "
+            "again; of a training's checkpoint, save the model's state dict alone."
+        ) from error
+    except Exception as error:  # a torn file can fail in any way
+        raise WeightsError(
+            f"{path} is torn, or no checkpoint at all ({type(error).__name__}). Fetch it again."
+        ) from error
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        raise WeightsError(f"{path} does not hold a state dict, a mapping of names to tensors.")
+    return tensors
+
+
+def _check_fit(path: Path, kind: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    reshaped = [name for name in found.keys() & expected.keys() if found[name].shape != expected[name].shape]
+    differences = {
+        "lacks": expected.keys() - found.keys(),
+        "has besides": found.keys() - expected.keys(),
+        "has in another shape": reshaped,
+    }
+    if any(differences.values()):
+        what = "; ".join(f"it {verb} {_listed(names)}" for verb, names in differences.items() if names)
+        raise WeightsError(f"{path} looks like {kind}, but {what}.")
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = sorted(names)[:3]
+    return ", ".join(shown) + (f" and {len(names) - len(shown)} more" if len(names) > len(shown) else "")
+
+
+def _build_vit(kind: str) -> Sam:
+    """Without memory for the parameters: to initialise them takes seconds, and all are loaded."""
+    with torch.device("meta"):
+        return sam_model_registry[kind]()
+
+
+_BUILDERS: dict[str, Callable[[], Sam]] = {
+    **{kind: partial(_build_vit, kind) for kind in _VIT_WIDTHS.values()},
+    "vit_t": build_mobile_sam,
+    "tiny": build_tiny_sam,
+}

@@ -1,0 +1,90 @@
+"""Official SAM checkpoints: list, download, verify, remove.
+
+python -m experiments.weights
+python -m experiments.weights action=download names=vit_b
+python -m experiments.weights action=verify
+python -m experiments.weights action=remove names=[vit_b,vit_t]
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import hydra
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from alignsam_gym.errors import OptionError, WeightsError, check_choice
+from alignsam_gym.foundation.download import download
+from alignsam_gym.foundation.weights import CHECKPOINTS, Checkpoint, partial_path, remembered_digest, remove, verify
+from experiments.runs import report_errors
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="weights")
+@report_errors
+def main(config: DictConfig) -> None:
+    action = check_choice("action", config.action, ("list", "download", "verify", "remove"))
+    named = _named(config.names)
+    if action in ("download", "remove") and not named:
+        raise OptionError(f"action={action} needs names, one or more of {', '.join(CHECKPOINTS)}.")
+    match action:
+        case "list":
+            Console().print(_table(named or list(CHECKPOINTS.values())))
+        case "download":
+            _download(named)
+        case "verify":
+            _verify(named or [checkpoint for checkpoint in CHECKPOINTS.values() if checkpoint.path.exists()])
+        case "remove":
+            for checkpoint in named:
+                remove(checkpoint)
+                log.info("%s is no longer at %s", checkpoint.name, checkpoint.path)
+
+
+def _named(names: str | Sequence[str] | None) -> list[Checkpoint]:
+    listed = [names] if isinstance(names, str) else names or []
+    return [CHECKPOINTS[check_choice("names", name, tuple(CHECKPOINTS))] for name in listed]
+
+
+def _download(checkpoints: Sequence[Checkpoint]) -> None:
+    for checkpoint in checkpoints:
+        try:
+            log.info("%s is at %s", checkpoint.name, download(checkpoint))
+        except KeyboardInterrupt:
+            log.info("Interrupted; the same command goes on from here.")
+            sys.exit(130)
+
+
+def _verify(checkpoints: Sequence[Checkpoint]) -> None:
+    """Hash every file anew, and report on all of them before failing. Raises WeightsError."""
+    problems = []
+    for checkpoint in checkpoints:
+        try:
+            verify(checkpoint)
+            log.info("%s is intact at %s", checkpoint.name, checkpoint.path)
+        except WeightsError as error:
+            problems.append(str(error))
+    if problems:
+        raise WeightsError("\n".join(problems))
+
+
+def _table(checkpoints: Sequence[Checkpoint]) -> Table:
+    table = Table("name", "file", "size", "state", "path")
+    for checkpoint in checkpoints:
+        size = f"{checkpoint.size / 1e6:,.0f} MB" if checkpoint.size else ""
+        table.add_row(checkpoint.name, checkpoint.file, size, _state(checkpoint), str(checkpoint.path))
+    return table
+
+
+def _state(checkpoint: Checkpoint) -> str:
+    if checkpoint.path.exists():
+        return "intact" if remembered_digest(checkpoint.path) == checkpoint.sha256 else "[red]not the official file[/]"
+    return "unfinished" if partial_path(checkpoint).exists() else "missing"
+
+
+if __name__ == "__main__":
+    main()
