@@ -31,6 +31,7 @@ class FolderDataset:
     test: the share of images held out, or patterns (``"dog/*"``) of those that are. Images that share a
         folder below `images` stay on one side, as frames of one video must; a share then counts folders.
     seed: of the held-out share's draw.
+    text: what the masks show, for branches that are guided by text.
 
     Raises DataError for a missing or empty folder, an image without its mask, and sizes that differ; and,
     when the sample is loaded, for an unreadable file and an empty mask. A mask that is all foreground
@@ -49,13 +50,14 @@ class FolderDataset:
         invert: bool = False,
         test: float | Sequence[str] = 0.2,
         seed: int = 0,
+        text: str | None = None,
     ) -> None:
         check_choice("split", split, ("train", "test"))
         if root is None:
             raise OptionError("dataset='folder' needs root=<the folder that holds images/ and masks/>.")
         if not 0 <= threshold < 255:
             raise OptionError(f"threshold={threshold} leaves nothing to tell apart; give a luminance from 0 to 254.")
-        self.threshold, self.invert = threshold, invert
+        self.threshold, self.invert, self.text = threshold, invert, text
         base = Path(root).expanduser()
         if not base.is_dir():
             raise DataError(f"There is no folder {base}: root must hold {images}/ and {masks}/, or train/ and test/.")
@@ -81,7 +83,7 @@ class FolderDataset:
         image_file, mask_file = self.pairs[self.ids[index]]
         image = read_image(image_file)
         mask = self._read_mask(mask_file)
-        return Sample(self.ids[index], image, mask)
+        return Sample(self.ids[index], image, mask, text=self.text)
 
     def _read_mask(self, file: Path) -> np.ndarray:
         level = _luminance(file)

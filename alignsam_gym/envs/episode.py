@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from alignsam_gym.foundation.decoder import PADDING
 from alignsam_gym.foundation.encoded import EncodedDataset
 from alignsam_gym.srm import SRM
 
-LABEL_SOURCES = ("srm", "last", "positive", "oracle")
+LABEL_SOURCES = ("srm", "last", "clip", "positive", "oracle")
 INITIAL_PROMPTS = ("truth", "srm")
 REWARDS = ("foreground", "delta_iou")
 REVISITS = ("allow", "forbid")
@@ -68,6 +68,7 @@ class Episode:
     - steps: int64 (B,), actions taken. visited: bool (B, N).
     - logits: float32 (B, 4h, 4w), SAM's last answer. mask: float32 (B, h, w), M_{t−1} of Eq. 4: its
       probabilities, averaged over each cell of the embedding. [ours]
+    - similarity: float32 (B, h, w) in [0, 1], M_c, CLIP's map of the image's text; zeros without a CLIP.
     - guide: float32 (B, h, w), the SRM's map y_r for the current state (Eq. 12), as logits.
     - iou: float32 (B,), of that answer with the truth, at the logits' own resolution.
     - truth_at: bool (B, N), whether each patch's centre is foreground.
@@ -83,6 +84,7 @@ class Episode:
         self.centres = grid.centres.to(device)
         self.index = torch.zeros(count, dtype=torch.int64, device=device)
         self.embeddings = torch.zeros(count, channels, height, width, device=device)
+        self._image = self.model.read(self.embeddings)
         self.truth, self.scored = (torch.zeros(count, *self.model.logits_shape, device=device) for _ in range(2))
         self.truth_coarse, self.scored_coarse = (torch.zeros(count, height, width, device=device) for _ in range(2))
         self.truth_at = torch.zeros(count, grid.count, dtype=torch.bool, device=device)
@@ -91,7 +93,7 @@ class Episode:
         self.steps = torch.zeros(count, dtype=torch.int64, device=device)
         self.visited = torch.zeros(count, grid.count, dtype=torch.bool, device=device)
         self.logits = torch.zeros(count, *self.model.logits_shape, device=device)
-        self.mask, self.guide = (torch.zeros(count, height, width, device=device) for _ in range(2))
+        self.mask, self.guide, self.similarity = (torch.zeros(count, height, width, device=device) for _ in range(3))
         self.iou = torch.zeros(count, device=device)
         self.hit, self.repeated = (torch.zeros(count, dtype=torch.bool, device=device) for _ in range(2))
         self._decks: list[list[int]] = [[] for _ in range(count)]
@@ -210,9 +212,14 @@ class Episode:
         """Put images in rows; returns their masks, bool (H, W) each, void left out."""
         samples = self.encoded.fetch(indices)
         self.index[at] = torch.tensor(indices, dtype=torch.int64, device=self.model.device)
-        self.embeddings[at] = torch.stack([sample.embedding for sample in samples])
+        embeddings = torch.stack([sample.embedding for sample in samples])
+        self.embeddings[at] = embeddings
+        for kept, new in zip(self._image, self.model.read(embeddings), strict=True):
+            kept[at] = new
         for name in ("truth", "scored", "truth_coarse", "scored_coarse"):
             getattr(self, name)[at] = torch.stack([getattr(sample, name) for sample in samples])
+        if self.encoded.clip:
+            self.similarity[at] = torch.stack([cast(Tensor, sample.similarity) for sample in samples])
         masks = [sample.mask for sample in samples]
         centres = np.stack([self.rules.grid.truth(mask) for mask in masks])
         self.truth_at[at] = torch.from_numpy(centres).to(self.model.device)
@@ -247,6 +254,8 @@ class Episode:
                 return (self.rules.grid.sample(self.guide[at], point) > 0).long()
             case "last":
                 return (self.rules.grid.sample(self.logits[at], point) > 0).long()
+            case "clip":
+                return (self.rules.grid.sample(self.similarity[at], point) > 0.5).long()
             case "oracle":
                 return self.truth_at[at, action].long()
         return torch.ones_like(action)
@@ -255,7 +264,7 @@ class Episode:
         """Ask SAM (Eq. 2) and keep what follows from its answer."""
         used = int(_INITIAL + self.steps[at].max())
         points, labels = self.points[at, :used], self.labels[at, :used]
-        logits = self.model.decode(self.embeddings[at], points / self.rules.grid.image_size, labels)
+        logits = self.model.decode(self._image, at, points / self.rules.grid.image_size, labels)
         self.logits[at] = logits
         self.mask[at] = F.avg_pool2d(logits.sigmoid()[:, None], 4)[:, 0]
         answer = (logits > 0).float() * self.scored[at]
@@ -269,7 +278,12 @@ class Episode:
         self.guide[at] = self.srm.logits(self._srm_states(at, self.mask[at]))
 
     def _srm_states(self, at: Tensor, masks: Tensor) -> Tensor:
-        return form_state(srm_state(self.rules.state), self.embeddings[at], masks, masks)
+        """s_t, after s_c = E(x) · M_c if the branch is explicit."""
+        states = form_state(srm_state(self.rules.state), self.embeddings[at], masks, masks)
+        if self.srm.kind == "implicit":
+            return states
+        semantic = form_state("product", self.embeddings[at], self.similarity[at], masks)
+        return torch.cat([semantic, states], dim=1)
 
     def _teach(self, at: Tensor) -> None:
         """The SRM's q updates after an action, on the states that the action led to."""

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from alignsam_gym.data import Dataset, draw_shots, load_dataset
-from alignsam_gym.envs.episode import REWARDS, Episode, Rules
+from alignsam_gym.envs.episode import LABEL_SOURCES, REWARDS, Episode, Rules
 from alignsam_gym.envs.grid import PatchGrid
 from alignsam_gym.envs.state import STATES, srm_state, state_channels
 from alignsam_gym.errors import OptionError, check_choice
+from alignsam_gym.foundation.calibration import calibrate
 from alignsam_gym.foundation.encoded import EncodedDataset
 from alignsam_gym.foundation.sam import load_sam
 from alignsam_gym.foundation.store import EmbeddingStore
-from alignsam_gym.srm import SRM, SRMConfig
+from alignsam_gym.srm import BRANCHES, SRM, SRMConfig
+
+if TYPE_CHECKING:
+    from alignsam_gym.foundation.clip_surgery import ClipSurgery
 
 
 def make_episode(
@@ -25,6 +29,7 @@ def make_episode(
     dataset: str | Dataset = "shapes",
     split: str = "train",
     sam: str = "tiny",
+    clip: str | ClipSurgery | None = None,
     branch: str = "auto",
     label_source: str = "srm",
     image_size: int = 800,
@@ -43,7 +48,8 @@ def make_episode(
 ) -> Episode:
     """An `Episode` of `count` rows. `AlignSAMEnv` documents the keywords. Raises AlignSAMError."""
     check_choice("split", split, ("train", "test"))
-    check_choice("branch", branch, ("auto", "implicit"))
+    check_choice("branch", branch, ("auto", *BRANCHES))
+    check_choice("label_source", label_source, LABEL_SOURCES)
     check_choice("initial_prompts", initial_prompts, ("auto", "truth", "srm"))
     check_choice("state", state, STATES)
     training = split == "train"
@@ -71,11 +77,32 @@ def make_episode(
             raise OptionError(f"shots={shots}: at least one labelled image is needed.")
         samples = draw_shots(samples, shots, shots_seed)
     model = load_sam(sam, device)
-    encoded = EncodedDataset(samples, model, EmbeddingStore(cache_dir), image_size)
+    store = EmbeddingStore(cache_dir)
+    if count > 1:
+        calibrate(model, store.directory)
+    kind = "implicit" if branch == "auto" else branch
+    reader = None
+    if kind == "explicit" or label_source == "clip":
+        reader = _clip(clip, device)
+    encoded = EncodedDataset(samples, model, store, image_size, reader)
     channels = state_channels(srm_state(state), model.embedding_shape[0])
+    if kind == "explicit":
+        channels += model.embedding_shape[0]
     if isinstance(srm, SRM):
-        if srm.channels != channels:
-            raise OptionError(f"The given srm sees states of {srm.channels} channels, and these have {channels}.")
+        if (srm.kind, srm.channels) != (kind, channels):
+            raise OptionError(
+                f"The given srm is an {srm.kind} branch for states of {srm.channels} channels; this environment needs "
+                f"an {kind} one for {channels}."
+            )
         return Episode(rules, encoded, srm, learns=False, count=count)
-    fresh = SRM(channels, SRMConfig.of(srm or {}), model.device, seed=0)
+    fresh = SRM(kind, channels, SRMConfig.of(srm or {}), model.device, seed=0)
     return Episode(rules, encoded, fresh, learns=training, count=count)
+
+
+def _clip(clip: str | ClipSurgery | None, device: str | torch.device) -> ClipSurgery:
+    """A CLIP that was asked for by name or given. open_clip takes seconds to import, so only who needs it waits."""
+    from alignsam_gym.foundation.clip_surgery import load_clip
+
+    if clip is None:
+        raise OptionError("branch='explicit' and label_source='clip' need a CLIP, for example clip='ViT-B-16/openai'.")
+    return load_clip(clip, device) if isinstance(clip, str) else clip

@@ -56,10 +56,14 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
       or an `alignsam_gym.data.Dataset`, any sequence of samples with ids and a name.
     - ``split``: ``train``, in which the SRM learns and prompts begin from the truth, or ``test``, in which
       the SRM is frozen and begins the prompts.
-    - ``sam``: ``tiny``, the embedded model.
-    - ``branch``: of the SRM. ``auto`` or ``implicit``.
-    - ``label_source``: who labels a chosen point (Table 8). ``srm``; ``last``, SAM's last mask;
-      ``positive``, always foreground; ``oracle``, the ground truth.
+    - ``sam``: ``tiny``, the embedded model; ``vit_b``, ``vit_l``, ``vit_h``, ``vit_t`` (MobileSAM), once downloaded
+      by ``python -m experiments.weights``; or the path of a checkpoint.
+    - ``clip``: the `open_clip` model that reads texts, ``ARCHITECTURE/WEIGHTS`` as in ``ViT-B-16/openai``, or an
+      `alignsam_gym.foundation.clip_surgery.ClipSurgery`; needed only where the two below say so.
+    - ``branch``: of the SRM. ``implicit``; ``explicit``, which is guided by CLIP's map of the sample's text; or
+      ``auto``, the one that suits the data set (for the present ones, ``implicit``).
+    - ``label_source``: who labels a chosen point (Table 8). ``srm``; ``last``, SAM's last mask; ``clip``, CLIP's map
+      of the sample's text; ``positive``, always foreground; ``oracle``, the ground truth.
     - ``image_size``, ``patch_size``: the frame and its patches, in pixels (§4.1).
     - ``max_steps``: T.
     - ``initial_prompts``: ``truth``, ``srm``, or ``auto``, by the split.

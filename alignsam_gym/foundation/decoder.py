@@ -1,14 +1,18 @@
 """SAM's prompt encoder and mask decoder over a batch of *different* images.
 
 ``segment_anything.MaskDecoder`` repeats one image for many prompts; it cannot decode several images at
-once. The functions here run the same modules, with the same weights, on one image embedding for each
+once. `BatchedDecoder` runs the same modules, with the same weights, on one image embedding for each
 prompt set. Prompt sets of different lengths are padded with label −1, and the padding is masked out of
 every attention that could see it, so that each row equals ``SamPredictor`` on that image alone.
+
+What follows from the weights alone, or from an image alone, is computed once: positions enter an image
+token's keys and queries as a sum of projections, W(x + p) = Wx + Wp, and no prompt has touched the image
+tokens yet when the first layer projects them.
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
@@ -18,6 +22,77 @@ from torch.nn import functional as F
 
 PADDING = -1
 """Label of a padded point."""
+
+_ONEDNN = torch.backends.mkldnn.is_available()
+
+
+class ImageTerms(NamedTuple):
+    """An image's side of the decoder before any prompt: tokens and their first projections.
+
+    tokens: float (B, h·w, C). keys, values, queries: float (B, h·w, c), the first layer's.
+    """
+
+    tokens: Tensor
+    keys: Tensor
+    values: Tensor
+    queries: Tensor
+
+
+class BatchedDecoder:
+    """The two modules at their present weights: make another when the weights have changed.
+
+    Differentiable, unless made or used without gradients.
+    """
+
+    def __init__(self, prompt_encoder: PromptEncoder, mask_decoder: MaskDecoder) -> None:
+        self.prompt_encoder, self.mask_decoder = prompt_encoder, mask_decoder
+        self.size = prompt_encoder.image_embedding_size
+        transformer = mask_decoder.transformer
+        self.output_tokens = torch.cat([mask_decoder.iou_token.weight, mask_decoder.mask_tokens.weight])
+        positions = prompt_encoder.get_dense_pe().flatten(2).transpose(1, 2)
+        self.offsets = [
+            (_projected(layer.cross_attn_token_to_image.k_proj, positions), _projected(_back(layer).q_proj, positions))
+            for layer in transformer.layers
+        ]
+        self.final_offset = _projected(transformer.final_attn_token_to_image.k_proj, positions)
+        first, _, _, second, _ = mask_decoder.output_upscaling
+        self.upscaling = (*_as_matrix(first), *_as_matrix(second))
+
+    def read(self, embeddings: Tensor, mask_input: Tensor | None = None) -> ImageTerms:
+        """What decoding needs of B images.
+
+        embeddings: float (B, C, h, w), from the image encoder.
+        mask_input: float (B, 1, 4h, 4w), low-resolution logits of an earlier answer, or None.
+        """
+        _, dense = self.prompt_encoder(points=None, boxes=None, masks=mask_input)
+        tokens = (embeddings + dense).flatten(2).transpose(1, 2).contiguous()
+        layer = self.mask_decoder.transformer.layers[0]
+        return ImageTerms(tokens, *_image_projections(layer, tokens, *self.offsets[0]))
+
+    def decode(
+        self, image: ImageTerms, points: Tensor, labels: Tensor, multimask_output: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Decode B prompt sets, each on its own image (Eq. 2).
+
+        image: from `read`.
+        points: float (B, N, 2), (x, y) in pixels of the encoder's input.
+        labels: int (B, N), 1 foreground, 0 background, −1 padding; N may be 0.
+
+        Returns low-resolution logits (B, K, 4h, 4w) and predicted IoU (B, K); K is 3 if `multimask_output`,
+        else 1.
+        """
+        decoder = self.mask_decoder
+        sparse, _ = self.prompt_encoder(points=(points, labels), boxes=None, masks=None)
+        tokens = torch.cat([self.output_tokens.expand(len(sparse), -1, -1), sparse], dim=1)
+        # After the points comes the one "not a point" token that SamPredictor, too, adds when there is no box.
+        real = F.pad(labels != PADDING, (len(self.output_tokens), 1), value=True)
+        visible = None if bool(real.all()) else real[:, None, None, :]
+        hidden, painted = _two_way(decoder.transformer, image, self.offsets, self.final_offset, tokens, visible)
+        iou = decoder.iou_prediction_head(hidden[:, 0])
+        wanted = range(1, decoder.num_mask_tokens) if multimask_output else range(1)
+        kernels = torch.stack([decoder.output_hypernetworks_mlps[k](hidden[:, 1 + k]) for k in wanted], dim=1)
+        masks = _paint(decoder.output_upscaling, self.upscaling, painted, kernels, self.size)
+        return masks, iou[:, wanted.start : wanted.stop]
 
 
 def decode(
@@ -29,84 +104,94 @@ def decode(
     mask_input: Tensor | None = None,
     multimask_output: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Decode B prompt sets, each on its own image (Eq. 2).
+    """`BatchedDecoder.read` and `decode` in one call, for weights that change or images that come once."""
+    decoder = BatchedDecoder(prompt_encoder, mask_decoder)
+    return decoder.decode(decoder.read(embeddings, mask_input), points, labels, multimask_output)
 
-    embeddings: float (B, C, h, w), from the image encoder.
-    points: float (B, N, 2), (x, y) in pixels of the encoder's input.
-    labels: int (B, N), 1 foreground, 0 background, −1 padding; N may be 0.
-    mask_input: float (B, 1, 4h, 4w), low-resolution logits of an earlier answer, or None.
 
-    Returns low-resolution logits (B, K, 4h, 4w) and predicted IoU (B, K); K is 3 if `multimask_output`,
-    else 1.
-    """
-    sparse, dense = prompt_encoder(points=(points, labels), boxes=None, masks=mask_input)
-    if mask_input is None:
-        dense = dense[:1]  # the same for every row: left to broadcasting
-    output_tokens = torch.cat([mask_decoder.iou_token.weight, mask_decoder.mask_tokens.weight])
-    tokens = torch.cat([output_tokens.expand(len(embeddings), -1, -1), sparse], dim=1)
-    # After the points comes the one "not a point" token that SamPredictor, too, adds when there is no box.
-    real = F.pad(labels != PADDING, (len(output_tokens), 1), value=True)
-    visible = None if bool(real.all()) else real[:, None, None, :]
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``F.linear`` for the large products. PyTorch sends float32 ones on a CPU to MKL, which leaves more than
+    half of some processors' arithmetic unused; oneDNN, which it carries too, does not."""
+    if _ONEDNN and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and not torch.is_grad_enabled():
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return F.linear(x, weight, bias)
 
-    positions = prompt_encoder.get_dense_pe().flatten(2).transpose(1, 2)
-    hidden, image = _two_way(mask_decoder.transformer, embeddings + dense, positions, tokens, visible)
-    iou = mask_decoder.iou_prediction_head(hidden[:, 0])
-    wanted = range(1, mask_decoder.num_mask_tokens) if multimask_output else range(1)
-    kernels = torch.stack([mask_decoder.output_hypernetworks_mlps[k](hidden[:, 1 + k]) for k in wanted], dim=1)
-    masks = _paint(mask_decoder.output_upscaling, image, kernels, embeddings.shape[-2:])
-    return masks, iou[:, wanted.start : wanted.stop]
+
+def _projected(projection: nn.Linear, x: Tensor) -> Tensor:
+    return _linear(x, projection.weight, projection.bias)
+
+
+def _back(layer: nn.Module) -> Attention:
+    return cast(Attention, layer.cross_attn_image_to_token)
+
+
+def _image_projections(
+    layer: nn.Module, tokens: Tensor, key_offset: Tensor, query_offset: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Image tokens as keys and values for the prompts, and as queries to them."""
+    towards, back = cast(Attention, layer.cross_attn_token_to_image), _back(layer)
+    keys = _linear(tokens, towards.k_proj.weight) + key_offset
+    queries = _linear(tokens, back.q_proj.weight) + query_offset
+    return keys, _projected(towards.v_proj, tokens), queries
 
 
 def _attend(attention: Attention, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
-    """``attention(q, k, v)`` in which keys that are not `visible` (B, 1, 1, keys) take no part."""
-
-    def heads(x: Tensor) -> Tensor:
-        return x.unflatten(2, (attention.num_heads, -1)).transpose(1, 2)
-
-    q, k, v = heads(attention.q_proj(q)), heads(attention.k_proj(k)), heads(attention.v_proj(v))
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
-    if visible is not None:
-        scores = scores.masked_fill(~visible, float("-inf"))
-    out = scores.softmax(-1) @ v
-    return attention.out_proj(out.transpose(1, 2).flatten(2))
+    """``attention`` after its projections; keys that are not `visible` (B, 1, 1, keys) take no part."""
+    q, k, v = (x.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for x in (q, k, v))
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+    return _projected(attention.out_proj, out.transpose(1, 2).flatten(2))
 
 
 def _two_way(
-    transformer: TwoWayTransformer, image: Tensor, positions: Tensor, tokens: Tensor, visible: Tensor | None
+    transformer: TwoWayTransformer,
+    image: ImageTerms,
+    offsets: list[tuple[Tensor, Tensor]],
+    final_offset: Tensor,
+    tokens: Tensor,
+    visible: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """``transformer(image, positions, tokens)`` with padded tokens masked out."""
-    keys = image.flatten(2).transpose(1, 2)
+    """``transformer`` with padded tokens masked out; returns prompt tokens and image tokens."""
     queries = tokens
-    for layer in transformer.layers:
+    pixels, keys, values, image_queries = image
+    for number, layer in enumerate(transformer.layers):
+        if number:
+            keys, values, image_queries = _image_projections(layer, pixels, *offsets[number])
+        attention = layer.self_attn
         q = queries if layer.skip_first_layer_pe else queries + tokens
-        attended = _attend(layer.self_attn, q, q, queries, visible)
+        attended = _attend(attention, attention.q_proj(q), attention.k_proj(q), attention.v_proj(queries), visible)
         queries = layer.norm1(attended if layer.skip_first_layer_pe else queries + attended)
-        placed_keys = keys + positions
-        attended = _attend(layer.cross_attn_token_to_image, queries + tokens, placed_keys, keys)
-        queries = layer.norm2(queries + attended)
+        attention = layer.cross_attn_token_to_image
+        queries = layer.norm2(queries + _attend(attention, attention.q_proj(queries + tokens), keys, values))
         queries = layer.norm3(queries + layer.mlp(queries))
-        attended = _attend(layer.cross_attn_image_to_token, placed_keys, queries + tokens, queries, visible)
-        keys = layer.norm4(keys + attended)
-    attended = _attend(transformer.final_attn_token_to_image, queries + tokens, keys + positions, keys)
-    return transformer.norm_final_attn(queries + attended), keys
+        attention = _back(layer)
+        k, v = attention.k_proj(queries + tokens), attention.v_proj(queries)
+        pixels = layer.norm4(pixels + _attend(attention, image_queries, k, v, visible))
+    attention = transformer.final_attn_token_to_image
+    keys = _linear(pixels, attention.k_proj.weight) + final_offset
+    values = _projected(attention.v_proj, pixels)
+    attended = _attend(attention, attention.q_proj(queries + tokens), keys, values)
+    return transformer.norm_final_attn(queries + attended), pixels
 
 
-def _paint(upscaling: nn.Sequential, image: Tensor, kernels: Tensor, size: torch.Size) -> Tensor:
-    """Masks (B, K, 4h, 4w) as products of `kernels` (B, K, c) with the upscaled `image` (B, h·w, C).
+def _paint(
+    upscaling: nn.Sequential, matrices: tuple[Tensor, ...], pixels: Tensor, kernels: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """Masks (B, K, 4h, 4w) as products of `kernels` (B, K, c) with the upscaled `pixels` (B, h·w, C).
 
     The transposed convolutions have stride 2 and 2×2 kernels, so no two outputs overlap: each is one matrix
     product on the tokens as they lie, and only the finished masks are rearranged into pixels.
     """
-    first, norm, activation, second, last_activation = cast(Any, upscaling)
-    x = _unfold(first, image)  # (B, h·w, 2·2, c₁)
+    _, norm, activation, _, last_activation = cast(Any, upscaling)
+    first, first_bias, second, second_bias = matrices
+    x = _linear(pixels, first, first_bias).unflatten(2, (4, -1))  # (B, h·w, 2·2, c₁)
     x = activation(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
-    x = last_activation(_unfold(second, x.flatten(1, 2)))  # (B, h·w·2·2, 2·2, c)
+    x = last_activation(_linear(x.flatten(1, 2), second, second_bias)).unflatten(2, (4, -1))  # (B, h·w·2·2, 2·2, c)
     masks = x.flatten(1, 2) @ kernels.transpose(1, 2)
     masks = masks.unflatten(1, (*size, 2, 2, 2, 2)).permute(0, 7, 1, 3, 5, 2, 4, 6)
-    return masks.reshape(len(image), -1, 4 * size[0], 4 * size[1])
+    return masks.reshape(len(pixels), -1, 4 * size[0], 4 * size[1])
 
 
-def _unfold(convolution: nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    """``convolution`` on channels-last tokens (B, L, C) -> (B, L, 4, c), the 4 in row-major order."""
-    weight = convolution.weight.permute(0, 2, 3, 1).flatten(1)
-    return (x @ weight).unflatten(2, (4, -1)) + convolution.bias
+def _as_matrix(convolution: nn.ConvTranspose2d) -> tuple[Tensor, Tensor]:
+    """Weight (4·c, C) and bias (4·c,) of the transposed convolution as a product; the 4 in row-major order."""
+    assert convolution.bias is not None
+    return convolution.weight.permute(2, 3, 1, 0).flatten(0, 2), convolution.bias.repeat(4)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -14,8 +15,12 @@ import torch
 from torch import Tensor
 
 from alignsam_gym.data.samples import Dataset, Sample
+from alignsam_gym.errors import DataError
 from alignsam_gym.foundation.sam import PromptableModel
 from alignsam_gym.foundation.store import EmbeddingStore
+
+if TYPE_CHECKING:
+    from alignsam_gym.foundation.clip_surgery import ClipSurgery
 
 _ENCODE_BATCH = 8
 log = logging.getLogger(__name__)
@@ -29,6 +34,7 @@ class EncodedSample:
     embedding: float32 (C, h, w), rounded to float16's precision whether it came from disk or not.
     truth, scored: float32 (4h, 4w), the foreground's and the labelled pixels' share of each logit's area.
     truth_coarse, scored_coarse: float32 (h, w), the same on the embedding's grid (y′ of Eq. 13).
+    similarity: float32 (h, w) in [0, 1], M_c: CLIP's map of the sample's text; None without a CLIP.
     """
 
     mask: np.ndarray
@@ -38,12 +44,14 @@ class EncodedSample:
     scored: Tensor
     truth_coarse: Tensor
     scored_coarse: Tensor
+    similarity: Tensor | None
 
 
 class EncodedDataset:
     """Samples and their encodings, made when first asked for.
 
     image_size: side of the frame that images are resized to before the model's own resizing (§4.1).
+    clip: draws a map of each sample's text, if given; samples must then have one.
     capacity: encodings kept in memory; the least recently used make room.
     """
 
@@ -53,9 +61,10 @@ class EncodedDataset:
         model: PromptableModel,
         store: EmbeddingStore,
         image_size: int,
+        clip: ClipSurgery | None = None,
         capacity: int = 256,
     ) -> None:
-        self.dataset, self.model, self.store = dataset, model, store
+        self.dataset, self.model, self.store, self.clip = dataset, model, store, clip
         self.image_size, self.capacity = image_size, capacity
         self._ready: OrderedDict[int, EncodedSample] = OrderedDict()
 
@@ -81,23 +90,64 @@ class EncodedDataset:
         """All embeddings, float32 (len, C, h, w): what a policy needs that sees images by their index."""
         return torch.stack([sample.embedding for sample in self.fetch(range(len(self)))])
 
+    def warm(self, indices: Sequence[int]) -> int:
+        """Put the embeddings and maps of samples on disk; returns how many embeddings were missing."""
+        samples = {i: self.dataset[i] for i in indices}
+        self._maps(samples)
+        return self._embeddings(samples)[1]
+
     def _load(self, indices: Sequence[int]) -> None:
         samples = {i: self.dataset[i] for i in indices}
-        keys = {i: self._key(sample) for i, sample in samples.items()}
-        embeddings = {i: self.store.get(key) for i, key in keys.items()}
-        to_encode = [i for i, embedding in embeddings.items() if embedding is None]
-        if to_encode:
-            size = (self.image_size, self.image_size)
-            frames = [_resize(samples[i].image, size) for i in to_encode]
-            for i, embedding in zip(to_encode, self.model.encode(frames), strict=True):
-                embeddings[i] = embedding.half()
-                self.store.put(keys[i], embedding)
-        for i in indices:
-            embedding = embeddings[i]
-            assert embedding is not None
-            self._ready[i] = self._encoded(samples[i], embedding)
+        embeddings, _ = self._embeddings(samples)
+        maps = self._maps(samples)
+        for i, sample in samples.items():
+            self._ready[i] = self._encoded(sample, embeddings[i], maps.get(i))
 
-    def _encoded(self, sample: Sample, embedding: Tensor) -> EncodedSample:
+    def _embeddings(self, samples: Mapping[int, Sample]) -> tuple[dict[int, Tensor], int]:
+        """Embeddings, and how many of them were not on disk."""
+        keys = {i: self._key(sample, self.model.fingerprint) for i, sample in samples.items()}
+        return self._kept(keys, lambda missing: self.model.encode([self._frame(samples[i]) for i in missing]))
+
+    def _maps(self, samples: Mapping[int, Sample]) -> dict[int, Tensor]:
+        """CLIP's maps on its own grid; none without a CLIP."""
+        clip = self.clip
+        if clip is None:
+            return {}
+        texts = {i: self._text(sample) for i, sample in samples.items()}
+        keys = {i: self._key(sample, f"{clip.fingerprint}|{texts[i]}") for i, sample in samples.items()}
+        maps, _ = self._kept(
+            keys,
+            lambda missing: clip.similarity([self._frame(samples[i]) for i in missing], [texts[i] for i in missing]),
+        )
+        return maps
+
+    def _kept(self, keys: Mapping[int, str], make: Callable[[list[int]], Tensor]) -> tuple[dict[int, Tensor], int]:
+        """Records from disk, missing ones made together and kept; and the number of these."""
+        found = {i: self.store.get(key) for i, key in keys.items()}
+        records = {i: record for i, record in found.items() if record is not None}
+        if missing := [i for i in keys if i not in records]:
+            for i, record in zip(missing, make(missing), strict=True):
+                records[i] = record.half()
+                self.store.put(keys[i], record)
+        return records, len(missing)
+
+    def _on_grid(self, similarity: Tensor) -> Tensor:
+        from alignsam_gym.foundation.clip_surgery import resize_maps  # open_clip takes seconds to import
+
+        return resize_maps(similarity.to(self.model.device).float(), self.model.embedding_shape[1:])
+
+    def _frame(self, sample: Sample) -> np.ndarray:
+        return _resize(sample.image, (self.image_size, self.image_size))
+
+    def _text(self, sample: Sample) -> str:
+        if not sample.text:
+            raise DataError(
+                f"{self.dataset.name} does not say what its masks show, and CLIP needs a text for {sample.id}: "
+                "give one (text=… of a folder), or take branch='implicit' and another label_source."
+            )
+        return sample.text
+
+    def _encoded(self, sample: Sample, embedding: Tensor, similarity: Tensor | None) -> EncodedSample:
         scored = np.ones_like(sample.mask) if sample.void is None else ~sample.void
         mask = sample.mask & scored
 
@@ -114,10 +164,11 @@ class EncodedDataset:
             scored=shrink(scored, fine),
             truth_coarse=shrink(mask, coarse),
             scored_coarse=shrink(scored, coarse),
+            similarity=None if similarity is None else self._on_grid(similarity),
         )
 
-    def _key(self, sample: Sample) -> str:
-        what = f"{self.model.fingerprint}|{self.image_size}|{sample.image.shape}|".encode()
+    def _key(self, sample: Sample, maker: str) -> str:
+        what = f"{maker}|{self.image_size}|{sample.image.shape}|".encode()
         return hashlib.sha256(what + np.ascontiguousarray(sample.image).tobytes()).hexdigest()
 
 

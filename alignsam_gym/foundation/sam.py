@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,20 +11,23 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from alignsam_gym.errors import OptionError
-from alignsam_gym.foundation.decoder import decode
+from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.foundation.checkpoints import load_checkpoint
+from alignsam_gym.foundation.decoder import BatchedDecoder, ImageTerms
 from alignsam_gym.foundation.tiny import WEIGHTS, load_tiny_sam
+from alignsam_gym.foundation.weights import CHECKPOINTS, file_digest, remembered_digest, verify
 
 PREPROCESSING = 1
 """Version of what `PromptableModel.encode` does to an image; part of every cached embedding's key."""
 
-_CPU_CHUNK = 8  # prompts decoded at once: more fall out of a CPU's cache
+_ENCODE_PIXELS = 1024 * 1024  # encoded at once: one image keeps a ViT busy, and its attention fills gigabytes
 
 
 class PromptableModel:
     """A frozen SAM, on one device.
 
     sam: a ``segment_anything`` model. fingerprint: identifies its weights.
+    decode_batch: prompt sets decoded at once; `calibration.calibrate` measures what is best.
     """
 
     def __init__(self, sam: Sam, fingerprint: str, device: torch.device) -> None:
@@ -36,6 +38,9 @@ class PromptableModel:
         height, width = sam.prompt_encoder.image_embedding_size
         self.embedding_shape = (sam.prompt_encoder.embed_dim, height, width)
         self.logits_shape = (4 * height, 4 * width)
+        self.decode_batch = 8
+        with torch.no_grad():
+            self._decoder = BatchedDecoder(self.sam.prompt_encoder, self.sam.mask_decoder)
 
     @torch.no_grad()
     def encode(self, images: Sequence[np.ndarray]) -> Tensor:
@@ -48,29 +53,65 @@ class PromptableModel:
             cv2.resize(image, size, interpolation=cv2.INTER_AREA if len(image) > self.input_size else cv2.INTER_LINEAR)
             for image in images
         ]
-        batch = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).to(self.device)
-        return self.sam.image_encoder(self.sam.preprocess(batch.float())).float()
+        batch = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)
+        parts = batch.split(max(1, _ENCODE_PIXELS // self.input_size**2))
+        encode, preprocess = self.sam.image_encoder, self.sam.preprocess
+        return torch.cat([encode(preprocess(part.to(self.device).float())).float() for part in parts])
 
     @torch.no_grad()
-    def decode(self, embeddings: Tensor, points: Tensor, labels: Tensor) -> Tensor:
-        """Low-resolution logits (B, 4h, 4w) of B prompt sets, each on its own embedding.
+    def read(self, embeddings: Tensor) -> ImageTerms:
+        """What `decode` needs of B images, embeddings float32 (B, C, h, w)."""
+        parts = [self._decoder.read(part) for part in embeddings.split(self.decode_batch)]
+        return ImageTerms(*(torch.cat(terms) for terms in zip(*parts, strict=True)))
 
-        embeddings: (B, C, h, w). points: float (B, N, 2), (x, y) as fractions of the frame's side.
+    @torch.no_grad()
+    def decode(self, image: ImageTerms, rows: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+        """Low-resolution logits (B, 4h, 4w) of B prompt sets, `decode_batch` at a time.
+
+        image: from `read`. rows: int64 (B,), which of its images each prompt set is on.
+        points: float (B, N, 2), (x, y) as fractions of the frame's side.
         labels: int (B, N), 1 foreground, 0 background, −1 padding.
         """
-        chunk = _CPU_CHUNK if self.device.type == "cpu" else len(embeddings)
-        parts = [
-            decode(self.sam.prompt_encoder, self.sam.mask_decoder, e, p * self.input_size, given)[0][:, 0]
-            for e, p, given in zip(embeddings.split(chunk), points.split(chunk), labels.split(chunk), strict=True)
-        ]
+        parts = []
+        for some, p, given in zip(*(x.split(self.decode_batch) for x in (rows, points, labels)), strict=True):
+            terms = ImageTerms(*(_take(term, some) for term in image))
+            parts.append(self._decoder.decode(terms, p * self.input_size, given)[0][:, 0])
         return torch.cat(parts)
 
 
+def _take(x: Tensor, rows: Tensor) -> Tensor:
+    """``x[rows]``, without a copy where the rows follow one another."""
+    first = int(rows[0])
+    if torch.equal(rows, torch.arange(first, first + len(rows), device=rows.device)):
+        return x[first : first + len(rows)]
+    return x[rows]
+
+
 def load_sam(name: str, device: str | torch.device = "auto") -> PromptableModel:
-    """The model called `name`; ``tiny`` is the embedded one. ``device="auto"`` takes CUDA if there is any."""
-    if name != "tiny":
-        raise OptionError(f"sam={name!r} is unknown; choose tiny, the embedded model.")
-    return PromptableModel(load_tiny_sam(), file_digest(WEIGHTS), resolve_device(device))
+    """The model called `name`, frozen.
+
+    name: ``tiny``, the embedded one; ``vit_b``, ``vit_l``, ``vit_h`` or ``vit_t`` (MobileSAM), whose official
+    checkpoints must have been downloaded; or the path of a checkpoint of any of these. ``device="auto"`` takes
+    CUDA if there is any. Raises OptionError for a name that is neither, WeightsError for a file that is
+    missing (saying where to get it) or not what it should be.
+    """
+    target = resolve_device(device)
+    if name == "tiny":
+        return PromptableModel(load_tiny_sam(), file_digest(WEIGHTS), target)
+    path = _checkpoint_path(name)
+    return PromptableModel(load_checkpoint(path), remembered_digest(path), target)
+
+
+def _checkpoint_path(name: str) -> Path:
+    if name in CHECKPOINTS:
+        verify(CHECKPOINTS[name], remembered_digest)
+        return CHECKPOINTS[name].path
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if path.suffix or path.name != name:
+        raise WeightsError(f"sam={name!r}: there is no checkpoint file {path.absolute()}.")
+    raise OptionError(f"sam={name!r} is unknown; choose tiny, {', '.join(CHECKPOINTS)}, or the path of a checkpoint.")
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -83,9 +124,3 @@ def resolve_device(device: str | torch.device) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise OptionError(f"device={str(device)!r} cannot be used here ({str(error).splitlines()[0]}).") from error
     return resolved
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
+import zlib
 from pathlib import Path
 
 import platformdirs
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
+from alignsam_gym.foundation.files import write_atomically
+
+_NAME = "embedding"
 log = logging.getLogger(__name__)
 
 
@@ -21,11 +24,14 @@ def default_cache_dir() -> Path:
 
 
 class EmbeddingStore:
-    """One float16 safetensors file for each embedding, named by its key, written atomically.
+    """One float16 safetensors file for each record, named by its key, with a checksum, written atomically.
 
-    The key must determine the content (image bytes, weights, preprocessing): records are never updated, so
-    any number of readers and writers may share a directory. A directory that cannot be written is reported
-    once, and nothing is kept.
+    The key must determine the content (image bytes, weights, preprocessing): records are never updated, so any
+    number of readers and writers may share a directory, on several machines too. Half precision changes a value
+    by at most 2⁻¹¹ of itself. A directory that cannot be written is reported once, and nothing is kept.
+
+    One file each, because it reads as fast as LMDB at 2 MiB a record (both several hundred a second, most of it
+    copying), needs no size fixed in advance, and may lie on a network drive.
     """
 
     def __init__(self, directory: str | Path | None = None) -> None:
@@ -33,34 +39,35 @@ class EmbeddingStore:
         self._writable = True
 
     def get(self, key: str) -> Tensor | None:
-        """The embedding, or None if there is none that can be read."""
+        """The record, float16, or None if there is none that is whole and was written under this key."""
         path = self._path(key)
         if not path.exists():
             return None
         try:
-            return load_file(path)["embedding"]
-        except (SafetensorError, KeyError, OSError) as error:
+            with safe_open(path, "pt") as file:
+                metadata, record = file.metadata() or {}, file.get_tensor(_NAME)
+        except (SafetensorError, OSError) as error:
             log.warning("The cached embedding %s is damaged (%s) and is made anew.", path, error)
             return None
+        if metadata != _signature(key, record):
+            log.warning("The cached embedding %s is damaged (its checksum or key differs) and is made anew.", path)
+            return None
+        return record
 
-    def put(self, key: str, embedding: Tensor) -> None:
-        """Keep `embedding` (any float dtype; stored as float16)."""
+    def put(self, key: str, record: Tensor) -> None:
+        """Keep `record` (any float dtype and shape; stored as float16)."""
         if not self._writable:
             return
-        path = self._path(key)
+        path, half = self._path(key), record.half().cpu().contiguous()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-            os.close(handle)
-            try:
-                save_file({"embedding": embedding.half().cpu().contiguous()}, partial)
-                Path(partial).replace(path)
-            except BaseException:
-                Path(partial).unlink()
-                raise
-        except (OSError, SafetensorError) as error:
+            write_atomically(path, save({_NAME: half}, metadata=_signature(key, half)))
+        except OSError as error:
             self._writable = False
             log.warning("Embeddings cannot be kept in %s (%s); set cache_dir to a folder that can.", path.parent, error)
 
     def _path(self, key: str) -> Path:
         return self.directory / "embeddings" / key[:2] / f"{key}.safetensors"
+
+
+def _signature(key: str, record: Tensor) -> dict[str, str]:
+    return {"key": key, "crc32": f"{zlib.crc32(record.numpy().data):08x}"}

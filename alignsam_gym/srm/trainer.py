@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alignsam_gym.errors import OptionError, WeightsError
-from alignsam_gym.srm.branches import ImplicitBranch
+from alignsam_gym.srm.branches import BRANCHES
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class SRMConfig:
 
     width: channels of the branch. [ours]
     learning_rate: of Adam (1e-4 in §4.1).
-    updates: q, gradient steps after every action (1 for the implicit branch, §4.1). With several
+    updates: q, gradient steps after every action (1 for the implicit branch, 5 for the explicit, §4.1). With several
         environments an action is one of each, and a step is made for every `batch_size` of them. [ours]
     batch_size: states in a gradient step. [ours]
     blank_every: one state in so many has its mask replaced by ones, as in the state from which an
@@ -49,18 +49,18 @@ class SRMConfig:
 class SRM:
     """A branch, and its optimiser while it learns.
 
-    channels: of the state it sees. seed: of its initial weights.
+    kind: of branch, one of `BRANCHES`. channels: of the state it sees. seed: of its initial weights.
     """
 
-    def __init__(self, channels: int, config: SRMConfig, device: torch.device, seed: int) -> None:
-        self.channels, self.config, self.device = channels, config, device
+    def __init__(self, kind: str, channels: int, config: SRMConfig, device: torch.device, seed: int) -> None:
+        self.kind, self.channels, self.config, self.device = kind, channels, config, device
         self.start(seed)
 
     def start(self, seed: int) -> None:
         """(Re)initialise weights and optimiser."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed % 2**63)  # a generator's own seed may be longer
-            branch = ImplicitBranch(self.channels, self.config.width)
+            branch = BRANCHES[self.kind](self.channels, self.config.width)
         self.branch = branch.to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(self.branch.parameters(), lr=self.config.learning_rate)
 

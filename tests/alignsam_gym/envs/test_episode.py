@@ -363,7 +363,7 @@ def test_a_seed_starts_the_srm_over(make_toy):
 
 
 def test_a_given_srm_is_used_and_stays_frozen(make_toy):
-    trained = SRM(32, SRMConfig(width=8), torch.device("cpu"), seed=0)
+    trained = SRM("implicit", 32, SRMConfig(width=8), torch.device("cpu"), seed=0)
     for split in ("train", "test"):
         env = make_toy(split=split, srm=trained)
         before = _weights(env)
@@ -436,8 +436,8 @@ def test_training_draws_its_shots_and_evaluation_plays_on_all(make_toy):
         ({"category": "star"}, "category cannot be passed on to a data set that is given as an object"),
         ({"srm": {"widht": 8}}, "srm has no option widht; it takes width"),
         (
-            {"srm": SRM(32, SRMConfig(width=8), torch.device("cpu"), 0), "state": "concat"},
-            "srm sees states of 32 channels, and these have 65",
+            {"srm": SRM("implicit", 32, SRMConfig(width=8), torch.device("cpu"), 0), "state": "concat"},
+            "for states of 32 channels; this environment needs an implicit one for 65",
         ),
     ],
 )

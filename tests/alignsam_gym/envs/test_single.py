@@ -167,7 +167,7 @@ def test_a_pickled_environment_plays_alike(make_toy):
 
 
 def test_a_pickled_environment_keeps_its_trained_srm(make_toy):
-    trained = SRM(32, SRMConfig(width=8), torch.device("cpu"), seed=5)
+    trained = SRM("implicit", 32, SRMConfig(width=8), torch.device("cpu"), seed=5)
     env = make_toy(dataset="shapes", srm=trained).unwrapped
     copy = pickle.loads(pickle.dumps(env))
     states = torch.randn(2, 32, 8, 8)

@@ -4,7 +4,7 @@ import torch
 from segment_anything import SamPredictor
 from segment_anything.build_sam import sam_model_registry
 
-from alignsam_gym.foundation.decoder import PADDING, decode
+from alignsam_gym.foundation.decoder import PADDING, BatchedDecoder, decode
 from alignsam_gym.foundation.tiny.model import build_tiny_sam
 
 
@@ -147,3 +147,31 @@ def test_each_label_means_something_else(sam):
             answers.append(decode(sam.prompt_encoder, sam.mask_decoder, embeddings, points, labels)[0])
     for i, j in ((0, 1), (0, 2), (1, 2)):
         assert (answers[i] - answers[j]).abs().max() > 1e-3
+
+
+def test_gradients_are_those_of_segment_anythings_own_decoder(sam):
+    """Training takes another kernel than inference does; both must compute the same thing."""
+    embeddings, points, labels, masks = _prompts(sam, (5,))
+    encoder, own = sam.prompt_encoder, sam.mask_decoder
+    weight = torch.randn(128, 128, generator=torch.Generator().manual_seed(1))
+
+    def gradients(logits):
+        parameters = [*own.transformer.parameters(), *own.output_upscaling.parameters()]
+        return torch.autograd.grad((logits[:, 0] * weight).mean(), parameters)
+
+    ours = gradients(decode(encoder, own, embeddings, points, labels, masks)[0])
+    sparse, dense = encoder(points=(points, labels), boxes=None, masks=masks)
+    theirs = gradients(own(embeddings, encoder.get_dense_pe(), sparse, dense, multimask_output=False)[0])
+    for mine, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, expected, atol=1e-4 * float(expected.abs().max()) + 1e-7, rtol=1e-3)
+
+
+def test_images_that_were_read_once_serve_every_prompt(sam):
+    embeddings, points, labels, _ = _prompts(sam, (5, 3))
+    with torch.no_grad():
+        decoder = BatchedDecoder(sam.prompt_encoder, sam.mask_decoder)
+        image = decoder.read(embeddings)
+        for used in (2, 5, 1):
+            again, _ = decoder.decode(image, points[:, :used], labels[:, :used])
+            fresh, _ = decode(sam.prompt_encoder, sam.mask_decoder, embeddings, points[:, :used], labels[:, :used])
+            assert torch.equal(again, fresh)

@@ -29,22 +29,27 @@ def test_frames_of_any_side_are_resized_to_the_input(toy_model, side):
     torch.testing.assert_close(embedding, toy_model.encode([np.full((64, 64, 3), 90, np.uint8)]))
 
 
-def test_many_prompt_sets_decode_as_each_does_alone(toy_model):
+@pytest.mark.parametrize("batch", [1, 7, 64])
+@pytest.mark.parametrize("rows", [range(19), (3, 1, 2, 0, 18), (4,)])
+def test_many_prompt_sets_decode_as_each_does_alone(toy_model, monkeypatch, batch, rows):
     torch.manual_seed(0)
-    embeddings, points = torch.randn(19, *toy_model.embedding_shape), torch.rand(19, 4, 2)
-    labels = torch.randint(-1, 2, (19, 4))
-    together = toy_model.decode(embeddings, points, labels)
-    assert together.shape == (19, *toy_model.logits_shape)
-    for row in range(19):
-        alone = toy_model.decode(embeddings[row : row + 1], points[row : row + 1], labels[row : row + 1])
-        torch.testing.assert_close(together[row], alone[0], atol=1e-4, rtol=0)
+    embeddings, points = torch.randn(19, *toy_model.embedding_shape), torch.rand(len(rows), 4, 2)
+    labels = torch.randint(-1, 2, (len(rows), 4))
+    monkeypatch.setattr(toy_model, "decode_batch", batch)
+    together = toy_model.decode(toy_model.read(embeddings), torch.tensor(rows), points, labels)
+    assert together.shape == (len(rows), *toy_model.logits_shape)
+    for k, row in enumerate(rows):
+        image = toy_model.read(embeddings[row : row + 1])
+        alone = toy_model.decode(image, torch.tensor([0]), points[k : k + 1], labels[k : k + 1])
+        torch.testing.assert_close(together[k], alone[0], atol=1e-4, rtol=0)
 
 
 def test_points_are_fractions_of_the_frame(toy_model):
     predictor = SamPredictor(toy_model.sam)
     predictor.set_image(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     expected = predictor.predict(np.array([[48, 16]]), np.array([1]), multimask_output=False)[2]
-    logits = toy_model.decode(predictor.features, torch.tensor([[[0.75, 0.25]]]), torch.tensor([[1]]))
+    image = toy_model.read(predictor.features)
+    logits = toy_model.decode(image, torch.tensor([0]), torch.tensor([[[0.75, 0.25]]]), torch.tensor([[1]]))
     np.testing.assert_allclose(logits.numpy(), expected, atol=1e-4)
 
 

@@ -1,5 +1,7 @@
 import logging
+import multiprocessing
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -46,13 +48,21 @@ def test_what_one_store_keeps_another_on_the_same_directory_finds(tmp_path):
     assert torch.equal(EmbeddingStore(str(tmp_path / "deep" / "er")).get(KEY), torch.ones(1, 2, 3).half())
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "other tensor"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "one bit", "other tensor", "other key"])
 def test_a_damaged_file_is_reported_and_can_be_made_anew(tmp_path, caplog, damage):
     store = EmbeddingStore(tmp_path)
     store.put(KEY, torch.ones(2, 3, 3))
     file = _file(tmp_path)
     if damage == "other tensor":
         save_file({"something": torch.ones(1)}, file)
+    elif damage == "other key":
+        store.put(KEY[::-1], torch.zeros(2, 3, 3))
+        (foreign,) = tmp_path.rglob(f"{KEY[::-1]}.safetensors")
+        foreign.replace(file)
+    elif damage == "one bit":
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
     else:
         file.write_bytes(file.read_bytes()[: 0 if damage == "empty" else -5])
     with caplog.at_level(logging.WARNING):
@@ -61,6 +71,36 @@ def test_a_damaged_file_is_reported_and_can_be_made_anew(tmp_path, caplog, damag
     assert "damaged" in caplog.text
     store.put(KEY, torch.ones(2, 3, 3))
     assert torch.equal(store.get(KEY), torch.ones(2, 3, 3).half())
+
+
+def _fill(directory, number, kept):
+    store = EmbeddingStore(directory)
+    while True:
+        store.put(f"{number:064x}", torch.full((64, 16, 16), float(number % 2048)))
+        kept.send(number)
+        number += 1
+
+
+@pytest.mark.slow
+def test_fifty_killed_writers_lose_nothing_they_had_acknowledged(tmp_path, caplog):
+    """A writer tells a number once its record is kept; each is killed after a random while."""
+    random, forked, acknowledged = np.random.default_rng(0), multiprocessing.get_context("fork"), 0
+    for _ in range(50):
+        told, kept = forked.Pipe(duplex=False)
+        writer = forked.Process(target=_fill, args=(tmp_path, acknowledged, kept))
+        writer.start()
+        told.poll(60)
+        time.sleep(random.uniform(0, 0.02))
+        writer.kill()
+        writer.join()
+        while told.poll():
+            acknowledged = told.recv()
+        kept.close()
+    store = EmbeddingStore(tmp_path)
+    for number in range(acknowledged + 1):
+        assert torch.equal(store.get(f"{number:064x}"), torch.full((64, 16, 16), float(number % 2048)).half())
+    assert acknowledged > 50
+    assert not caplog.records
 
 
 def test_a_directory_that_cannot_be_written_is_warned_about_once(tmp_path, caplog):
@@ -100,10 +140,10 @@ def test_writers_and_readers_of_one_key_never_meet_half_a_file(tmp_path, caplog)
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
-    def fail(tensors, path):
+    def fail(self, target):
         raise OSError("disk full")
 
-    monkeypatch.setattr("alignsam_gym.foundation.store.save_file", fail)
+    monkeypatch.setattr("pathlib.Path.replace", fail)
     EmbeddingStore(tmp_path).put(KEY, torch.ones(1, 1, 1))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 

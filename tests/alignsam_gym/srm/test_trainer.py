@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 def _srm(seed=0, channels=3, **options):
-    return SRM(channels, SRMConfig.of({"width": 16, **options}), CPU, seed)
+    return SRM("implicit", channels, SRMConfig.of({"width": 16, **options}), CPU, seed)
 
 
 def _weights(srm):

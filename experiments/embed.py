@@ -1,0 +1,54 @@
+"""Encodes a data set's images ahead of training, alone or in shards.
+
+python -m experiments.embed dataset=folder dataset.root=photos sam=vit_b
+python -m experiments.embed -m num_shards=4 shard=0,1,2,3 hydra/launcher=joblib
+
+What is on disk already is left alone, so that an interrupted or repeated command only does what is missing.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+from rich.progress import track
+
+from alignsam_gym.data import load_dataset
+from alignsam_gym.errors import OptionError
+from alignsam_gym.foundation.encoded import EncodedDataset
+from alignsam_gym.foundation.sam import load_sam
+from alignsam_gym.foundation.store import EmbeddingStore
+from experiments.runs import report_errors
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="embed")
+@report_errors
+def main(config: DictConfig) -> int:
+    """Returns the number of images that were encoded."""
+    if not 0 <= config.shard < config.num_shards:
+        raise OptionError(
+            f"shard={config.shard}: shards are numbered from 0 to num_shards − 1 = {config.num_shards - 1}."
+        )
+    options: dict[str, Any] = OmegaConf.to_container(config.dataset, resolve=True)  # type: ignore[assignment]
+    name = options.pop("name")
+    model = load_sam(config.env.sam, config.device)
+    store = EmbeddingStore(config.cache_dir)
+    encoded = 0
+    for split in config.splits:
+        samples = load_dataset(name, split, **options)
+        images = EncodedDataset(samples, model, store, config.env.image_size)
+        mine = range(config.shard, len(samples), config.num_shards)
+        batches = [mine[start : start + config.batch_size] for start in range(0, len(mine), config.batch_size)]
+        made = sum(images.warm(batch) for batch in track(batches, f"{samples.name}, {split}"))
+        log.info("%s, %s: encoded %d of %d images; the others were there", samples.name, split, made, len(mine))
+        encoded += made
+    log.info("embeddings are in %s", store.directory)
+    return encoded
+
+
+if __name__ == "__main__":
+    main()

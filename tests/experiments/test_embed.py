@@ -1,0 +1,58 @@
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from alignsam_gym.data import load_dataset
+from alignsam_gym.foundation.encoded import EncodedDataset
+from alignsam_gym.foundation.sam import load_sam
+from alignsam_gym.foundation.store import EmbeddingStore
+
+
+@pytest.fixture
+def photos(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 5), ("test", 2)):
+        for kind in ("images", "masks"):
+            (tmp_path / "photos" / split / kind).mkdir(parents=True)
+        for number in range(count):
+            image = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+            mask = np.zeros((40, 50), np.uint8)
+            mask[5:20, 8:30] = 255
+            cv2.imwrite(str(tmp_path / "photos" / split / "images" / f"{number}.png"), image)
+            cv2.imwrite(str(tmp_path / "photos" / split / "masks" / f"{number}.png"), mask)
+    return tmp_path / "photos"
+
+
+def embed(photos, cache, *arguments):
+    command = [sys.executable, "-m", "experiments.embed", *arguments, "dataset=folder", f"dataset.root={photos}"]
+    command += [f"cache_dir={cache}", f"hydra.sweep.dir={cache}/sweep"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.slow
+def test_shards_together_encode_everything_once(photos, tmp_path):
+    cache = tmp_path / "cache"
+    swept = embed(photos, cache, "-m", "num_shards=2", "shard=0,1")
+    assert swept.returncode == 0, swept.stderr
+    assert "encoded 3 of 3" in swept.stdout
+    assert "encoded 2 of 2" in swept.stdout
+    assert swept.stdout.count("encoded 1 of 1") == 2
+    again = embed(photos, cache)
+    assert "encoded 0 of 5" in again.stdout
+    assert "encoded 0 of 2" in again.stdout
+    model = load_sam("tiny", "cpu")
+    for split in ("train", "test"):
+        samples = load_dataset("folder", split, root=str(photos))
+        encoded = EncodedDataset(samples, model, EmbeddingStore(cache), 800)
+        assert encoded.warm(range(len(samples))) == 0
+
+
+@pytest.mark.slow
+def test_a_shard_that_there_is_not(photos, tmp_path):
+    done = embed(photos, tmp_path / "cache", "shard=1")
+    assert done.returncode != 0
+    assert "num_shards" in done.stderr
+    assert "Traceback" not in done.stderr
