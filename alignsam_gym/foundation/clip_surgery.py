@@ -30,7 +30,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alignsam_gym.errors import OptionError, WeightsError
-from alignsam_gym.foundation.sam import file_digest, resolve_device
+from alignsam_gym.foundation.sam import resolve_device
+from alignsam_gym.foundation.weights import file_digest
 
 PREPROCESSING = 1
 """Version of what `ClipSurgery` does to an image and a text; part of every cached map's key."""

@@ -10,8 +10,6 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTra
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
-from alignsam_gym.errors import WeightsError
-
 INPUT_SIZE = 1024
 STRIDE = 16
 EMBED_DIM = 256
@@ -20,15 +18,13 @@ EMBED_DIM = 256
 class MobileImageEncoder(nn.Module):
     """TinyViT-5M without its last downsampling, and SAM's neck.
 
-    Input: float (B, 3, 1024, 1024), normalised. Output: (B, 256, 64, 64). Raises WeightsError without `timm`.
+    Input: float (B, 3, 1024, 1024), normalised. Output: (B, 256, 64, 64).
     """
 
     def __init__(self) -> None:
         super().__init__()
-        try:
-            from timm.models.tiny_vit import TinyVit  # takes seconds, and only this model needs it
-        except ImportError as error:
-            raise WeightsError("MobileSAM needs timm: pip install 'alignsam-gym[mobile]'.") from error
+        from timm.models.tiny_vit import TinyVit  # takes seconds, and only this model needs it
+
         self.img_size = INPUT_SIZE  # the name under which SamPredictor looks for it
         widths = (64, 128, 160, 320)
         trunk: Any = TinyVit(

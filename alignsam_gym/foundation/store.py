@@ -37,6 +37,7 @@ class EmbeddingStore:
     def __init__(self, directory: str | Path | None = None) -> None:
         self.directory = Path(directory).expanduser() if directory else default_cache_dir()
         self._writable = True
+        self._damage_reported = False
 
     def get(self, key: str) -> Tensor | None:
         """The record, float16, or None if there is none that is whole and was written under this key."""
@@ -47,12 +48,18 @@ class EmbeddingStore:
             with safe_open(path, "pt") as file:
                 metadata, record = file.metadata() or {}, file.get_tensor(_NAME)
         except (SafetensorError, OSError) as error:
-            log.warning("The cached embedding %s is damaged (%s) and is made anew.", path, error)
+            self._report(path, str(error))
             return None
         if metadata != _signature(key, record):
-            log.warning("The cached embedding %s is damaged (its checksum or key differs) and is made anew.", path)
+            self._report(path, "its checksum or key differs")
             return None
         return record
+
+    def _report(self, path: Path, problem: str) -> None:
+        level = logging.DEBUG if self._damage_reported else logging.WARNING
+        more = "others may follow, at level DEBUG"
+        log.log(level, "The cached embedding %s is damaged (%s) and is made anew; %s.", path, problem, more)
+        self._damage_reported = True
 
     def put(self, key: str, record: Tensor) -> None:
         """Keep `record` (any float dtype and shape; stored as float16)."""
