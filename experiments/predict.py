@@ -21,18 +21,19 @@ from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.rendering import overlay, upsample
 from alignsam_gym.errors import DataError
 from experiments.evaluation import AgentPrompter, prompt
-from experiments.runs import load_run, report_errors
+from experiments.runs import load_config, load_run, report_errors
 
 log = logging.getLogger(__name__)
 _TINT = (0, 158, 115)
 
 
 class Images:
-    """Images without ground truth, as a data set whose masks are empty."""
+    """Images without ground truth, as a data set whose masks are empty. text: what to look for, or None."""
 
     name = "images"
 
-    def __init__(self, source: Path) -> None:
+    def __init__(self, source: Path, text: str | None) -> None:
+        self.text = text
         if not source.exists():
             raise DataError(f"There is no file or folder {source}.")
         found = sorted(source.rglob("*")) if source.is_dir() else [source]
@@ -47,13 +48,13 @@ class Images:
 
     def __getitem__(self, index: int) -> Sample:
         image = read_image(self.files[index])
-        return Sample(self.ids[index], image, np.zeros(image.shape[:2], bool))
+        return Sample(self.ids[index], image, np.zeros(image.shape[:2], bool), text=self.text)
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="predict")
 @report_errors
 def main(config: DictConfig) -> None:
-    images = Images(Path(config.images))
+    images = Images(Path(config.images), config.text or load_config(Path(config.run)).dataset.get("text"))
     changes = {"device": config.device, "evaluate.batch_size": config.batch_size}
     _, env, policy = load_run(Path(config.run), changes, samples=images)
     output = Path(config.output)
