@@ -1,7 +1,7 @@
 """Encodes a data set's images ahead of training, alone or in shards.
 
 python -m experiments.embed dataset=folder dataset.root=photos sam=vit_b
-python -m experiments.embed -m num_shards=4 shard=0,1,2,3 hydra/launcher=joblib
+python -m experiments.embed -m num_shards=4 shard=0,1,2,3 hydra/launcher=local
 
 What is on disk already is left alone, so that an interrupted or repeated command only does what is missing.
 """

@@ -28,6 +28,13 @@ def test_every_command_composes(name):
     assert composed(name=name)
 
 
+@pytest.mark.parametrize("launcher", sorted(file.stem for file in (CONF / "hydra" / "launcher").glob("*.yaml")))
+def test_every_launcher_composes(launcher):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", [f"hydra/launcher={launcher}"], return_hydra_config=True)
+    assert "Launcher" in config.hydra.launcher._target_
+
+
 def test_a_typo_fails_at_once():
     with pytest.raises(ConfigCompositionException):
         composed("env.max_stepz=5")

@@ -33,9 +33,10 @@ def embed(photos, cache, *arguments):
 
 
 @pytest.mark.slow
-def test_shards_together_encode_everything_once(photos, tmp_path):
+@pytest.mark.parametrize("launcher", ["basic", "local"])
+def test_shards_together_encode_everything_once(photos, tmp_path, launcher):
     cache = tmp_path / "cache"
-    swept = embed(photos, cache, "-m", "num_shards=2", "shard=0,1")
+    swept = embed(photos, cache, "-m", f"hydra/launcher={launcher}", "num_shards=2", "shard=0,1")
     assert swept.returncode == 0, swept.stderr
     assert "encoded 3 of 3" in swept.stdout
     assert "encoded 2 of 2" in swept.stdout
