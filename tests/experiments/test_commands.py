@@ -116,10 +116,10 @@ def test_an_interrupted_training_goes_on(tmp_path, sign):
     [
         (["train", "dataset=folder", "dataset.root=nowhere"], "no folder nowhere"),
         (["train", "env.patch_size=33"], "patch_size=33"),
-        (["train", "env.label_source=psychic"], "srm, last, positive, oracle"),
+        (["train", "env.label_source=psychic"], "srm, last, clip, positive, oracle"),
         (["train", "resume=nowhere"], "not the folder of a training"),
         (["evaluate", "run=nowhere"], "not the folder of a training"),
-        (["predict", "run=nowhere", "images=nowhere"], "no file or folder nowhere"),
+        (["predict", "run=nowhere", "images=nowhere"], "not the folder of a training"),
     ],
 )
 def test_mistakes_end_with_a_message_and_no_traceback(arguments, says, tmp_path):
@@ -127,4 +127,12 @@ def test_mistakes_end_with_a_message_and_no_traceback(arguments, says, tmp_path)
     done = run(module, *overrides, f"hydra.run.dir={tmp_path}", check=False)
     assert done.returncode == 1
     assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_prediction_says_that_there_are_no_images(trained, tmp_path):
+    done = run("predict", f"run={trained}", "images=nowhere", f"output={tmp_path}", check=False)
+    assert done.returncode == 1
+    assert "no file or folder nowhere" in done.stderr
     assert "Traceback" not in done.stderr
