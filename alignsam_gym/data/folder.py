@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from alignsam_gym.data.samples import Sample
+from alignsam_gym.data.samples import Sample, groups_of
 from alignsam_gym.errors import DataError, OptionError, check_choice
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -154,9 +154,7 @@ def _held_out(stems: list[str], test: float | Sequence[str], seed: int) -> set[s
         return {stem for stem in stems if any(fnmatch.fnmatch(stem, pattern) for pattern in test)}
     if not 0 < test < 1:
         raise OptionError(f"test={test} is not a share between 0 and 1.")
-    group = {stem: stem.rpartition("/")[0] for stem in stems}
-    if len(set(group.values())) == 1:
-        group = {stem: stem for stem in stems}
+    group = dict(zip(stems, groups_of(stems), strict=True))
     groups = sorted(set(group.values()))
     count = max(1, round(test * len(groups)))
     chosen = set(np.random.default_rng(seed).permutation(groups)[:count].tolist())

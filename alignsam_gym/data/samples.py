@@ -28,6 +28,16 @@ class Sample:
     text: str | None = None
 
 
+def groups_of(ids: Sequence[str]) -> list[str]:
+    """The group of each id: what stands before its last slash, as a video's name does before its frames'.
+
+    Members of one group are much alike and must stay on one side of any split. If there is only one, it is no
+    grouping, and each id is a group of its own.
+    """
+    groups = [name.rpartition("/")[0] for name in ids]
+    return groups if len(set(groups)) > 1 else list(ids)
+
+
 class Dataset(Protocol):
     """A sequence of samples, loaded when indexed, with stable ids that are known beforehand."""
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from alignsam_gym.data.samples import groups_of
 from alignsam_gym.envs.grid import PatchGrid
 from alignsam_gym.envs.state import STATES, form_state, srm_state, state_channels
 from alignsam_gym.errors import OptionError, check_choice
@@ -96,6 +97,7 @@ class Episode:
         self.mask, self.guide, self.similarity = (torch.zeros(count, height, width, device=device) for _ in range(3))
         self.iou = torch.zeros(count, device=device)
         self.hit, self.repeated = (torch.zeros(count, dtype=torch.bool, device=device) for _ in range(2))
+        self._folds = _deal(encoded.dataset.ids, srm.config.folds).to(device) if learns else None
         self._decks: list[list[int]] = [[] for _ in range(count)]
 
     def __len__(self) -> int:
@@ -275,7 +277,7 @@ class Episode:
 
     def _recalibrate(self, at: Tensor) -> None:
         """Ask the SRM for its map of the state that SAM's answer led to."""
-        self.guide[at] = self.srm.logits(self._srm_states(at, self.mask[at]))
+        self.guide[at] = self.srm.logits(self._srm_states(at, self.mask[at]), self._folds_at(at))
 
     def _srm_states(self, at: Tensor, masks: Tensor) -> Tensor:
         """s_t, after s_c = E(x) · M_c if the branch is explicit."""
@@ -290,4 +292,18 @@ class Episode:
         masks = self.mask[at]
         if every := self.srm.config.blank_every:
             masks[(at + self.steps[at]) % every == 0] = 1.0
-        self.srm.learn(self._srm_states(at, masks), self.truth_coarse[at], self.scored_coarse[at])
+        states = self._srm_states(at, masks)
+        self.srm.learn(states, self.truth_coarse[at], self.scored_coarse[at], self._folds_at(at))
+
+    def _folds_at(self, at: Tensor) -> Tensor | None:
+        """Which fold each row's image is in; None where the SRM has one branch, or has seen none of the images."""
+        return None if self._folds is None or self.srm.config.folds == 1 else self._folds[self.index[at]]
+
+
+def _deal(ids: Sequence[str], folds: int) -> Tensor:
+    """A fold for each image, int64 (images,): groups in turn, images of one group together. Raises OptionError."""
+    groups = groups_of(ids)
+    order = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    if len(order) < folds:
+        raise OptionError(f"srm.folds={folds} is more than the {len(order)} images or groups of images to learn from.")
+    return torch.tensor([order[group] % folds for group in groups])

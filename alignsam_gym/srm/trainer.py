@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alignsam_gym.errors import OptionError, WeightsError
@@ -27,6 +27,10 @@ class SRMConfig:
     updates: q, gradient steps after every action (1 for the implicit branch, 5 for the explicit, §4.1). With several
         environments an action is one of each, and a step is made for every `batch_size` of them. [ours]
     batch_size: states in a gradient step. [ours]
+    folds: cross-fitting. With k > 1 the labelled images are dealt into k folds, and k branches learn, each from all
+        folds but one. In training a map is asked of the branch that has not seen the image, so that the agent
+        meets labels as wrong as they will be on new images; elsewhere the answer is the branches' mean. 1 is the
+        paper's single branch. [ours]
     blank_every: one state in so many has its mask replaced by ones, as in the state from which an
         evaluation episode takes its first pair of prompts; 0 for none. [ours]
     """
@@ -35,19 +39,23 @@ class SRMConfig:
     learning_rate: float = 1e-4
     updates: int = 1
     batch_size: int = 16
+    folds: int = 1
     blank_every: int = 4
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> SRMConfig:
-        """From a mapping. Raises OptionError for an unknown name."""
+        """From a mapping. Raises OptionError for an unknown name or less than one fold."""
         known = [field.name for field in fields(cls)]
         if unknown := set(values) - set(known):
             raise OptionError(f"srm has no option {', '.join(sorted(map(str, unknown)))}; it takes {', '.join(known)}.")
-        return cls(**values)
+        config = cls(**values)
+        if config.folds < 1:
+            raise OptionError(f"srm.folds={config.folds}: there must be at least one.")
+        return config
 
 
 class SRM:
-    """A branch, and its optimiser while it learns.
+    """One branch for each fold, and their optimiser while they learn.
 
     kind: of branch, one of `BRANCHES`. channels: of the state it sees. seed: of its initial weights.
     """
@@ -60,47 +68,61 @@ class SRM:
         """(Re)initialise weights and optimiser."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed % 2**63)  # a generator's own seed may be longer
-            branch = BRANCHES[self.kind](self.channels, self.config.width)
-        self.branch = branch.to(self.device).to(memory_format=torch.channels_last)
-        self.optimizer = torch.optim.Adam(self.branch.parameters(), lr=self.config.learning_rate)
+            members = [BRANCHES[self.kind](self.channels, self.config.width) for _ in range(self.config.folds)]
+        self.members = nn.ModuleList(members).to(self.device).to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.Adam(self.members.parameters(), lr=self.config.learning_rate)
 
     @torch.no_grad()
-    def logits(self, states: Tensor) -> Tensor:
-        """The map y_r (Eq. 12) as logits: states (B, channels, h, w) -> (B, h, w)."""
-        return self.branch(states)
+    def logits(self, states: Tensor, folds: Tensor | None = None) -> Tensor:
+        """The map y_r (Eq. 12) as logits: states (B, channels, h, w) -> (B, h, w).
 
-    def learn(self, states: Tensor, target: Tensor, scored: Tensor) -> float:
+        folds: int64 (B,), the fold of each state's image, whose own branch is asked; None for new images.
+        """
+        if folds is None:
+            return torch.stack([member(states) for member in self.members]).mean(0)
+        maps = states.new_empty(len(states), *states.shape[2:])
+        for fold, member in enumerate(self.members):
+            if (mine := folds == fold).any():
+                maps[mine] = member(states[mine])
+        return maps
+
+    def learn(self, states: Tensor, target: Tensor, scored: Tensor, folds: Tensor | None = None) -> float:
         """`updates` passes over the batch (Eq. 13).
 
         states: (B, channels, h, w). target, scored: float (B, h, w), the shares of foreground and of
-        labelled pixels in each cell. Returns the mean loss.
+        labelled pixels in each cell. folds: int64 (B,), the fold of each state's image, from which its own branch
+        does not learn; None if there is one branch. Returns the mean loss, NaN if no branch had anything to learn.
         """
         losses = []
         for _ in range(self.config.updates):
-            parts = (part.split(self.config.batch_size) for part in (states, target, scored))
-            for s, t, w in zip(*parts, strict=True):
-                loss = segmentation_loss(self.branch(s), t, w)
-                self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                self.optimizer.step()
-                losses.append(loss.detach())
-        return float(torch.stack(losses).mean())
+            for fold, member in enumerate(self.members):
+                rows = slice(None) if folds is None else folds != fold
+                parts = (part[rows].split(self.config.batch_size) for part in (states, target, scored))
+                for s, t, w in zip(*parts, strict=True):
+                    if not len(s):
+                        continue
+                    loss = segmentation_loss(member(s), t, w)
+                    self.optimizer.zero_grad(set_to_none=True)
+                    loss.backward()
+                    self.optimizer.step()
+                    losses.append(loss.detach())
+        return float(torch.stack(losses).mean()) if losses else float("nan")
 
     def state_dict(self) -> dict[str, Any]:
-        return deepcopy({"branch": self.branch.state_dict(), "optimizer": self.optimizer.state_dict()})
+        return deepcopy({"members": self.members.state_dict(), "optimizer": self.optimizer.state_dict()})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.branch.load_state_dict(state["branch"])
+        self.members.load_state_dict(state["members"])
         self.optimizer.load_state_dict(deepcopy(state["optimizer"]))
 
     def save(self, path: Path) -> None:
-        """Write the branch's weights as safetensors, for `load_weights`."""
-        save_file({name: value.contiguous() for name, value in self.branch.state_dict().items()}, path)
+        """Write the branches' weights as safetensors, for `load_weights`."""
+        save_file({name: value.contiguous() for name, value in self.members.state_dict().items()}, path)
 
     def load_weights(self, path: Path) -> None:
         """Read what `save` wrote. Raises WeightsError."""
         try:
-            self.branch.load_state_dict(load_file(path))
+            self.members.load_state_dict(load_file(path))
         except (OSError, RuntimeError, SafetensorError) as error:
             raise WeightsError(f"{path} does not hold the weights of this SRM: {error}") from error
 

@@ -42,8 +42,8 @@ def test_two_halves_equal_one_whole(tmp_path):
     assert history == whole_history
     for name, value in whole.policy.state_dict().items():
         torch.testing.assert_close(resumed.policy.state_dict()[name], value, rtol=0, atol=0)
-    for name, value in whole_env.episode.srm.branch.state_dict().items():
-        torch.testing.assert_close(resumed_env.episode.srm.branch.state_dict()[name], value, rtol=0, atol=0)
+    for name, value in whole_env.episode.srm.members.state_dict().items():
+        torch.testing.assert_close(resumed_env.episode.srm.members.state_dict()[name], value, rtol=0, atol=0)
     np.testing.assert_array_equal(resumed_env.observe()["mask"], whole_env.observe()["mask"])
 
 

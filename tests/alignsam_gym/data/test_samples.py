@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from alignsam_gym.data import DATASETS, Subset, draw_shots, load_dataset
+from alignsam_gym.data.samples import groups_of
 from alignsam_gym.errors import OptionError
 
 
@@ -80,3 +81,9 @@ def test_every_embedded_data_set_follows_the_protocol(name):
     assert sample.image.shape == (*sample.mask.shape, 3)
     assert sample.mask.dtype == bool
     assert sample.text
+
+
+def test_frames_of_one_video_are_one_group_and_lone_images_their_own():
+    assert groups_of(["dog/1", "dog/2", "cat/1"]) == ["dog", "dog", "cat"]
+    assert groups_of(["1", "2"]) == ["1", "2"]
+    assert groups_of(["all/1", "all/2"]) == ["all/1", "all/2"]

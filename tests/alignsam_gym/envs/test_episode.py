@@ -93,7 +93,7 @@ def _fix_srm(env, logits):
     """Let the SRM answer `logits` (8, 8), whatever it is asked; returns the states that it is shown."""
     seen = []
 
-    def answer(states):
+    def answer(states, folds):
         seen.append(states.clone())
         return torch.as_tensor(logits, dtype=torch.float32).expand(len(states), -1, -1)
 
@@ -335,7 +335,7 @@ def test_no_positive_prompt_starts_in_void(make_toy, one_sample):
 
 
 def _weights(env):
-    return torch.cat([p.detach().flatten() for p in env.unwrapped.srm.branch.parameters()]).clone()
+    return torch.cat([p.detach().flatten() for p in env.unwrapped.srm.members.parameters()]).clone()
 
 
 def test_the_srm_learns_after_every_action_in_training_only(make_toy):
@@ -377,7 +377,7 @@ def test_a_given_srm_is_used_and_stays_frozen(make_toy):
 def test_the_srm_is_taught_the_state_it_led_to_and_some_blank_ones(make_toy, blank_every, blank):
     env = make_toy(srm={"width": 8, "blank_every": blank_every}, max_steps=4)
     lessons = []
-    env.unwrapped.srm.learn = lambda *lesson: lessons.append([part.clone() for part in lesson])
+    env.unwrapped.srm.learn = lambda *lesson: lessons.append([part.clone() for part in lesson[:3]])
     env.reset(seed=0)
     episode, blanks = env.unwrapped.episode, 0
     for action in range(4):
@@ -454,3 +454,28 @@ def test_reset_takes_an_index_of_the_data_set_and_nothing_else(make_toy):
             env.reset(options={"index": index})
     with pytest.raises(OptionError, match="reset has no option indx; it takes index"):
         env.reset(options={"indx": 1})
+
+
+def test_no_image_is_labelled_by_a_branch_that_learnt_from_it(make_toy_vec):
+    envs = make_toy_vec(4, srm={"width": 8, "folds": 2})
+    envs.reset(seed=0)
+    asked, taught = [], []
+    episode = envs.unwrapped.episode
+    ask = episode.srm.logits
+    episode.srm.logits = lambda states, folds: (
+        asked.append((episode.index.tolist(), folds.tolist())) or ask(states, folds)
+    )
+    episode.srm.learn = lambda states, target, scored, folds: taught.append((episode.index.tolist(), folds.tolist()))
+    for _ in range(12):
+        envs.step(np.arange(4))
+    fold_of = {}
+    for indices, folds in asked + taught:
+        for index, fold in zip(indices, folds, strict=True):
+            assert fold_of.setdefault(index, fold) == fold
+    assert set(fold_of.values()) == {0, 1}
+    assert len(fold_of) == len(episode.encoded)
+
+
+def test_more_folds_than_images_are_refused(make_toy):
+    with pytest.raises(OptionError, match=r"srm.folds=6 is more than the 5 images"):
+        make_toy(srm={"width": 8, "folds": 6})

@@ -35,8 +35,8 @@ def test_the_explicit_branch_sees_what_clip_points_at_beside_the_state(make_toy_
     envs = make_toy_vec(3, dataset=named, branch="explicit", clip=reader, cache_dir=tmp_path)
     envs.reset(seed=0)
     episode, seen = envs.episode, []
-    ask = episode.srm.branch.forward
-    episode.srm.branch.forward = lambda states: seen.append(states.clone()) or ask(states)
+    ask = episode.srm.members[0].forward
+    episode.srm.members[0].forward = lambda states: seen.append(states.clone()) or ask(states)
     envs.step(np.array([0, 5, 10]))
     assert set(reader.asked) <= {"ellipse 0", "ellipse 1"}
     states = seen[-1]
@@ -55,9 +55,9 @@ def test_the_explicit_branch_sees_what_clip_points_at_beside_the_state(make_toy_
 def test_the_explicit_branch_learns(make_toy_vec, named, tmp_path):
     envs = make_toy_vec(5, dataset=named, branch="explicit", clip=Reader(), cache_dir=tmp_path, srm={"width": 8})
     envs.reset(seed=0)
-    before = [parameter.clone() for parameter in envs.episode.srm.branch.parameters()]
+    before = [parameter.clone() for parameter in envs.episode.srm.members.parameters()]
     envs.step(np.zeros(5, int))
-    after = envs.episode.srm.branch.parameters()
+    after = envs.episode.srm.members.parameters()
     assert all(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
 
 

@@ -91,7 +91,7 @@ def test_random_prompts_follow_their_seed(make_episode):
 def test_the_srm_prompter_takes_the_best_patches_one_after_another(make_episode):
     episode = make_episode()
     belief = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0))
-    episode.srm.logits = lambda states: belief
+    episode.srm.logits = lambda states, folds: belief
     episode.guide = belief.clone()
     means = belief.view(3, 4, 2, 4, 2).mean((2, 4)).flatten(1)
     order = means.argsort(dim=1, descending=True)

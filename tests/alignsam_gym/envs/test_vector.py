@@ -290,7 +290,7 @@ def test_a_saved_state_is_not_changed_by_playing_on(make_toy_vec):
     runs = []
     for _ in range(2):
         results = [envs.step(np.array(a)) for a in actions]
-        runs.append((results, envs.unwrapped.episode.srm.branch.head.weight.detach().clone().numpy()))
+        runs.append((results, envs.unwrapped.episode.srm.members[0].head.weight.detach().clone().numpy()))
         envs.unwrapped.load_state_dict(saved)
     assert _same(*runs)
 

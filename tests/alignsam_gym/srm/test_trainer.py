@@ -18,7 +18,7 @@ def _srm(seed=0, channels=3, **options):
 
 
 def _weights(srm):
-    return {name: value.clone() for name, value in srm.branch.state_dict().items()}
+    return {name: value.clone() for name, value in srm.members.state_dict().items()}
 
 
 def _same(a, b):
@@ -174,3 +174,38 @@ def test_options_not_given_are_the_papers():
     config = SRMConfig.of({})
     assert config.learning_rate == 1e-4
     assert config.updates == 1
+
+
+def test_a_branch_learns_from_every_fold_but_its_own():
+    srm = _srm(folds=3, batch_size=4)
+    states, target, scored = _batch(9)
+    folds = torch.tensor([0, 0, 0, 1, 1, 1, 1, 1, 1])
+    before = [[p.clone() for p in member.parameters()] for member in srm.members]
+    srm.learn(states[:3], target[:3], scored[:3], folds[:3])  # fold 0 alone teaches the other two
+    changed = [
+        any(not torch.equal(old, new) for old, new in zip(kept, member.parameters(), strict=True))
+        for kept, member in zip(before, srm.members, strict=True)
+    ]
+    assert changed == [False, True, True]
+    assert np.isfinite(srm.learn(states, target, scored, folds))
+
+
+def test_a_branch_trained_among_folds_equals_one_trained_on_the_others_alone():
+    """Adam's steps are each branch's own, though one optimiser holds them all."""
+    together, alone = _srm(folds=2, batch_size=4), _srm(batch_size=4)
+    alone.members[0].load_state_dict(together.members[1].state_dict())
+    states, target, scored = _batch(8)
+    folds = torch.tensor([0, 1] * 4)
+    for _ in range(5):
+        together.learn(states, target, scored, folds)
+        alone.learn(states[folds == 0], target[folds == 0], scored[folds == 0])
+    torch.testing.assert_close(together.members[1].state_dict(), alone.members[0].state_dict())
+
+
+def test_each_fold_asks_its_own_branch_and_new_images_ask_all():
+    srm = _srm(folds=2)
+    states, *_ = _batch(4)
+    one, two = (member(states).detach() for member in srm.members)
+    maps = srm.logits(states, torch.tensor([1, 0, 0, 1]))
+    torch.testing.assert_close(maps, torch.stack([two[0], one[1], one[2], two[3]]))
+    torch.testing.assert_close(srm.logits(states), (one + two) / 2)
