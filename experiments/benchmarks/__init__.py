@@ -1,0 +1,1 @@
+"""What `experiments.benchmark` times, one benchmark a file."""
