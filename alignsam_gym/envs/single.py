@@ -70,6 +70,9 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
     - ``reward``, ``state``: see above.
     - ``revisit``: ``allow`` (the paper), or ``forbid``: `action_masks` excludes patches already chosen.
     - ``shots``, ``shots_seed``: labelled images drawn from the training split, and the draw's seed.
+      ``shots_per``: ``dataset``, or ``category`` for so many of each category.
+    - ``on_error``: ``raise``, or ``skip`` to go on without samples that cannot be loaded, with a warning for each.
+      All of a test split are then loaded once ahead.
     - ``device``: ``auto``, ``cpu``, ``cuda``, ….
     - ``cache_dir``: where embeddings are kept; by default ``$ALIGNSAM_CACHE`` or the user's cache.
     - ``srm``: options of the SRM (`alignsam_gym.srm.SRMConfig`), or a trained `alignsam_gym.srm.SRM`, which
