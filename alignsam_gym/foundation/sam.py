@@ -24,9 +24,11 @@ _ENCODE_PIXELS = 1024 * 1024  # encoded at once: one image keeps a ViT busy, and
 
 
 class PromptableModel:
-    """A frozen SAM, on one device.
+    """A frozen SAM, on one device. Another kind of SAM brings its modules, and the subclass of `BatchedDecoder`
+    that runs its mask decoder.
 
-    sam: a ``segment_anything`` model. fingerprint: identifies its weights.
+    sam: a ``segment_anything`` model, its image encoder's output (B, R, h, w): the embedding E(x), and after its C
+    channels whatever else the decoder needs of an image. fingerprint: identifies its weights.
     decode_batch: prompt sets decoded at once; `calibration.calibrate` measures what is best.
     """
 
@@ -41,10 +43,11 @@ class PromptableModel:
         self.decode_batch = 8
         with torch.no_grad():
             self._decoder = BatchedDecoder(self.sam.prompt_encoder, self.sam.mask_decoder)
+        self.record_shape = (sam.prompt_encoder.embed_dim + self._decoder.details, height, width)
 
     @torch.no_grad()
     def encode(self, images: Sequence[np.ndarray]) -> Tensor:
-        """Embed square frames, uint8 (S, S, 3) RGB each: float32 (B, C, h, w).
+        """Records of square frames, uint8 (S, S, 3) RGB each: float32 (B, R, h, w), the first C channels E(x).
 
         Frames are resized to the model's own input size; being square, they are not padded.
         """
@@ -59,9 +62,9 @@ class PromptableModel:
         return torch.cat([encode(preprocess(part.to(self.device).float())).float() for part in parts])
 
     @torch.no_grad()
-    def read(self, embeddings: Tensor) -> ImageTerms:
-        """What `decode` needs of B images, embeddings float32 (B, C, h, w)."""
-        parts = [self._decoder.read(part) for part in embeddings.split(self.decode_batch)]
+    def read(self, records: Tensor) -> ImageTerms:
+        """What `decode` needs of B images, records float32 (B, R, h, w)."""
+        parts = [self._decoder.read(part) for part in records.split(self.decode_batch)]
         return ImageTerms(*(torch.cat(terms) for terms in zip(*parts, strict=True)))
 
     @torch.no_grad()
@@ -90,8 +93,8 @@ def _take(x: Tensor, rows: Tensor) -> Tensor:
 def load_sam(name: str, device: str | torch.device = "auto") -> PromptableModel:
     """The model called `name`, frozen.
 
-    name: ``tiny``, the embedded one; ``vit_b``, ``vit_l``, ``vit_h`` or ``vit_t`` (MobileSAM), whose official
-    checkpoints must have been downloaded; or the path of a checkpoint of any of these. ``device="auto"`` takes
+    name: ``tiny``, the embedded one; one of `weights.CHECKPOINTS` (SAM, MobileSAM), whose official
+    checkpoint must have been downloaded; or the path of a checkpoint of any of these. ``device="auto"`` takes
     CUDA if there is any. Raises OptionError for a name that is neither, WeightsError for a file that is
     missing (saying where to get it) or not what it should be.
     """
