@@ -8,12 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from segment_anything.modeling import Sam
+from segment_anything.modeling import MaskDecoder, Sam
 from torch import Tensor
 
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.checkpoints import load_checkpoint
 from alignsam_gym.foundation.decoder import BatchedDecoder, ImageTerms
+from alignsam_gym.foundation.hq import HQDecoder, HQMaskDecoder
+from alignsam_gym.foundation.sam2 import Sam2Decoder, Sam2MaskDecoder
 from alignsam_gym.foundation.tiny import WEIGHTS, load_tiny_sam
 from alignsam_gym.foundation.weights import CHECKPOINTS, file_digest, remembered_digest, verify
 
@@ -21,6 +23,8 @@ PREPROCESSING = 1
 """Version of what `PromptableModel.encode` does to an image; part of every cached embedding's key."""
 
 _ENCODE_PIXELS = 1024 * 1024  # encoded at once: one image keeps a ViT busy, and its attention fills gigabytes
+
+_DECODERS: dict[type[MaskDecoder], type[BatchedDecoder]] = {HQMaskDecoder: HQDecoder, Sam2MaskDecoder: Sam2Decoder}
 
 
 class PromptableModel:
@@ -42,7 +46,8 @@ class PromptableModel:
         self.logits_shape = (4 * height, 4 * width)
         self.decode_batch = 8
         with torch.no_grad():
-            self._decoder = BatchedDecoder(self.sam.prompt_encoder, self.sam.mask_decoder)
+            make = _DECODERS.get(type(sam.mask_decoder), BatchedDecoder)
+            self._decoder = make(self.sam.prompt_encoder, self.sam.mask_decoder)
         self.record_shape = (sam.prompt_encoder.embed_dim + self._decoder.details, height, width)
 
     @torch.no_grad()
@@ -93,7 +98,7 @@ def _take(x: Tensor, rows: Tensor) -> Tensor:
 def load_sam(name: str, device: str | torch.device = "auto") -> PromptableModel:
     """The model called `name`, frozen.
 
-    name: ``tiny``, the embedded one; one of `weights.CHECKPOINTS` (SAM, MobileSAM), whose official
+    name: ``tiny``, the embedded one; one of `weights.CHECKPOINTS` (SAM, MobileSAM, SAM-HQ, SAM 2.1), whose official
     checkpoint must have been downloaded; or the path of a checkpoint of any of these. ``device="auto"`` takes
     CUDA if there is any. Raises OptionError for a name that is neither, WeightsError for a file that is
     missing (saying where to get it) or not what it should be.
