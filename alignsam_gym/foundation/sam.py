@@ -8,12 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from segment_anything.modeling import Sam
+from segment_anything.modeling import MaskDecoder, Sam
 from torch import Tensor
 
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.checkpoints import load_checkpoint
 from alignsam_gym.foundation.decoder import BatchedDecoder, ImageTerms
+from alignsam_gym.foundation.hq import HQDecoder, HQMaskDecoder
+from alignsam_gym.foundation.sam2 import Sam2Decoder, Sam2MaskDecoder
 from alignsam_gym.foundation.tiny import WEIGHTS, load_tiny_sam
 from alignsam_gym.foundation.weights import CHECKPOINTS, file_digest, remembered_digest, verify
 
@@ -22,11 +24,15 @@ PREPROCESSING = 1
 
 _ENCODE_PIXELS = 1024 * 1024  # encoded at once: one image keeps a ViT busy, and its attention fills gigabytes
 
+_DECODERS: dict[type[MaskDecoder], type[BatchedDecoder]] = {HQMaskDecoder: HQDecoder, Sam2MaskDecoder: Sam2Decoder}
+
 
 class PromptableModel:
-    """A frozen SAM, on one device.
+    """A frozen SAM, on one device. Another kind of SAM brings its modules, and the subclass of `BatchedDecoder`
+    that runs its mask decoder.
 
-    sam: a ``segment_anything`` model. fingerprint: identifies its weights.
+    sam: a ``segment_anything`` model, its image encoder's output (B, R, h, w): the embedding E(x), and after its C
+    channels whatever else the decoder needs of an image. fingerprint: identifies its weights.
     decode_batch: prompt sets decoded at once; `calibration.calibrate` measures what is best.
     """
 
@@ -40,11 +46,13 @@ class PromptableModel:
         self.logits_shape = (4 * height, 4 * width)
         self.decode_batch = 8
         with torch.no_grad():
-            self._decoder = BatchedDecoder(self.sam.prompt_encoder, self.sam.mask_decoder)
+            make = _DECODERS.get(type(sam.mask_decoder), BatchedDecoder)
+            self._decoder = make(self.sam.prompt_encoder, self.sam.mask_decoder)
+        self.record_shape = (sam.prompt_encoder.embed_dim + self._decoder.details, height, width)
 
     @torch.no_grad()
     def encode(self, images: Sequence[np.ndarray]) -> Tensor:
-        """Embed square frames, uint8 (S, S, 3) RGB each: float32 (B, C, h, w).
+        """Records of square frames, uint8 (S, S, 3) RGB each: float32 (B, R, h, w), the first C channels E(x).
 
         Frames are resized to the model's own input size; being square, they are not padded.
         """
@@ -59,9 +67,9 @@ class PromptableModel:
         return torch.cat([encode(preprocess(part.to(self.device).float())).float() for part in parts])
 
     @torch.no_grad()
-    def read(self, embeddings: Tensor) -> ImageTerms:
-        """What `decode` needs of B images, embeddings float32 (B, C, h, w)."""
-        parts = [self._decoder.read(part) for part in embeddings.split(self.decode_batch)]
+    def read(self, records: Tensor) -> ImageTerms:
+        """What `decode` needs of B images, records float32 (B, R, h, w)."""
+        parts = [self._decoder.read(part) for part in records.split(self.decode_batch)]
         return ImageTerms(*(torch.cat(terms) for terms in zip(*parts, strict=True)))
 
     @torch.no_grad()
@@ -90,8 +98,8 @@ def _take(x: Tensor, rows: Tensor) -> Tensor:
 def load_sam(name: str, device: str | torch.device = "auto") -> PromptableModel:
     """The model called `name`, frozen.
 
-    name: ``tiny``, the embedded one; ``vit_b``, ``vit_l``, ``vit_h`` or ``vit_t`` (MobileSAM), whose official
-    checkpoints must have been downloaded; or the path of a checkpoint of any of these. ``device="auto"`` takes
+    name: ``tiny``, the embedded one; one of `weights.CHECKPOINTS` (SAM, MobileSAM, SAM-HQ, SAM 2.1), whose official
+    checkpoint must have been downloaded; or the path of a checkpoint of any of these. ``device="auto"`` takes
     CUDA if there is any. Raises OptionError for a name that is neither, WeightsError for a file that is
     missing (saying where to get it) or not what it should be.
     """
