@@ -35,7 +35,7 @@ def main(config: DictConfig) -> int:
         )
     options: dict[str, Any] = OmegaConf.to_container(config.dataset, resolve=True)  # type: ignore[assignment]
     name = options.pop("name")
-    model = load_sam(config.env.sam, config.device)
+    model = load_sam(config.env.sam, config.device, config.env.precision)
     store = EmbeddingStore(config.cache_dir)
     encoded = 0
     for split in config.splits:

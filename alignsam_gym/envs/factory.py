@@ -29,6 +29,7 @@ def make_episode(
     dataset: str | Dataset = "shapes",
     split: str = "train",
     sam: str = "tiny",
+    precision: str = "auto",
     clip: str | ClipSurgery | None = None,
     branch: str = "auto",
     label_source: str = "srm",
@@ -81,7 +82,7 @@ def make_episode(
         samples = draw_shots(samples, shots, shots_seed, shots_per, skip=on_error == "skip")
     elif on_error == "skip":
         samples = without_broken(samples)
-    model = load_sam(sam, device)
+    model = load_sam(sam, device, precision)
     store = EmbeddingStore(cache_dir)
     if count > 1:
         calibrate(model, store.directory)

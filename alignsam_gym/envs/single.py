@@ -59,6 +59,8 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
     - ``sam``: ``tiny``, the embedded model; ``vit_b``, ``vit_l``, ``vit_h``, ``vit_t`` (MobileSAM), ``sam_hq_vit_b``,
       ``_l``, ``_h``, or ``sam2.1_hiera_tiny``, ``_small``, ``_base_plus``, ``_large``, once downloaded by
       ``python -m experiments.weights``; or the path of a checkpoint of any of these.
+    - ``precision``: of the image encoder's arithmetic. ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 on
+      a GPU that has it, else float32.
     - ``clip``: the `open_clip` model that reads texts, ``ARCHITECTURE/WEIGHTS`` as in ``ViT-B-16/openai``, or an
       `alignsam_gym.foundation.clip_surgery.ClipSurgery`; needed only where the two below say so.
     - ``branch``: of the SRM. ``implicit``; ``explicit``, which is guided by CLIP's map of the sample's text; or

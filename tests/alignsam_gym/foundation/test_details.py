@@ -105,7 +105,7 @@ def test_half_precision_hardly_changes_an_answer(toy_dataset, model):
 
 
 def test_an_episode_plays_as_the_decoder_answers(model, monkeypatch, make_toy):
-    monkeypatch.setattr("alignsam_gym.envs.factory.load_sam", lambda name, device: model)
+    monkeypatch.setattr("alignsam_gym.envs.factory.load_sam", lambda name, device, precision: model)
     env = make_toy()
     state, _ = env.reset(seed=0)
     assert state.shape[1:] == (8, 8)
