@@ -113,9 +113,8 @@ class BatchedDecoder:
 
     def _kernels(self, hidden: Tensor, wanted: slice) -> Tensor:
         """What the wanted mask tokens multiply the upscaled pixels with, (B, K, c)."""
-        networks = list(self.mask_decoder.output_hypernetworks_mlps)
-        tokens = hidden[:, 1 : 1 + len(networks)]
-        return torch.stack([network(tokens[:, k]) for k, network in list(enumerate(networks))[wanted]], dim=1)
+        networks = self.mask_decoder.output_hypernetworks_mlps
+        return torch.stack([networks[k](hidden[:, 1 + k]) for k in range(len(networks))[wanted]], dim=1)
 
     def _upscale(self, pixels: Tensor, middle: Tensor | None = None, fine: Tensor | None = None) -> Tensor:
         """Pixels (B, h·w, C) at four times the resolution: (B, h·w·4·4, C/8), in the order of `fold`'s channels.
