@@ -113,7 +113,7 @@ class ClipSurgery:
 
         The class token comes first, then the patches, row by row.
         """
-        tokens = _dual_path(self.model.visual, self._preprocess(images), self._positions)
+        tokens = dual_path(self.model.visual, self._preprocess(images), self._positions)
         return F.normalize(tokens, dim=-1)
 
     @torch.no_grad()
@@ -255,7 +255,7 @@ def _positional_embedding(visual: VisionTransformer, grid: int) -> Tensor:
     return torch.cat([embedding[:1], resized.flatten(1).T])
 
 
-def _dual_path(visual: VisionTransformer, pixels: Tensor, positions: Tensor) -> Tensor:
+def dual_path(visual: VisionTransformer, pixels: Tensor, positions: Tensor) -> Tensor:
     """Both paths through the ViT: projected tokens (B, 1 + N, D), the class token of the original, patches of the new.
 
     pixels: float32 (B, 3, H, W), normalised. positions: (1 + N, C).
