@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any
 
 from alignsam_gym.data.folder import FolderDataset
-from alignsam_gym.data.samples import Dataset, Sample, Subset, draw_shots
+from alignsam_gym.data.samples import Dataset, Sample, Subset, draw_shots, preferred_branch
 from alignsam_gym.data.shapes import TASKS
 from alignsam_gym.data.synthetic import ShapesDataset
 from alignsam_gym.errors import OptionError
 
-__all__ = ["DATASETS", "Dataset", "Sample", "Subset", "draw_shots", "load_dataset"]
+__all__ = ["DATASETS", "Dataset", "Sample", "Subset", "draw_shots", "load_dataset", "preferred_branch"]
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "shapes": partial(ShapesDataset, TASKS[0]),

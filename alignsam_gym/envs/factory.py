@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from alignsam_gym.data import Dataset, draw_shots, load_dataset
+from alignsam_gym.data import Dataset, draw_shots, load_dataset, preferred_branch
 from alignsam_gym.envs.episode import LABEL_SOURCES, REWARDS, Episode, Rules
 from alignsam_gym.envs.grid import PatchGrid
 from alignsam_gym.envs.state import STATES, srm_state, state_channels
@@ -29,7 +29,7 @@ def make_episode(
     dataset: str | Dataset = "shapes",
     split: str = "train",
     sam: str = "tiny",
-    clip: str | ClipSurgery | None = None,
+    clip: str | ClipSurgery = "tiny",
     branch: str = "auto",
     label_source: str = "srm",
     image_size: int = 800,
@@ -80,7 +80,7 @@ def make_episode(
     store = EmbeddingStore(cache_dir)
     if count > 1:
         calibrate(model, store.directory)
-    kind = "implicit" if branch == "auto" else branch
+    kind = preferred_branch(samples) if branch == "auto" else branch
     reader = None
     if kind == "explicit" or label_source == "clip":
         reader = _clip(clip, device)
@@ -99,10 +99,10 @@ def make_episode(
     return Episode(rules, encoded, fresh, learns=training, count=count)
 
 
-def _clip(clip: str | ClipSurgery | None, device: str | torch.device) -> ClipSurgery:
+def _clip(clip: str | ClipSurgery, device: str | torch.device) -> ClipSurgery:
     """A CLIP that was asked for by name or given. open_clip takes seconds to import, so only who needs it waits."""
+    if not isinstance(clip, str):
+        return clip
     from alignsam_gym.foundation.clip_surgery import load_clip
 
-    if clip is None:
-        raise OptionError("branch='explicit' and label_source='clip' need a CLIP, for example clip='ViT-B-16/openai'.")
-    return load_clip(clip, device) if isinstance(clip, str) else clip
+    return load_clip(clip, device)

@@ -58,10 +58,11 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
       the SRM is frozen and begins the prompts.
     - ``sam``: ``tiny``, the embedded model; ``vit_b``, ``vit_l``, ``vit_h``, ``vit_t`` (MobileSAM), once downloaded
       by ``python -m experiments.weights``; or the path of a checkpoint.
-    - ``clip``: the `open_clip` model that reads texts, ``ARCHITECTURE/WEIGHTS`` as in ``ViT-B-16/openai``, or an
-      `alignsam_gym.foundation.clip_surgery.ClipSurgery`; needed only where the two below say so.
+    - ``clip``: what reads texts. ``tiny``, the embedded model, which knows the embedded data sets' targets and
+      Pascal VOC's categories; an `open_clip` ViT, ``ARCHITECTURE/WEIGHTS`` as in ``ViT-B-16/openai``; or an
+      `alignsam_gym.foundation.clip_surgery.ClipSurgery`. Loaded only where the two below need it.
     - ``branch``: of the SRM. ``implicit``; ``explicit``, which is guided by CLIP's map of the sample's text; or
-      ``auto``, the one that suits the data set (for the present ones, ``implicit``).
+      ``auto``, the one that the data set prefers (`alignsam_gym.data.preferred_branch`).
     - ``label_source``: who labels a chosen point (Table 8). ``srm``; ``last``, SAM's last mask; ``clip``, CLIP's map
       of the sample's text; ``positive``, always foreground; ``oracle``, the ground truth.
     - ``image_size``, ``patch_size``: the frame and its patches, in pixels (§4.1).
