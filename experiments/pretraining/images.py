@@ -40,6 +40,9 @@ class Augmented(Dataset):
     def __init__(self) -> None:
         self.rng = np.random.default_rng()
 
+    def __len__(self) -> int:
+        raise NotImplementedError
+
 
 class ClickedScenes(Augmented):
     """A pool of drawn scenes, the five tasks in turn, from the split that no agent sees."""

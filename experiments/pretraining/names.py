@@ -12,6 +12,7 @@ from rich.progress import track
 from torch import Tensor
 
 from alignsam_gym.data import shapes
+from alignsam_gym.data.synthetic import TEXTS
 from experiments.pretraining.images import SIZE, VOID, Augmented, Photographs, recolour
 
 VOC = (
@@ -39,10 +40,10 @@ VOC = (
 """Pascal VOC's categories in the order of their class indices, which begin at 1, each with other words for it."""
 
 TASKS = {
-    "saliency": ("saliency object", "saliency", "salient object"),
-    "shadow": ("shadow",),
-    "mirror": ("glass", "mirror"),
-    "defocus": ("defocus background", "defocus", "out of focus"),
+    "saliency": (TEXTS["saliency"], "saliency", "salient object"),
+    "shadow": (TEXTS["shadow"],),
+    "mirror": (TEXTS["mirror"], "mirror"),
+    "defocus": (TEXTS["defocus"], "defocus", "out of focus"),
 }
 """The drawn tasks whose target is one thing in each scene, and words for it."""
 

@@ -185,4 +185,3 @@ def _joined(first: Picture, second: Picture) -> Picture:
 def _iou(prediction: Tensor, target: Tensor) -> float:
     union = (prediction | target).sum((1, 2)).clamp(min=1)
     return float(((prediction & target).sum((1, 2)) / union).mean())
-

@@ -15,13 +15,15 @@ from torch.nn import functional as F
 
 from alignsam_gym.data import shapes
 from alignsam_gym.data.folder import read_image
+from alignsam_gym.data.synthetic import TEXTS
 from alignsam_gym.foundation.decoder import decode
 from experiments.pretraining.clicks import hardest_click
 from experiments.pretraining.images import SIZE, VOID
-from experiments.pretraining.names import TASKS, VOC
+from experiments.pretraining.names import VOC
 
 if TYPE_CHECKING:
     from alignsam_gym.foundation.clip_surgery import ClipSurgery
+
 
 class Target(NamedTuple):
     """image: uint8 (256, 256, 3) RGB; mask: bool (256, 256); scored: bool (256, 256), false where void; its name."""
@@ -38,7 +40,7 @@ def scene_targets(count: int) -> Iterable[Target]:
         for index in range(count):
             scene = shapes.draw(task, "test", index)
             for name, mask in scene.masks.items():
-                yield Target(scene.image, mask, np.ones_like(mask), TASKS[name][0] if name in TASKS else name)
+                yield Target(scene.image, mask, np.ones_like(mask), TEXTS.get(name, name))
 
 
 def voc_targets(root: Path, merged: bool) -> Iterable[Target]:

@@ -38,6 +38,11 @@ class TinyTokenizer(SimpleTokenizer):
     CLIP's vocabulary of 49,408 would be most of the weights. A rarer word costs a few tokens more; none is unknown.
     """
 
+    encoder: dict[str, int]
+    decoder: dict[int, str]
+    bpe_ranks: dict[tuple[str, str], int]
+    all_special_ids: list[int]
+
     def __init__(self) -> None:
         super().__init__(context_length=CONTEXT)
         # CLIP's vocabulary is the bytes, then what each merge makes, in order; the special tokens close it.
