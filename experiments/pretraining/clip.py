@@ -25,6 +25,7 @@ from experiments.pretraining.optimise import Optimiser, batches
 from experiments.pretraining.scores import map_scores, scene_targets, voc_targets
 
 _NEVER = -1e4  # the logit of what must not be chosen
+_PRESENT = 0.005  # share of an image from which on something counts as shown
 
 
 def build(config: DictConfig) -> open_clip.CLIP:
@@ -67,7 +68,7 @@ class Trainer:
             tokens = dual_path(visual, pixels, visual.positional_embedding).float()
         answers = F.normalize(tokens, dim=-1) @ texts.T
         contrast = contrastive_loss(
-            self.model.logit_scale.exp().clamp(max=100) * answers[:, 0, :-1], shares.mean((2, 3)) > 0.005, known
+            self.model.logit_scale.exp().clamp(max=100) * answers[:, 0, :-1], shares.mean((2, 3)) > _PRESENT, known
         )
         dense = map_losses(
             self.sharpness.exp() * answers[:, 1:], shares.flatten(2).transpose(1, 2), scored.flatten(1), known
@@ -92,7 +93,7 @@ def contrastive_loss(logits: Tensor, present: Tensor, known: Tensor) -> Tensor:
     for dim in (0, 1):
         count = target.sum(dim)
         each = -(target * logits.log_softmax(dim)).sum(dim) / count.clamp(min=1)
-        both.append(each.sum() / (count > 0).sum().clamp(min=1))
+        both.append(_mean(each, count > 0))
     return torch.stack(both).mean()
 
 
@@ -102,14 +103,16 @@ def map_losses(logits: Tensor, shares: Tensor, scored: Tensor, known: Tensor) ->
     logits: (B, N, K + 1), the patches' answers to K names and to the empty text. shares: (B, N, K), each name's share
     of a patch. scored: (B, N), a patch's labelled share. known: bool (B, K).
 
-    ``which``: cross-entropy over all texts, the empty one standing for what has no name. ``where``: binary
-    cross-entropy of each name's map alone. ``overlap``: Dice of the maps of what is there, which weighs small things
-    as much as large ones.
+    ``which``: cross-entropy over all texts, the empty one standing for what has no name; the mean over what is there,
+    so that small things weigh as much as large ones. ``where``: binary cross-entropy of each name's map alone.
+    ``overlap``: Dice of the maps of what is there.
     """
     rest = (scored - shares.sum(2)).clamp(min=0)
     target = torch.cat([shares, rest[..., None]], 2)
     allowed = F.pad(known, (0, 1), value=True)[:, None]
-    which = -(target * logits.masked_fill(~allowed, _NEVER).log_softmax(2)).sum() / scored.sum()
+    likelihood = logits.masked_fill(~allowed, _NEVER).log_softmax(2)
+    each = -(target * likelihood).sum(1) / target.sum(1).clamp(min=1e-6)
+    which = _mean(each, target.mean(1) > _PRESENT)
 
     single = logits[..., :-1] - logits[..., -1:]
     truth = shares / scored.clamp(min=1e-6)[..., None]
@@ -120,8 +123,12 @@ def map_losses(logits: Tensor, shares: Tensor, scored: Tensor, known: Tensor) ->
     probability = single.sigmoid() * weight
     overlap = (probability * shares).sum(1)
     dice = 1 - (2 * overlap + 1) / (probability.sum(1) + shares.sum(1) + 1)
-    present = (shares.mean(1) > 0.005) & known
-    return {"which": which, "where": where, "overlap": (dice * present).sum() / present.sum().clamp(min=1)}
+    return {"which": which, "where": where, "overlap": _mean(dice, (shares.mean(1) > _PRESENT) & known)}
+
+
+def _mean(values: Tensor, chosen: Tensor) -> Tensor:
+    """The mean of the chosen values, 0 if there are none; values float and chosen bool, of one shape."""
+    return (values * chosen).sum() / chosen.sum().clamp(min=1)
 
 
 def score(model: nn.Module, config: DictConfig) -> dict[str, dict[str, dict[str, float]]]:

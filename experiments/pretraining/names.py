@@ -52,7 +52,7 @@ NAMES = (*((kind,) for kind in shapes.KINDS), *TASKS.values(), *VOC)
 
 _INDEX = {name: number for number, name in enumerate((*shapes.KINDS, *TASKS))}
 _FIRST_VOC = len(_INDEX)
-_POOL = ("named", "saliency", "named", "shadow", "named", "mirror", "named", "defocus")
+_POOL = tuple(task for other in TASKS for task in ("named", other, "named"))
 
 
 class NamedPicture(NamedTuple):
@@ -69,7 +69,7 @@ class NamedPicture(NamedTuple):
 
 
 class NamedScenes(Augmented):
-    """A pool of drawn scenes from the split that no agent sees: half of them ``named``, the rest of the other tasks."""
+    """A pool of drawn scenes from the split that no agent sees: two of three ``named``, the rest of the other tasks."""
 
     def __init__(self, count: int, grid: int, workers: int) -> None:
         super().__init__()

@@ -22,8 +22,8 @@ def test_every_name_is_told_apart():
 
 
 def test_a_scene_comes_with_the_share_of_each_name():
-    scenes = NamedScenes(4, grid=16, workers=1)
-    for index, task in enumerate(("named", "saliency", "named", "shadow")):
+    scenes = NamedScenes(5, grid=16, workers=1)
+    for index, task in enumerate(("named", "saliency", "named", "named", "shadow")):
         picture = scenes[index]
         masks = shapes.draw(task, "pretrain", index).masks
         assert picture.image.shape == (3, 256, 256)
