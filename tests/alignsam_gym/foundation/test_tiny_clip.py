@@ -36,10 +36,9 @@ def test_any_text_becomes_tokens_that_the_model_knows(tokenizer, text):
 
 def test_the_tokens_are_clips_where_its_merges_suffice(tokenizer):
     whole = open_clip.get_tokenizer("ViT-B-16")
-    for text in ("a photo of the car.", "there is a person in the scene."):
-        ids = whole.encode(text)
-        assert max(ids) < tokenizer.vocab_size - 2  # else the test says nothing
-        assert tokenizer.encode(text) == ids
+    ids = whole.encode("a photo of the car.")
+    assert max(ids) < tokenizer.vocab_size - 2  # else the test says nothing
+    assert tokenizer.encode("a photo of the car.") == ids
 
 
 @pytest.mark.parametrize("text", ["aeroplane", "a bad photo of the diningtable.", "x zyzzyva 7"])
