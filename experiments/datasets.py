@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from alignsam_gym.data import DATASETS, Dataset, load_dataset
+from alignsam_gym.data import DATASETS, Dataset, load_dataset, preferred_branch
 from alignsam_gym.data.samples import Sample
 from alignsam_gym.errors import AlignSAMError, DataError, DataNotFoundError
 
@@ -55,7 +55,7 @@ def main() -> None:
         troubles += problems
         state = f"{len(problems)} problems" if problems else "whole" if arguments.check else "here"
         counts = [str(len(data)) for data in splits]
-        table.add_row(splits[0].name, *counts, getattr(splits[0], "branch", "implicit"), _texts(splits[1]), state)
+        table.add_row(splits[0].name, *counts, preferred_branch(splits[0]), _texts(splits[1]), state)
     Console().print(table)
     if troubles:
         sys.exit("\n".join(troubles))

@@ -49,6 +49,7 @@ def train(folder: Path, config: DictConfig) -> float:
         history += load_checkpoint(checkpoint, model, env)
         log.info("going on from step %d", model.num_timesteps)
     else:
+        config.env.branch = env.episode.srm.kind  # what auto became, for other data that the agent may meet
         save_config(folder, config)
     total = config.episodes * config.env.max_steps * len(env.episode.encoded)
     rollout = config.env.max_steps * config.env.num_envs

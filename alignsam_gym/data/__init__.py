@@ -9,13 +9,22 @@ from typing import Any
 
 from alignsam_gym.data.folder import FolderDataset
 from alignsam_gym.data.published import PAIRED, PublishedDataset
-from alignsam_gym.data.samples import Dataset, Sample, Subset, draw_shots, without_broken
+from alignsam_gym.data.samples import Dataset, Sample, Subset, draw_shots, preferred_branch, without_broken
 from alignsam_gym.data.shapes import TASKS
 from alignsam_gym.data.synthetic import ShapesDataset
 from alignsam_gym.data.voc import VOCDataset
 from alignsam_gym.errors import OptionError, check_choice
 
-__all__ = ["DATASETS", "Dataset", "Sample", "Subset", "draw_shots", "load_dataset", "without_broken"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "Sample",
+    "Subset",
+    "draw_shots",
+    "load_dataset",
+    "preferred_branch",
+    "without_broken",
+]
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "shapes": partial(ShapesDataset, TASKS[0]),

@@ -45,7 +45,10 @@ def groups_of(ids: Sequence[str]) -> list[str]:
 
 
 class Dataset(Protocol):
-    """A sequence of samples, loaded when indexed, with stable ids that are known beforehand."""
+    """A sequence of samples, loaded when indexed, with stable ids that are known beforehand.
+
+    It may also say which branch of the SRM suits it (`preferred_branch`).
+    """
 
     name: str
     ids: Sequence[str]
@@ -55,12 +58,18 @@ class Dataset(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
+def preferred_branch(dataset: Dataset) -> str:
+    """The SRM's branch for a data set: its attribute ``branch``, or ``implicit`` if it has none."""
+    return getattr(dataset, "branch", "implicit")
+
+
 class Subset:
     """Some of a data set's samples, in the order of `indices`."""
 
     def __init__(self, whole: Dataset, indices: Sequence[int]) -> None:
         self.whole, self.indices = whole, list(indices)
         self.name = whole.name
+        self.branch = preferred_branch(whole)
         self.ids: Sequence[str] = [whole.ids[i] for i in self.indices]
 
     def __len__(self) -> int:

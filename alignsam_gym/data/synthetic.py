@@ -9,9 +9,15 @@ from alignsam_gym.data import shapes
 from alignsam_gym.data.samples import Sample
 from alignsam_gym.errors import OptionError, check_choice
 
+TEXTS = {"saliency": "saliency object", "shadow": "shadow", "mirror": "glass", "defocus": "defocus background"}
+"""What the targets of the tasks are called: as the paper calls those of the data sets that they mirror (§4.1)."""
+
 
 class ShapesDataset:
     """Scenes of one task. ``named`` has one sample for each (scene, kind present), as Pascal VOC has.
+
+    As with VOC in the paper, the explicit branch is for ``named`` scenes, the implicit one for the others. **[ours]**
+    The paper has the explicit one for SBU's shadows too.
 
     task: one of `shapes.TASKS`. split: ``train`` (200 scenes) or ``test`` (100 scenes).
     category: keep only this kind of a ``named`` scene; None keeps all.
@@ -25,6 +31,7 @@ class ShapesDataset:
             check_choice("category", category, shapes.KINDS)
         self.name = "shapes" if task == shapes.TASKS[0] else f"shapes-{task}"
         self.task, self.split = task, split
+        self.branch = "explicit" if task == "named" else "implicit"
         scenes = range(shapes.SPLIT_SIZES[split])
         if task == "named":
             wanted = [category] if category else list(shapes.KINDS)
@@ -43,7 +50,7 @@ class ShapesDataset:
     def __getitem__(self, index: int) -> Sample:
         scene, target = self.targets[index]
         drawn = _draw(self.task, self.split, scene)
-        return Sample(self.ids[index], drawn.image, drawn.masks[target], text=target)
+        return Sample(self.ids[index], drawn.image, drawn.masks[target], text=TEXTS.get(target, target))
 
 
 @lru_cache(maxsize=64)

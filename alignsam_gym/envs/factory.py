@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from alignsam_gym.data import Dataset, draw_shots, load_dataset, without_broken
+from alignsam_gym.data import Dataset, draw_shots, load_dataset, preferred_branch, without_broken
 from alignsam_gym.envs.episode import LABEL_SOURCES, REWARDS, Episode, Rules
 from alignsam_gym.envs.grid import PatchGrid
 from alignsam_gym.envs.state import STATES, srm_state, state_channels
@@ -30,7 +30,7 @@ def make_episode(
     split: str = "train",
     sam: str = "tiny",
     precision: str = "auto",
-    clip: str | ClipSurgery | None = None,
+    clip: str | ClipSurgery = "tiny",
     branch: str = "auto",
     label_source: str = "srm",
     image_size: int = 800,
@@ -86,7 +86,7 @@ def make_episode(
     store = EmbeddingStore(cache_dir)
     if count > 1:
         calibrate(model, store.directory)
-    kind = "implicit" if branch == "auto" else branch
+    kind = preferred_branch(samples) if branch == "auto" else branch
     reader = None
     if kind == "explicit" or label_source == "clip":
         reader = _clip(clip, device)
@@ -105,10 +105,12 @@ def make_episode(
     return Episode(rules, encoded, fresh, learns=training, count=count)
 
 
-def _clip(clip: str | ClipSurgery | None, device: str | torch.device) -> ClipSurgery:
+def _clip(clip: str | ClipSurgery, device: str | torch.device) -> ClipSurgery:
     """A CLIP that was asked for by name or given. open_clip takes seconds to import, so only who needs it waits."""
-    from alignsam_gym.foundation.clip_surgery import load_clip
+    from alignsam_gym.foundation.clip_surgery import ClipSurgery, load_clip
 
-    if clip is None:
-        raise OptionError("branch='explicit' and label_source='clip' need a CLIP, for example clip='ViT-B-16/openai'.")
-    return load_clip(clip, device) if isinstance(clip, str) else clip
+    if isinstance(clip, ClipSurgery):
+        return clip
+    if not isinstance(clip, str):
+        raise OptionError(f"clip={clip!r}: branch='explicit' and label_source='clip' need one, such as clip='tiny'.")
+    return load_clip(clip, device)

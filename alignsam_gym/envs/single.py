@@ -61,10 +61,11 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
       ``python -m experiments.weights``; or the path of a checkpoint of any of these.
     - ``precision``: of the image encoder's arithmetic. ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 on
       a GPU that has it, else float32.
-    - ``clip``: the `open_clip` model that reads texts, ``ARCHITECTURE/WEIGHTS`` as in ``ViT-B-16/openai``, or an
-      `alignsam_gym.foundation.clip_surgery.ClipSurgery`; needed only where the two below say so.
+    - ``clip``: what reads texts. ``tiny``, the embedded model, which knows the embedded data sets' targets and
+      Pascal VOC's categories; an `open_clip` ViT, ``ARCHITECTURE/WEIGHTS`` as in ``ViT-B-16/openai``; or an
+      `alignsam_gym.foundation.clip_surgery.ClipSurgery`. Loaded only where the two below need it.
     - ``branch``: of the SRM. ``implicit``; ``explicit``, which is guided by CLIP's map of the sample's text; or
-      ``auto``, the one that suits the data set (for the present ones, ``implicit``).
+      ``auto``, the one that the data set prefers (`alignsam_gym.data.preferred_branch`).
     - ``label_source``: who labels a chosen point (Table 8). ``srm``; ``last``, SAM's last mask; ``clip``, CLIP's map
       of the sample's text; ``positive``, always foreground; ``oracle``, the ground truth.
     - ``image_size``, ``patch_size``: the frame and its patches, in pixels (§4.1).

@@ -31,6 +31,8 @@ from torch.nn import functional as F
 
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.sam import resolve_device
+from alignsam_gym.foundation.tiny import clip as tiny_clip
+from alignsam_gym.foundation.tiny.model import INPUT_SIZE
 from alignsam_gym.foundation.weights import file_digest
 
 PREPROCESSING = 1
@@ -113,7 +115,7 @@ class ClipSurgery:
 
         The class token comes first, then the patches, row by row.
         """
-        tokens = _dual_path(self.model.visual, self._preprocess(images), self._positions)
+        tokens = dual_path(self.model.visual, self._preprocess(images), self._positions)
         return F.normalize(tokens, dim=-1)
 
     @torch.no_grad()
@@ -170,8 +172,10 @@ def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return resized.clamp(0, 1).reshape(*maps.shape[:-2], *size)
 
 
-def load_clip(name: str, device: str | torch.device = "auto", image_size: int = 512) -> ClipSurgery:
-    """The ``open_clip`` ViT called ``ARCHITECTURE/WEIGHTS``, ready for the surgery.
+def load_clip(name: str, device: str | torch.device = "auto", image_size: int | None = None) -> ClipSurgery:
+    """The embedded CLIP, called ``tiny``, or the ``open_clip`` ViT called ``ARCHITECTURE/WEIGHTS``.
+
+    image_size: side of the frames that it looks at; by default 512, and the only size of the embedded CLIP, 256.
 
     What follows the first slash is a pretrained tag, downloaded once by ``open_clip`` into its own cache, or the
     path of a checkpoint: ``ViT-B-16/openai``, ``ViT-B-16-quickgelu/weights/clip.safetensors``,
@@ -181,12 +185,14 @@ def load_clip(name: str, device: str | torch.device = "auto", image_size: int = 
     Raises OptionError for a name, model, device or size that cannot be used; WeightsError for weights that cannot
     be had or are not that model's.
     """
+    if name == "tiny":
+        return _load_tiny(resolve_device(device), image_size)
     architecture, _, source = name.partition("/")
     config = open_clip.get_model_config(architecture)
     if config is None:
         raise OptionError(
             f"clip={name!r}: open_clip has no model {architecture!r}; choose one of open_clip.list_models(), for "
-            "example clip=ViT-B-16/openai."
+            "example clip=ViT-B-16/openai, or clip=tiny, the embedded one."
         )
     if not isinstance(config["vision_cfg"].get("layers"), int):  # seen before anything is downloaded
         raise OptionError(f"clip={name!r}: {architecture} is no open_clip ViT; choose one, such as ViT-B-16/openai.")
@@ -213,7 +219,15 @@ def load_clip(name: str, device: str | torch.device = "auto", image_size: int = 
             f"({str(error).splitlines()[0]}); give a safetensors file or a state dict of that architecture. "
             "TorchScript archives, which OpenAI's own .pt files are, are not read."
         ) from error
-    return ClipSurgery(model, tokenizer, file_digest(path), resolved, image_size)
+    return ClipSurgery(model, tokenizer, file_digest(path), resolved, image_size or 512)
+
+
+def _load_tiny(device: torch.device, image_size: int | None) -> ClipSurgery:
+    if image_size not in (None, INPUT_SIZE):
+        raise OptionError(f"image_size={image_size}: clip='tiny' looks at {INPUT_SIZE} pixels a side only.")
+    model, tokenizer = tiny_clip.load_tiny_clip(), tiny_clip.TinyTokenizer()
+    # The file names the embedded SAM whose encoder it goes with, so its digest tells that apart too.
+    return ClipSurgery(model, tokenizer, file_digest(tiny_clip.WEIGHTS), device, INPUT_SIZE)
 
 
 def _download(name: str, architecture: str, tag: dict[str, Any]) -> Path:
@@ -255,7 +269,7 @@ def _positional_embedding(visual: VisionTransformer, grid: int) -> Tensor:
     return torch.cat([embedding[:1], resized.flatten(1).T])
 
 
-def _dual_path(visual: VisionTransformer, pixels: Tensor, positions: Tensor) -> Tensor:
+def dual_path(visual: VisionTransformer, pixels: Tensor, positions: Tensor) -> Tensor:
     """Both paths through the ViT: projected tokens (B, 1 + N, D), the class token of the original, patches of the new.
 
     pixels: float32 (B, 3, H, W), normalised. positions: (1 + N, C).

@@ -17,6 +17,9 @@ from torch.nn import functional as F
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.srm.branches import BRANCHES
 
+PAPER_UPDATES = {"implicit": 1, "explicit": 5}
+"""q of §4.1."""
+
 
 @dataclass(frozen=True)
 class SRMConfig:
@@ -24,8 +27,8 @@ class SRMConfig:
 
     width: channels of the branch. [ours]
     learning_rate: of Adam (1e-4 in §4.1).
-    updates: q, gradient steps after every action (1 for the implicit branch, 5 for the explicit, §4.1). With several
-        environments an action is one of each, and a step is made for every `batch_size` of them. [ours]
+    updates: q, gradient steps after every action; None for §4.1's, 1 for the implicit branch and 5 for the explicit.
+        With several environments an action is one of each, and a step is made for every `batch_size` of them. [ours]
     batch_size: states in a gradient step. [ours]
     folds: cross-fitting. With k > 1 the labelled images are dealt into k folds, and k branches learn, each from all
         folds but one. In training a map is asked of the branch that has not seen the image, so that the agent
@@ -37,7 +40,7 @@ class SRMConfig:
 
     width: int = 64
     learning_rate: float = 1e-4
-    updates: int = 1
+    updates: int | None = None
     batch_size: int = 16
     folds: int = 1
     blank_every: int = 4
@@ -62,6 +65,7 @@ class SRM:
 
     def __init__(self, kind: str, channels: int, config: SRMConfig, device: torch.device, seed: int) -> None:
         self.kind, self.channels, self.config, self.device = kind, channels, config, device
+        self.updates = PAPER_UPDATES[kind] if config.updates is None else config.updates
         self.start(seed)
 
     def start(self, seed: int) -> None:
@@ -94,7 +98,7 @@ class SRM:
         does not learn; None if there is one branch. Returns the mean loss, NaN if no branch had anything to learn.
         """
         losses = []
-        for _ in range(self.config.updates):
+        for _ in range(self.updates):
             for fold, member in enumerate(self.members):
                 rows = slice(None) if folds is None else folds != fold
                 parts = (part[rows].split(self.config.batch_size) for part in (states, target, scored))

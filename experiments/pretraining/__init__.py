@@ -1,1 +1,1 @@
-"""What `experiments.pretrain_tiny` is made of: images and targets, simulated clicks, held-out scores."""
+"""What `experiments.pretrain_tiny` is made of: images, simulated clicks, names; a recipe a model; held-out scores."""

@@ -1,4 +1,4 @@
-"""Images with targets to click on: drawn scenes and real photographs, augmented."""
+"""Images to learn from, drawn scenes and real photographs, augmented; and targets on them to click on."""
 
 from __future__ import annotations
 
@@ -34,12 +34,22 @@ class Picture(NamedTuple):
     classes: Tensor
 
 
-class Scenes(Dataset):
+class Augmented(Dataset):
+    """Images that are altered at each draw, by a generator of each worker's own (`seed_worker`)."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng()
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+class ClickedScenes(Augmented):
     """A pool of drawn scenes, the five tasks in turn, from the split that no agent sees."""
 
     def __init__(self, count: int, targets: int, workers: int) -> None:
+        super().__init__()
         self.targets = targets
-        self.rng = np.random.default_rng()
         with ProcessPoolExecutor(workers) as pool:
             drawn = pool.map(_packed_scene, range(count), chunksize=25)
             self.scenes = list(track(drawn, "drawing scenes", count))
@@ -65,7 +75,7 @@ class Scenes(Dataset):
                 chosen.append(masks[rng.integers(named, len(masks))])
             else:
                 chosen.append(masks[rng.choice(np.arange(named, len(masks)), 2, replace=False)].any(0))
-        return _picture(_recolour(rng, image), chosen, np.full((SIZE, SIZE), VOID, np.uint8))
+        return _picture(recolour(rng, image), chosen, np.full((SIZE, SIZE), VOID, np.uint8))
 
 
 def _packed_scene(index: int) -> tuple[np.ndarray, np.ndarray, int]:
@@ -77,12 +87,11 @@ def _packed_scene(index: int) -> tuple[np.ndarray, np.ndarray, int]:
     return np.ascontiguousarray(scene.image.transpose(2, 0, 1)), np.packbits(masks, axis=1), len(scene.masks)
 
 
-class Photographs(Dataset):
-    """Real photographs with class-index masks, cropped, flipped and recoloured."""
+class Photographs(Augmented):
+    """Real photographs with class-index masks."""
 
-    def __init__(self, root: Path, targets: int) -> None:
-        self.targets = targets
-        self.rng = np.random.default_rng()
+    def __init__(self, root: Path) -> None:
+        super().__init__()
         masks = sorted((root / "SegmentationClassAug").glob("*.png"))
         if not masks:
             raise DataError(f"There is no mask in {root / 'SegmentationClassAug'}: set photographs to their root.")
@@ -94,16 +103,29 @@ class Photographs(Dataset):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> Picture:
-        rng = self.rng
+    def crop(self, index: int) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """A crop that shows an object if one is found: uint8 (256, 256, 3), its classes, and each class's mask."""
         image, classes = self.pairs[index]
         for attempt in range(6):
-            crop, labels = _random_crop(rng, image, classes, whole=attempt == 5)
+            crop, labels = _random_crop(self.rng, image, classes, whole=attempt == 5)
             masks = _class_masks(labels)
             if masks:
                 break
+        return crop, labels, masks
+
+
+class ClickedPhotographs(Photographs):
+    """Photographs, cropped, flipped and recoloured, and some of their objects as targets."""
+
+    def __init__(self, root: Path, targets: int) -> None:
+        super().__init__(root)
+        self.targets = targets
+
+    def __getitem__(self, index: int) -> Picture:
+        rng = self.rng
+        crop, labels, masks = self.crop(index)
         chosen = [self._target(rng, masks) for _ in range(self.targets)]
-        return _picture(_recolour(rng, crop.transpose(2, 0, 1)), chosen, labels)
+        return _picture(recolour(rng, crop.transpose(2, 0, 1)), chosen, labels)
 
     def _target(self, rng: np.random.Generator, masks: list[np.ndarray]) -> np.ndarray:
         """A class, one connected part of it (much like one instance), or everything that has a class."""
@@ -147,7 +169,7 @@ def _random_crop(
     return crop, labels
 
 
-def _recolour(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+def recolour(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Random brightness, contrast, saturation and white balance of uint8 (3, H, W)."""
     contrast, saturation = rng.uniform(0.75, 1.3), rng.uniform(0.5, 1.4)
     x = image.astype(np.float32)
@@ -161,5 +183,5 @@ def seed_worker(_: int) -> None:
     """For ``DataLoader(worker_init_fn=...)``: each worker's data set draws from a stream of its own."""
     info = get_worker_info()
     assert info is not None
-    assert isinstance(info.dataset, Scenes | Photographs)
+    assert isinstance(info.dataset, Augmented)
     info.dataset.rng = np.random.default_rng(info.seed)

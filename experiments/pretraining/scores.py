@@ -1,9 +1,10 @@
-"""Held-out scores of a promptable model: IoU after each number of oracle clicks."""
+"""Held-out scores: a promptable model's IoU after oracle clicks, and how well CLIP's maps show what is named."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -14,12 +15,23 @@ from torch.nn import functional as F
 
 from alignsam_gym.data import shapes
 from alignsam_gym.data.images import read_image
+from alignsam_gym.data.synthetic import TEXTS
 from alignsam_gym.foundation.decoder import decode
 from experiments.pretraining.clicks import hardest_click
 from experiments.pretraining.images import SIZE, VOID
+from experiments.pretraining.names import VOC
 
-Target = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""image uint8 (256, 256, 3) RGB; mask bool (256, 256); scored bool (256, 256), false where void."""
+if TYPE_CHECKING:
+    from alignsam_gym.foundation.clip_surgery import ClipSurgery
+
+
+class Target(NamedTuple):
+    """image: uint8 (256, 256, 3) RGB; mask: bool (256, 256); scored: bool (256, 256), false where void; its name."""
+
+    image: np.ndarray
+    mask: np.ndarray
+    scored: np.ndarray
+    name: str
 
 
 def scene_targets(count: int) -> Iterable[Target]:
@@ -27,8 +39,8 @@ def scene_targets(count: int) -> Iterable[Target]:
     for task in shapes.TASKS:
         for index in range(count):
             scene = shapes.draw(task, "test", index)
-            for mask in scene.masks.values():
-                yield scene.image, mask, np.ones_like(mask)
+            for name, mask in scene.masks.items():
+                yield Target(scene.image, mask, np.ones_like(mask), TEXTS.get(name, name))
 
 
 def voc_targets(root: Path, merged: bool) -> Iterable[Target]:
@@ -39,7 +51,8 @@ def voc_targets(root: Path, merged: bool) -> Iterable[Target]:
         classes = cv2.resize(classes, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
         present = [k for k in np.unique(classes) if k not in (0, VOID)]
         for group in [present] if merged else [[k] for k in present]:
-            yield image, np.isin(classes, group), classes != VOID
+            names = " and ".join(VOC[k - 1][0] for k in group)
+            yield Target(image, np.isin(classes, group), classes != VOID, names)
 
 
 @torch.no_grad()
@@ -47,7 +60,7 @@ def click_curve(sam: Sam, targets: Iterable[Target], counts: Sequence[int]) -> d
     """Mean IoU over `targets` after each number of clicks, each click in the middle of the worst error."""
     sam.eval()
     curve: dict[int, list[float]] = {count: [] for count in counts}
-    for image, mask, scored in targets:
+    for image, mask, scored, _ in targets:
         x = sam.preprocess(torch.from_numpy(image).permute(2, 0, 1)[None].float())
         embedding = sam.image_encoder(x)
         points, labels, prediction, iou = [], [], np.zeros_like(mask), 0.0
@@ -69,3 +82,28 @@ def click_curve(sam: Sam, targets: Iterable[Target], counts: Sequence[int]) -> d
             if count in curve:
                 curve[count].append(float(iou))
     return {count: float(np.mean(ious)) for count, ious in curve.items()}
+
+
+def map_scores(clip: ClipSurgery, targets: Iterable[Target]) -> dict[str, dict[str, float]]:
+    """By name: how many targets, and their means of
+
+    - ``pointing``: 1 if the map's maximum is on the target, else 0;
+    - ``iou`` of the target and of the map above 0.5;
+    - ``chance``: the target's share of the image, which is what a random point's ``pointing`` is on average, and
+      exactly the ``iou`` of a map that is high everywhere.
+
+    Maps are brought to 256 × 256 bilinearly; void pixels count nowhere.
+    """
+    from alignsam_gym.foundation.clip_surgery import resize_maps  # open_clip takes seconds to import
+
+    results: dict[str, list[tuple[float, float, float]]] = {}
+    for image, mask, scored, name in targets:
+        similarity = resize_maps(clip.similarity([image], [name])[0], (SIZE, SIZE)).numpy()
+        point = np.where(scored, similarity, -1).argmax()
+        high = similarity > 0.5
+        iou = (high & mask & scored).sum() / ((high | mask) & scored).sum()
+        results.setdefault(name, []).append((float(mask.flat[point]), float(iou), mask[scored].mean()))
+    return {
+        name: {"count": len(each), **dict(zip(("pointing", "iou", "chance"), np.mean(each, 0).tolist(), strict=True))}
+        for name, each in sorted(results.items())
+    }

@@ -12,7 +12,7 @@ def composed(*overrides, name="train"):
         return compose(name, list(overrides))
 
 
-@pytest.mark.parametrize("group", ["dataset", "sam", "env", "branch", "agent", "experiment"])
+@pytest.mark.parametrize("group", ["dataset", "sam", "clip", "env", "branch", "srm", "agent", "experiment"])
 def test_every_choice_composes(group):
     choices = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
     assert choices
@@ -26,6 +26,11 @@ def test_every_choice_composes(group):
 @pytest.mark.parametrize("name", ["embed", "evaluate", "predict", "pretrain_tiny", "summarize", "weights"])
 def test_every_command_composes(name):
     assert composed(name=name)
+
+
+@pytest.mark.parametrize("model", ["sam", "clip"])
+def test_either_embedded_model_can_be_trained(model):
+    assert composed(f"model={model}", name="pretrain_tiny").model == model
 
 
 @pytest.mark.parametrize("launcher", sorted(file.stem for file in (CONF / "hydra" / "launcher").glob("*.yaml")))
@@ -47,6 +52,6 @@ def test_the_papers_settings():
     assert (config.env.image_size, config.env.patch_size) == (800, 80)
     assert (config.agent.learning_rate, config.agent.gamma, config.agent.clip_range) == (1e-4, 0.99, 0.2)
     assert (config.agent.n_epochs, config.agent.gae_lambda) == (20, 1.0)
-    assert (config.srm.learning_rate, config.srm.updates) == (1e-4, 1)
+    assert (config.srm.learning_rate, config.srm.updates) == (1e-4, None)  # None: §4.1's, by branch
     assert (config.env.reward, config.env.state) == ("foreground", "product")
     assert config.env.revisit == "allow"

@@ -1,28 +1,44 @@
-"""The embedded SAM: small enough to ship, built from SAM's own parts. See ``MODEL_CARD.md`` beside this file."""
+"""The embedded models: small enough to ship, built from the real ones' parts. See the cards beside this file.
+
+The SAM's loader is here, the CLIP's in ``clip.py``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from segment_anything.modeling import Sam
+from torch import Tensor, nn
 
 from alignsam_gym.errors import WeightsError
 from alignsam_gym.foundation.tiny.model import build_tiny_sam
 
 WEIGHTS = Path(__file__).with_name("sam_tiny.safetensors")
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def load_tiny_sam(weights: Path = WEIGHTS) -> Sam:
     """The embedded SAM with its trained weights, float32, on the CPU. Raises WeightsError."""
-    sam = build_tiny_sam()
+    return load_embedded(build_tiny_sam(), weights, "SAM")
+
+
+def load_embedded(model: Model, weights: Path, name: str, shared: Mapping[str, Tensor] = MappingProxyType({})) -> Model:
+    """`model` with the weights of a safetensors file, and `shared` ones that the file leaves out.
+
+    `name` is what errors call the model. Raises WeightsError.
+    """
     if not weights.exists():
         raise WeightsError(
-            f"{weights} is missing; install the package again, or train it: python -m experiments.pretrain_tiny."
+            f"{weights} is missing; install the package again, or train it: "
+            f"python -m experiments.pretrain_tiny model={name.lower()}."
         )
     try:
-        sam.load_state_dict(load_file(weights))
+        model.load_state_dict({**shared, **load_file(weights)})
     except (RuntimeError, OSError, SafetensorError) as error:
-        raise WeightsError(f"{weights} does not hold the embedded SAM's weights: {error}") from error
-    return sam
+        raise WeightsError(f"{weights} does not hold the embedded {name}'s weights: {error}") from error
+    return model

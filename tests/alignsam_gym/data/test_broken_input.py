@@ -94,7 +94,7 @@ FOLDER = [
     ("a misspelt option", lambda r: None, {"treshold": 3}, r"no option treshold; it takes .*threshold"),
     ("no shots", lambda r: None, {"shots": 0}, r"shots=0: at least one"),
     ("shots by category without any", lambda r: None, {"shots_per": "category"}, r"needs a data set with categories"),
-    ("text is needed and missing", lambda r: None, {"branch": "explicit", "clip": None}, r"clip|CLIP|text"),
+    ("text is needed and missing", lambda r: None, {"branch": "explicit"}, r"folder does not say what its masks show"),
     ("an unknown way with errors", lambda r: None, {"on_error": "ignore"}, r"on_error='ignore' is unknown; choose one of raise, skip"),
 ]  # fmt: skip
 DUTS = [

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from alignsam_gym.data import DATASETS, Subset, draw_shots, load_dataset
+from alignsam_gym.data import DATASETS, Subset, draw_shots, load_dataset, preferred_branch
 from alignsam_gym.data.samples import groups_of
 from alignsam_gym.errors import OptionError
 
@@ -27,6 +27,13 @@ def test_a_subset_keeps_order_ids_and_name():
     assert [subset[i] for i in range(3)] == [7, 2, 5]
     assert list(subset.ids) == ["n7", "n2", "n5"]
     assert subset.name == "numbers"
+
+
+def test_a_data_set_may_prefer_a_branch_and_its_parts_do_too():
+    whole = Numbers(10)
+    assert preferred_branch(whole) == preferred_branch(Subset(whole, [1])) == "implicit"
+    whole.branch = "explicit"
+    assert preferred_branch(whole) == preferred_branch(draw_shots(whole, 2, seed=0)) == "explicit"
 
 
 def test_shots_are_distinct_and_repeat_with_the_seed():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from alignsam_gym.data import load_dataset, shapes
+from alignsam_gym.data import DATASETS, load_dataset, preferred_branch, shapes
 from alignsam_gym.errors import OptionError
 
 
@@ -13,7 +13,7 @@ def test_one_sample_for_each_scene(split, scenes):
     scene = shapes.draw("saliency", split, 7)
     np.testing.assert_array_equal(data[7].image, scene.image)
     np.testing.assert_array_equal(data[7].mask, scene.masks["saliency"])
-    assert data[7].text == "saliency"
+    assert data[7].text == "saliency object"  # the paper's prompt for DUTS
 
 
 def test_ids_tell_the_splits_apart():
@@ -55,3 +55,14 @@ def test_category_needs_named_scenes_and_a_known_kind():
 def test_the_pretraining_split_is_not_for_agents():
     with pytest.raises(OptionError, match="split='pretrain' is unknown; choose one of train, test"):
         load_dataset("shapes", "pretrain")
+
+
+def test_the_tasks_have_the_texts_of_what_they_mirror():
+    texts = {task: load_dataset(f"shapes-{task}", "test")[0].text for task in ("shadow", "mirror", "defocus")}
+    assert texts == {"shadow": "shadow", "mirror": "glass", "defocus": "defocus background"}
+
+
+@pytest.mark.usefixtures("few_scenes")
+def test_of_the_tasks_the_named_one_prefers_the_explicit_branch():
+    names = [name for name in DATASETS if name.startswith("shapes")]
+    assert {name for name in names if preferred_branch(load_dataset(name, "test")) == "explicit"} == {"shapes-named"}

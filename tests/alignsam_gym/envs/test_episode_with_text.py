@@ -76,5 +76,31 @@ def test_a_text_is_asked_for_where_one_is_needed(make_toy, tmp_path):
     env = make_toy(branch="explicit", clip=Reader(), cache_dir=tmp_path)
     with pytest.raises(DataError, match="give one"):
         env.reset(seed=0)
-    with pytest.raises(OptionError, match="need a CLIP"):
-        make_toy(branch="explicit")
+    with pytest.raises(OptionError, match=r"clip='large'.*clip=tiny"):
+        make_toy(branch="explicit", clip="large")
+
+
+def test_auto_is_the_branch_that_the_data_set_prefers(make_toy, named, tmp_path):
+    assert make_toy(dataset=named, clip=Reader(), cache_dir=tmp_path).unwrapped.srm.kind == "implicit"
+    named.branch = "explicit"
+    env = make_toy(dataset=named, clip=Reader(), cache_dir=tmp_path, shots=3)
+    assert env.unwrapped.srm.kind == "explicit"
+    assert make_toy(dataset=named, branch="implicit", cache_dir=tmp_path).unwrapped.srm.kind == "implicit"
+
+
+def test_the_embedded_clip_guides_unless_another_is_named(make_toy, named, tmp_path):
+    named.branch = "explicit"
+    env = make_toy(dataset=named, cache_dir=tmp_path)
+    env.reset(seed=0)
+    assert env.unwrapped.episode.encoded.clip.input_size == 256
+    assert env.unwrapped.episode.similarity.shape == (1, 8, 8)
+
+
+@pytest.mark.slow
+def test_open_clip_is_imported_only_where_it_is_needed(run_python):
+    program = """
+import sys, gymnasium
+gymnasium.make("alignsam_gym:AlignSAM-v0", dataset="shapes")
+print("open_clip" in sys.modules)
+"""
+    assert run_python(program).strip() == "False"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignsam_gym.errors import OptionError, WeightsError
-from alignsam_gym.srm import SRM, SRMConfig
+from alignsam_gym.srm import BRANCHES, SRM, SRMConfig
 from alignsam_gym.srm.trainer import segmentation_loss
 
 CPU = torch.device("cpu")
@@ -173,7 +173,7 @@ def test_an_unknown_option_is_named_with_those_that_exist():
 def test_options_not_given_are_the_papers():
     config = SRMConfig.of({})
     assert config.learning_rate == 1e-4
-    assert config.updates == 1
+    assert {kind: SRM(kind, 4, config, CPU, 0).updates for kind in BRANCHES} == {"implicit": 1, "explicit": 5}
 
 
 def test_a_branch_learns_from_every_fold_but_its_own():

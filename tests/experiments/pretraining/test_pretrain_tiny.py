@@ -10,6 +10,7 @@ from PIL import Image
 
 from alignsam_gym.data import shapes
 from alignsam_gym.foundation.tiny import load_tiny_sam
+from alignsam_gym.foundation.tiny.clip import load_tiny_clip
 
 
 def make_photographs(folder, masks, names):
@@ -25,22 +26,31 @@ def make_photographs(folder, masks, names):
         Image.fromarray(classes).resize((200, 160), Image.Resampling.NEAREST).save(folder / masks / f"{name}.png")
 
 
-@pytest.mark.slow
-def test_pretraining_runs_scores_and_repeats(tmp_path):
+@pytest.fixture
+def photographs(tmp_path):
+    """Training and validation photographs; arguments that name them and make a run short."""
     make_photographs(tmp_path / "photos", "SegmentationClassAug", ["a", "b", "c"])
     make_photographs(tmp_path / "val", "SegmentationClass", ["x", "y"])
     (tmp_path / "val/ImageSets/Segmentation").mkdir(parents=True)
     (tmp_path / "val/ImageSets/Segmentation/val.txt").write_text("x\ny\n")
+    return [
+        f"photographs={tmp_path / 'photos'}", f"voc_val={tmp_path / 'val'}", "steps=6", "warmup=3", "batch_size=4",
+        "scenes=10", "workers=1", "score_scenes=1", "log_every=1", "precision=float32",
+    ]  # fmt: skip
+
+
+def pretrain(*arguments):
+    command = [sys.executable, "-m", "experiments.pretrain_tiny", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_pretraining_a_sam_runs_scores_and_repeats(tmp_path, photographs):
     results = []
     for attempt in range(2):
         output = tmp_path / str(attempt)
-        command = [
-            sys.executable, "-m", "experiments.pretrain_tiny", f"photographs={tmp_path / 'photos'}",
-            f"voc_val={tmp_path / 'val'}", f"output={output}", "steps=6", "warmup=3", "batch_size=4", "scenes=10",
-            "compile=false", "workers=1", "score_scenes=1", "log_every=1", "precision=float32",
-        ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, timeout=400)
-        assert done.returncode == 0, done.stderr
+        pretrain(*photographs, f"output={output}", "compile=false")
         sam = load_tiny_sam(output / "sam_tiny.safetensors")
         results.append(sam.mask_decoder.iou_token.weight)
         record = json.loads((output / "scores.json").read_text())
@@ -49,6 +59,28 @@ def test_pretraining_runs_scores_and_repeats(tmp_path):
             assert list(curve) == ["1", "2", "4", "8", "15"]
             assert all(0 <= iou <= 1 for iou in curve.values())
     assert (results[0] == results[1]).all(), "the seed determines the weights"
+
+
+@pytest.mark.slow
+def test_pretraining_a_clip_runs_scores_and_repeats(tmp_path, photographs):
+    results, records = [], []
+    for attempt in range(2):
+        output = tmp_path / str(attempt)
+        pretrain(*photographs, f"output={output}", "model=clip")
+        results.append(load_tiny_clip(output / "clip_tiny.safetensors").visual.proj)
+        records.append(json.loads((output / "scores.json").read_text()))
+        assert records[-1]["step"] == 6
+    assert (results[0] == results[1]).all(), "the seed determines the weights"
+    assert {"shapes", "voc_val"} == records[0]["scores"].keys()
+    for score in [*records[0]["scores"]["shapes"].values(), *records[0]["scores"]["voc_val"].values()]:
+        assert score["count"] >= 1
+        assert all(0 <= score[name] <= 1 for name in ("pointing", "iou", "chance"))
+
+    weights = tmp_path / "0" / "clip_tiny.safetensors"
+    pretrain(*photographs, f"output={tmp_path / 'again'}", "model=clip", "steps=0", f"init={weights}")
+    again = json.loads((tmp_path / "again" / "scores.json").read_text())
+    assert again["scores"].keys() == records[0]["scores"].keys()
+    assert again["step"] == 0
 
 
 @pytest.mark.slow

@@ -1,0 +1,119 @@
+import math
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from alignsam_gym.data import shapes
+from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.foundation.clip_surgery import TEMPLATES, load_clip
+from alignsam_gym.foundation.tiny.clip import WEIGHTS, TinyTokenizer, load_tiny_clip, save_tiny_clip
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return TinyTokenizer()
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return load_clip("tiny", "cpu")
+
+
+@pytest.mark.parametrize("text", ["", "star", "potted plant", "zygomorphic", "ü 漢字 🙂", "<end_of_text>", "a " * 200])
+def test_any_text_becomes_tokens_that_the_model_knows(tokenizer, text):
+    tokens = tokenizer([text, "a photo."])
+    assert tokens.shape == (2, 32)
+    assert tokens.dtype == torch.int64
+    assert tokens.min() >= 0
+    assert tokens.max() == tokenizer.vocab_size - 1  # the end, which the model finds as the highest
+    assert tokens[0, 0] == tokenizer.vocab_size - 2
+    assert load_file(WEIGHTS)["token_embedding.weight"].shape[0] == tokenizer.vocab_size
+
+
+def test_the_tokens_are_clips_where_its_merges_suffice(tokenizer):
+    whole = open_clip.get_tokenizer("ViT-B-16")
+    ids = whole.encode("a photo of the car.")
+    assert max(ids) < tokenizer.vocab_size - 2  # else the test says nothing
+    assert tokenizer.encode("a photo of the car.") == ids
+
+
+@pytest.mark.parametrize("text", ["aeroplane", "a bad photo of the diningtable.", "x zyzzyva 7"])
+def test_tokens_spell_the_text(tokenizer, text):
+    assert tokenizer.decode(tokenizer.encode(text)).replace(" .", ".").strip() == text
+
+
+def test_the_templates_are_not_cut(tokenizer):
+    prompts = tokenizer([template("defocus background") for template in TEMPLATES])
+    assert (prompts == tokenizer.eot_token_id).any(1).all()
+    assert (prompts[:, -1] == 0).all()
+
+
+def test_the_embedded_weights_load_as_float32_and_are_small():
+    model = load_tiny_clip()
+    assert isinstance(model, open_clip.CLIP)
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    assert WEIGHTS.stat().st_size < 10e6
+    assert not any("conv1.0." in name for name in load_file(WEIGHTS)), "the encoder is the embedded SAM's, shipped once"
+
+
+def test_maps_have_the_documented_shape_and_range(clip):
+    image = shapes.draw("named", "test", 0).image
+    maps = clip.similarity([image, image], ["star", "something never seen"])
+    assert maps.shape == (2, 16, 16)
+    assert maps.dtype == torch.float32
+    assert (maps.amin((1, 2)) == 0).all()
+    assert (maps.amax((1, 2)) == 1).all()
+    assert clip.similarities([image], ["star", "ring", "disc"]).shape == (1, 3, 16, 16)
+
+
+def test_the_maps_follow_the_name(clip):
+    """On held-out scenes the map's maximum is on what is named far more often than chance has it."""
+    hits, chances = [], []
+    for index in range(12):
+        scene = shapes.draw("named", "test", index)
+        maps = clip.similarity([scene.image] * len(scene.masks), list(scene.masks))
+        for mask, similarity in zip(scene.masks.values(), maps, strict=True):
+            row, column = np.unravel_index(int(similarity.argmax()), similarity.shape)
+            hits.append(mask[row * 16 + 8, column * 16 + 8])
+            chances.append(mask.mean())
+    p = np.mean(chances)
+    assert np.mean(hits) > p + 5 * math.sqrt(p * (1 - p) / len(hits))
+
+
+def test_it_looks_at_one_size_only(clip):
+    assert clip.input_size == 256
+    with pytest.raises(OptionError, match="clip='tiny' looks at 256 pixels"):
+        load_clip("tiny", "cpu", image_size=512)
+
+
+def test_weights_round_trip(tmp_path):
+    model = load_tiny_clip()
+    save_tiny_clip(model, tmp_path / "weights.safetensors")
+    again = load_tiny_clip(tmp_path / "weights.safetensors").state_dict()
+    assert all(torch.equal(again[name], value) for name, value in model.state_dict().items())
+
+
+def test_missing_weights_say_what_to_do(tmp_path):
+    with pytest.raises(WeightsError, match=r"is missing; .*pretrain_tiny model=clip"):
+        load_tiny_clip(tmp_path / "nothing.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"not safetensors at all", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_a_file_that_holds_no_weights_is_a_weights_error(tmp_path, content):
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"weights\.safetensors does not hold the embedded CLIP's"):
+        load_tiny_clip(file)
+
+
+@pytest.mark.parametrize("metadata", [None, {"sam": "another"}])
+def test_weights_that_go_with_another_sam_are_refused(tmp_path, metadata):
+    save_file(load_file(WEIGHTS), tmp_path / "weights.safetensors", metadata)
+    with pytest.raises(WeightsError, match="another embedded SAM"):
+        load_tiny_clip(tmp_path / "weights.safetensors")
+    with safe_open(WEIGHTS, "pt") as file:
+        assert file.metadata().keys() == {"sam"}
