@@ -92,11 +92,10 @@ def _stable(logits: Tensor) -> Tensor:
 
 
 def build_sam2(size: str) -> Sam:
-    """A SAM 2.1 without memory for its parameters. size: tiny, small, base_plus or large."""
+    """An untrained SAM 2.1. size: tiny, small, base_plus or large."""
     from timm import create_model  # takes seconds, and few models need it
 
-    with torch.device("meta"):
-        return sam2_from(create_model(f"sam2_hiera_{size}"), INPUT_SIZE, EMBED_DIM)
+    return sam2_from(create_model(f"sam2_hiera_{size}", weight_init="skip"), INPUT_SIZE, EMBED_DIM)
 
 
 def sam2_from(trunk: Any, img_size: int, embed_dim: int) -> Sam:

@@ -160,7 +160,7 @@ def test_preprocessing_is_the_processors(ours, monkeypatch):
         torch.testing.assert_close(seen.pop(), expected, atol=tolerance, rtol=0)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", ["tiny", "small", "base_plus", pytest.param("large", marks=pytest.mark.slow)])
 def test_the_published_tensors_are_recognised_and_fit(size):
     with torch.device("meta"):
         tensors = _published(_transformers_sam2(SIZES[size]))
