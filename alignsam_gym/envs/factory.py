@@ -105,12 +105,12 @@ def make_episode(
     return Episode(rules, encoded, fresh, learns=training, count=count)
 
 
-def _clip(clip: str | ClipSurgery, device: str | torch.device) -> ClipSurgery:
+def _clip(clip: str | ClipSurgery | None, device: str | torch.device) -> ClipSurgery:
     """A CLIP that was asked for by name or given. open_clip takes seconds to import, so only who needs it waits."""
-    from alignsam_gym.foundation.clip_surgery import ClipSurgery, load_clip
-
-    if isinstance(clip, ClipSurgery):
-        return clip
+    if clip is None:
+        raise OptionError("branch='explicit' and label_source='clip' need a CLIP, such as clip='tiny'.")
     if not isinstance(clip, str):
-        raise OptionError(f"clip={clip!r}: branch='explicit' and label_source='clip' need one, such as clip='tiny'.")
+        return clip
+    from alignsam_gym.foundation.clip_surgery import load_clip
+
     return load_clip(clip, device)
