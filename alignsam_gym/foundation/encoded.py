@@ -31,6 +31,7 @@ class EncodedSample:
     """One sample without its image; tensors on the model's device.
 
     mask: bool (H, W), the foreground at the image's own size, void left out. void: bool (H, W), or None.
+    text: what the target is called, or None.
     embedding: float32 (C, h, w), rounded to float16's precision whether it came from disk or not.
     truth, scored: float32 (4h, 4w), the foreground's and the labelled pixels' share of each logit's area.
     truth_coarse, scored_coarse: float32 (h, w), the same on the embedding's grid (y′ of Eq. 13).
@@ -39,6 +40,7 @@ class EncodedSample:
 
     mask: np.ndarray
     void: np.ndarray | None
+    text: str | None
     embedding: Tensor
     truth: Tensor
     scored: Tensor
@@ -159,6 +161,7 @@ class EncodedDataset:
         return EncodedSample(
             mask=mask,
             void=sample.void,
+            text=sample.text,
             embedding=embedding.to(self.model.device).float(),
             truth=shrink(mask, fine),
             scored=shrink(scored, fine),
