@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +42,15 @@ def main(config: DictConfig) -> float:
     dataset = load_dataset(options["name"], config.split, **{k: v for k, v in options.items() if k != "name"})
     folder, output = Path(config.predictions), Path(config.output)
     files = find_predictions(folder, dataset, config.on_error)
-    output.mkdir(parents=True, exist_ok=True)
-    totals = MetricTotals()
+    totals, table = MetricTotals(), StringIO()
+    rows = csv.writer(table)
     skipped = {name: "missing" for name in dataset.ids if name not in files}
-    with (output / "scores.csv").open("w", newline="") as table:
-        rows = csv.writer(table)
-        for sample, scores in score(dataset, files, config.resize, config.on_error, skipped):
-            figures = scores.figures()
-            if not totals.images:
-                rows.writerow(["id", "category", *figures])
-            rows.writerow([sample.id, sample.text, *(round(figure, 6) for figure in figures.values())])
-            totals.add(scores, sample.text)
+    for sample, scores in score(dataset, files, config.resize, config.on_error, skipped):
+        figures = scores.figures()
+        if not totals.images:
+            rows.writerow(["id", "category", *figures])
+        rows.writerow([sample.id, sample.text, *(round(figure, 6) for figure in figures.values())])
+        totals.add(scores, sample.text)
     if not totals.images:
         raise DataError(f"Nothing in {folder} could be scored; the first trouble: {next(iter(skipped.values()))}")
     metrics = totals.summary()
@@ -59,6 +58,7 @@ def main(config: DictConfig) -> float:
         "predictions": str(folder), "dataset": options, "split": config.split, "images": totals.images,
         "skipped": skipped, "table": list(table_metrics(dataset.name)), "metrics": metrics,
     }  # fmt: skip
+    write_atomically(output / "scores.csv", table.getvalue().encode())
     write_atomically(output / "scores.json", json.dumps(record, indent=1).encode())
     print_scores(metrics, table_metrics(dataset.name), f"{folder}: {dataset.name}, {totals.images} images")
     if skipped:
@@ -107,7 +107,7 @@ def score(
             scores = score_mask(_fit(levels, sample, file, resize), sample.mask, sample.void)
         except DataError as error:
             if on_error == "raise":
-                raise
+                raise DataError(f"{dataset.ids[index]}: {error}") from error
             skipped[dataset.ids[index]] = str(error)
             continue
         scored += 1
@@ -131,7 +131,7 @@ def _fit(levels: np.ndarray, sample: Sample, file: Path, resize: bool) -> np.nda
     return cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def print_scores(metrics: dict[str, dict], paper: Any, title: str) -> None:
+def print_scores(metrics: dict[str, dict], paper: Sequence[str], title: str) -> None:
     """Every figure as a row, by what it is a mean over; those in `paper` in bold. Then IoU by category."""
     averages = [average for average in AVERAGES if average in metrics]
     table = Table("", *(f"over {AVERAGES[average]}" for average in averages), title=title)
