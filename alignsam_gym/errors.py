@@ -13,6 +13,10 @@ class DataError(AlignSAMError, ValueError):
     """Images or masks that are missing, unreadable or do not belong together."""
 
 
+class DataNotFoundError(DataError):
+    """A published data set of which nothing is here."""
+
+
 class WeightsError(AlignSAMError, RuntimeError):
     """Model weights that are missing or are not what they should be."""
 

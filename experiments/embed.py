@@ -35,11 +35,11 @@ def main(config: DictConfig) -> int:
         )
     options: dict[str, Any] = OmegaConf.to_container(config.dataset, resolve=True)  # type: ignore[assignment]
     name = options.pop("name")
-    model = load_sam(config.env.sam, config.device)
+    model = load_sam(config.env.sam, config.device, config.env.precision)
     store = EmbeddingStore(config.cache_dir)
     encoded = 0
     for split in config.splits:
-        samples = load_dataset(name, split, **options)
+        samples = load_dataset(name, split, config.on_error, **options)
         images = EncodedDataset(samples, model, store, config.env.image_size)
         mine = range(config.shard, len(samples), config.num_shards)
         batches = [mine[start : start + config.batch_size] for start in range(0, len(mine), config.batch_size)]

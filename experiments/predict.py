@@ -14,7 +14,7 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig
 
-from alignsam_gym.data.folder import SUFFIXES, read_image
+from alignsam_gym.data.images import SUFFIXES, read_image
 from alignsam_gym.data.samples import Sample
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.rendering import overlay, upsample

@@ -93,7 +93,7 @@ class Trainer:
         )
         if config.compile:  # the two parts of the decoder that dominate a step, at one shape
             decoder._two_way = torch.compile(decoder._two_way)
-            decoder._paint = torch.compile(decoder._paint)
+            decoder._upscaled = torch.compile(decoder._upscaled)
         half = config.precision == "bfloat16"
         self.autocast = (lambda: torch.autocast("cpu", torch.bfloat16)) if half else nullcontext
 

@@ -23,8 +23,8 @@ from rich.progress import track
 from rich.table import Table
 
 from alignsam_gym.data import Dataset, Sample, load_dataset
-from alignsam_gym.data.folder import SUFFIXES
-from alignsam_gym.errors import DataError, check_choice
+from alignsam_gym.data.images import SUFFIXES
+from alignsam_gym.errors import DataError
 from alignsam_gym.foundation.files import write_atomically
 from alignsam_gym.metrics import AVERAGES, TITLES, MaskScores, MetricTotals, score_mask, table_metrics
 from experiments.masks import read_levels
@@ -37,9 +37,9 @@ log = logging.getLogger(__name__)
 @report_errors
 def main(config: DictConfig) -> float:
     """Returns the mean IoU over images."""
-    check_choice("on_error", config.on_error, ("raise", "skip"))
     options: dict[str, Any] = OmegaConf.to_container(config.dataset, resolve=True)  # type: ignore[assignment]
-    dataset = load_dataset(options["name"], config.split, **{k: v for k, v in options.items() if k != "name"})
+    arguments = {key: value for key, value in options.items() if key != "name"}
+    dataset = load_dataset(options["name"], config.split, config.on_error, **arguments)
     folder, output = Path(config.predictions), Path(config.output)
     files = find_predictions(folder, dataset, config.on_error)
     totals, table = MetricTotals(), StringIO()

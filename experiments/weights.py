@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import hydra
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from alignsam_gym.errors import OptionError, WeightsError, check_choice
 from alignsam_gym.foundation.download import download
@@ -73,7 +73,7 @@ def _verify(checkpoints: Sequence[Checkpoint]) -> None:
 
 
 def _table(checkpoints: Sequence[Checkpoint]) -> Table:
-    table = Table("name", "file", "size", "state", "path")
+    table = Table(Column("name", no_wrap=True), "file", "size", "state", "path")
     for checkpoint in checkpoints:
         size = f"{checkpoint.size / 1e6:,.0f} MB" if checkpoint.size else ""
         table.add_row(checkpoint.name, checkpoint.file, size, _state(checkpoint), str(checkpoint.path))

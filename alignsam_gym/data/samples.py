@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
+
+from alignsam_gym.errors import DataError, OptionError, check_choice
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,12 +70,53 @@ class Subset:
         return self.whole[self.indices[index]]
 
 
-def draw_shots(dataset: Dataset, shots: int, seed: int) -> Dataset:
+SHOTS_PER = ("dataset", "category")
+
+
+def draw_shots(dataset: Dataset, shots: int, seed: int, per: str = "dataset", skip: bool = False) -> Dataset:
     """The `shots` labelled images to learn from (§4.1 draws 50), all of them if there are no more.
 
-    The draw depends on `seed`, `shots` and the number of samples only.
+    per: ``dataset``, or ``category`` for so many of each, of a data set that lists its samples' `categories`.
+    skip: samples that cannot be loaded are replaced by others, with a warning.
+
+    The draw depends on `seed`, `shots` and the number of samples (and their categories) only. Raises OptionError.
     """
-    if shots >= len(dataset):
-        return dataset
-    chosen = np.random.default_rng(seed).choice(len(dataset), shots, replace=False)
-    return Subset(dataset, sorted(chosen.tolist()))
+    rng = np.random.default_rng(seed)
+    chosen: list[int] = []
+    for members in _members(dataset, check_choice("shots_per", per, SHOTS_PER)):
+        some = members if shots >= len(members) else members[rng.choice(len(members), shots, replace=False)]
+        if skip:
+            spare = rng.permutation(np.setdiff1d(members, some))
+            some = np.array(list(islice(_loadable(dataset, [*some, *spare]), shots)), dtype=np.int64)
+        chosen += some.tolist()
+    if not chosen:
+        raise DataError(f"No sample of {dataset.name} can be loaded; the warnings say why.")
+    return dataset if len(chosen) == len(dataset) else Subset(dataset, sorted(chosen))
+
+
+def without_broken(dataset: Dataset) -> Dataset:
+    """The samples that can be loaded; there are warnings of the others. Raises DataError if there are none."""
+    chosen = list(_loadable(dataset, range(len(dataset))))
+    if not chosen:
+        raise DataError(f"No sample of {dataset.name} can be loaded; the warnings say why.")
+    return dataset if len(chosen) == len(dataset) else Subset(dataset, chosen)
+
+
+def _members(dataset: Dataset, per: str) -> list[np.ndarray]:
+    """Indices from which shots are drawn, for each draw."""
+    if per == "dataset":
+        return [np.arange(len(dataset))]
+    categories = np.array(getattr(dataset, "categories", ()))
+    if not len(categories):
+        raise OptionError(f"shots_per='category' needs a data set with categories, which {dataset.name} has not.")
+    return [np.flatnonzero(categories == category) for category in np.unique(categories)]
+
+
+def _loadable(dataset: Dataset, indices: Iterable[int]) -> Iterator[int]:
+    for index in indices:
+        try:
+            dataset[index]
+        except DataError as error:
+            log.warning("Left out: %s", error)
+        else:
+            yield index

@@ -34,6 +34,9 @@ class ShapesDataset:
         suffix = "_{1}" if task == "named" else ""
         self.ids: Sequence[str] = [(f"{split}{{0:04d}}" + suffix).format(*target) for target in self.targets]
 
+        if task == "named":
+            self.categories = [kind for _, kind in self.targets]
+
     def __len__(self) -> int:
         return len(self.targets)
 

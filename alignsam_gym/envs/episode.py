@@ -85,7 +85,7 @@ class Episode:
         self.centres = grid.centres.to(device)
         self.index = torch.zeros(count, dtype=torch.int64, device=device)
         self.embeddings = torch.zeros(count, channels, height, width, device=device)
-        self._image = self.model.read(self.embeddings)
+        self._image = self.model.read(torch.zeros(count, *self.model.record_shape, device=device))
         self.truth, self.scored = (torch.zeros(count, *self.model.logits_shape, device=device) for _ in range(2))
         self.truth_coarse, self.scored_coarse = (torch.zeros(count, height, width, device=device) for _ in range(2))
         self.truth_at = torch.zeros(count, grid.count, dtype=torch.bool, device=device)
@@ -214,9 +214,9 @@ class Episode:
         """Put images in rows; returns their masks, bool (H, W) each, void left out."""
         samples = self.encoded.fetch(indices)
         self.index[at] = torch.tensor(indices, dtype=torch.int64, device=self.model.device)
-        embeddings = torch.stack([sample.embedding for sample in samples])
-        self.embeddings[at] = embeddings
-        for kept, new in zip(self._image, self.model.read(embeddings), strict=True):
+        records = torch.stack([sample.record for sample in samples]).float()
+        self.embeddings[at] = records[:, : self.embeddings.shape[1]]
+        for kept, new in zip(self._image, self.model.read(records), strict=True):
             kept[at] = new
         for name in ("truth", "scored", "truth_coarse", "scored_coarse"):
             getattr(self, name)[at] = torch.stack([getattr(sample, name) for sample in samples])

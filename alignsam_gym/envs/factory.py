@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from alignsam_gym.data import Dataset, draw_shots, load_dataset
+from alignsam_gym.data import Dataset, draw_shots, load_dataset, without_broken
 from alignsam_gym.envs.episode import LABEL_SOURCES, REWARDS, Episode, Rules
 from alignsam_gym.envs.grid import PatchGrid
 from alignsam_gym.envs.state import STATES, srm_state, state_channels
@@ -29,6 +29,7 @@ def make_episode(
     dataset: str | Dataset = "shapes",
     split: str = "train",
     sam: str = "tiny",
+    precision: str = "auto",
     clip: str | ClipSurgery | None = None,
     branch: str = "auto",
     label_source: str = "srm",
@@ -41,6 +42,8 @@ def make_episode(
     revisit: str = "allow",
     shots: int = 50,
     shots_seed: int = 0,
+    shots_per: str = "dataset",
+    on_error: str = "raise",
     device: str | torch.device = "auto",
     cache_dir: str | Path | None = None,
     srm: SRM | Mapping[str, Any] | None = None,
@@ -48,6 +51,7 @@ def make_episode(
 ) -> Episode:
     """An `Episode` of `count` rows. `AlignSAMEnv` documents the keywords. Raises AlignSAMError."""
     check_choice("split", split, ("train", "test"))
+    check_choice("on_error", on_error, ("raise", "skip"))
     check_choice("branch", branch, ("auto", *BRANCHES))
     check_choice("label_source", label_source, LABEL_SOURCES)
     check_choice("initial_prompts", initial_prompts, ("auto", "truth", "srm"))
@@ -65,7 +69,7 @@ def make_episode(
         revisit=revisit,
     )
     if isinstance(dataset, str):
-        samples = load_dataset(dataset, split, **dataset_options)
+        samples = load_dataset(dataset, split, on_error, **dataset_options)
     elif dataset_options:
         raise OptionError(
             f"{', '.join(sorted(dataset_options))} cannot be passed on to a data set that is given as an object."
@@ -75,8 +79,10 @@ def make_episode(
     if training:
         if shots < 1:
             raise OptionError(f"shots={shots}: at least one labelled image is needed.")
-        samples = draw_shots(samples, shots, shots_seed)
-    model = load_sam(sam, device)
+        samples = draw_shots(samples, shots, shots_seed, shots_per, skip=on_error == "skip")
+    elif on_error == "skip":
+        samples = without_broken(samples)
+    model = load_sam(sam, device, precision)
     store = EmbeddingStore(cache_dir)
     if count > 1:
         calibrate(model, store.directory)

@@ -56,8 +56,11 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
       or an `alignsam_gym.data.Dataset`, any sequence of samples with ids and a name.
     - ``split``: ``train``, in which the SRM learns and prompts begin from the truth, or ``test``, in which
       the SRM is frozen and begins the prompts.
-    - ``sam``: ``tiny``, the embedded model; ``vit_b``, ``vit_l``, ``vit_h``, ``vit_t`` (MobileSAM), once downloaded
-      by ``python -m experiments.weights``; or the path of a checkpoint.
+    - ``sam``: ``tiny``, the embedded model; ``vit_b``, ``vit_l``, ``vit_h``, ``vit_t`` (MobileSAM), ``sam_hq_vit_b``,
+      ``_l``, ``_h``, or ``sam2.1_hiera_tiny``, ``_small``, ``_base_plus``, ``_large``, once downloaded by
+      ``python -m experiments.weights``; or the path of a checkpoint of any of these.
+    - ``precision``: of the image encoder's arithmetic. ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 on
+      a GPU that has it, else float32.
     - ``clip``: the `open_clip` model that reads texts, ``ARCHITECTURE/WEIGHTS`` as in ``ViT-B-16/openai``, or an
       `alignsam_gym.foundation.clip_surgery.ClipSurgery`; needed only where the two below say so.
     - ``branch``: of the SRM. ``implicit``; ``explicit``, which is guided by CLIP's map of the sample's text; or
@@ -70,6 +73,9 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
     - ``reward``, ``state``: see above.
     - ``revisit``: ``allow`` (the paper), or ``forbid``: `action_masks` excludes patches already chosen.
     - ``shots``, ``shots_seed``: labelled images drawn from the training split, and the draw's seed.
+      ``shots_per``: ``dataset``, or ``category`` for so many of each category.
+    - ``on_error``: ``raise``, or ``skip`` to go on without samples that cannot be loaded, with a warning for each.
+      All of a test split are then loaded once ahead.
     - ``device``: ``auto``, ``cpu``, ``cuda``, ….
     - ``cache_dir``: where embeddings are kept; by default ``$ALIGNSAM_CACHE`` or the user's cache.
     - ``srm``: options of the SRM (`alignsam_gym.srm.SRMConfig`), or a trained `alignsam_gym.srm.SRM`, which

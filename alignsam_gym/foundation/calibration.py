@@ -44,11 +44,11 @@ def fastest_batch(model: PromptableModel) -> int:
     best_size, best = 1, float("inf")
     generator = torch.Generator().manual_seed(0)
     for size in _SIZES:
-        embeddings = torch.randn(size, *model.embedding_shape, generator=generator).to(model.device)
+        records = torch.randn(size, *model.record_shape, generator=generator).to(model.device)
         points = torch.rand(size, _POINTS, 2, generator=generator).to(model.device)
         labels = torch.randint(0, 2, (size, _POINTS), generator=generator).to(model.device)
         model.decode_batch = size
-        call = partial(model.decode, model.read(embeddings), torch.arange(size), points, labels)
+        call = partial(model.decode, model.read(records), torch.arange(size), points, labels)
         each = min(_seconds(model, call) for _ in range(_REPEATS)) / size
         if each < best:
             best_size, best = size, each
@@ -71,7 +71,7 @@ def _key(model: PromptableModel) -> str:
     else:
         capability = torch.backends.cpu.get_cpu_capability()
         device = f"{platform.node()} {model.device} {capability} {torch.get_num_threads()} threads"
-    return f"{device}, torch {torch.__version__}, embedding {model.embedding_shape}"
+    return f"{device}, torch {torch.__version__}, record {model.record_shape}"
 
 
 def _read(path: Path) -> dict[str, object]:

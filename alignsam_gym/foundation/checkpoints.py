@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,14 +15,20 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 
 from alignsam_gym.errors import WeightsError
+from alignsam_gym.foundation.hq import build_hq_sam, rename_hq
 from alignsam_gym.foundation.mobile import build_mobile_sam, rename_mobile
+from alignsam_gym.foundation.sam2 import build_sam2, rename_sam2
 from alignsam_gym.foundation.tiny.model import build_tiny_sam
 
-_VIT_WIDTHS: dict[tuple[int, ...], str] = {(768,): "vit_b", (1024,): "vit_l", (1280,): "vit_h"}
+_VITS: dict[tuple[int, ...], str] = {(768,): "vit_b", (1024,): "vit_l", (1280,): "vit_h"}
+"""By width."""
+
+_HIERAS: dict[tuple[int, ...], str] = {(96, 12): "tiny", (96, 16): "small", (112, 24): "base_plus", (144, 48): "large"}
+"""SAM 2.1's, by width and number of blocks."""
 
 
 def load_checkpoint(path: Path) -> Sam:
-    """The SAM in a file, float32, on the CPU: ViT-B, -L, -H, MobileSAM, or the embedded model.
+    """The SAM in a file, float32, on the CPU: SAM, MobileSAM, SAM-HQ, SAM 2.1, or the embedded model.
 
     path: ``.safetensors``, or what ``torch.save`` made of a state dict. A file that is not tensors alone is
     refused, as it could run code. Raises WeightsError.
@@ -30,22 +37,25 @@ def load_checkpoint(path: Path) -> Sam:
     kind = recognise(tensors)
     if kind is None:
         raise WeightsError(
-            f"{path} holds {len(tensors)} tensors, but not those of a SAM that is known here: vit_b, vit_l, vit_h, "
-            "vit_t (MobileSAM) or the embedded tiny."
+            f"{path} holds {len(tensors)} tensors, but not those of a SAM that is known here: {', '.join(_KINDS)}."
         )
-    sam = _BUILDERS[kind]()
-    if kind == "vit_t":
-        tensors = rename_mobile(tensors)
-    _check_fit(path, kind, tensors, sam.state_dict())
+    build, rename = _KINDS[kind]
+    sam, renamed = build(), rename(tensors)
+    _check_fit(path, kind, renamed, sam.state_dict())
     # What was built without memory takes the tensors themselves.
-    sam.load_state_dict(tensors, assign=next(sam.parameters()).is_meta)
+    sam.load_state_dict(renamed, assign=next(sam.parameters()).is_meta)
     return sam.float()
 
 
 def recognise(tensors: Mapping[str, Tensor]) -> str | None:
-    """The kind of SAM that has such tensors: vit_b, vit_l, vit_h, vit_t, tiny, or None."""
+    """The kind of SAM that has such tensors, by the name that `load_sam` has for it, or None."""
     if "image_encoder.pos_embed" in tensors:
-        return _VIT_WIDTHS.get(tensors["image_encoder.pos_embed"].shape[-1:])
+        vit = _VITS.get(tensors["image_encoder.pos_embed"].shape[-1:])
+        return f"sam_hq_{vit}" if vit and "mask_decoder.hf_token.weight" in tensors else vit
+    if "image_encoder.trunk.pos_embed" in tensors:
+        blocks = {match[1] for name in tensors if (match := re.match(r"image_encoder\.trunk\.blocks\.(\d+)\.", name))}
+        size = _HIERAS.get((*tensors["image_encoder.trunk.pos_embed"].shape[1:2], len(blocks)))
+        return f"sam2.1_hiera_{size}" if size else None
     if "image_encoder.patch_embed.seq.0.c.weight" in tensors:
         return "vit_t"
     return "tiny" if "image_encoder.stem.0.weight" in tensors else None
@@ -65,6 +75,8 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{path} is torn, or no checkpoint at all ({type(error).__name__}). Fetch it again."
         ) from error
+    if isinstance(tensors, dict) and tensors.keys() == {"model"}:  # as SAM 2's publishers wrap it
+        tensors = tensors["model"]
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise WeightsError(f"{path} does not hold a state dict, a mapping of names to tensors.")
     return tensors
@@ -93,8 +105,11 @@ def _build_vit(kind: str) -> Sam:
         return sam_model_registry[kind]()
 
 
-_BUILDERS: dict[str, Callable[[], Sam]] = {
-    **{kind: partial(_build_vit, kind) for kind in _VIT_WIDTHS.values()},
-    "vit_t": build_mobile_sam,
-    "tiny": build_tiny_sam,
+_KINDS: dict[str, tuple[Callable[[], Sam], Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]]] = {
+    **{vit: (partial(_build_vit, vit), dict) for vit in _VITS.values()},
+    "vit_t": (build_mobile_sam, rename_mobile),
+    **{f"sam_hq_{vit}": (partial(build_hq_sam, vit), rename_hq) for vit in _VITS.values()},
+    **{f"sam2.1_hiera_{size}": (partial(build_sam2, size), rename_sam2) for size in _HIERAS.values()},
+    "tiny": (build_tiny_sam, dict),
 }
+"""For each kind, an untrained one, and how to rename published tensors to its own."""

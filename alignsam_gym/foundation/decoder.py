@@ -8,6 +8,9 @@ every attention that could see it, so that each row equals ``SamPredictor`` on t
 What follows from the weights alone, or from an image alone, is computed once: positions enter an image
 token's keys and queries as a sum of projections, W(x + p) = Wx + Wp, and no prompt has touched the image
 tokens yet when the first layer projects them.
+
+SAM's successors paint their masks with finer features of the image besides. These travel with the embedding as
+further channels of one record, `fold`ed to its resolution; a subclass says how many and what becomes of them.
 """
 
 from __future__ import annotations
@@ -30,19 +33,26 @@ class ImageTerms(NamedTuple):
     """An image's side of the decoder before any prompt: tokens and their first projections.
 
     tokens: float (B, h·w, C). keys, values, queries: float (B, h·w, c), the first layer's.
+    details: float (B, h·w, D), the record's further channels; D is 0 for SAM.
     """
 
     tokens: Tensor
     keys: Tensor
     values: Tensor
     queries: Tensor
+    details: Tensor
 
 
 class BatchedDecoder:
     """The two modules at their present weights: make another when the weights have changed.
 
     Differentiable, unless made or used without gradients.
+
+    details: D, how many channels a record has besides the embedding's. A subclass sets it, and adds the output
+    tokens that its model has after SAM's.
     """
+
+    details = 0
 
     def __init__(self, prompt_encoder: PromptEncoder, mask_decoder: MaskDecoder) -> None:
         self.prompt_encoder, self.mask_decoder = prompt_encoder, mask_decoder
@@ -58,16 +68,17 @@ class BatchedDecoder:
         first, _, _, second, _ = mask_decoder.output_upscaling
         self.upscaling = (*_as_matrix(first), *_as_matrix(second))
 
-    def read(self, embeddings: Tensor, mask_input: Tensor | None = None) -> ImageTerms:
+    def read(self, records: Tensor, mask_input: Tensor | None = None) -> ImageTerms:
         """What decoding needs of B images.
 
-        embeddings: float (B, C, h, w), from the image encoder.
+        records: float (B, C + D, h, w), from the image encoder.
         mask_input: float (B, 1, 4h, 4w), low-resolution logits of an earlier answer, or None.
         """
+        embeddings, details = records.tensor_split([self.prompt_encoder.embed_dim], dim=1)
         _, dense = self.prompt_encoder(points=None, boxes=None, masks=mask_input)
-        tokens = (embeddings + dense).flatten(2).transpose(1, 2).contiguous()
+        tokens = _as_tokens(embeddings + dense)
         layer = self.mask_decoder.transformer.layers[0]
-        return ImageTerms(tokens, *_image_projections(layer, tokens, *self.offsets[0]))
+        return ImageTerms(tokens, *_image_projections(layer, tokens, *self.offsets[0]), _as_tokens(details))
 
     def decode(
         self, image: ImageTerms, points: Tensor, labels: Tensor, multimask_output: bool = False
@@ -87,12 +98,49 @@ class BatchedDecoder:
         # After the points comes the one "not a point" token that SamPredictor, too, adds when there is no box.
         real = F.pad(labels != PADDING, (len(self.output_tokens), 1), value=True)
         visible = None if bool(real.all()) else real[:, None, None, :]
-        hidden, painted = _two_way(decoder.transformer, image, self.offsets, self.final_offset, tokens, visible)
-        iou = decoder.iou_prediction_head(hidden[:, 0])
-        wanted = range(1, decoder.num_mask_tokens) if multimask_output else range(1)
-        kernels = torch.stack([decoder.output_hypernetworks_mlps[k](hidden[:, 1 + k]) for k in wanted], dim=1)
-        masks = _paint(decoder.output_upscaling, self.upscaling, painted, kernels, self.size)
-        return masks, iou[:, wanted.start : wanted.stop]
+        hidden, pixels = _two_way(decoder.transformer, image, self.offsets, self.final_offset, tokens, visible)
+        return self._answer(hidden, pixels, image.details, multimask_output)
+
+    def _answer(self, hidden: Tensor, pixels: Tensor, details: Tensor, multimask_output: bool) -> tuple[Tensor, Tensor]:
+        """`decode`'s result from output tokens (B, tokens, C), image tokens (B, h·w, C) and details (B, h·w, D)."""
+        wanted = slice(1, None) if multimask_output else slice(1)
+        masks = self._paint(self._upscale(pixels), self._kernels(hidden, wanted))
+        return masks, self._iou(hidden)[:, wanted]
+
+    def _iou(self, hidden: Tensor) -> Tensor:
+        """Predicted IoU of each of the mask tokens, (B, tokens)."""
+        return self.mask_decoder.iou_prediction_head(hidden[:, 0])
+
+    def _kernels(self, hidden: Tensor, wanted: slice) -> Tensor:
+        """What the wanted mask tokens multiply the upscaled pixels with, (B, K, c)."""
+        networks = self.mask_decoder.output_hypernetworks_mlps
+        return torch.stack([networks[k](hidden[:, 1 + k]) for k in range(len(networks))[wanted]], dim=1)
+
+    def _upscale(self, pixels: Tensor, middle: Tensor | None = None, fine: Tensor | None = None) -> Tensor:
+        """Pixels (B, h·w, C) at four times the resolution: (B, h·w·4·4, C/8), in the order of `fold`'s channels.
+
+        middle, fine: what is added after each of the two convolutions, (B, h·w, 2·2·C/4) and (B, h·w, 4·4·C/8).
+        """
+        return _upscaled(self.mask_decoder.output_upscaling, self.upscaling, pixels, middle, fine)
+
+    def _paint(self, upscaled: Tensor, kernels: Tensor) -> Tensor:
+        """Masks (B, K, 4h, 4w): products of `kernels` (B, K, c) with the upscaled pixels (B, h·w·4·4, c)."""
+        return self._as_map(upscaled @ kernels.transpose(1, 2))
+
+    def _as_map(self, x: Tensor) -> Tensor:
+        """Upscaled pixels (B, h·w·4·4, K) as they lie in the image: (B, K, 4h, 4w)."""
+        height, width = self.size
+        x = x.unflatten(1, (height, width, 2, 2, 2, 2)).permute(0, 7, 1, 3, 5, 2, 4, 6)
+        return x.reshape(len(x), -1, 4 * height, 4 * width)
+
+
+def fold(x: Tensor) -> Tensor:
+    """A map (B, c, 2h, 2w) at half its resolution, nothing lost: (B, 2·2·c, h, w).
+
+    Twice, it gives (B, 2·2·2·2·c, h, w), the channels of a cell in the order in which the decoder upscales it.
+    """
+    x = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).permute(0, 3, 5, 1, 2, 4)
+    return x.flatten(1, 3)
 
 
 def decode(
@@ -104,7 +152,7 @@ def decode(
     mask_input: Tensor | None = None,
     multimask_output: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """`BatchedDecoder.read` and `decode` in one call, for weights that change or images that come once."""
+    """SAM's `BatchedDecoder.read` and `decode` in one call, for weights that change or images that come once."""
     decoder = BatchedDecoder(prompt_encoder, mask_decoder)
     return decoder.decode(decoder.read(embeddings, mask_input), points, labels, multimask_output)
 
@@ -152,7 +200,7 @@ def _two_way(
 ) -> tuple[Tensor, Tensor]:
     """``transformer`` with padded tokens masked out; returns prompt tokens and image tokens."""
     queries = tokens
-    pixels, keys, values, image_queries = image
+    pixels, keys, values, image_queries, _ = image
     for number, layer in enumerate(transformer.layers):
         if number:
             keys, values, image_queries = _image_projections(layer, pixels, *offsets[number])
@@ -173,22 +221,28 @@ def _two_way(
     return transformer.norm_final_attn(queries + attended), pixels
 
 
-def _paint(
-    upscaling: nn.Sequential, matrices: tuple[Tensor, ...], pixels: Tensor, kernels: Tensor, size: tuple[int, int]
+def _upscaled(
+    upscaling: nn.Sequential,
+    matrices: tuple[Tensor, ...],
+    pixels: Tensor,
+    middle: Tensor | None = None,
+    fine: Tensor | None = None,
 ) -> Tensor:
-    """Masks (B, K, 4h, 4w) as products of `kernels` (B, K, c) with the upscaled `pixels` (B, h·w, C).
-
-    The transposed convolutions have stride 2 and 2×2 kernels, so no two outputs overlap: each is one matrix
-    product on the tokens as they lie, and only the finished masks are rearranged into pixels.
+    """``upscaling`` of tokens. Its transposed convolutions have stride 2 and 2×2 kernels, so no two outputs overlap:
+    each is one matrix product on the tokens as they lie, and only the finished masks are rearranged into pixels.
     """
     _, norm, activation, _, last_activation = cast(Any, upscaling)
     first, first_bias, second, second_bias = matrices
-    x = _linear(pixels, first, first_bias).unflatten(2, (4, -1))  # (B, h·w, 2·2, c₁)
+    x = _linear(pixels, first, first_bias)  # (B, h·w, 2·2·C/4)
+    x = (x if middle is None else x + middle).unflatten(2, (4, -1))
     x = activation(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
-    x = last_activation(_linear(x.flatten(1, 2), second, second_bias)).unflatten(2, (4, -1))  # (B, h·w·2·2, 2·2, c)
-    masks = x.flatten(1, 2) @ kernels.transpose(1, 2)
-    masks = masks.unflatten(1, (*size, 2, 2, 2, 2)).permute(0, 7, 1, 3, 5, 2, 4, 6)
-    return masks.reshape(len(pixels), -1, 4 * size[0], 4 * size[1])
+    x = _linear(x.flatten(1, 2), second, second_bias)  # (B, h·w·2·2, 2·2·C/8)
+    x = last_activation(x if fine is None else x + fine.reshape(x.shape))
+    return x.unflatten(2, (4, -1)).flatten(1, 2)
+
+
+def _as_tokens(x: Tensor) -> Tensor:
+    return x.flatten(2).transpose(1, 2).contiguous()
 
 
 def _as_matrix(convolution: nn.ConvTranspose2d) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,8 @@ class EncodedSample:
 
     mask: bool (H, W), the foreground at the image's own size, void left out. void: bool (H, W), or None.
     text: what the target is called, or None.
-    embedding: float32 (C, h, w), rounded to float16's precision whether it came from disk or not.
+    record: float16 (R, h, w), what the model's `encode` gives of the image, whether it came from disk or not.
+    embedding: float32 (C, h, w), E(x), which is its first C channels.
     truth, scored: float32 (4h, 4w), the foreground's and the labelled pixels' share of each logit's area.
     truth_coarse, scored_coarse: float32 (h, w), the same on the embedding's grid (y′ of Eq. 13).
     similarity: float32 (h, w) in [0, 1], M_c: CLIP's map of the sample's text; None without a CLIP.
@@ -41,12 +42,17 @@ class EncodedSample:
     mask: np.ndarray
     void: np.ndarray | None
     text: str | None
-    embedding: Tensor
+    record: Tensor
+    channels: int
     truth: Tensor
     scored: Tensor
     truth_coarse: Tensor
     scored_coarse: Tensor
     similarity: Tensor | None
+
+    @property
+    def embedding(self) -> Tensor:
+        return self.record[: self.channels].float()
 
 
 class EncodedDataset:
@@ -96,17 +102,17 @@ class EncodedDataset:
         """Put the embeddings and maps of samples on disk; returns how many embeddings were missing."""
         samples = {i: self.dataset[i] for i in indices}
         self._maps(samples)
-        return self._embeddings(samples)[1]
+        return self._records(samples)[1]
 
     def _load(self, indices: Sequence[int]) -> None:
         samples = {i: self.dataset[i] for i in indices}
-        embeddings, _ = self._embeddings(samples)
+        records, _ = self._records(samples)
         maps = self._maps(samples)
         for i, sample in samples.items():
-            self._ready[i] = self._encoded(sample, embeddings[i], maps.get(i))
+            self._ready[i] = self._encoded(sample, records[i], maps.get(i))
 
-    def _embeddings(self, samples: Mapping[int, Sample]) -> tuple[dict[int, Tensor], int]:
-        """Embeddings, and how many of them were not on disk."""
+    def _records(self, samples: Mapping[int, Sample]) -> tuple[dict[int, Tensor], int]:
+        """What the model encodes, and how many of them were not on disk."""
         keys = {i: self._key(sample, self.model.fingerprint) for i, sample in samples.items()}
         return self._kept(keys, lambda missing: self.model.encode([self._frame(samples[i]) for i in missing]))
 
@@ -149,7 +155,7 @@ class EncodedDataset:
             )
         return sample.text
 
-    def _encoded(self, sample: Sample, embedding: Tensor, similarity: Tensor | None) -> EncodedSample:
+    def _encoded(self, sample: Sample, record: Tensor, similarity: Tensor | None) -> EncodedSample:
         scored = np.ones_like(sample.mask) if sample.void is None else ~sample.void
         mask = sample.mask & scored
 
@@ -162,7 +168,8 @@ class EncodedDataset:
             mask=mask,
             void=sample.void,
             text=sample.text,
-            embedding=embedding.to(self.model.device).float(),
+            record=record.to(self.model.device),
+            channels=self.model.embedding_shape[0],
             truth=shrink(mask, fine),
             scored=shrink(scored, fine),
             truth_coarse=shrink(mask, coarse),

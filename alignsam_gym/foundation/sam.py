@@ -8,31 +8,43 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from segment_anything.modeling import Sam
+from segment_anything.modeling import MaskDecoder, Sam
 from torch import Tensor
 
-from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.errors import OptionError, WeightsError, check_choice
 from alignsam_gym.foundation.checkpoints import load_checkpoint
 from alignsam_gym.foundation.decoder import BatchedDecoder, ImageTerms
+from alignsam_gym.foundation.hq import HQDecoder, HQMaskDecoder
+from alignsam_gym.foundation.sam2 import Sam2Decoder, Sam2MaskDecoder
 from alignsam_gym.foundation.tiny import WEIGHTS, load_tiny_sam
 from alignsam_gym.foundation.weights import CHECKPOINTS, file_digest, remembered_digest, verify
 
 PREPROCESSING = 1
 """Version of what `PromptableModel.encode` does to an image; part of every cached embedding's key."""
 
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+"""Of encoding's arithmetic; ``auto`` is bfloat16 on a GPU that has it, else float32."""
+
 _ENCODE_PIXELS = 1024 * 1024  # encoded at once: one image keeps a ViT busy, and its attention fills gigabytes
+
+_DECODERS: dict[type[MaskDecoder], type[BatchedDecoder]] = {HQMaskDecoder: HQDecoder, Sam2MaskDecoder: Sam2Decoder}
 
 
 class PromptableModel:
-    """A frozen SAM, on one device.
+    """A frozen SAM, on one device. Another kind of SAM brings its modules, and the subclass of `BatchedDecoder`
+    that runs its mask decoder.
 
-    sam: a ``segment_anything`` model. fingerprint: identifies its weights.
+    sam: a ``segment_anything`` model, its image encoder's output (B, R, h, w): the embedding E(x), and after its C
+    channels whatever else the decoder needs of an image. fingerprint: identifies its weights. precision: of encoding,
+    one of `PRECISIONS`; decoding is float32.
     decode_batch: prompt sets decoded at once; `calibration.calibrate` measures what is best.
     """
 
-    def __init__(self, sam: Sam, fingerprint: str, device: torch.device) -> None:
+    def __init__(self, sam: Sam, fingerprint: str, device: torch.device, precision: str = "float32") -> None:
         self.sam = sam.to(device).eval().requires_grad_(False)
-        self.fingerprint = f"{fingerprint}-{PREPROCESSING}"
+        self._encode_type = _resolve_precision(precision, device)
+        half = "" if self._encode_type == torch.float32 else f"-{self._encode_type}".replace("torch.", "")
+        self.fingerprint = f"{fingerprint}-{PREPROCESSING}{half}"
         self.device = device
         self.input_size = sam.image_encoder.img_size
         height, width = sam.prompt_encoder.image_embedding_size
@@ -40,13 +52,16 @@ class PromptableModel:
         self.logits_shape = (4 * height, 4 * width)
         self.decode_batch = 8
         with torch.no_grad():
-            self._decoder = BatchedDecoder(self.sam.prompt_encoder, self.sam.mask_decoder)
+            make = _DECODERS.get(type(sam.mask_decoder), BatchedDecoder)
+            self._decoder = make(self.sam.prompt_encoder, self.sam.mask_decoder)
+        self.record_shape = (sam.prompt_encoder.embed_dim + self._decoder.details, height, width)
 
     @torch.no_grad()
     def encode(self, images: Sequence[np.ndarray]) -> Tensor:
-        """Embed square frames, uint8 (S, S, 3) RGB each: float32 (B, C, h, w).
+        """Records of square frames, uint8 (S, S, 3) RGB each: float32 (B, R, h, w), the first C channels E(x).
 
-        Frames are resized to the model's own input size; being square, they are not padded.
+        Frames are resized to the model's own input size; being square, they are not padded. With the architecture of
+        vit_b and random weights, bfloat16 changes an embedding by 0.8% of its norm.
         """
         size = (self.input_size, self.input_size)
         resized = [
@@ -56,12 +71,14 @@ class PromptableModel:
         batch = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)
         parts = batch.split(max(1, _ENCODE_PIXELS // self.input_size**2))
         encode, preprocess = self.sam.image_encoder, self.sam.preprocess
-        return torch.cat([encode(preprocess(part.to(self.device).float())).float() for part in parts])
+        reduced = self._encode_type != torch.float32
+        with torch.autocast(self.device.type, self._encode_type if reduced else None, enabled=reduced):
+            return torch.cat([encode(preprocess(part.to(self.device).float())).float() for part in parts])
 
     @torch.no_grad()
-    def read(self, embeddings: Tensor) -> ImageTerms:
-        """What `decode` needs of B images, embeddings float32 (B, C, h, w)."""
-        parts = [self._decoder.read(part) for part in embeddings.split(self.decode_batch)]
+    def read(self, records: Tensor) -> ImageTerms:
+        """What `decode` needs of B images, records float32 (B, R, h, w)."""
+        parts = [self._decoder.read(part) for part in records.split(self.decode_batch)]
         return ImageTerms(*(torch.cat(terms) for terms in zip(*parts, strict=True)))
 
     @torch.no_grad()
@@ -87,19 +104,19 @@ def _take(x: Tensor, rows: Tensor) -> Tensor:
     return x[rows]
 
 
-def load_sam(name: str, device: str | torch.device = "auto") -> PromptableModel:
+def load_sam(name: str, device: str | torch.device = "auto", precision: str = "auto") -> PromptableModel:
     """The model called `name`, frozen.
 
-    name: ``tiny``, the embedded one; ``vit_b``, ``vit_l``, ``vit_h`` or ``vit_t`` (MobileSAM), whose official
-    checkpoints must have been downloaded; or the path of a checkpoint of any of these. ``device="auto"`` takes
-    CUDA if there is any. Raises OptionError for a name that is neither, WeightsError for a file that is
-    missing (saying where to get it) or not what it should be.
+    name: ``tiny``, the embedded one; one of `weights.CHECKPOINTS` (SAM, MobileSAM, SAM-HQ, SAM 2.1), whose official
+    checkpoint must have been downloaded; or the path of a checkpoint of any of these. ``device="auto"`` takes
+    CUDA if there is any; `precision` is that of encoding. Raises OptionError for a name that is neither,
+    WeightsError for a file that is missing (saying where to get it) or not what it should be.
     """
     target = resolve_device(device)
     if name == "tiny":
-        return PromptableModel(load_tiny_sam(), file_digest(WEIGHTS), target)
+        return PromptableModel(load_tiny_sam(), file_digest(WEIGHTS), target, precision)
     path = _checkpoint_path(name)
-    return PromptableModel(load_checkpoint(path), remembered_digest(path), target)
+    return PromptableModel(load_checkpoint(path), remembered_digest(path), target, precision)
 
 
 def _checkpoint_path(name: str) -> Path:
@@ -124,3 +141,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise OptionError(f"device={str(device)!r} cannot be used here ({str(error).splitlines()[0]}).") from error
     return resolved
+
+
+def _resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    if check_choice("precision", precision, PRECISIONS) == "auto":
+        precision = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    return getattr(torch, precision)

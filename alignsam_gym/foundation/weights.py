@@ -17,6 +17,7 @@ from alignsam_gym.foundation.files import write_atomically
 from alignsam_gym.foundation.store import default_cache_dir
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything"
+_HUB = "https://huggingface.co"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,48 @@ CHECKPOINTS = {
             "https://raw.githubusercontent.com/ChaoningZhang/MobileSAM/master/weights/mobile_sam.pt",
             "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
             40_728_226,
+        ),
+        Checkpoint(
+            "sam_hq_vit_b",
+            f"{_HUB}/lkeab/hq-sam/resolve/main/sam_hq_vit_b.pth",
+            "14a9d662cd6f5a9c2dba6d40ab0058d88d287e4a18fd6fdc6ad5fb1a3fdeaa57",
+            379_335_069,
+        ),
+        Checkpoint(
+            "sam_hq_vit_l",
+            f"{_HUB}/lkeab/hq-sam/resolve/main/sam_hq_vit_l.pth",
+            "e1a6c385d62bf005ded91a54d5ec55c985cfc4103ef89c08d90f39f04934c343",
+            1_254_865_805,
+        ),
+        Checkpoint(
+            "sam_hq_vit_h",
+            f"{_HUB}/lkeab/hq-sam/resolve/main/sam_hq_vit_h.pth",
+            "a7ac14a085326d9fa6199c8c698c4f0e7280afdbb974d2c4660ec60877b45e35",
+            2_570_940_653,
+        ),
+        Checkpoint(
+            "sam2.1_hiera_tiny",
+            f"{_HUB}/facebook/sam2.1-hiera-tiny/resolve/main/sam2.1_hiera_tiny.pt",
+            "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69",
+            156_008_466,
+        ),
+        Checkpoint(
+            "sam2.1_hiera_small",
+            f"{_HUB}/facebook/sam2.1-hiera-small/resolve/main/sam2.1_hiera_small.pt",
+            "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38",
+            184_416_285,
+        ),
+        Checkpoint(
+            "sam2.1_hiera_base_plus",
+            f"{_HUB}/facebook/sam2.1-hiera-base-plus/resolve/main/sam2.1_hiera_base_plus.pt",
+            "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
+            323_606_802,
+        ),
+        Checkpoint(
+            "sam2.1_hiera_large",
+            f"{_HUB}/facebook/sam2.1-hiera-large/resolve/main/sam2.1_hiera_large.pt",
+            "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
+            898_083_611,
         ),
     )
 }

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from alignsam_gym.data import shapes
-from alignsam_gym.data.folder import read_image
+from alignsam_gym.data.images import read_image
 from alignsam_gym.errors import DataError
 
 SIZE = 256

@@ -13,7 +13,7 @@ from segment_anything.modeling import Sam
 from torch.nn import functional as F
 
 from alignsam_gym.data import shapes
-from alignsam_gym.data.folder import read_image
+from alignsam_gym.data.images import read_image
 from alignsam_gym.foundation.decoder import decode
 from experiments.pretraining.clicks import hardest_click
 from experiments.pretraining.images import SIZE, VOID

@@ -32,7 +32,7 @@ def test_the_list_shows_what_is_there(folder, capsys):
     (folder / "vit_t.pth").write_bytes(b"damaged")
     (folder / "sam_vit_h_4b8939.pth.partial").write_bytes(b"wei")
     command()
-    lines = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if "vit_" in line}
+    lines = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if line.startswith("│")}
     assert lines.keys() == CHECKPOINTS.keys()
     assert "intact" in lines["vit_b"]
     assert str(folder / "vit_b.pth") in lines["vit_b"]

@@ -57,7 +57,7 @@ def test_a_file_that_is_not_there_is_a_weights_error(tmp_path):
 
 
 def test_a_name_that_is_no_path_lists_the_choices():
-    with pytest.raises(OptionError, match=r"sam='vit_x'.*tiny, vit_b, vit_l, vit_h, vit_t, or the path"):
+    with pytest.raises(OptionError, match=r"sam='vit_x'.*tiny, vit_b, .*, sam2\.1_hiera_large, or the path"):
         load_sam("vit_x", "cpu")
 
 

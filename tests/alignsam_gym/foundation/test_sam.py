@@ -82,3 +82,18 @@ def test_a_device_that_does_not_exist_is_an_option_error():
 def test_file_digest_is_sha256(tmp_path):
     (tmp_path / "file").write_bytes(b"weights")
     assert file_digest(tmp_path / "file") == hashlib.sha256(b"weights").hexdigest()
+
+
+def test_reduced_precision_is_asked_for_and_keeps_its_records_apart():
+    image = [np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)]
+    full, automatic, reduced = (load_sam("tiny", "cpu", precision) for precision in ("float32", "auto", "bfloat16"))
+    expected, found = full.encode(image), reduced.encode(image)
+    assert torch.equal(expected, automatic.encode(image))
+    assert automatic.fingerprint == full.fingerprint != reduced.fingerprint
+    assert found.dtype == torch.float32
+    assert 0 < (found - expected).norm() / expected.norm() < 0.03
+
+
+def test_an_unknown_precision_is_named_with_the_choices():
+    with pytest.raises(OptionError, match=r"precision='half' is unknown; choose one of auto, float32, .*float16"):
+        load_sam("tiny", "cpu", "half")

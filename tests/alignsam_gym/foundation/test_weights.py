@@ -45,7 +45,9 @@ def test_the_folder_is_the_users_choice_or_the_caches(tmp_path, monkeypatch):
 
 
 def test_the_registry_is_well_formed():
-    assert set(CHECKPOINTS) == {"vit_b", "vit_l", "vit_h", "vit_t"}
+    vits, hieras = ("vit_b", "vit_l", "vit_h"), ("tiny", "small", "base_plus", "large")
+    names = [*vits, "vit_t", *(f"sam_hq_{vit}" for vit in vits), *(f"sam2.1_hiera_{size}" for size in hieras)]
+    assert list(CHECKPOINTS) == names
     for name, checkpoint in CHECKPOINTS.items():
         assert checkpoint.name == name
         assert checkpoint.url.startswith("https://")

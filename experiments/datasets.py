@@ -1,0 +1,112 @@
+"""Lists the data sets: which are here, how many samples they have, and what is wrong with them.
+
+    python -m experiments.datasets
+    python -m experiments.datasets DUTS --root ~/data --check
+
+The paper's data sets are looked for in --root or $ALIGNSAM_DATA. A name shows all that is known of a data set;
+--check opens every image and mask.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from alignsam_gym.data import DATASETS, Dataset, load_dataset
+from alignsam_gym.data.samples import Sample
+from alignsam_gym.errors import AlignSAMError, DataError, DataNotFoundError
+
+SPLITS = ("train", "test")
+_SHOWN = 10  # problems of one split
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.datasets", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(_listed())}; all by default")
+    parser.add_argument("--root", help="folder of the data set or of several; by default $ALIGNSAM_DATA")
+    parser.add_argument("--check", action="store_true", help="open every image and mask")
+    arguments = parser.parse_args()
+    logging.basicConfig(format="%(message)s")
+    table = Table("data set", "train", "test", "branch", "text", "state", title="data sets")
+    troubles: list[str] = []
+    for name in arguments.names or _listed():
+        try:
+            splits = [load_dataset(name, split, **_options(name, arguments.root)) for split in SPLITS]
+        except DataNotFoundError as error:
+            troubles += [str(error)] if arguments.names else []
+            table.add_row(name, "", "", "", "", "not here")
+            continue
+        except AlignSAMError as error:
+            troubles.append(str(error))
+            table.add_row(name, "", "", "", "", "see below")
+            continue
+        problems = [line for data in splits for line in find_problems(data)] if arguments.check else []
+        troubles += problems
+        state = f"{len(problems)} problems" if problems else "whole" if arguments.check else "here"
+        counts = [str(len(data)) for data in splits]
+        table.add_row(splits[0].name, *counts, getattr(splits[0], "branch", "implicit"), _texts(splits[1]), state)
+    Console().print(table)
+    if troubles:
+        sys.exit("\n".join(troubles))
+
+
+def find_problems(data: Dataset) -> list[str]:
+    """Open every sample; a line for each of the first few that cannot be used, and for a doubtful polarity."""
+    with ThreadPoolExecutor() as pool:
+        found = list(track(pool.map(lambda i: _look(data, i), range(len(data))), data.name, total=len(data)))
+    broken = [finding for finding in found if isinstance(finding, str)]
+    lines = broken[:_SHOWN] + ([f"… and {len(broken) - _SHOWN} more"] if len(broken) > _SHOWN else [])
+    sharper = [finding for finding in found if isinstance(finding, bool)]
+    if data.name == "CUHK" and np.mean(sharper or [False]) > 0.5:
+        lines.append(
+            f"CUHK's target is what is out of focus, but what its masks mark is sharper than the rest in "
+            f"{np.mean(sharper):.0%} of the images: set dataset.invert={'false' if _inverted(data) else 'true'}."
+        )
+    return lines
+
+
+def _look(data: Dataset, index: int) -> str | bool | None:
+    """What is wrong with a sample, or else whether its target is sharper than the rest (None if all is target)."""
+    try:
+        sample = data[index]
+    except DataError as error:
+        return str(error)
+    return None if sample.mask.all() else is_sharper_inside(sample)
+
+
+def is_sharper_inside(sample: Sample) -> bool:
+    """Whether the image has stronger edges in the target than outside of it."""
+    edges = np.abs(cv2.Laplacian(cv2.cvtColor(sample.image, cv2.COLOR_RGB2GRAY), cv2.CV_32F))
+    return bool(edges[sample.mask].mean() > edges[~sample.mask].mean())
+
+
+def _inverted(data: Dataset) -> bool:
+    return bool(getattr(data, "invert", False))
+
+
+def _listed() -> list[str]:
+    return [name for name in DATASETS if name != "folder"]
+
+
+def _options(name: str, root: str | None) -> dict[str, str]:
+    return {} if root is None or name.lower().startswith("shapes") else {"root": root}
+
+
+def _texts(data: Dataset) -> str:
+    categories: Sequence[str] | None = getattr(data, "categories", None)
+    return f"{len(set(categories))} categories" if categories is not None else str(getattr(data, "text", ""))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from alignsam_gym.data import load_dataset
+from experiments.datasets import find_problems, is_sharper_inside
+from tests.alignsam_gym.data.trees import FOLDERS, H, W, save, write_pair, write_published
+
+
+def listed(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.datasets", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def half_blurred(masks_mark_blur, root):
+    """A CUHK whose images are sharp on the left and blurred on the right."""
+    home, images, masks = root / "BlurDataset", "image", "gt"
+    noise = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
+    picture, right = noise.copy(), np.zeros((H, W), bool)
+    right[:, W // 2 :] = True
+    picture[right] = cv2.GaussianBlur(noise, (0, 0), 4)[right]
+    for i in range(101):
+        save(picture, home / images / f"out_of_focus{i:04d}.png")
+        save((right if masks_mark_blur else ~right).astype(np.uint8) * 255, home / masks / f"out_of_focus{i:04d}.png")
+
+
+def test_a_doubtful_polarity_is_noticed(tmp_path):
+    half_blurred(True, tmp_path / "right")
+    half_blurred(False, tmp_path / "wrong")
+    assert find_problems(load_dataset("CUHK", "test", root=tmp_path / "right")) == []
+    (line,) = find_problems(load_dataset("CUHK", "test", root=tmp_path / "wrong"))
+    assert "100% of the images: set dataset.invert=true" in line
+    assert find_problems(load_dataset("CUHK", "test", root=tmp_path / "wrong", invert=True)) == []
+    assert not is_sharper_inside(load_dataset("CUHK", "test", root=tmp_path / "right")[0])
+
+
+def test_broken_samples_are_counted_and_the_first_shown(tmp_path):
+    home = write_published("DUTS", tmp_path, 15)
+    for file in (home / "DUTS-TE/DUTS-TE-Image").iterdir():
+        file.write_text("")
+    problems = find_problems(load_dataset("DUTS", "test", root=tmp_path))
+    assert len(problems) == 11
+    assert problems[-1] == "… and 5 more"
+
+
+@pytest.mark.slow
+def test_the_list_tells_what_is_here_and_what_is_wrong(tmp_path):
+    for name in FOLDERS:
+        write_published(name, tmp_path, 60)
+    shown = listed("--root", tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "VOC2012" in shown.stdout
+    assert "not here" in shown.stdout
+    home = tmp_path / "DUTS" / "DUTS-TR"
+    write_pair(home / "DUTS-TR-Image", home / "DUTS-TR-Mask", "odd")
+    (home / "DUTS-TR-Image" / "odd.jpg").write_text("")
+    checked = listed("DUTS", "--root", tmp_path, "--check")
+    assert checked.returncode == 1
+    assert "odd.jpg cannot be read" in checked.stderr
+    assert "Traceback" not in checked.stderr
+    missing = listed("VOC2012", "--root", tmp_path)
+    assert missing.returncode == 1
+    assert "VOCdevkit/VOC2012/JPEGImages" in missing.stderr
