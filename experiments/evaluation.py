@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from agents.policies import PromptPolicy
@@ -16,7 +19,10 @@ from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.prompters import Prompter, RandomPrompter, disagreement_prompter, oracle_prompter, srm_prompter
 from alignsam_gym.envs.rendering import upsample
 from alignsam_gym.envs.spaces import observe
-from alignsam_gym.metrics import PromptingScores, overlap
+from alignsam_gym.metrics import PromptedImage, PromptingScores, heading, overlap, score_mask, shown_metrics
+from experiments.journal import Journal
+
+log = logging.getLogger(__name__)
 
 Watcher = Callable[[Episode, int, list[int]], None]
 """Called with the episodes, the step (0 before any action) and each row's image index."""
@@ -49,61 +55,101 @@ def prompt(episode: Episode, indices: list[int], prompter: Prompter, watch: Watc
             watch(episode, step, batch)
 
 
-def measure(episode: Episode, indices: list[int], prompter: Prompter, watch: Watcher | None = None) -> PromptingScores:
-    """Scores of one way of prompting; masks are compared at each image's own size, logits cut at zero."""
-    scores = PromptingScores()
-    open_rows: dict[int, list[list]] = {}
+def measure(
+    episode: Episode, batch: list[int], prompter: Prompter, keep: Callable[[str, np.ndarray], None] | None = None
+) -> list[PromptedImage]:
+    """What one way of prompting does on the images of a batch, compared at each image's own size, logits cut at zero.
+
+    keep: called with each image's id and last mask, bool (H, W).
+    """
+    progress: dict[int, tuple[list, list, list]] = {index: ([], [], []) for index in batch}
+    measured = []
 
     def record(episode: Episode, step: int, batch: list[int]) -> None:
-        if watch:
-            watch(episode, step, batch)
         facts = episode.facts()
         for row, index in enumerate(batch):
             sample = episode.encoded[index]
             answer = upsample(episode.logits[row], sample.mask.shape)
-            kept = open_rows.setdefault(index, [[], [], []])
-            kept[0].append(overlap(answer, sample.mask, sample.void))
+            overlaps, hits, repeats = progress[index]
+            overlaps.append(overlap(answer, sample.mask, sample.void))
             if step:
-                kept[1].append(facts["foreground"][row])
-                kept[2].append(facts["repeated"][row])
+                hits.append(facts["foreground"][row])
+                repeats.append(facts["repeated"][row])
             if step == episode.rules.max_steps:
-                overlaps, hits, repeats = open_rows.pop(index)
-                scores.ids.append(episode.encoded.dataset.ids[index])
-                scores.overlaps.append(np.array(overlaps))
-                scores.hits.append(np.array(hits))
-                scores.repeats.append(np.array(repeats))
+                name, scores = episode.encoded.dataset.ids[index], score_mask(answer, sample.mask, sample.void)
+                steps = np.array(overlaps), np.array(hits), np.array(repeats)
+                measured.append(PromptedImage(name, sample.text, *steps, scores))
+                if keep:
+                    keep(name, answer)
 
     with torch.no_grad():
-        prompt(episode, indices, prompter, record)
-    return scores
+        prompt(episode, batch, prompter, record)
+    return measured
 
 
-def prompters(policy: PromptPolicy, deterministic: bool, seed: int) -> dict[str, tuple[Prompter, str | None]]:
-    """Name -> prompter, and the label source it needs (None: the run's own)."""
+class Way(NamedTuple):
+    """A way of prompting; labels: the label source that it needs, None for the run's own."""
+
+    prompter: Prompter
+    labels: str | None = None
+
+
+def ways_of_prompting(policy: PromptPolicy, deterministic: bool, seed: int) -> dict[str, Way]:
+    agent = AgentPrompter(policy, deterministic)
     return {
-        "agent": (AgentPrompter(policy, deterministic), None),
-        "random": (RandomPrompter(seed), None),
-        "srm": (srm_prompter, None),
-        "disagreement": (disagreement_prompter, None),
-        "agent, true labels": (AgentPrompter(policy, deterministic), "oracle"),
-        "oracle": (oracle_prompter, "oracle"),
+        "agent": Way(agent),
+        "random": Way(RandomPrompter(seed)),
+        "srm": Way(srm_prompter),
+        "disagreement": Way(disagreement_prompter),
+        "agent, true labels": Way(agent, "oracle"),
+        "oracle": Way(oracle_prompter, "oracle"),
     }
 
 
 def compare(
-    episode: Episode, limit: int | None, policy: PromptPolicy, deterministic: bool, seed: int
+    episode: Episode,
+    limit: int | None,
+    ways: Mapping[str, Way],
+    journal: Journal,
+    keep: Callable[[str, str, np.ndarray], None] | None = None,
 ) -> dict[str, PromptingScores]:
-    """Every prompter's scores on the first `limit` images of the episode's data set (None: all)."""
-    indices = list(range(len(episode.encoded)))[:limit]
-    results, rules = {}, episode.rules
-    for name, (prompter, labels) in track(prompters(policy, deterministic, seed).items(), "evaluating"):
-        episode.rules = replace(rules, label_source=labels) if labels else rules
-        results[name] = measure(episode, indices, prompter)
-    episode.rules = rules
+    """Every way's scores on the first `limit` images of the episode's data set (None: all).
+
+    Images that the journal holds are not prompted again. keep: called with a way's name, an image's id and the last
+    mask, bool (H, W).
+    """
+    results = {name: PromptingScores() for name in ways}
+    done = set()
+    for record in journal.read():
+        for name, image in record["prompting"].items():
+            results[name].add(PromptedImage.from_json(image))
+        done.add(record["id"])
+    ids, rows, rules = episode.encoded.dataset.ids, len(episode), episode.rules
+    indices = range(len(ids))[:limit]
+    left = [index for index in indices if ids[index] not in done]
+    if done:
+        log.info("%d of %d images were evaluated before", len(indices) - len(left), len(indices))
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns) as progress:
+        bar = progress.add_task("evaluating", total=len(indices), completed=len(indices) - len(left))
+        for start in range(0, len(left), rows):
+            batch = left[start : start + rows]
+            measured = {}
+            for name, way in ways.items():
+                episode.rules = replace(rules, label_source=way.labels) if way.labels else rules
+                measured[name] = measure(episode, batch, way.prompter, partial(keep, name) if keep else None)
+                for image in measured[name]:
+                    results[name].add(image)
+            episode.rules = rules
+            journal.append([
+                {"id": ids[index], "prompting": {name: images[place].to_json() for name, images in measured.items()}}
+                for place, index in enumerate(batch)
+            ])  # fmt: skip
+            progress.advance(bar, len(batch))
     return results
 
 
-def print_table(summaries: dict[str, dict], title: str) -> None:
+def print_table(summaries: Mapping[str, dict[str, Any]], title: str) -> None:
     """The prompters as rows: mIoU after some numbers of prompts, FR and the share of repeated patches."""
     last = len(next(iter(summaries.values()))["miou_by_step"]) - 1
     steps = [t for t in (0, 1, 5, 10) if t < last] + [last]
@@ -112,4 +158,12 @@ def print_table(summaries: dict[str, dict], title: str) -> None:
         curve = summary["miou_by_step"]
         shares = (f"{summary[key]:.1%}" for key in ("foreground_rate", "repeated"))
         table.add_row(name, *(f"{curve[t]:.3f}" for t in steps), *shares)
+    Console().print(table)
+
+
+def print_metrics(metrics: Mapping[str, dict[str, dict]], names: Sequence[str], title: str) -> None:
+    """The figures `names`, by every way of averaging that there is, of each column's `MetricTotals.summary`."""
+    table = Table("", *metrics, title=title)
+    for average, name in shown_metrics(next(iter(metrics.values())), names):
+        table.add_row(heading(average, name), *(f"{summary[average][name]:.3f}" for summary in metrics.values()))
     Console().print(table)

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import hydra
 import numpy as np
 from omegaconf import DictConfig
@@ -21,6 +20,7 @@ from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.rendering import overlay, upsample
 from alignsam_gym.errors import DataError
 from experiments.evaluation import AgentPrompter, prompt
+from experiments.masks import write_mask, write_picture
 from experiments.runs import load_config, load_run, report_errors
 
 log = logging.getLogger(__name__)
@@ -67,13 +67,8 @@ def main(config: DictConfig) -> None:
         for row, index in enumerate(batch):
             sample = images[index]
             mask = upsample(episode.logits[row], sample.mask.shape)
-            for kind, picture in (
-                ("masks", mask.astype(np.uint8) * 255),
-                ("overlays", overlay(sample.image, mask, _TINT)),
-            ):
-                file = output / kind / f"{sample.id}.png"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                cv2.imwrite(str(file), picture)
+            write_mask(output / "masks", sample.id, mask)
+            write_picture(output / "overlays", sample.id, overlay(sample.image, mask, _TINT))
             written += 1
 
     prompt(env.episode, list(range(len(images))), AgentPrompter(policy, deterministic=True), write)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
+import logging
 import platform
+import re
 import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -12,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import gymnasium as gym
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,13 +25,19 @@ from agents.bundle import load_agent
 from agents.policies import PromptPolicy
 from agents.vec_env import PromptVecEnv
 from alignsam_gym.data import Dataset
+from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.vector import AlignSAMVectorEnv
 from alignsam_gym.errors import AlignSAMError, WeightsError
+from alignsam_gym.foundation.files import write_atomically
+from alignsam_gym.metrics import table_metrics
 from alignsam_gym.srm import SRM
-from experiments.evaluation import AgentPrompter, compare, print_table
+from experiments.evaluation import AgentPrompter, compare, print_metrics, print_table, ways_of_prompting
+from experiments.journal import Journal
+from experiments.masks import write_mask
 from experiments.pictures import filmstrip
 
 CONFIG = "config.yaml"
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -103,22 +113,57 @@ def save_config(folder: Path, config: DictConfig) -> None:
 def evaluate(
     folder: Path, config: DictConfig, env: AlignSAMVectorEnv, policy: PromptPolicy, extra: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Compare the agent with prompting without one; writes ``metrics.json`` and filmstrips, prints the table."""
-    options = config.evaluate
-    results = compare(env.episode, options.limit, policy, options.deterministic, config.seed)
+    """Compare the agent with prompting without one; writes ``metrics.json`` and filmstrips, prints the tables.
+
+    An evaluation of the same run and configuration that was interrupted in this folder goes on where it stopped.
+    With ``evaluate.save_predictions``, last masks go to ``predictions/<way of prompting>/<sample id>.png``.
+    """
+    options, episode = config.evaluate, env.episode
+    dataset = episode.encoded.dataset
+
+    def keep(way: str, name: str, mask: np.ndarray) -> None:
+        write_mask(folder / "predictions" / re.sub(r"\W+", "_", way), name, mask)
+
+    journal = Journal(folder / "evaluation.jsonl", _signature(config, episode, policy))
+    ways = ways_of_prompting(policy, options.deterministic, config.seed)
+    try:
+        results = compare(episode, options.limit, ways, journal, keep if options.get("save_predictions") else None)
+    except KeyboardInterrupt:
+        log.warning("interrupted; the same evaluation goes on from %s", journal.path)
+        raise SystemExit(130) from None
     summaries = {name: scores.summary() for name, scores in results.items()}
     per_image = {
         name: {id: round(float(iou), 4) for id, iou in zip(scores.ids, scores.ious()[:, -1], strict=True)}
         for name, scores in results.items()
     }
-    metrics = {**extra, "seed": config.seed, "prompting": summaries, "iou_by_image": per_image}
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
-    count = min(options.filmstrips, len(env.episode.encoded))
+    shown = list(table_metrics(dataset.name))
+    metrics = {**extra, "seed": config.seed, "table": shown, "prompting": summaries, "iou_by_image": per_image}
+    write_atomically(folder / "metrics.json", json.dumps(metrics, indent=1).encode())
+    journal.remove()
+    count = min(options.filmstrips, len(episode.encoded))
     if count:
-        spread = [round(i * (len(env.episode.encoded) - 1) / max(1, count - 1)) for i in range(count)]
-        filmstrip(env.episode, spread, AgentPrompter(policy, options.deterministic), folder / "filmstrip.png")
-    print_table(summaries, f"{env.episode.encoded.dataset.name}, {summaries['agent']['images']} test images")
+        spread = [round(i * (len(episode.encoded) - 1) / max(1, count - 1)) for i in range(count)]
+        filmstrip(episode, spread, AgentPrompter(policy, options.deterministic), folder / "filmstrip.png")
+    title = f"{dataset.name}, {summaries['agent']['images']} test images"
+    print_table(summaries, title)
+    last = config.env.max_steps
+    print_metrics({name: one["metrics"] for name, one in summaries.items()}, shown, f"After {last} prompts: {title}")
     return metrics
+
+
+def _signature(config: DictConfig, episode: Episode, policy: PromptPolicy) -> dict[str, Any]:
+    """What an evaluation's results depend on, but for the data set's pixels."""
+    weights = hashlib.sha256()
+    for module in (policy, episode.srm.members):
+        for name, tensor in module.state_dict().items():
+            weights.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return {
+        "version": alignsam_gym.__version__,
+        "config": OmegaConf.to_container(config, resolve=True),
+        "sam": episode.model.fingerprint,
+        "weights": weights.hexdigest(),
+        "ids": list(episode.encoded.dataset.ids),
+    }
 
 
 def report_errors(main: Callable[[DictConfig], T]) -> Callable[[DictConfig], T]:

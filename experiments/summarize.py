@@ -16,6 +16,7 @@ import numpy as np
 from omegaconf import DictConfig, ListConfig
 
 from alignsam_gym.errors import DataError
+from alignsam_gym.metrics import heading, shown_metrics
 from experiments.runs import report_errors
 
 METRICS = "metrics.json"
@@ -28,7 +29,10 @@ def main(config: DictConfig) -> None:
     files = sorted(file for place in places for file in Path(place).rglob(METRICS))
     if not files:
         raise DataError(f"There is no {METRICS} below {', '.join(map(str, places))}; has a training finished there?")
-    table = summary([json.loads(file.read_text()) for file in files], config.resamples)
+    runs = [json.loads(file.read_text()) for file in files]
+    table = summary(runs, config.resamples)
+    if all("table" in run for run in runs):  # older runs have no such figures
+        table += "\n\n" + final_metrics(runs)
     print(table)
     if config.output:
         Path(config.output).write_text(table + "\n")
@@ -64,7 +68,28 @@ def summary(runs: Sequence[dict[str, Any]], resamples: int) -> str:
     seeds = ", ".join(str(run["seed"]) for run in runs)
     images = runs[0]["prompting"][names[0]]["images"]
     title = f"{len(runs)} runs (seeds {seeds}), {images} test images; FR and repeated in percent."
-    return title + "\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return title + "\n\n" + _markdown(lines)
+
+
+def final_metrics(runs: Sequence[dict[str, Any]]) -> str:
+    """A Markdown table of the figures that the runs' data set is known by, after the last prompt.
+
+    Means over runs ± their standard deviation; a column says whether a run's figure is a mean over images, over the
+    pixels of all images together, or over categories.
+    """
+    shown = shown_metrics(runs[0]["prompting"]["agent"]["metrics"], runs[0]["table"])
+    header = ["prompting", *(heading(average, name) for average, name in shown)]
+    lines = [header, ["---"] * len(header)]
+    for row in runs[0]["prompting"]:
+        figures = [
+            np.array([run["prompting"][row]["metrics"][average][name] for run in runs]) for average, name in shown
+        ]
+        lines.append([row, *(f"{values.mean():.3f} ± {values.std():.3f}" for values in figures)])
+    return "After the last prompt.\n\n" + _markdown(lines)
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _shown_steps(last: int) -> list[int]:

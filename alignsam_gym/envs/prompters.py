@@ -15,14 +15,20 @@ Prompter = Callable[[Episode], np.ndarray]
 
 
 class RandomPrompter:
-    """Any patch not chosen before, all alike ("Ours-w/o RL" of Tables 2, 3 and 9)."""
+    """Any patch not chosen before, all alike ("Ours-w/o RL" of Tables 2, 3 and 9).
+
+    The draws depend on the seed, the image's index and the step only, so that an image is prompted alike in any
+    batch, and by an evaluation that was interrupted.
+    """
 
     def __init__(self, seed: int) -> None:
-        self.generator = np.random.default_rng(seed)
+        self.seed = seed
 
     def __call__(self, episode: Episode) -> np.ndarray:
-        scores = torch.from_numpy(self.generator.random(episode.visited.shape))
-        return _best(episode, scores.to(episode.visited.device))
+        patches = episode.visited.shape[1]
+        places = zip(episode.index.tolist(), episode.steps.tolist(), strict=True)
+        scores = np.stack([np.random.default_rng([self.seed, *place]).random(patches) for place in places])
+        return _best(episode, torch.from_numpy(scores).to(episode.visited.device))
 
 
 def srm_prompter(episode: Episode) -> np.ndarray:

@@ -31,6 +31,7 @@ class EncodedSample:
     """One sample without its image; tensors on the model's device.
 
     mask: bool (H, W), the foreground at the image's own size, void left out. void: bool (H, W), or None.
+    text: what the target is called, or None.
     record: float16 (R, h, w), what the model's `encode` gives of the image, whether it came from disk or not.
     embedding: float32 (C, h, w), E(x), which is its first C channels.
     truth, scored: float32 (4h, 4w), the foreground's and the labelled pixels' share of each logit's area.
@@ -40,6 +41,7 @@ class EncodedSample:
 
     mask: np.ndarray
     void: np.ndarray | None
+    text: str | None
     record: Tensor
     channels: int
     truth: Tensor
@@ -165,6 +167,7 @@ class EncodedDataset:
         return EncodedSample(
             mask=mask,
             void=sample.void,
+            text=sample.text,
             record=record.to(self.model.device),
             channels=self.model.embedding_shape[0],
             truth=shrink(mask, fine),

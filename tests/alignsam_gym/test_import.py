@@ -15,6 +15,11 @@ def test_importing_the_package_is_cheap(run_python):
     assert not heavy & set(loaded)
 
 
+def test_metrics_are_cheap_to_import_until_used(run_python):
+    loaded = run_python("import sys, alignsam_gym.metrics; print(*sys.modules)").split()
+    assert not {"py_sod_metrics", "sklearn", "torch", "cv2"} & set(loaded)
+
+
 @pytest.mark.slow
 def test_playing_needs_neither_stable_baselines_nor_hydra(run_python):
     loaded = run_python("import sys, alignsam_gym.envs.single, alignsam_gym.envs.vector; print(*sys.modules)").split()

@@ -60,6 +60,33 @@ def test_evaluation_repeats_what_training_measured(trained, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_evaluation_goes_on_and_its_masks_score_alike(trained, tmp_path, sign):
+    arguments = [f"run={trained}", f"output={tmp_path}", "evaluate.save_predictions=true", "evaluate.limit=20"]
+    arguments += ["evaluate.batch_size=4", "dataset={name: shapes-shadow}"]
+    command = [sys.executable, "-m", "experiments.evaluate", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    journal, deadline = tmp_path / "evaluation.jsonl", time.time() + 120
+    while not (journal.exists() and len(journal.read_text().splitlines()) > 4) and time.time() < deadline:
+        time.sleep(0.1)
+    process.send_signal(sign)
+    output, _ = process.communicate(timeout=60)
+    assert "Traceback" not in output
+    if sign == signal.SIGINT:
+        assert process.returncode == 130
+        assert f"goes on from {journal}" in output
+    before = len(journal.read_text().splitlines()) - 1
+    assert 4 <= before < 20
+    done = run("evaluate", *arguments)
+    assert f"{before} of 20 images were evaluated before" in done.stdout
+    assert not journal.exists()
+    summary = json.loads((tmp_path / "metrics.json").read_text())["prompting"]["agent, true labels"]
+    run("score", f"predictions={tmp_path}/predictions/agent_true_labels", "dataset=shapes-shadow", "on_error=skip")
+    scores = json.loads((tmp_path / "predictions/agent_true_labels/scores.json").read_text())
+    assert scores["metrics"] == summary["metrics"]
+
+
+@pytest.mark.slow
 def test_predictions_have_the_images_size_and_names(trained, tmp_path):
     images = tmp_path / "images" / "deep"
     images.mkdir(parents=True)
@@ -120,6 +147,8 @@ def test_an_interrupted_training_goes_on(tmp_path, sign):
         (["train", "resume=nowhere"], "not the folder of a training"),
         (["evaluate", "run=nowhere"], "not the folder of a training"),
         (["predict", "run=nowhere", "images=nowhere"], "not the folder of a training"),
+        (["score", "predictions=nowhere"], "no folder nowhere"),
+        (["score", "predictions=nowhere", "on_error=perhaps"], "raise, skip"),
     ],
 )
 def test_mistakes_end_with_a_message_and_no_traceback(arguments, says, tmp_path):

@@ -1,6 +1,6 @@
 import numpy as np
 
-from experiments.summarize import summary
+from experiments.summarize import final_metrics, summary
 
 
 def run(seed, agent, random):
@@ -40,3 +40,13 @@ def test_equal_prompters_differ_by_nothing():
     same = np.linspace(0, 1, 50)
     low, high = cells(summary([run(0, same, same), run(1, same, same)], resamples=50), "agent")[4].split(" to ")
     assert float(low) == float(high) == 0
+
+
+def test_the_data_sets_own_figures_say_what_they_are_means_of():
+    def measured(ber):
+        metrics = {"over_images": {"ber_percent": ber, "mae": 0.1}, "over_pixels": {"ber_percent": 2 * ber}}
+        return {"table": ["ber_percent"], "prompting": {"agent": {"metrics": metrics}}}
+
+    table = final_metrics([measured(10.0), measured(20.0)])
+    assert "| prompting | BER % ↓ over images | BER % ↓ over pixels |" in table
+    assert cells(table, "agent") == ["agent", "15.000 ± 5.000", "30.000 ± 10.000"]

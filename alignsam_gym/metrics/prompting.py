@@ -1,0 +1,85 @@
+"""How masks change from prompt to prompt, over a test set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from alignsam_gym.metrics.masks import MaskScores, share
+from alignsam_gym.metrics.totals import MetricTotals
+
+
+def overlap(answer: np.ndarray, truth: np.ndarray, void: np.ndarray | None = None) -> tuple[int, int]:
+    """Pixels in the intersection and in the union of two masks, bool (H, W), void left out."""
+    both, either = answer & truth, answer | truth
+    if void is not None:
+        both, either = both & ~void, either & ~void
+    return int(both.sum()), int(either.sum())
+
+
+@dataclass(frozen=True)
+class PromptedImage:
+    """What one way of prompting did on one image, after each number of prompts t = 0 … T.
+
+    category: what the target is called, if it has a name. overlaps: int (T + 1, 2), intersection and union in pixels
+    of the image itself. hits, repeats: bool (T,), whether each prompt hit the target, or an earlier patch.
+    scores: of the answer after T prompts.
+    """
+
+    id: str
+    category: str | None
+    overlaps: np.ndarray
+    hits: np.ndarray
+    repeats: np.ndarray
+    scores: MaskScores
+
+    def to_json(self) -> dict[str, Any]:
+        arrays = {name: getattr(self, name).tolist() for name in ("overlaps", "hits", "repeats")}
+        return {"id": self.id, "category": self.category, **arrays, "scores": self.scores.to_json()}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> PromptedImage:
+        arrays = {name: np.array(record[name]) for name in ("overlaps", "hits", "repeats")}
+        return cls(record["id"], record["category"], **arrays, scores=MaskScores.from_json(record["scores"]))
+
+
+class PromptingScores:
+    """One way of prompting over a test set. Of each image it keeps the id and the IoU at every step."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.totals = MetricTotals()
+        self._ious: list[np.ndarray] = []
+        self._hits, self._repeats = 0.0, 0.0
+
+    def add(self, image: PromptedImage) -> None:
+        self.ids.append(image.id)
+        self.totals.add(image.scores, image.category)
+        self._ious.append(np.array([share(both, either) for both, either in image.overlaps.tolist()]))
+        self._hits += float(image.hits.mean())
+        self._repeats += float(image.repeats.mean())
+
+    def ious(self) -> np.ndarray:
+        """float (images, T + 1); 1 where both masks are empty."""
+        return np.stack(self._ious)
+
+    def summary(self) -> dict[str, Any]:
+        """Plain numbers for JSON.
+
+        miou, miou_by_step: means over images, after T and after 0 … T prompts. iou_pooled_over_pixels: of all images
+        together, after T. foreground_rate: FR, the mean over images of Eq. 14, and repeated: the share of prompts at
+        patches chosen before; both in [0, 1]. metrics: see `MetricTotals.summary`.
+        """
+        ious = self.ious()
+        metrics = self.totals.summary()
+        return {
+            "images": len(self.ids),
+            "miou": float(ious[:, -1].mean()),
+            "miou_by_step": ious.mean(0).round(5).tolist(),
+            "iou_pooled_over_pixels": metrics["over_pixels"]["iou"],
+            "foreground_rate": self._hits / len(self.ids),
+            "repeated": self._repeats / len(self.ids),
+            "metrics": metrics,
+        }

@@ -1,0 +1,82 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from alignsam_gym.metrics import PromptedImage, PromptingScores, overlap, score_mask
+
+masks = arrays(bool, (4, 5))
+
+
+@given(masks, masks, st.none() | masks)
+def test_overlap_counts_like_a_loop_over_pixels(answer, truth, void):
+    both = either = 0
+    for place in np.ndindex(answer.shape):
+        if void is not None and void[place]:
+            continue
+        both += answer[place] and truth[place]
+        either += answer[place] or truth[place]
+    assert overlap(answer, truth, void) == (both, either)
+
+
+@given(masks, masks)
+def test_overlap_is_symmetric_and_full_only_for_equal_masks(answer, truth):
+    both, either = overlap(answer, truth)
+    assert (both, either) == overlap(truth, answer)
+    assert (both == either) == np.array_equal(answer, truth)
+
+
+def _image(name, answers, truth, hits, repeats):
+    """An image whose answers, one for each number of prompts, are compared with `truth`."""
+    overlaps = np.array([overlap(answer, truth) for answer in answers])
+    return PromptedImage(name, None, overlaps, np.array(hits), np.array(repeats), score_mask(answers[-1], truth))
+
+
+def _first(count, of):
+    return (np.arange(of) < count)[None]
+
+
+def test_summary_tells_the_mean_over_images_from_the_pooled_one():
+    scores = PromptingScores()
+    scores.add(_image("a", [_first(0, 100), _first(10, 100)], _first(10, 100), [True], [False]))
+    scores.add(_image("b", [_first(0, 100), _first(45, 100)], _first(90, 100), [False], [False]))
+    summary = scores.summary()
+    assert summary.pop("metrics") == scores.totals.summary()
+    assert summary == {
+        "images": 2,
+        "miou": 0.75,
+        "miou_by_step": [0.0, 0.75],
+        "iou_pooled_over_pixels": 0.55,
+        "foreground_rate": 0.5,
+        "repeated": 0.0,
+    }
+    assert scores.ids == ["a", "b"]
+
+
+@given(st.lists(st.tuples(masks, masks, masks, arrays(bool, 1), arrays(bool, 1)), min_size=1, max_size=4))
+def test_ious_and_rates_are_means_over_images(images):
+    scores = PromptingScores()
+    for i, (before, after, truth, hits, repeats) in enumerate(images):
+        scores.add(_image(str(i), [before, after], truth, hits, repeats))
+    ious = scores.ious()
+    for i, (before, after, truth, _, _) in enumerate(images):
+        for t, answer in enumerate((before, after)):
+            both, either = overlap(answer, truth)
+            assert ious[i, t] == pytest.approx(both / either if either else 1.0)
+    summary = scores.summary()
+    assert summary["miou"] == pytest.approx(summary["metrics"]["over_images"]["iou"])
+    assert summary["foreground_rate"] == pytest.approx(np.mean([hits for *_, hits, _ in images]))
+    assert summary["repeated"] == pytest.approx(np.mean([repeats for *_, repeats in images]))
+
+
+@given(masks, masks, arrays(bool, 2))
+def test_an_image_survives_json(answer, truth, hits):
+    image = _image("deep/a", [answer, ~answer, truth], truth, hits, ~hits)
+    scores, again = PromptingScores(), PromptingScores()
+    scores.add(image)
+    again.add(PromptedImage.from_json(json.loads(json.dumps(image.to_json()))))
+    assert again.summary() == scores.summary()
+    assert np.array_equal(again.ious(), scores.ious())
