@@ -134,6 +134,8 @@ def compare(
         bar = progress.add_task("evaluating", total=len(indices), completed=len(indices) - len(left))
         for start in range(0, len(left), rows):
             batch = left[start : start + rows]
+            episode.encoded.fetch(batch)
+            episode.encoded.prefetch(left[start + rows : start + 2 * rows])
             measured = {}
             for name, way in ways.items():
                 episode.rules = replace(rules, label_source=way.labels) if way.labels else rules

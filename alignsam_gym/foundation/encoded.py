@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,8 @@ class EncodedDataset:
     image_size: side of the frame that images are resized to before the model's own resizing (§4.1).
     clip: draws a map of each sample's text, if given; samples must then have one.
     capacity: encodings kept in memory; the least recently used make room.
+
+    Images are read by several threads, and `prefetch` reads and encodes behind the caller's back.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class EncodedDataset:
         self.dataset, self.model, self.store, self.clip = dataset, model, store, clip
         self.image_size, self.capacity = image_size, capacity
         self._ready: OrderedDict[int, EncodedSample] = OrderedDict()
+        self._coming: Future[dict[int, EncodedSample]] | None = None
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -84,9 +88,10 @@ class EncodedDataset:
 
     def fetch(self, indices: Sequence[int]) -> list[EncodedSample]:
         """The encoded samples at `indices`, missing ones read from disk or encoded in batches."""
-        missing = [i for i in dict.fromkeys(indices) if i not in self._ready]
-        for start in range(0, len(missing), _ENCODE_BATCH):
-            self._load(missing[start : start + _ENCODE_BATCH])
+        if self._coming and self._missing(indices):
+            coming, self._coming = self._coming, None
+            self._ready |= coming.result()
+        self._ready |= self._load(self._missing(indices))
         for i in indices:
             self._ready.move_to_end(i)
         fetched = [self._ready[i] for i in indices]
@@ -94,22 +99,38 @@ class EncodedDataset:
             self._ready.popitem(last=False)
         return fetched
 
+    def prefetch(self, indices: Sequence[int]) -> None:
+        """Begin to load samples that `fetch` will soon be asked for; it raises what goes wrong."""
+        if missing := self._missing(indices):
+            background = ThreadPoolExecutor(1)
+            self._coming = background.submit(self._load, missing)
+            background.shutdown(wait=False)
+
     def embeddings(self) -> Tensor:
         """All embeddings, float32 (len, C, h, w): what a policy needs that sees images by their index."""
         return torch.stack([sample.embedding for sample in self.fetch(range(len(self)))])
 
     def warm(self, indices: Sequence[int]) -> int:
         """Put the embeddings and maps of samples on disk; returns how many embeddings were missing."""
-        samples = {i: self.dataset[i] for i in indices}
+        samples = self._read(indices)
         self._maps(samples)
         return self._records(samples)[1]
 
-    def _load(self, indices: Sequence[int]) -> None:
-        samples = {i: self.dataset[i] for i in indices}
-        records, _ = self._records(samples)
-        maps = self._maps(samples)
-        for i, sample in samples.items():
-            self._ready[i] = self._encoded(sample, records[i], maps.get(i))
+    def _missing(self, indices: Sequence[int]) -> list[int]:
+        return [i for i in dict.fromkeys(indices) if i not in self._ready]
+
+    def _load(self, indices: Sequence[int]) -> dict[int, EncodedSample]:
+        loaded: dict[int, EncodedSample] = {}
+        for start in range(0, len(indices), _ENCODE_BATCH):
+            samples = self._read(indices[start : start + _ENCODE_BATCH])
+            records, _ = self._records(samples)
+            maps = self._maps(samples)
+            loaded |= {i: self._encoded(sample, records[i], maps.get(i)) for i, sample in samples.items()}
+        return loaded
+
+    def _read(self, indices: Sequence[int]) -> dict[int, Sample]:
+        with ThreadPoolExecutor() as pool:  # decoding a picture leaves Python to other threads
+            return dict(zip(indices, pool.map(self.dataset.__getitem__, indices), strict=True))
 
     def _records(self, samples: Mapping[int, Sample]) -> tuple[dict[int, Tensor], int]:
         """What the model encodes, and how many of them were not on disk."""

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from alignsam_gym.errors import DataError
 from alignsam_gym.foundation.encoded import EncodedDataset
 from alignsam_gym.foundation.store import EmbeddingStore
 
@@ -135,3 +136,42 @@ def test_void_is_neither_foreground_nor_scored(one_sample, toy_model, tmp_path):
     np.testing.assert_allclose(sample.scored.numpy(), _blocks(~void, 32), atol=1e-6)
     np.testing.assert_allclose(sample.truth_coarse.numpy(), _blocks(mask & ~void, 8), atol=1e-6)
     np.testing.assert_allclose(sample.scored_coarse.numpy(), _blocks(~void, 8), atol=1e-6)
+
+
+class Watched:
+    """A data set that notes which samples are loaded, and lacks one."""
+
+    def __init__(self, whole, broken=None):
+        self.whole, self.broken, self.loaded = whole, broken, []
+        self.name, self.ids = whole.name, whole.ids
+
+    def __len__(self):
+        return len(self.whole)
+
+    def __getitem__(self, index):
+        self.loaded.append(index)
+        if index == self.broken:
+            raise DataError("torn")
+        return self.whole[index]
+
+
+def test_what_was_prefetched_is_the_same_and_not_loaded_again(toy_dataset, toy_model, encodings, tmp_path):
+    expected = EncodedDataset(toy_dataset, toy_model, EmbeddingStore(tmp_path / "a"), 64).fetch([0, 1, 2])
+    watched = Watched(toy_dataset)
+    encoded = EncodedDataset(watched, toy_model, EmbeddingStore(tmp_path / "b"), 64)
+    encoded.fetch([0])
+    encoded.prefetch([1, 2])
+    encoded.fetch([0])
+    found = encoded.fetch([0, 1, 2])
+    assert sorted(watched.loaded) == [0, 1, 2]
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one.embedding, other.embedding)
+        assert torch.equal(one.truth, other.truth)
+
+
+def test_an_error_of_prefetching_is_raised_by_the_fetch(toy_dataset, toy_model, tmp_path):
+    encoded = EncodedDataset(Watched(toy_dataset, broken=1), toy_model, EmbeddingStore(tmp_path), 64)
+    encoded.prefetch([0, 1])
+    with pytest.raises(DataError, match="torn"):
+        encoded.fetch([0])
+    assert encoded.fetch([0])[0].mask.any()
