@@ -16,7 +16,14 @@ from rich.table import Table
 
 from agents.policies import PromptPolicy
 from alignsam_gym.envs.episode import Episode
-from alignsam_gym.envs.prompters import Prompter, RandomPrompter, disagreement_prompter, oracle_prompter, srm_prompter
+from alignsam_gym.envs.prompters import (
+    Prompter,
+    RandomPrompter,
+    clip_prompter,
+    disagreement_prompter,
+    oracle_prompter,
+    srm_prompter,
+)
 from alignsam_gym.envs.rendering import upsample
 from alignsam_gym.envs.spaces import observe
 from alignsam_gym.metrics import PromptedImage, PromptingScores, heading, overlap, score_mask, shown_metrics
@@ -88,21 +95,24 @@ def measure(
 
 
 class Way(NamedTuple):
-    """A way of prompting; labels: the label source that it needs, None for the run's own."""
+    """A way of prompting; rules: those of the run that it changes."""
 
     prompter: Prompter
-    labels: str | None = None
+    rules: Mapping[str, Any] = {}
 
 
-def ways_of_prompting(policy: PromptPolicy, deterministic: bool, seed: int) -> dict[str, Way]:
-    agent = AgentPrompter(policy, deterministic)
+def ways_of_prompting(policy: PromptPolicy, deterministic: bool, seed: int, clip: bool) -> dict[str, Way]:
+    """Every way, by its name in the tables. clip: whether there is CLIP's map to prompt by."""
+    agent, true_labels = AgentPrompter(policy, deterministic), {"label_source": "oracle"}
+    by_clip = {"clip": Way(clip_prompter, {"label_source": "clip", "initial_prompts": "clip"})}
     return {
         "agent": Way(agent),
         "random": Way(RandomPrompter(seed)),
         "srm": Way(srm_prompter),
         "disagreement": Way(disagreement_prompter),
-        "agent, true labels": Way(agent, "oracle"),
-        "oracle": Way(oracle_prompter, "oracle"),
+        **(by_clip if clip else {}),
+        "agent, true labels": Way(agent, true_labels),
+        "oracle": Way(oracle_prompter, true_labels),
     }
 
 
@@ -138,7 +148,7 @@ def compare(
             episode.encoded.prefetch(left[start + rows : start + 2 * rows])
             measured = {}
             for name, way in ways.items():
-                episode.rules = replace(rules, label_source=way.labels) if way.labels else rules
+                episode.rules = replace(rules, **way.rules)
                 measured[name] = measure(episode, batch, way.prompter, partial(keep, name) if keep else None)
                 for image in measured[name]:
                     results[name].add(image)

@@ -125,7 +125,7 @@ def evaluate(
         write_mask(folder / "predictions" / re.sub(r"\W+", "_", way), name, mask)
 
     journal = Journal(folder / "evaluation.jsonl", _signature(config, episode, policy))
-    ways = ways_of_prompting(policy, options.deterministic, config.seed)
+    ways = ways_of_prompting(policy, options.deterministic, config.seed, clip=env.episode.encoded.clip is not None)
     try:
         results = compare(episode, options.limit, ways, journal, keep if options.get("save_predictions") else None)
     except KeyboardInterrupt:

@@ -23,7 +23,7 @@ from alignsam_gym.foundation.encoded import EncodedDataset
 from alignsam_gym.srm import SRM
 
 LABEL_SOURCES = ("srm", "last", "clip", "positive", "oracle")
-INITIAL_PROMPTS = ("truth", "srm")
+INITIAL_PROMPTS = ("truth", "srm", "clip")
 REWARDS = ("foreground", "delta_iou")
 REVISITS = ("allow", "forbid")
 _INITIAL = 2  # prompts before the first action
@@ -138,11 +138,16 @@ class Episode:
         self.labels[at] = PADDING
         for fresh in (self.points, self.steps, self.visited, self.hit, self.repeated):
             fresh[at] = 0
-        if self.rules.initial_prompts == "truth":
-            for row, mask, generator in zip(rows, masks, generators, strict=True):
-                self._prompt_from_truth(row, mask, generator)
-        else:
-            self._prompt_from_srm(at)
+        match self.rules.initial_prompts:
+            case "truth":
+                for row, mask, generator in zip(rows, masks, generators, strict=True):
+                    self._prompt_from_truth(row, mask, generator)
+            case "srm":  # its map (§3.3) with M = 1: nothing is known yet. [ours]
+                self.mask[at] = 1.0
+                self._recalibrate(at)
+                self._prompt_from_map(at, self.guide[at])
+            case "clip":
+                self._prompt_from_map(at, self.similarity[at])
         self._answer(at)
         self._recalibrate(at)
 
@@ -237,11 +242,8 @@ class Episode:
                 self.points[row, slot] = torch.tensor((np.array([x, y]) + 0.5) * scale).to(self.points)
                 self.labels[row, slot] = label
 
-    def _prompt_from_srm(self, at: Tensor) -> None:
-        """The highest and the lowest point of the SRM's map (§3.3), with M = 1: nothing is known yet. [ours]"""
-        self.mask[at] = 1.0
-        self._recalibrate(at)
-        maps = self.guide[at]
+    def _prompt_from_map(self, at: Tensor, maps: Tensor) -> None:
+        """The highest point, as foreground, and the lowest, as background, of maps (rows, h, w)."""
         height, width = maps.shape[1:]
         scale = torch.tensor([width, height], device=maps.device)
         for slot, (extreme, label) in enumerate(((maps.flatten(1).argmax(1), 1), (maps.flatten(1).argmin(1), 0))):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from alignsam_gym.data import Dataset, draw_shots, load_dataset, preferred_branch, without_broken
-from alignsam_gym.envs.episode import LABEL_SOURCES, REWARDS, Episode, Rules
+from alignsam_gym.envs.episode import INITIAL_PROMPTS, LABEL_SOURCES, REWARDS, Episode, Rules
 from alignsam_gym.envs.grid import PatchGrid
 from alignsam_gym.envs.state import STATES, srm_state, state_channels
 from alignsam_gym.errors import OptionError, check_choice
@@ -54,7 +54,7 @@ def make_episode(
     check_choice("on_error", on_error, ("raise", "skip"))
     check_choice("branch", branch, ("auto", *BRANCHES))
     check_choice("label_source", label_source, LABEL_SOURCES)
-    check_choice("initial_prompts", initial_prompts, ("auto", "truth", "srm"))
+    check_choice("initial_prompts", initial_prompts, ("auto", *INITIAL_PROMPTS))
     check_choice("state", state, STATES)
     training = split == "train"
     if isinstance(reward, str):
@@ -88,7 +88,7 @@ def make_episode(
         calibrate(model, store.directory)
     kind = preferred_branch(samples) if branch == "auto" else branch
     reader = None
-    if kind == "explicit" or label_source == "clip":
+    if kind == "explicit" or "clip" in (label_source, rules.initial_prompts):
         reader = _clip(clip, device)
     encoded = EncodedDataset(samples, model, store, image_size, reader)
     channels = state_channels(srm_state(state), model.embedding_shape[0])

@@ -36,6 +36,14 @@ def srm_prompter(episode: Episode) -> np.ndarray:
     return _best(episode, episode.rules.grid.pool(episode.guide))
 
 
+def clip_prompter(episode: Episode) -> np.ndarray:
+    """The patch that CLIP's map of the text gives most to the target, of those not chosen before.
+
+    Meant for ``initial_prompts="clip"`` and ``label_source="clip"``: no image with labels is needed then.
+    """
+    return _best(episode, episode.rules.grid.pool(episode.similarity))
+
+
 def disagreement_prompter(episode: Episode) -> np.ndarray:
     """The patch in which the SRM's map and SAM's mask differ most, of those not chosen before."""
     return _best(episode, episode.rules.grid.pool((episode.guide.sigmoid() - episode.mask).abs()))

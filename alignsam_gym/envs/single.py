@@ -41,7 +41,7 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
 
     ## Starting state
     Two prompts. ``initial_prompts="truth"``: a random foreground and a random background pixel of the
-    ground truth (§3.2). ``"srm"``: the SRM's most and least likely point (§3.3).
+    ground truth (§3.2). ``"srm"``: the SRM's most and least likely point (§3.3). ``"clip"``: those of CLIP's map.
 
     ## Episode end
     Truncated after `max_steps`; never terminated, so that values bootstrap as in Eq. 6.
@@ -70,7 +70,7 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
       of the sample's text; ``positive``, always foreground; ``oracle``, the ground truth.
     - ``image_size``, ``patch_size``: the frame and its patches, in pixels (§4.1).
     - ``max_steps``: T.
-    - ``initial_prompts``: ``truth``, ``srm``, or ``auto``, by the split.
+    - ``initial_prompts``: ``truth``, ``srm``, ``clip``, or ``auto``: by the split, one of the first two.
     - ``reward``, ``state``: see above.
     - ``revisit``: ``allow`` (the paper), or ``forbid``: `action_masks` excludes patches already chosen.
     - ``shots``, ``shots_seed``: labelled images drawn from the training split, and the draw's seed.

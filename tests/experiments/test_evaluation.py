@@ -6,7 +6,7 @@ from alignsam_gym.metrics import overlap, score_mask
 from experiments.evaluation import Way, compare
 from experiments.journal import Journal
 
-WAYS = {"random": Way(RandomPrompter(0)), "oracle": Way(oracle_prompter, "oracle")}
+WAYS = {"random": Way(RandomPrompter(0)), "oracle": Way(oracle_prompter, {"label_source": "oracle"})}
 
 
 @pytest.fixture

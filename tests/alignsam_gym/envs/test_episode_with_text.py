@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from alignsam_gym.envs.prompters import clip_prompter
 from alignsam_gym.errors import DataError, OptionError
 
 
@@ -104,3 +105,21 @@ gymnasium.make("alignsam_gym:AlignSAM-v0", dataset="shapes")
 print("open_clip" in sys.modules)
 """
     assert run_python(program).strip() == "False"
+
+
+def test_clip_alone_prompts_its_extremes_and_then_its_likeliest_patches(make_toy_vec, named, tmp_path):
+    envs = make_toy_vec(
+        4, dataset=named, initial_prompts="clip", label_source="clip", clip=Reader(), cache_dir=tmp_path
+    )
+    envs.reset(seed=0)
+    episode = envs.episode
+    flat = episode.similarity.flatten(1)
+    for slot, (cell, label) in enumerate(((flat.argmax(1), 1), (flat.argmin(1), 0))):
+        place = torch.stack([cell % 8, cell // 8], 1) + 0.5
+        torch.testing.assert_close(episode.points[:, slot], place * envs.episode.rules.grid.image_size / 8)
+        assert (episode.labels[:, slot] == label).all()
+    chosen = clip_prompter(episode)
+    patches = episode.rules.grid.pool(episode.similarity)
+    np.testing.assert_array_equal(chosen, patches.argmax(1).numpy())
+    envs.step(chosen)
+    assert (clip_prompter(episode) != chosen).all()
