@@ -33,6 +33,8 @@ def main(config: DictConfig) -> None:
     table = summary(runs, config.resamples)
     if all("table" in run for run in runs):  # older runs have no such figures
         table += "\n\n" + final_metrics(runs)
+    if all("by_category" in run["prompting"]["agent"].get("metrics", {}) for run in runs):
+        table += "\n\n" + by_category(runs)
     print(table)
     if config.output:
         Path(config.output).write_text(table + "\n")
@@ -86,6 +88,18 @@ def final_metrics(runs: Sequence[dict[str, Any]]) -> str:
         ]
         lines.append([row, *(f"{values.mean():.3f} ± {values.std():.3f}" for values in figures)])
     return "After the last prompt.\n\n" + _markdown(lines)
+
+
+def by_category(runs: Sequence[dict[str, Any]]) -> str:
+    """A Markdown table of the IoU over the pixels of each category, after the last prompt, means over runs."""
+    names = list(runs[0]["prompting"])
+    found = {name: [run["prompting"][name]["metrics"]["by_category"] for run in runs] for name in names}
+    header = ["category", *names]
+    lines = [header, ["---"] * len(header)]
+    for category in sorted(set.intersection(*(set(one) for one in found["agent"]))):
+        means = (np.mean([one[category]["iou"] for one in found[name]]) for name in names)
+        lines.append([category, *(f"{mean:.3f}" for mean in means)])
+    return "IoU over the pixels of each category.\n\n" + _markdown(lines)
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> str:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from experiments.summarize import final_metrics, summary
+from experiments.summarize import by_category, final_metrics, summary
 
 
 def run(seed, agent, random):
@@ -50,3 +50,14 @@ def test_the_data_sets_own_figures_say_what_they_are_means_of():
     table = final_metrics([measured(10.0), measured(20.0)])
     assert "| prompting | BER % ↓ over images | BER % ↓ over pixels |" in table
     assert cells(table, "agent") == ["agent", "15.000 ± 5.000", "30.000 ± 10.000"]
+
+
+def test_categories_are_rows_and_ways_of_prompting_columns():
+    def measured(cat, dog):
+        figures = {"cat": {"iou": cat}, "dog": {"iou": dog}}
+        return {"prompting": {name: {"metrics": {"by_category": figures}} for name in ("agent", "oracle")}}
+
+    table = by_category([measured(0.2, 0.5), measured(0.4, 0.7)])
+    assert "| category | agent | oracle |" in table
+    assert cells(table, "cat") == ["cat", "0.300", "0.300"]
+    assert cells(table, "dog") == ["dog", "0.600", "0.600"]
