@@ -19,7 +19,15 @@ from rich.table import Column, Table
 
 from alignsam_gym.errors import OptionError, WeightsError, check_choice
 from alignsam_gym.foundation.download import download
-from alignsam_gym.foundation.weights import CHECKPOINTS, Checkpoint, partial_path, remembered_digest, remove, verify
+from alignsam_gym.foundation.weights import (
+    CHECKPOINTS,
+    Checkpoint,
+    partial_path,
+    remembered_digest,
+    remove,
+    verify,
+    weights_dir,
+)
 from experiments.runs import report_errors
 
 log = logging.getLogger(__name__)
@@ -35,6 +43,7 @@ def main(config: DictConfig) -> None:
     match action:
         case "list":
             Console().print(_table(named or list(CHECKPOINTS.values())))
+            print(f"They belong in {weights_dir()}")
         case "download":
             _download(named)
         case "verify":
@@ -73,10 +82,10 @@ def _verify(checkpoints: Sequence[Checkpoint]) -> None:
 
 
 def _table(checkpoints: Sequence[Checkpoint]) -> Table:
-    table = Table(Column("name", no_wrap=True), "file", "size", "state", "path")
+    table = Table(*(Column(title, no_wrap=True) for title in ("name", "file", "size", "state")))
     for checkpoint in checkpoints:
         size = f"{checkpoint.size / 1e6:,.0f} MB" if checkpoint.size else ""
-        table.add_row(checkpoint.name, checkpoint.file, size, _state(checkpoint), str(checkpoint.path))
+        table.add_row(checkpoint.name, checkpoint.file, size, _state(checkpoint))
     return table
 
 
