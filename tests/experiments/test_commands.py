@@ -27,6 +27,17 @@ def run(module, *arguments, check=True):
     return done
 
 
+def start(module, *arguments):
+    """As `run`, without waiting. Where a shell runs the tests in the background, SIGINT is ignored unless restored."""
+    return subprocess.Popen(
+        [sys.executable, "-m", f"experiments.{module}", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
@@ -64,8 +75,7 @@ def test_evaluation_repeats_what_training_measured(trained, tmp_path):
 def test_an_interrupted_evaluation_goes_on_and_its_masks_score_alike(trained, tmp_path, sign):
     arguments = [f"run={trained}", f"output={tmp_path}", "evaluate.save_predictions=true", "evaluate.limit=20"]
     arguments += ["evaluate.batch_size=4", "dataset={name: shapes-shadow}"]
-    command = [sys.executable, "-m", "experiments.evaluate", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = start("evaluate", *arguments)
     journal, deadline = tmp_path / "evaluation.jsonl", time.time() + 120
     while not (journal.exists() and len(journal.read_text().splitlines()) > 4) and time.time() < deadline:
         time.sleep(0.1)
@@ -117,8 +127,7 @@ def test_multirun_sweeps(tmp_path):
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_training_goes_on(tmp_path, sign):
     arguments = [*SMALL, "episodes=500", "evaluate.filmstrips=0"]
-    command = [sys.executable, "-m", "experiments.train", *arguments, f"hydra.run.dir={tmp_path}"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = start("train", *arguments, f"hydra.run.dir={tmp_path}")
     deadline = time.time() + 120
     while not (tmp_path / "checkpoint.pt").exists() and time.time() < deadline:
         time.sleep(0.2)
