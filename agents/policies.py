@@ -10,10 +10,10 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from agents.extractors import GUIDES, CnnExtractor, PatchExtractor, StateExtractor
+from agents.extractors import GUIDES, CnnExtractor, PatchesExtractor, PatchExtractor
 
 _FORBIDDEN = -1e8
-_FIRST_TRUST = (8.0, 2.0)  # logits for full disagreement, and for a patch that the SRM gives to the target
+_FIRST_TRUST = (2.0, 8.0)  # logits for a patch that the SRM gives to the target, and for full disagreement
 
 
 class PromptPolicy(ActorCriticPolicy):
@@ -23,7 +23,7 @@ class PromptPolicy(ActorCriticPolicy):
     the value is read from.
     """
 
-    extractor: type[StateExtractor]
+    extractor: type[PatchesExtractor]
     head: type[_Head]
 
     def __init__(
@@ -33,7 +33,7 @@ class PromptPolicy(ActorCriticPolicy):
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
 
     def _build_mlp_extractor(self) -> None:
-        assert isinstance(self.features_extractor, StateExtractor)
+        assert isinstance(self.features_extractor, PatchesExtractor)
         assert isinstance(self.action_space, spaces.Discrete)
         self.mlp_extractor = self.head(self.features_extractor, int(self.action_space.n))  # type: ignore[assignment]
 
@@ -47,21 +47,16 @@ class PromptPolicy(ActorCriticPolicy):
         optimizer: Any = self.optimizer_class
         self.optimizer = optimizer(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
-    def attach(self, embeddings: Tensor) -> None:
-        """See `StateExtractor.attach`."""
-        assert isinstance(self.features_extractor, StateExtractor)
-        self.features_extractor.attach(embeddings)
-
 
 class _Head(nn.Module):
     """Splits visited patches off the features and forbids them; SB3 reads the two sizes."""
 
     logits: nn.Linear | nn.Conv1d
 
-    def __init__(self, extractor: StateExtractor, patches: int, latent_dim_vf: int = 64) -> None:
+    def __init__(self, extractor: PatchesExtractor, patches: int, latent_dim_vf: int = 64) -> None:
         super().__init__()
         self.patches = patches
-        self.seen = extractor.features_dim - (patches if extractor.masked else 0)
+        self.seen = extractor.features_dim - extractor.visited
         self.latent_dim_pi, self.latent_dim_vf = patches, latent_dim_vf
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,7 +85,7 @@ class _Head(nn.Module):
 class _FlatHead(_Head):
     """One linear layer from the whole image's vector to all patches."""
 
-    def __init__(self, extractor: StateExtractor, patches: int) -> None:
+    def __init__(self, extractor: PatchesExtractor, patches: int) -> None:
         super().__init__(extractor, patches)
         self.logits = nn.Linear(self.seen, patches)
         self.value = nn.Sequential(nn.Linear(self.seen, self.latent_dim_vf), nn.ReLU())
@@ -109,7 +104,7 @@ class _PatchHead(_Head):
     target, and learns what to do better. [ours]
     """
 
-    def __init__(self, extractor: StateExtractor, patches: int) -> None:
+    def __init__(self, extractor: PatchesExtractor, patches: int) -> None:
         super().__init__(extractor, patches)
         width = self.seen // patches
         self.logits = nn.Conv1d(width, 1, 1)
@@ -119,7 +114,7 @@ class _PatchHead(_Head):
         return self.logits(features.unflatten(1, (-1, self.patches)))[:, 0]
 
     def trust_guide(self, extractor: Any) -> None:
-        if extractor.state == "guided":
+        if extractor.guided:
             with torch.no_grad():
                 self.logits.weight[:, -GUIDES:] = torch.tensor(_FIRST_TRUST)[:, None]
 

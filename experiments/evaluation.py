@@ -36,15 +36,13 @@ Watcher = Callable[[Episode, int, list[int]], None]
 
 
 class AgentPrompter:
-    """A trained policy as a prompter. It sees each row's image by the row's number."""
+    """A trained policy as a prompter."""
 
     def __init__(self, policy: PromptPolicy, deterministic: bool) -> None:
         self.policy, self.deterministic = policy, deterministic
 
     def __call__(self, episode: Episode) -> np.ndarray:
-        observation = observe(episode, "reference") | {"image": np.arange(len(episode))[:, None]}
-        self.policy.attach(episode.embeddings)
-        actions, _ = self.policy.predict(observation, deterministic=self.deterministic)
+        actions, _ = self.policy.predict(observe(episode, "patches"), deterministic=self.deterministic)
         return actions
 
 

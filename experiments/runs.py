@@ -57,7 +57,7 @@ def make_env(
         num_envs=num_envs,
         vectorization_mode="vector_entry_point",
         autoreset_mode="SameStep",
-        observation="reference",
+        observation="patches",
         split=split,
         srm=srm if srm is not None else dict(config.srm),
         device=config.device,

@@ -6,7 +6,7 @@ This is the only copy of the rules: the single environment plays a batch of one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -16,11 +16,12 @@ from torch.nn import functional as F
 
 from alignsam_gym.data.samples import groups_of
 from alignsam_gym.envs.grid import PatchGrid
-from alignsam_gym.envs.state import STATES, form_state, srm_state, state_channels
 from alignsam_gym.errors import OptionError, check_choice
 from alignsam_gym.foundation.decoder import PADDING
 from alignsam_gym.foundation.encoded import EncodedDataset
+from alignsam_gym.rows import rows_of
 from alignsam_gym.srm import SRM
+from alignsam_gym.state import STATES, State, make_state, srm_state, state_channels
 
 LABEL_SOURCES = ("srm", "last", "clip", "positive", "oracle")
 INITIAL_PROMPTS = ("truth", "srm", "clip")
@@ -108,9 +109,26 @@ class Episode:
         channels, height, width = self.model.embedding_shape
         return state_channels(self.rules.state, channels), height, width
 
-    def states(self, rows: Tensor | slice = slice(None)) -> Tensor:
-        """s_t of Eq. 4: float32 (B, channels, h, w)."""
-        return form_state(self.rules.state, self.embeddings[rows], self.mask[rows], self.guide[rows].sigmoid())
+    def states(self) -> State:
+        """s_t of Eq. 4, of every row."""
+        return make_state(self.rules.state, self.embeddings, self.mask, self.guide.sigmoid())
+
+    @property
+    def patches_shape(self) -> tuple[int, int, int]:
+        side = self.rules.grid.side
+        return self.state_shape[0] + (self.rules.state == "guided"), side, side
+
+    def patches(self) -> Tensor:
+        """The state's means over patches, float32 (B, channels, side, side).
+
+        A guided state has a channel more, the mean difference of M and the SRM's map, which their means do not tell.
+        """
+        pool, states = self.rules.grid.pool, self.states()
+        means = torch.cat([pool(state.formed()) for state in states.split(1)])  # a product at a time stays in the cache
+        if self.rules.state != "guided":
+            return means
+        mask, guide = states.maps.unbind(1)
+        return torch.cat([means, pool((guide - mask).abs())[:, None]], dim=1)
 
     def start_run(self, seed: int) -> None:
         """Forget every draw of images; an SRM that learns starts over, from weights drawn by `seed`."""
@@ -281,13 +299,12 @@ class Episode:
         """Ask the SRM for its map of the state that SAM's answer led to."""
         self.guide[at] = self.srm.logits(self._srm_states(at, self.mask[at]), self._folds_at(at))
 
-    def _srm_states(self, at: Tensor, masks: Tensor) -> Tensor:
+    def _srm_states(self, at: Tensor, masks: Tensor) -> State:
         """s_t, after s_c = E(x) · M_c if the branch is explicit."""
-        states = form_state(srm_state(self.rules.state), self.embeddings[at], masks, masks)
+        state = make_state(srm_state(self.rules.state), rows_of(self.embeddings, at), masks, masks)
         if self.srm.kind == "implicit":
-            return states
-        semantic = form_state("product", self.embeddings[at], self.similarity[at], masks)
-        return torch.cat([semantic, states], dim=1)
+            return state
+        return replace(state, factors=torch.cat([self.similarity[at][:, None], state.factors], dim=1))
 
     def _teach(self, at: Tensor) -> None:
         """The SRM's q updates after an action, on the states that the action led to."""

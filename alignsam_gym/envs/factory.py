@@ -11,13 +11,13 @@ import torch
 from alignsam_gym.data import Dataset, draw_shots, load_dataset, preferred_branch, without_broken
 from alignsam_gym.envs.episode import INITIAL_PROMPTS, LABEL_SOURCES, REWARDS, Episode, Rules
 from alignsam_gym.envs.grid import PatchGrid
-from alignsam_gym.envs.state import STATES, srm_state, state_channels
 from alignsam_gym.errors import OptionError, check_choice
 from alignsam_gym.foundation.calibration import calibrate
 from alignsam_gym.foundation.encoded import EncodedDataset
 from alignsam_gym.foundation.sam import load_sam
 from alignsam_gym.foundation.store import EmbeddingStore
 from alignsam_gym.srm import BRANCHES, SRM, SRMConfig
+from alignsam_gym.state import STATES, srm_state, state_channels
 
 if TYPE_CHECKING:
     from alignsam_gym.foundation.clip_surgery import ClipSurgery

@@ -59,5 +59,15 @@ class PatchGrid:
         return F.grid_sample(maps[:, None], at, padding_mode="border", align_corners=False).flatten()
 
     def pool(self, maps: Tensor) -> Tensor:
-        """Mean over each patch of maps (B, h, w): (B, N)."""
-        return F.interpolate(maps[:, None].float(), (self.side, self.side), mode="area").flatten(1)
+        """Mean over each patch of maps float (..., h, w) that span the frame: (..., side, side).
+
+        A cell that two patches share counts for each by the share of it that lies there.
+        """
+        height, width = maps.shape[-2:]
+        return self._averages(height).to(maps) @ (maps @ self._averages(width).to(maps).T)
+
+    def _averages(self, cells: int) -> Tensor:
+        """float32 (side, cells): how much of each patch's side is in each cell, of an axis divided into `cells`."""
+        patches, pixels = torch.arange(self.side)[:, None] * cells, torch.arange(cells) * self.side
+        overlap = torch.minimum(patches + cells, pixels + self.side) - torch.maximum(patches, pixels)
+        return overlap.clamp(min=0) / cells

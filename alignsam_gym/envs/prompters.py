@@ -59,7 +59,7 @@ def oracle_prompter(episode: Episode) -> np.ndarray:
     grid = episode.rules.grid
     answer = episode.logits > 0
     wrong = (answer.float() - (episode.truth > 0.5).float()).abs() * episode.scored
-    error = grid.pool(wrong)
+    error = grid.pool(wrong).flatten(1)
     centres = episode.centres.expand(len(episode), -1, -1).flatten(0, 1)
     maps = episode.logits.repeat_interleave(grid.count, 0)
     missed = (grid.sample(maps, centres) > 0).view(len(episode), -1) != episode.truth_at
@@ -68,6 +68,6 @@ def oracle_prompter(episode: Episode) -> np.ndarray:
 
 
 def _best(episode: Episode, scores: Tensor) -> np.ndarray:
-    """The highest score among unvisited patches; among all, once a row has visited every patch."""
+    """The highest of scores, (B, N) or (B, side, side), among unvisited patches; among all, once none is left."""
     closed = episode.visited & ~episode.visited.all(1, keepdim=True)
-    return scores.masked_fill(closed, float("-inf")).argmax(1).cpu().numpy()
+    return scores.flatten(1).masked_fill(closed, float("-inf")).argmax(1).cpu().numpy()

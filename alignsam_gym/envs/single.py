@@ -30,10 +30,9 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
     mask, as probabilities on the embedding's grid. (128, 32, 32) for the embedded model. With
     ``state="concat"``: E(x), E(x) · M and M, (2C + 1, h, w). With ``state="guided"``: E(x) · M, M and the
     SRM's map, (C + 2, h, w).
-    With ``observation="reference"``, a ``Dict`` that a learner with the embeddings at hand turns into the
-    same state, hundreds of times smaller: ``image`` int64 (1,), the index of the image; ``mask`` float32
-    (h·w,); where the state is guided, ``guide`` float32 (h·w,); where revisits are forbidden, ``visited``
-    int8 (N,).
+    With ``observation="patches"``, the state's means over patches, ``Box`` float16 (channels, side, side): the agent's
+    own grid, and a hundredth of the memory. A guided state then has the mean difference of M and the SRM's map as
+    one channel more. Where revisits are forbidden, a ``Dict`` of these ``patches`` and ``visited`` int8 (N,).
 
     ## Rewards
     ``foreground``: +1 if the patch's centre is foreground in the ground truth, else −1 (§3.2).

@@ -106,10 +106,6 @@ class EncodedDataset:
             self._coming = background.submit(self._load, missing)
             background.shutdown(wait=False)
 
-    def embeddings(self) -> Tensor:
-        """All embeddings, float32 (len, C, h, w): what a policy needs that sees images by their index."""
-        return torch.stack([sample.embedding for sample in self.fetch(range(len(self)))])
-
     def warm(self, indices: Sequence[int]) -> int:
         """Put the embeddings and maps of samples on disk; returns how many embeddings were missing."""
         samples = self._read(indices)

@@ -18,6 +18,7 @@ from alignsam_gym.foundation.hq import HQDecoder, HQMaskDecoder
 from alignsam_gym.foundation.sam2 import Sam2Decoder, Sam2MaskDecoder
 from alignsam_gym.foundation.tiny import WEIGHTS, load_tiny_sam
 from alignsam_gym.foundation.weights import CHECKPOINTS, file_digest, remembered_digest, verify
+from alignsam_gym.rows import rows_of
 
 PREPROCESSING = 1
 """Version of what `PromptableModel.encode` does to an image; part of every cached embedding's key."""
@@ -91,17 +92,9 @@ class PromptableModel:
         """
         parts = []
         for some, p, given in zip(*(x.split(self.decode_batch) for x in (rows, points, labels)), strict=True):
-            terms = ImageTerms(*(_take(term, some) for term in image))
+            terms = ImageTerms(*(rows_of(term, some) for term in image))
             parts.append(self._decoder.decode(terms, p * self.input_size, given)[0][:, 0])
         return torch.cat(parts)
-
-
-def _take(x: Tensor, rows: Tensor) -> Tensor:
-    """``x[rows]``, without a copy where the rows follow one another."""
-    first = int(rows[0])
-    if torch.equal(rows, torch.arange(first, first + len(rows), device=rows.device)):
-        return x[first : first + len(rows)]
-    return x[rows]
 
 
 def load_sam(name: str, device: str | torch.device = "auto", precision: str = "auto") -> PromptableModel:

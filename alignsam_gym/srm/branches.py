@@ -5,56 +5,67 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from alignsam_gym.state import State, StateProjection
+
 
 class ImplicitBranch(nn.Module):
     """V(∅, s_t) and the head: two convolution blocks, then one logit for each cell of the embedding.
 
-    The paper gives no sizes; a block is a 3×3 convolution, group normalisation and ReLU. [ours: `width`]
+    The paper gives no sizes. The state is projected to `width` channels first; a block is a 3×3 convolution, group
+    normalisation and ReLU. [ours: `width`]
 
-    Input: state float (B, channels, h, w). Output: logits (B, h, w).
+    Input: B states of `channels`. Output: logits float (B, h, w).
     """
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(_block(channels, width), _block(width, width))
+        self.project = StateProjection(channels, width)
+        self.blocks = nn.Sequential(_block(width), _block(width))
         self.head = nn.Conv2d(width, 1, 1)
 
-    def forward(self, state: Tensor) -> Tensor:
-        return self.head(self.blocks(state))[:, 0]
+    def forward(self, state: State) -> Tensor:
+        return self.head(self.blocks(self.project(state)))[:, 0]
 
 
 class ExplicitBranch(nn.Module):
     """V(s_c, s_t) and the head (§3.3): three convolutions over both states, self-attention, two convolutions.
 
-    The paper gives no sizes: blocks as in `ImplicitBranch`, attention of four heads over all cells with a residual
-    connection, and the second of the last two convolutions is the head. [ours: `width`]
+    The paper gives no sizes: projection and blocks as in `ImplicitBranch`; every cell attends, with four heads and a
+    residual connection, to the means of 4 × 4 cells, as attention among all would cost more than SAM's decoder; the
+    second of the last two convolutions is the head. [ours: `width`]
 
-    Input: s_c and s_t stacked, float (B, channels, h, w). Output: logits (B, h, w).
+    Input: s_c and s_t as B states of `channels` together. Output: logits float (B, h, w).
     """
 
     heads = 4
+    stride = 4
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(_block(channels, width), _block(width, width), _block(width, width))
+        self.project = StateProjection(channels, width)
+        self.blocks = nn.Sequential(_block(width), _block(width), _block(width))
         self.norm = nn.LayerNorm(width)
-        self.project = nn.Linear(width, 3 * width)
-        self.mix = nn.Linear(width, width)
-        self.decode = nn.Sequential(_block(width, width), nn.Conv2d(width, 1, 3, padding=1))
+        self.query, self.key, self.value, self.mix = (nn.Linear(width, width) for _ in range(4))
+        self.decode = nn.Sequential(_block(width), nn.Conv2d(width, 1, 3, padding=1))
 
-    def forward(self, states: Tensor) -> Tensor:
-        x = self.blocks(states)
+    def forward(self, state: State) -> Tensor:
+        x = self.blocks(self.project(state))
         return self.decode(x + self._attend(x))[:, 0]
 
     def _attend(self, x: Tensor) -> Tensor:
-        tokens = self.norm(x.flatten(2).transpose(1, 2))
-        query, key, value = self.project(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        fine = self._tokens(x)
+        coarse = self._tokens(F.avg_pool2d(x, self.stride, ceil_mode=True))
+        projected = (self.query(fine), self.key(coarse), self.value(coarse))
+        heads = (tokens.unflatten(2, (self.heads, -1)).transpose(1, 2) for tokens in projected)
+        mixed = F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
         return self.mix(mixed).transpose(1, 2).unflatten(2, x.shape[2:])
 
+    def _tokens(self, x: Tensor) -> Tensor:
+        return self.norm(x.flatten(2).transpose(1, 2))
 
-def _block(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.GroupNorm(8, outputs), nn.ReLU())
+
+def _block(width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(8, width), nn.ReLU())
 
 
 BRANCHES: dict[str, type[ImplicitBranch] | type[ExplicitBranch]] = {

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.srm.branches import BRANCHES
+from alignsam_gym.state import State
 
 PAPER_UPDATES = {"implicit": 1, "explicit": 5}
 """q of §4.1."""
@@ -77,25 +78,25 @@ class SRM:
         self.optimizer = torch.optim.Adam(self.members.parameters(), lr=self.config.learning_rate)
 
     @torch.no_grad()
-    def logits(self, states: Tensor, folds: Tensor | None = None) -> Tensor:
-        """The map y_r (Eq. 12) as logits: states (B, channels, h, w) -> (B, h, w).
+    def logits(self, states: State, folds: Tensor | None = None) -> Tensor:
+        """The map y_r (Eq. 12) of B states as logits, float (B, h, w).
 
         folds: int64 (B,), the fold of each state's image, whose own branch is asked; None for new images.
         """
         if folds is None:
             return torch.stack([member(states) for member in self.members]).mean(0)
-        maps = states.new_empty(len(states), *states.shape[2:])
+        maps = torch.empty_like(states.embeddings[:, 0])
         for fold, member in enumerate(self.members):
             if (mine := folds == fold).any():
                 maps[mine] = member(states[mine])
         return maps
 
-    def learn(self, states: Tensor, target: Tensor, scored: Tensor, folds: Tensor | None = None) -> float:
+    def learn(self, states: State, target: Tensor, scored: Tensor, folds: Tensor | None = None) -> float:
         """`updates` passes over the batch (Eq. 13).
 
-        states: (B, channels, h, w). target, scored: float (B, h, w), the shares of foreground and of
-        labelled pixels in each cell. folds: int64 (B,), the fold of each state's image, from which its own branch
-        does not learn; None if there is one branch. Returns the mean loss, NaN if no branch had anything to learn.
+        target, scored: float (B, h, w), the shares of foreground and of labelled pixels in each cell. folds: int64
+        (B,), the fold of each state's image, from which its own branch does not learn; None if there is one branch.
+        Returns the mean loss, NaN if no branch had anything to learn.
         """
         losses = []
         for _ in range(self.updates):

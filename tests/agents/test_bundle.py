@@ -17,7 +17,7 @@ ROLLOUT = 12
 
 def make_venv(num_envs=4):
     env = gym.make_vec(
-        "AlignSAM-v0", num_envs=num_envs, autoreset_mode="SameStep", observation="reference", shots=6, max_steps=3,
+        "AlignSAM-v0", num_envs=num_envs, autoreset_mode="SameStep", observation="patches", shots=6, max_steps=3,
         revisit="forbid", srm={"width": 8},
     )  # fmt: skip
     return PromptVecEnv(env)
@@ -44,7 +44,7 @@ def test_two_halves_equal_one_whole(tmp_path):
         torch.testing.assert_close(resumed.policy.state_dict()[name], value, rtol=0, atol=0)
     for name, value in whole_env.episode.srm.members.state_dict().items():
         torch.testing.assert_close(resumed_env.episode.srm.members.state_dict()[name], value, rtol=0, atol=0)
-    np.testing.assert_array_equal(resumed_env.observe()["mask"], whole_env.observe()["mask"])
+    np.testing.assert_array_equal(resumed_env.observe()["patches"], whole_env.observe()["patches"])
 
 
 def test_a_saved_agent_chooses_the_same(tmp_path):
@@ -53,7 +53,6 @@ def test_a_saved_agent_chooses_the_same(tmp_path):
     venv = make_venv()
     policy = make_policy(venv, PPO_OPTIONS)
     load_agent(tmp_path, policy, venv.env.episode.srm)
-    policy.attach(env.episode.encoded.embeddings())
     observation = env.observe()
     expected = model.policy.get_distribution(model.policy.obs_to_tensor(observation)[0]).distribution.logits
     loaded = policy.get_distribution(policy.obs_to_tensor(observation)[0]).distribution.logits

@@ -8,6 +8,7 @@ from segment_anything import SamPredictor
 
 from alignsam_gym.errors import OptionError
 from alignsam_gym.srm import SRM, SRMConfig
+from alignsam_gym.state import STATES
 
 ACTIONS = [5, 0, 10, 5]
 
@@ -94,7 +95,7 @@ def _fix_srm(env, logits):
     seen = []
 
     def answer(states, folds):
-        seen.append(states.clone())
+        seen.append(states.formed())
         return torch.as_tensor(logits, dtype=torch.float32).expand(len(states), -1, -1)
 
     env.unwrapped.srm.logits = answer
@@ -159,14 +160,19 @@ def test_the_concat_state_shows_the_embedding_the_product_and_the_mask(make_toy,
     np.testing.assert_allclose(state, expected, atol=1e-4)
 
 
-def test_a_reference_and_the_embeddings_make_the_state(make_toy):
-    env, twin = make_toy(label_source="oracle"), make_toy(label_source="oracle", observation="reference")
-    embeddings = twin.unwrapped.episode.encoded.embeddings()
-    (state, _), (reference, _) = env.reset(seed=4), twin.reset(seed=4)
+@pytest.mark.parametrize("kind", STATES)
+def test_patches_are_the_states_means(make_toy, kind):
+    """The toy's embedding is 8 × 8 and its grid 4 × 4: a patch is two by two cells."""
+    env, twin = (make_toy(label_source="oracle", state=kind, observation=seen) for seen in ("state", "patches"))
+    (state, _), (patches, _) = env.reset(seed=4), twin.reset(seed=4)
     for action in (3, 9):
-        formed = embeddings[int(reference["image"][0])] * torch.from_numpy(reference["mask"]).view(8, 8)
-        np.testing.assert_allclose(state, formed, atol=1e-6)
-        state, reference = env.step(action)[0], twin.step(action)[0]
+        means = state.reshape(len(state), 4, 2, 4, 2).mean((2, 4))
+        np.testing.assert_allclose(patches[: len(state)], means, atol=1e-3, rtol=1e-3)
+        if kind == "guided":
+            difference = np.abs(state[-1] - state[-2]).reshape(4, 2, 4, 2).mean((1, 3))
+            np.testing.assert_allclose(patches[-1], difference, atol=1e-3)
+        assert patches in twin.observation_space
+        state, patches = env.step(action)[0], twin.step(action)[0]
 
 
 # Rewards
@@ -198,7 +204,7 @@ def test_a_mix_weighs_both_rewards(make_toy):
 
 
 def test_forbidden_revisits_are_masked_until_nothing_is_left(make_toy):
-    env = make_toy(revisit="forbid", label_source="positive", max_steps=17, observation="reference")
+    env = make_toy(revisit="forbid", label_source="positive", max_steps=17, observation="patches")
     observation, _ = env.reset(seed=0)
     free = np.ones(16, bool)
     for action in np.random.default_rng(0).permutation(16):
@@ -214,9 +220,8 @@ def test_forbidden_revisits_are_masked_until_nothing_is_left(make_toy):
 
 
 def test_allowed_revisits_mask_nothing(make_toy):
-    env = make_toy(label_source="positive", observation="reference")
-    observation, _ = env.reset(seed=0)
-    assert "visited" not in observation
+    env = make_toy(label_source="positive")
+    env.reset(seed=0)
     env.step(3)
     assert env.unwrapped.action_masks().tolist() == [True] * 16
 
@@ -377,7 +382,7 @@ def test_a_given_srm_is_used_and_stays_frozen(make_toy):
 def test_the_srm_is_taught_the_state_it_led_to_and_some_blank_ones(make_toy, blank_every, blank):
     env = make_toy(srm={"width": 8, "blank_every": blank_every}, max_steps=4)
     lessons = []
-    env.unwrapped.srm.learn = lambda *lesson: lessons.append([part.clone() for part in lesson[:3]])
+    env.unwrapped.srm.learn = lambda states, *lesson: lessons.append([states.formed(), *lesson[:2]])
     env.reset(seed=0)
     episode, blanks = env.unwrapped.episode, 0
     for action in range(4):

@@ -37,7 +37,7 @@ def test_the_explicit_branch_sees_what_clip_points_at_beside_the_state(make_toy_
     envs.reset(seed=0)
     episode, seen = envs.episode, []
     ask = episode.srm.members[0].forward
-    episode.srm.members[0].forward = lambda states: seen.append(states.clone()) or ask(states)
+    episode.srm.members[0].forward = lambda states: seen.append(states.formed()) or ask(states)
     envs.step(np.array([0, 5, 10]))
     assert set(reader.asked) <= {"ellipse 0", "ellipse 1"}
     states = seen[-1]
@@ -119,7 +119,7 @@ def test_clip_alone_prompts_its_extremes_and_then_its_likeliest_patches(make_toy
         torch.testing.assert_close(episode.points[:, slot], place * envs.episode.rules.grid.image_size / 8)
         assert (episode.labels[:, slot] == label).all()
     chosen = clip_prompter(episode)
-    patches = episode.rules.grid.pool(episode.similarity)
+    patches = episode.rules.grid.pool(episode.similarity).flatten(1)
     np.testing.assert_array_equal(chosen, patches.argmax(1).numpy())
     envs.step(chosen)
     assert (clip_prompter(episode) != chosen).all()

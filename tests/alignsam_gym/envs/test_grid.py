@@ -78,9 +78,19 @@ def test_sample_interpolates_each_map_at_its_own_point(grid, height, width, seed
 def test_pool_is_the_mean_over_each_patch(grid, high, wide):
     assume(grid.side <= 8)
     maps = np.random.default_rng(0).normal(size=(2, grid.side * high, grid.side * wide)).astype(np.float32)
-    pooled = grid.pool(torch.from_numpy(maps)).numpy()
+    pooled = grid.pool(torch.from_numpy(maps)).flatten(1).numpy()
     assert pooled.shape == (2, grid.count)
     for action in range(grid.count):
         row, column = divmod(action, grid.side)
         patch = maps[:, row * high : (row + 1) * high, column * wide : (column + 1) * wide]
         np.testing.assert_allclose(pooled[:, action], patch.mean((1, 2)), atol=1e-5)
+
+
+@given(grids, st.integers(1, 30), st.integers(1, 30))
+def test_pool_gives_each_patch_its_share_of_a_cell(grid, height, width):
+    """Against cells cut so small that patches and cells are both whole numbers of them."""
+    assume(grid.side <= 8)
+    maps = np.random.default_rng(0).normal(size=(height, width)).astype(np.float32)
+    fine = np.kron(maps, np.ones((grid.side, grid.side), np.float32))
+    expected = fine.reshape(grid.side, height, grid.side, width).mean((1, 3))
+    np.testing.assert_allclose(grid.pool(torch.from_numpy(maps)).numpy(), expected, atol=1e-5)

@@ -15,8 +15,9 @@ import alignsam_gym  # noqa: F401  # registers the environment
 from alignsam_gym.envs.single import AlignSAMEnv
 from alignsam_gym.errors import AlignSAMError, OptionError
 from alignsam_gym.srm import SRM, SRMConfig
+from alignsam_gym.state import State
 
-SB3_TAKES_THE_STATE_FOR_AN_IMAGE = (
+SB3_TAKES_MAPS_FOR_IMAGES = (
     "whereas it has to be `np.uint8`",
     "the upper and lower bounds are not in [0, 255]",
     "Treating image space as channels-last",
@@ -32,7 +33,7 @@ def _play(env, actions, **reset):
 # Gymnasium and Stable-Baselines3
 
 
-@pytest.mark.parametrize("observation", ["state", "reference"])
+@pytest.mark.parametrize("observation", ["state", "patches"])
 def test_gymnasiums_checker_has_nothing_to_say(observation):
     env = gym.make("AlignSAM-v0", render_mode="rgb_array", observation=observation).unwrapped
     with warnings.catch_warnings():
@@ -40,7 +41,7 @@ def test_gymnasiums_checker_has_nothing_to_say(observation):
         check_env(env)
 
 
-@pytest.mark.parametrize("options", [{"state": "concat"}, {"revisit": "forbid", "observation": "reference"}])
+@pytest.mark.parametrize("options", [{"state": "concat"}, {"revisit": "forbid", "observation": "patches"}])
 def test_gymnasiums_checker_has_nothing_to_say_about_other_spaces(make_toy, options):
     env = make_toy(render_mode="rgb_array", **options).unwrapped
     with warnings.catch_warnings():
@@ -48,23 +49,16 @@ def test_gymnasiums_checker_has_nothing_to_say_about_other_spaces(make_toy, opti
         check_env(env, skip_render_check=True)
 
 
-@pytest.mark.parametrize("revisit", ["allow", "forbid"])
-def test_sb3s_checker_has_nothing_to_say_about_references(make_toy, revisit):
-    env = make_toy(observation="reference", revisit=revisit).unwrapped
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        check_env_for_sb3(env)
-
-
-def test_sb3s_checker_only_takes_the_state_for_an_image():
-    env = gym.make("AlignSAM-v0").unwrapped
+@pytest.mark.parametrize("options", [{}, {"observation": "patches"}, {"observation": "patches", "revisit": "forbid"}])
+def test_sb3s_checker_only_takes_maps_for_images(options):
+    env = gym.make("AlignSAM-v0", **options).unwrapped
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         check_env_for_sb3(env)
     messages = [str(warning.message) for warning in caught]
-    for part in SB3_TAKES_THE_STATE_FOR_AN_IMAGE:
+    for part in SB3_TAKES_MAPS_FOR_IMAGES:
         assert sum(part in message for message in messages) == 1
-    assert len(messages) == len(SB3_TAKES_THE_STATE_FOR_AN_IMAGE)
+    assert len(messages) == len(SB3_TAKES_MAPS_FOR_IMAGES)
 
 
 def test_the_default_data_set_is_shapes():
@@ -145,7 +139,7 @@ def test_without_a_seed_two_environments_differ(make_toy):
 
 
 def test_what_was_returned_is_not_written_over(make_toy):
-    for observation in ("state", "reference"):
+    for observation in ("state", "patches"):
         env = make_toy(observation=observation)
         state, info = env.reset(seed=0)
         kept = pickle.dumps((state, info))
@@ -158,7 +152,7 @@ def test_what_was_returned_is_not_written_over(make_toy):
 
 
 def test_a_pickled_environment_plays_alike(make_toy):
-    env = make_toy(dataset="shapes", shots=3, observation="reference", max_steps=2, render_mode="rgb_array").unwrapped
+    env = make_toy(dataset="shapes", shots=3, observation="patches", max_steps=2, render_mode="rgb_array").unwrapped
     copy = pickle.loads(pickle.dumps(env))
     assert isinstance(copy, AlignSAMEnv)
     assert copy.render_mode == "rgb_array"
@@ -170,7 +164,8 @@ def test_a_pickled_environment_keeps_its_trained_srm(make_toy):
     trained = SRM("implicit", 32, SRMConfig(width=8), torch.device("cpu"), seed=5)
     env = make_toy(dataset="shapes", srm=trained).unwrapped
     copy = pickle.loads(pickle.dumps(env))
-    states = torch.randn(2, 32, 8, 8)
+    embeddings = torch.randn(2, 32, 8, 8)
+    states = State(embeddings, torch.ones(2, 1, 8, 8), embeddings[:, :0])
     assert torch.equal(copy.srm.logits(states), trained.logits(states))
 
 

@@ -76,8 +76,8 @@ def test_the_shorter_of_both_limits_holds(make_toy_vec, ours, theirs, length):
     assert ends == [[False, False]] * (length - 1) + [[True, True]]
 
 
-def test_spaces_and_observations_agree_for_references(make_toy_vec):
-    envs = make_toy_vec(3, observation="reference", revisit="forbid")
+def test_spaces_and_observations_agree_for_patches(make_toy_vec):
+    envs = make_toy_vec(3, observation="patches", revisit="forbid")
     for observation, *_ in _play(envs, [[0, 1, 2]] * 2, seed=0):
         assert observation in envs.observation_space
         for row in gym.vector.utils.iterate(envs.observation_space, observation):
@@ -145,7 +145,7 @@ def test_deltas_of_iou_equal_the_single_ones(make_toy, make_toy_vec):
 # Against Gymnasium's own vector environment
 
 
-@pytest.mark.parametrize("observation", ["state", "reference"])
+@pytest.mark.parametrize("observation", ["state", "patches"])
 @pytest.mark.parametrize("mode", MODES)
 def test_autoreset_is_gymnasiums(make_toy, make_toy_vec, mode, observation):
     options = {"label_source": "oracle", "observation": observation}
@@ -296,7 +296,7 @@ def test_a_saved_state_is_not_changed_by_playing_on(make_toy_vec):
 
 
 def test_what_was_returned_is_not_written_over(make_toy_vec):
-    for observation in ("state", "reference"):
+    for observation in ("state", "patches"):
         envs = make_toy_vec(2, observation=observation, autoreset_mode="SameStep", max_steps=2)
         results = _play(envs, [[0, 1], [5, 6]], seed=0)
         kept = copy.deepcopy(results)

@@ -2,32 +2,40 @@ import pytest
 import torch
 
 from alignsam_gym.srm.branches import BRANCHES, ExplicitBranch
+from alignsam_gym.state import State
+
+
+def _states(count, channels, *size, requires_grad=False):
+    embeddings = torch.randn(count, channels, *size, requires_grad=requires_grad)
+    return State(embeddings, torch.ones(count, 1, *size), embeddings[:, :0])
 
 
 @pytest.mark.parametrize("kind", BRANCHES)
-@pytest.mark.parametrize("shape", [(2, 24, 8, 8), (1, 24, 4, 6)])
+@pytest.mark.parametrize("shape", [(2, 24, 8, 8), (1, 24, 4, 6), (1, 24, 5, 3)])
 def test_one_logit_for_each_cell(kind, shape):
-    assert BRANCHES[kind](24, 16)(torch.randn(shape)).shape == (shape[0], *shape[2:])
+    assert BRANCHES[kind](24, 16)(_states(*shape)).shape == (shape[0], *shape[2:])
 
 
 def test_every_cell_of_the_explicit_branch_sees_every_other():
     """Its five convolutions reach five cells; only attention carries further."""
     torch.manual_seed(0)
-    branch, states = ExplicitBranch(8, 16), torch.randn(1, 8, 20, 20, requires_grad=True)
+    branch, states = ExplicitBranch(8, 16), _states(1, 8, 20, 20, requires_grad=True)
     branch(states)[0, 0, 0].backward()
-    assert (states.grad.abs().sum(1) > 0).all()
+    assert (states.embeddings.grad.abs().sum(1) > 0).all()
 
 
 def test_attention_equals_pytorchs_own():
     torch.manual_seed(0)
-    branch, x = ExplicitBranch(8, 16), torch.randn(2, 16, 5, 4)
+    branch, x = ExplicitBranch(8, 16), torch.randn(2, 16, 8, 4)
     reference = torch.nn.MultiheadAttention(16, ExplicitBranch.heads, batch_first=True)
     with torch.no_grad():
-        reference.in_proj_weight.copy_(branch.project.weight)
-        reference.in_proj_bias.copy_(branch.project.bias)
+        parts = (branch.query, branch.key, branch.value)
+        reference.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))
+        reference.in_proj_bias.copy_(torch.cat([part.bias for part in parts]))
         reference.out_proj.weight.copy_(branch.mix.weight)
         reference.out_proj.bias.copy_(branch.mix.bias)
         tokens = branch.norm(x.flatten(2).transpose(1, 2))
-        expected, _ = reference(tokens, tokens, tokens)
+        means = branch.norm(x.unflatten(2, (2, 4)).mean((3, 4), keepdim=True).flatten(2).transpose(1, 2))
+        expected, _ = reference(tokens, means, means)
         ours = branch._attend(x).flatten(2).transpose(1, 2)
     torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-5)

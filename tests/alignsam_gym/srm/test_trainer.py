@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.srm import BRANCHES, SRM, SRMConfig
 from alignsam_gym.srm.trainer import segmentation_loss
+from alignsam_gym.state import State
 
 CPU = torch.device("cpu")
 
@@ -28,9 +29,10 @@ def _same(a, b):
 def _batch(count=8, side=8, seed=0):
     """States whose first channel says where the foreground is."""
     generator = torch.Generator().manual_seed(seed)
-    states = torch.randn(count, 3, side, side, generator=generator)
-    target = (states[:, 0] > 0.5).float()
-    return states, target, torch.ones_like(target)
+    embeddings = torch.randn(count, 3, side, side, generator=generator)
+    target = (embeddings[:, 0] > 0.5).float()
+    nothing_hidden = torch.ones(count, 1, side, side)
+    return State(embeddings, nothing_hidden, embeddings[:, :0]), target, torch.ones_like(target)
 
 
 def _loss_by_loops(logits, target, scored):
