@@ -21,10 +21,11 @@ import torch
 from alignsam_gym.errors import AlignSAMError
 from alignsam_gym.foundation.sam import resolve_device
 from experiments.benchmarks.decode import decode
+from experiments.benchmarks.environment import env
 from experiments.benchmarks.models import ARCHITECTURES
 from experiments.benchmarks.store import store
 
-BENCHMARKS = {"decode": decode, "store": store}
+BENCHMARKS = {"decode": decode, "env": env, "store": store}
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from alignsam_gym.envs.grid import PatchGrid
 from alignsam_gym.errors import OptionError, check_choice
 from alignsam_gym.foundation.decoder import PADDING
 from alignsam_gym.foundation.encoded import EncodedDataset
+from alignsam_gym.maps import on_cells
 from alignsam_gym.rows import rows_of
 from alignsam_gym.srm import SRM
 from alignsam_gym.state import STATES, State, make_state, srm_state, state_channels
@@ -35,10 +36,11 @@ _PROGRESS = ("index", "points", "labels", "steps", "visited", "hit", "repeated")
 class Rules:
     """What kind of game is played; the environment's docstring explains each.
 
-    reward: weight of each of `REWARDS`.
+    reward: weight of each of `REWARDS`. cells: how many cells a side the SRM's states have at most.
     """
 
     grid: PatchGrid
+    cells: int
     max_steps: int
     label_source: str
     initial_prompts: str
@@ -49,6 +51,8 @@ class Rules:
     def __post_init__(self) -> None:
         if self.max_steps < 1:
             raise OptionError(f"max_steps={self.max_steps}: an episode needs at least one step.")
+        if self.cells < 1:
+            raise OptionError(f"cells={self.cells}: the SRM needs at least one.")
         check_choice("label_source", self.label_source, LABEL_SOURCES)
         check_choice("initial_prompts", self.initial_prompts, INITIAL_PROMPTS)
         check_choice("state", self.state, STATES)
@@ -62,16 +66,20 @@ class Rules:
 class Episode:
     """B episodes in progress.
 
+    What is learned sees E(x), M and M_c on a grid of g cells a side: the embedding's own h, or `Rules.cells` if that is
+    less, each cell then being the mean of several. [ours]
+
     Attributes that callers read, all on the model's device:
 
-    - index: int64 (B,), which image of the data set each row plays on.
+    - index: int64 (B,), which image of the data set each row plays on. image: what the decoder needs of each.
     - points: float32 (B, 2 + T, 2), (x, y) in the frame; labels: int64 (B, 2 + T), 1, 0 or −1 where there is
       no prompt. The first two are the initial pair, then comes one for each step.
     - steps: int64 (B,), actions taken. visited: bool (B, N).
-    - logits: float32 (B, 4h, 4w), SAM's last answer. mask: float32 (B, h, w), M_{t−1} of Eq. 4: its
-      probabilities, averaged over each cell of the embedding. [ours]
-    - similarity: float32 (B, h, w) in [0, 1], M_c, CLIP's map of the image's text; zeros without a CLIP.
-    - guide: float32 (B, h, w), the SRM's map y_r for the current state (Eq. 12), as logits.
+    - logits: float32 (B, 4h, 4w), SAM's last answer. mask: float32 (B, g, g), M_{t−1} of Eq. 4: its
+      probabilities, averaged over each cell. [ours]
+    - embeddings: float32 (B, C, g, g), E(x).
+    - similarity: float32 (B, g, g) in [0, 1], M_c, CLIP's map of the image's text; zeros without a CLIP.
+    - guide: float32 (B, g, g), the SRM's map y_r for the current state (Eq. 12), as logits.
     - iou: float32 (B,), of that answer with the truth, at the logits' own resolution.
     - truth_at: bool (B, N), whether each patch's centre is foreground.
     - hit, repeated: bool (B,), whether the last action's patch is foreground, and was chosen before.
@@ -82,20 +90,23 @@ class Episode:
         self.model = encoded.model
         device, grid = self.model.device, rules.grid
         slots = _INITIAL + rules.max_steps
-        channels, height, width = self.model.embedding_shape
+        channels, height, _ = self.model.embedding_shape
         self.centres = grid.centres.to(device)
         self.index = torch.zeros(count, dtype=torch.int64, device=device)
-        self.embeddings = torch.zeros(count, channels, height, width, device=device)
-        self._image = self.model.read(torch.zeros(count, *self.model.record_shape, device=device))
+        cells = min(rules.cells, height)
+        self.embeddings = torch.zeros(count, channels, cells, cells, device=device).to(
+            memory_format=torch.channels_last
+        )
+        self.image = self.model.read(torch.zeros(count, *self.model.record_shape, device=device))
         self.truth, self.scored = (torch.zeros(count, *self.model.logits_shape, device=device) for _ in range(2))
-        self.truth_coarse, self.scored_coarse = (torch.zeros(count, height, width, device=device) for _ in range(2))
         self.truth_at = torch.zeros(count, grid.count, dtype=torch.bool, device=device)
         self.points = torch.zeros(count, slots, 2, device=device)
         self.labels = torch.full((count, slots), PADDING, device=device)
         self.steps = torch.zeros(count, dtype=torch.int64, device=device)
         self.visited = torch.zeros(count, grid.count, dtype=torch.bool, device=device)
         self.logits = torch.zeros(count, *self.model.logits_shape, device=device)
-        self.mask, self.guide, self.similarity = (torch.zeros(count, height, width, device=device) for _ in range(3))
+        self.mask, self.guide, self.similarity = (torch.zeros(count, cells, cells, device=device) for _ in range(3))
+        self.truth_coarse, self.scored_coarse = (torch.zeros(count, cells, cells, device=device) for _ in range(2))
         self.iou = torch.zeros(count, device=device)
         self.hit, self.repeated = (torch.zeros(count, dtype=torch.bool, device=device) for _ in range(2))
         self._folds = _deal(encoded.dataset.ids, srm.config.folds).to(device) if learns else None
@@ -109,9 +120,13 @@ class Episode:
         channels, height, width = self.model.embedding_shape
         return state_channels(self.rules.state, channels), height, width
 
-    def states(self) -> State:
-        """s_t of Eq. 4, of every row."""
-        return make_state(self.rules.state, self.embeddings, self.mask, self.guide.sigmoid())
+    def states(self) -> Tensor:
+        """s_t of Eq. 4, float32 (B, channels, h, w)."""
+        samples = self.encoded.fetch(self.index.tolist())
+        embeddings = torch.stack([sample.embedding for sample in samples])
+        size = embeddings.shape[2:]
+        mask, guide = on_cells(self.logits.sigmoid(), size), on_cells(self.guide.sigmoid(), size)
+        return make_state(self.rules.state, embeddings, mask, guide).formed()
 
     @property
     def patches_shape(self) -> tuple[int, int, int]:
@@ -123,12 +138,13 @@ class Episode:
 
         A guided state has a channel more, the mean difference of M and the SRM's map, which their means do not tell.
         """
-        pool, states = self.rules.grid.pool, self.states()
-        means = torch.cat([pool(state.formed()) for state in states.split(1)])  # a product at a time stays in the cache
-        if self.rules.state != "guided":
-            return means
-        mask, guide = states.maps.unbind(1)
-        return torch.cat([means, pool((guide - mask).abs())[:, None]], dim=1)
+        grid, guide = self.rules.grid, self.guide.sigmoid()
+        state = make_state(self.rules.state, self.embeddings, self.mask, guide)
+        means = [grid.pool_product(self.embeddings, factor) for factor in state.factors.unbind(1)]
+        means.append(grid.pool(state.maps))
+        if self.rules.state == "guided":
+            means.append(grid.pool((guide - self.mask).abs())[:, None])
+        return torch.cat(means, dim=1)
 
     def start_run(self, seed: int) -> None:
         """Forget every draw of images; an SRM that learns starts over, from weights drawn by `seed`."""
@@ -238,13 +254,18 @@ class Episode:
         samples = self.encoded.fetch(indices)
         self.index[at] = torch.tensor(indices, dtype=torch.int64, device=self.model.device)
         records = torch.stack([sample.record for sample in samples]).float()
-        self.embeddings[at] = records[:, : self.embeddings.shape[1]]
-        for kept, new in zip(self._image, self.model.read(records), strict=True):
+        cells, embeddings = self.embeddings.shape[2:], records[:, : self.embeddings.shape[1]]
+        self.embeddings[at] = F.interpolate(embeddings, cells, mode="area")
+        for kept, new in zip(self.image, self.model.read(records), strict=True):
             kept[at] = new
-        for name in ("truth", "scored", "truth_coarse", "scored_coarse"):
-            getattr(self, name)[at] = torch.stack([getattr(sample, name) for sample in samples])
+        for kept, coarse, shares in (
+            (self.truth, self.truth_coarse, [sample.truth for sample in samples]),
+            (self.scored, self.scored_coarse, [sample.scored for sample in samples]),
+        ):
+            kept[at] = torch.stack(shares)
+            coarse[at] = on_cells(torch.stack(shares), cells)
         if self.encoded.clip:
-            self.similarity[at] = torch.stack([cast(Tensor, sample.similarity) for sample in samples])
+            self.similarity[at] = on_cells(torch.stack([cast(Tensor, sample.similarity) for sample in samples]), cells)
         masks = [sample.mask for sample in samples]
         centres = np.stack([self.rules.grid.truth(mask) for mask in masks])
         self.truth_at[at] = torch.from_numpy(centres).to(self.model.device)
@@ -286,9 +307,9 @@ class Episode:
         """Ask SAM (Eq. 2) and keep what follows from its answer."""
         used = int(_INITIAL + self.steps[at].max())
         points, labels = self.points[at, :used], self.labels[at, :used]
-        logits = self.model.decode(self._image, at, points / self.rules.grid.image_size, labels)
+        logits = self.model.decode(self.image, at, points / self.rules.grid.image_size, labels)
         self.logits[at] = logits
-        self.mask[at] = F.avg_pool2d(logits.sigmoid()[:, None], 4)[:, 0]
+        self.mask[at] = on_cells(logits.sigmoid(), self.mask.shape[1:])
         answer = (logits > 0).float() * self.scored[at]
         truth = (self.truth[at] > 0.5).float() * self.scored[at]
         union = torch.maximum(answer, truth).sum((1, 2))

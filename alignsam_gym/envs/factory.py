@@ -14,7 +14,7 @@ from alignsam_gym.envs.grid import PatchGrid
 from alignsam_gym.errors import OptionError, check_choice
 from alignsam_gym.foundation.calibration import calibrate
 from alignsam_gym.foundation.encoded import EncodedDataset
-from alignsam_gym.foundation.sam import load_sam
+from alignsam_gym.foundation.sam import PromptableModel, load_sam
 from alignsam_gym.foundation.store import EmbeddingStore
 from alignsam_gym.srm import BRANCHES, SRM, SRMConfig
 from alignsam_gym.state import STATES, srm_state, state_channels
@@ -28,7 +28,7 @@ def make_episode(
     *,
     dataset: str | Dataset = "shapes",
     split: str = "train",
-    sam: str = "tiny",
+    sam: str | PromptableModel = "tiny",
     precision: str = "auto",
     clip: str | ClipSurgery = "tiny",
     branch: str = "auto",
@@ -40,6 +40,7 @@ def make_episode(
     reward: str | Mapping[str, float] = "foreground",
     state: str = "product",
     revisit: str = "allow",
+    cells: int = 64,
     shots: int = 50,
     shots_seed: int = 0,
     shots_per: str = "dataset",
@@ -61,6 +62,7 @@ def make_episode(
         reward = {check_choice("reward", reward, REWARDS): 1.0}
     rules = Rules(
         grid=PatchGrid(image_size, patch_size),
+        cells=cells,
         max_steps=max_steps,
         label_source=label_source,
         initial_prompts=initial_prompts if initial_prompts != "auto" else ("truth" if training else "srm"),
@@ -82,7 +84,7 @@ def make_episode(
         samples = draw_shots(samples, shots, shots_seed, shots_per, skip=on_error == "skip")
     elif on_error == "skip":
         samples = without_broken(samples)
-    model = load_sam(sam, device, precision)
+    model = load_sam(sam, device, precision) if isinstance(sam, str) else sam
     store = EmbeddingStore(cache_dir)
     if count > 1:
         calibrate(model, store.directory)

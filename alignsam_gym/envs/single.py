@@ -57,7 +57,8 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
       the SRM is frozen and begins the prompts.
     - ``sam``: ``tiny``, the embedded model; ``vit_b``, ``vit_l``, ``vit_h``, ``vit_t`` (MobileSAM), ``sam_hq_vit_b``,
       ``_l``, ``_h``, or ``sam2.1_hiera_tiny``, ``_small``, ``_base_plus``, ``_large``, once downloaded by
-      ``python -m experiments.weights``; or the path of a checkpoint of any of these.
+      ``python -m experiments.weights``; or the path of a checkpoint of any of these. Or an
+      `alignsam_gym.foundation.sam.PromptableModel`, with its own device and precision.
     - ``precision``: of the image encoder's arithmetic. ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 on
       a GPU that has it, else float32.
     - ``clip``: what reads texts. ``tiny``, the embedded model, which knows the embedded data sets' targets and
@@ -71,6 +72,8 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
     - ``max_steps``: T.
     - ``initial_prompts``: ``truth``, ``srm``, ``clip``, or ``auto``: by the split, one of the first two.
     - ``reward``, ``state``: see above.
+    - ``cells``: the SRM and ``observation="patches"`` see the state with at most so many cells a side, each the mean of
+      several where the embedding has more. 64, SAM's own, is the paper's; 32 costs a quarter.
     - ``revisit``: ``allow`` (the paper), or ``forbid``: `action_masks` excludes patches already chosen.
     - ``shots``, ``shots_seed``: labelled images drawn from the training split, and the draw's seed.
       ``shots_per``: ``dataset``, or ``category`` for so many of each category.

@@ -30,7 +30,7 @@ def action_space(episode: Episode) -> spaces.Discrete:
 def observe(episode: Episode, observation: str) -> Any:
     """Every row's observation, as a batch of `observation_space`."""
     if observation == "state":
-        return episode.states().formed().cpu().numpy()
+        return episode.states().cpu().numpy()
     patches = episode.patches().half().cpu().numpy()
     if episode.rules.revisit == "allow":
         return patches

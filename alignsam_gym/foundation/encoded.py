@@ -36,7 +36,6 @@ class EncodedSample:
     record: float16 (R, h, w), what the model's `encode` gives of the image, whether it came from disk or not.
     embedding: float32 (C, h, w), E(x), which is its first C channels.
     truth, scored: float32 (4h, 4w), the foreground's and the labelled pixels' share of each logit's area.
-    truth_coarse, scored_coarse: float32 (h, w), the same on the embedding's grid (y′ of Eq. 13).
     similarity: float32 (h, w) in [0, 1], M_c: CLIP's map of the sample's text; None without a CLIP.
     """
 
@@ -47,8 +46,6 @@ class EncodedSample:
     channels: int
     truth: Tensor
     scored: Tensor
-    truth_coarse: Tensor
-    scored_coarse: Tensor
     similarity: Tensor | None
 
     @property
@@ -180,7 +177,7 @@ class EncodedDataset:
             area = cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
             return torch.from_numpy(area).to(self.model.device)
 
-        fine, coarse = self.model.logits_shape, self.model.embedding_shape[1:]
+        fine = self.model.logits_shape
         return EncodedSample(
             mask=mask,
             void=sample.void,
@@ -189,8 +186,6 @@ class EncodedDataset:
             channels=self.model.embedding_shape[0],
             truth=shrink(mask, fine),
             scored=shrink(scored, fine),
-            truth_coarse=shrink(mask, coarse),
-            scored_coarse=shrink(scored, coarse),
             similarity=None if similarity is None else self._on_grid(similarity),
         )
 

@@ -10,6 +10,7 @@ from agents.bundle import load_agent, load_checkpoint, save_agent
 from agents.callbacks import Checkpoints, EpisodeStatistics
 from agents.vec_env import PromptVecEnv
 from alignsam_gym.errors import WeightsError
+from alignsam_gym.state import State
 
 PPO_OPTIONS = {"policy": "patch", "width": 8, "n_epochs": 2, "batch_size": 6, "learning_rate": 1e-3}
 ROLLOUT = 12
@@ -57,7 +58,8 @@ def test_a_saved_agent_chooses_the_same(tmp_path):
     expected = model.policy.get_distribution(model.policy.obs_to_tensor(observation)[0]).distribution.logits
     loaded = policy.get_distribution(policy.obs_to_tensor(observation)[0]).distribution.logits
     torch.testing.assert_close(loaded, expected)
-    states = env.episode.states()
+    embeddings = env.episode.embeddings
+    states = State(embeddings, env.episode.mask[:, None], embeddings[:, :0])
     torch.testing.assert_close(venv.env.episode.srm.logits(states), env.episode.srm.logits(states))
 
 

@@ -161,6 +161,24 @@ def test_the_concat_state_shows_the_embedding_the_product_and_the_mask(make_toy,
 
 
 @pytest.mark.parametrize("kind", STATES)
+def test_what_is_learned_may_see_fewer_cells_than_the_state_has(make_toy, kind):
+    env = make_toy(label_source="oracle", state=kind, cells=4, observation="patches")
+    fine = make_toy(label_source="oracle", state=kind, cells=64, observation="patches")
+    for one in (env, fine):
+        one.reset(seed=4)
+        one.step(6)
+    episode, whole = env.unwrapped.episode, fine.unwrapped.episode
+    assert episode.states().shape == whole.states().shape
+    for name in ("embeddings", "mask", "truth_coarse", "scored_coarse"):
+        coarse, expected = getattr(episode, name), getattr(whole, name)
+        expected = expected.unflatten(-1, (4, 2)).unflatten(-3, (4, 2)).mean((-3, -1))
+        torch.testing.assert_close(coarse, expected, atol=1e-5, rtol=1e-5)
+    assert episode.guide.shape == (1, 4, 4)
+    with pytest.raises(OptionError, match="cells=0"):
+        make_toy(cells=0)
+
+
+@pytest.mark.parametrize("kind", STATES)
 def test_patches_are_the_states_means(make_toy, kind):
     """The toy's embedding is 8 × 8 and its grid 4 × 4: a patch is two by two cells."""
     env, twin = (make_toy(label_source="oracle", state=kind, observation=seen) for seen in ("state", "patches"))

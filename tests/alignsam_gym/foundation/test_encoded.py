@@ -118,13 +118,11 @@ def test_a_damaged_record_is_reported_and_made_anew(toy_dataset, toy_model, enco
     assert sum(encodings) == 2
 
 
-def test_truth_is_the_share_of_foreground_at_both_resolutions(toy_dataset, toy_model, tmp_path):
+def test_truth_is_the_share_of_foreground(toy_dataset, toy_model, tmp_path):
     sample = EncodedDataset(toy_dataset, toy_model, EmbeddingStore(tmp_path), 64)[1]
     mask = toy_dataset[1].mask
     np.testing.assert_allclose(sample.truth.numpy(), _blocks(mask, 32), atol=1e-6)
-    np.testing.assert_allclose(sample.truth_coarse.numpy(), _blocks(mask, 8), atol=1e-6)
     assert (sample.scored == 1).all()
-    assert (sample.scored_coarse == 1).all()
 
 
 def test_void_is_neither_foreground_nor_scored(one_sample, toy_model, tmp_path):
@@ -135,8 +133,6 @@ def test_void_is_neither_foreground_nor_scored(one_sample, toy_model, tmp_path):
     np.testing.assert_array_equal(sample.void, void)
     np.testing.assert_allclose(sample.truth.numpy(), _blocks(mask & ~void, 32), atol=1e-6)
     np.testing.assert_allclose(sample.scored.numpy(), _blocks(~void, 32), atol=1e-6)
-    np.testing.assert_allclose(sample.truth_coarse.numpy(), _blocks(mask & ~void, 8), atol=1e-6)
-    np.testing.assert_allclose(sample.scored_coarse.numpy(), _blocks(~void, 8), atol=1e-6)
 
 
 class Watched:

@@ -1,0 +1,94 @@
+"""Whole episodes: our vector environment, the bare batched decoder, and the peer's environments."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from alignsam_gym.envs.vector import AlignSAMVectorEnv
+from alignsam_gym.foundation.sam import PromptableModel
+from experiments.benchmarks.models import Scenes, benchmark_model
+from experiments.benchmarks.peer import SIDE, peer_environments
+from experiments.benchmarks.timing import alternate, statistics
+
+STEPS = 15
+SRM = {"width": 32, "learning_rate": 1e-3, "batch_size": 8}
+
+
+def env(sam: str, device: str, quick: bool) -> dict[str, Any]:
+    """Steps a second of whole episodes; the ratio is the bare batched decoder's time over ours, SRM and all."""
+    count, rounds, steps = (2, 1, 2) if quick else (16, 3, STEPS)
+    model, data = benchmark_model(sam, device, encoder=False), Scenes(count)
+    with tempfile.TemporaryDirectory() as cache:
+        train = make_environments(model, data, count, steps, cache_dir=cache)
+        frozen = make_environments(model, data, count, steps, cache_dir=cache, split="test", srm=train.episode.srm)
+        peer = peer_environments(model, data, count, steps, SRM)
+        for envs in (train, frozen, peer):
+            envs.reset()
+        ways: dict[str, Callable[[], object]] = {
+            "ours": partial(_play, train, steps),
+            "ours, SRM frozen": partial(_play, frozen, steps),
+            "bare decoder": partial(_decode, train),
+            "peer": partial(_play, peer, steps),
+        }
+        seconds = alternate(ways, rounds, model.device)
+    compared = {
+        name: statistics({"ours": seconds["ours"], name: seconds[name]}, count * steps)
+        for name in ways
+        if name != "ours"
+    }
+    each = {"ours": compared["peer"]["ours"], **{name: found[name] for name, found in compared.items()}}
+    table = Table("way", "ms a step", "its time over ours", title=f"{count} environments, {steps} steps, {sam}")
+    for name, found in each.items():
+        ratio = f"{compared[name]['ratio']:.2f}" if name in compared else "1.00"
+        table.add_row(name, f"{found['median']:.1f} ± {found['spread']:.1f}", ratio)
+    Console().print(table)
+    ratio = compared["bare decoder"]["ratio"]
+    what = f"the bare decoder's time over ours; the peer's over ours is {compared['peer']['ratio']:.2f}"
+    return {"ratio": ratio, "what": what, "environments": count, "steps": steps, "ways": each, "compared": compared}
+
+
+def make_environments(
+    model: PromptableModel, data: Scenes, count: int, steps: int, **options: Any
+) -> AlignSAMVectorEnv:
+    """Our environments, playing the paper's game as the peer's do; options: keywords of `AlignSAM-v0`."""
+    envs = gym.make_vec(
+        "alignsam_gym:AlignSAM-v0",
+        num_envs=count,
+        vectorization_mode="vector_entry_point",
+        autoreset_mode="SameStep",
+        observation="patches",
+        sam=model,
+        dataset=data,
+        shots=len(data),
+        max_steps=steps,
+        **{"srm": SRM, "cells": 32, **options},
+    )
+    assert isinstance(envs, AlignSAMVectorEnv)
+    return envs
+
+
+def _play(envs: AlignSAMVectorEnv | DummyVecEnv, steps: int) -> None:
+    """One episode of each environment, and the beginning of the next."""
+    rng = np.random.default_rng(0)
+    for _ in range(steps):
+        envs.step(rng.integers(0, SIDE**2, envs.num_envs))
+
+
+def _decode(envs: AlignSAMVectorEnv) -> None:
+    """The decodes of one such episode alone."""
+    episode = envs.episode
+    rows = torch.arange(len(episode), device=episode.model.device)
+    for used in range(2, episode.points.shape[1] + 1):
+        points = torch.rand(len(rows), used, 2, device=rows.device)
+        labels = torch.randint(0, 2, (len(rows), used), device=rows.device)
+        episode.model.decode(episode.image, rows, points, labels)

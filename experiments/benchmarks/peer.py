@@ -1,0 +1,143 @@
+"""The same method around `SamPredictor`, as one would write it with the libraries alone: what ours is timed against.
+
+One environment an episode, each with its own predictor, in SB3's `DummyVecEnv`; states as float32 observations in
+SB3's own rollout buffer. The networks, their sizes and PPO's settings are ours. An image's features are computed once
+and shared, which already is more than one finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium import spaces
+from segment_anything import SamPredictor
+from segment_anything.modeling import Sam
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from agents.extractors import PatchExtractor
+from agents.policies import PatchPolicy
+from alignsam_gym.data import Dataset
+from alignsam_gym.foundation.sam import PromptableModel
+from alignsam_gym.srm.trainer import segmentation_loss
+
+FRAME, SIDE = 800, 10
+
+
+class Labeller(nn.Module):
+    """The SRM's implicit branch on whole states, and its optimiser."""
+
+    def __init__(self, channels: int, width: int, learning_rate: float) -> None:
+        super().__init__()
+        self.network = nn.Sequential(
+            nn.Conv2d(channels, width, 1), _block(width), _block(width), nn.Conv2d(width, 1, 1)
+        )
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate)
+
+    def forward(self, state: Tensor) -> Tensor:
+        return self.network(state)[:, 0]
+
+    def learn(self, state: Tensor, target: Tensor) -> None:
+        self.optimizer.zero_grad()
+        segmentation_loss(self(state), target, torch.ones_like(target)).backward()
+        self.optimizer.step()
+
+
+class PredictorEnv(gym.Env):
+    """One episode at a time: the paper's state, reward and labels."""
+
+    def __init__(
+        self, sam: Sam, features: Tensor, masks: Sequence[np.ndarray], labeller: Labeller, max_steps: int
+    ) -> None:
+        self.predictor = SamPredictor(sam)
+        self.features, self.masks, self.labeller, self.max_steps = features, masks, labeller, max_steps
+        bound = float(np.finfo(np.float16).max)
+        self.observation_space = spaces.Box(-bound, bound, tuple(features.shape[1:]), np.float32)
+        self.action_space = spaces.Discrete(SIDE**2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.index = int(self.np_random.integers(len(self.masks)))
+        mask = self.masks[self.index]
+        size = self.predictor.model.image_encoder.img_size
+        self.predictor.features = self.features[self.index : self.index + 1]
+        self.predictor.original_size, self.predictor.input_size = (FRAME, FRAME), (size, size)
+        self.predictor.is_image_set = True
+        cells = self.features.shape[-1]
+        self.target = F.interpolate(torch.from_numpy(mask)[None, None].float(), (cells, cells), mode="area")[0]
+        self.points: list[tuple[float, float]] = []
+        self.labels: list[int] = []
+        self.steps = 0
+        for region, label in ((mask, 1), (~mask, 0)):
+            y, x = self.np_random.choice(np.argwhere(region))
+            self._add((x + 0.5) * FRAME / mask.shape[1], (y + 0.5) * FRAME / mask.shape[0], label)
+        return self._answer(), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        row, column = divmod(int(action), SIDE)
+        x, y = (column + 0.5) * FRAME / SIDE, (row + 0.5) * FRAME / SIDE
+        cells, mask = self.features.shape[-1], self.masks[self.index]
+        with torch.no_grad():
+            guide = self.labeller(self.state[None])[0]
+        self._add(x, y, int(guide[int(y * cells / FRAME), int(x * cells / FRAME)] > 0))
+        state = self._answer()
+        self.labeller.learn(self.state[None], self.target)
+        hit = mask[int(y * mask.shape[0] / FRAME), int(x * mask.shape[1] / FRAME)]
+        self.steps += 1
+        return state, 1.0 if hit else -1.0, False, self.steps == self.max_steps, {}
+
+    def _add(self, x: float, y: float, label: int) -> None:
+        self.points.append((x, y))
+        self.labels.append(label)
+
+    def _answer(self) -> np.ndarray:
+        _, _, logits = self.predictor.predict(np.array(self.points), np.array(self.labels), multimask_output=False)
+        features = self.features[self.index]
+        probabilities = torch.from_numpy(logits).to(features).sigmoid()
+        self.state = features * F.adaptive_avg_pool2d(probabilities, features.shape[-1])
+        return self.state.cpu().numpy()
+
+
+class StateExtractor(PatchExtractor):
+    """`PatchExtractor` of whole states: pools them in every epoch."""
+
+    def __init__(self, observation_space: spaces.Box, **options: Any) -> None:
+        channels = observation_space.shape[0]
+        super().__init__(spaces.Box(-1, 1, (channels, SIDE, SIDE), np.float32), **options)
+
+    def see(self, patches: Tensor) -> Tensor:
+        return super().see(F.adaptive_avg_pool2d(patches, SIDE))
+
+
+def peer_environments(
+    model: PromptableModel, dataset: Dataset, count: int, max_steps: int, srm: Mapping[str, Any]
+) -> DummyVecEnv:
+    """`count` of them, with all images' features computed and one labeller."""
+    samples = [dataset[i] for i in range(len(dataset))]
+    features = torch.cat([model.encode([_frame(sample.image)]) for sample in samples])
+    labeller = Labeller(features.shape[1], srm["width"], srm["learning_rate"]).to(model.device)
+    masks = [sample.mask for sample in samples]
+    return DummyVecEnv([lambda: PredictorEnv(model.sam, features, masks, labeller, max_steps)] * count)
+
+
+def peer_ppo(env: DummyVecEnv, max_steps: int, options: Mapping[str, Any]) -> PPO:
+    """SB3's PPO with its own buffer; options as of config group ``agent``."""
+    options = {name: value for name, value in options.items() if name != "policy"}
+    kwargs = {"features_extractor_class": StateExtractor, "features_extractor_kwargs": {"width": options.pop("width")}}
+    return PPO(PatchPolicy, env, n_steps=max_steps, policy_kwargs=kwargs, seed=0, **options)
+
+
+def _frame(image: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return cv2.resize(image, (FRAME, FRAME))
+
+
+def _block(width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(8, width), nn.ReLU())
