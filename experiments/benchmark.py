@@ -24,8 +24,9 @@ from experiments.benchmarks.decode import decode
 from experiments.benchmarks.environment import env
 from experiments.benchmarks.models import ARCHITECTURES
 from experiments.benchmarks.store import store
+from experiments.benchmarks.training import train
 
-BENCHMARKS = {"decode": decode, "env": env, "store": store}
+BENCHMARKS = {"decode": decode, "env": env, "store": store, "train": train}
 
 
 def main() -> None:
