@@ -22,11 +22,20 @@ from alignsam_gym.errors import AlignSAMError
 from alignsam_gym.foundation.sam import resolve_device
 from experiments.benchmarks.decode import decode
 from experiments.benchmarks.environment import env
-from experiments.benchmarks.models import ARCHITECTURES
+from experiments.benchmarks.evaluation import evaluate
+from experiments.benchmarks.memory import memory
+from experiments.benchmarks.models import ARCHITECTURES, Setting
 from experiments.benchmarks.store import store
 from experiments.benchmarks.training import train
 
-BENCHMARKS = {"decode": decode, "env": env, "store": store, "train": train}
+BENCHMARKS = {
+    "decode": decode,
+    "env": env,
+    "evaluate": evaluate,
+    "memory": memory,
+    "store": store,
+    "train": train,
+}
 
 
 def main() -> None:
@@ -45,7 +54,9 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     try:
         device = resolve_device(arguments.device)
-        results = BENCHMARKS[arguments.name](arguments.sam, arguments.device, arguments.quick)
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        setting = Setting(arguments.sam, arguments.device, arguments.quick, arguments.output)
+        results = BENCHMARKS[arguments.name](setting)
     except AlignSAMError as error:
         sys.exit(f"error: {error}")
     about = {
@@ -56,7 +67,6 @@ def main() -> None:
         "torch": version("torch"),
         "quick": arguments.quick,
     }
-    arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / f"{arguments.name}.json"
     path.write_text(json.dumps({**about, **results}, indent=2))
     print(f"{arguments.name}: ratio {results['ratio']:.2f} ({results['what']}); {path}")

@@ -13,17 +13,17 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 
 from alignsam_gym.foundation.calibration import fastest_batch
-from experiments.benchmarks.models import benchmark_model
+from experiments.benchmarks.models import Setting, benchmark_model
 from experiments.benchmarks.timing import alternate, statistics
 
 POINTS = 9  # the pair that an episode begins with, and half of its 15 steps
 
 
 @torch.no_grad()
-def decode(sam: str, device: str, quick: bool) -> dict[str, Any]:
+def decode(setting: Setting) -> dict[str, Any]:
     """Times both at several sizes of batch; the ratio is that at our best size."""
-    model = benchmark_model(sam, device)
-    sizes, rounds = ((1, 2, 4), 3) if quick else ((1, 2, 4, 8, 16, 32), 15)
+    model = benchmark_model(setting.sam, setting.device)
+    sizes, rounds = ((1, 2, 4), 3) if setting.quick else ((1, 2, 4, 8, 16, 32), 15)
     model.decode_batch = fastest_batch(model)
     print(f"measured best: {model.decode_batch} prompt sets at once")
     rows: list[dict[str, Any]] = []

@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from alignsam_gym.envs.vector import AlignSAMVectorEnv
 from alignsam_gym.foundation.sam import PromptableModel
-from experiments.benchmarks.models import Scenes, benchmark_model
+from experiments.benchmarks.models import Scenes, Setting, benchmark_model
 from experiments.benchmarks.peer import SIDE, peer_environments
 from experiments.benchmarks.timing import alternate, statistics
 
@@ -24,10 +24,10 @@ STEPS = 15
 SRM = {"width": 32, "learning_rate": 1e-3, "batch_size": 8}
 
 
-def env(sam: str, device: str, quick: bool) -> dict[str, Any]:
+def env(setting: Setting) -> dict[str, Any]:
     """Steps a second of whole episodes; the ratio is the bare batched decoder's time over ours, SRM and all."""
-    count, rounds, steps = (2, 1, 2) if quick else (16, 3, STEPS)
-    model, data = benchmark_model(sam, device, encoder=False), Scenes(count)
+    count, rounds, steps = (2, 1, 2) if setting.quick else (16, 3, STEPS)
+    model, data = benchmark_model(setting.sam, setting.device, encoder=False), Scenes(count)
     with tempfile.TemporaryDirectory() as cache:
         train = make_environments(model, data, count, steps, cache_dir=cache)
         frozen = make_environments(model, data, count, steps, cache_dir=cache, split="test", srm=train.episode.srm)
@@ -47,7 +47,7 @@ def env(sam: str, device: str, quick: bool) -> dict[str, Any]:
         if name != "ours"
     }
     each = {"ours": compared["peer"]["ours"], **{name: found[name] for name, found in compared.items()}}
-    table = Table("way", "ms a step", "its time over ours", title=f"{count} environments, {steps} steps, {sam}")
+    table = Table("way", "ms a step", "its time over ours", title=f"{count} environments, {steps} steps, {setting.sam}")
     for name, found in each.items():
         ratio = f"{compared[name]['ratio']:.2f}" if name in compared else "1.00"
         table.add_row(name, f"{found['median']:.1f} ± {found['spread']:.1f}", ratio)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +16,19 @@ from alignsam_gym.foundation.sam import PromptableModel, resolve_device
 from alignsam_gym.foundation.tiny import load_tiny_sam
 
 ARCHITECTURES = ("vit_b", "tiny")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every benchmark is told.
+
+    sam: one of `ARCHITECTURES`. quick: few rounds, to see that it works. output: an existing folder for its files.
+    """
+
+    sam: str
+    device: str
+    quick: bool
+    output: Path
 
 
 def benchmark_model(name: str, device: str, encoder: bool = True) -> PromptableModel:

@@ -8,8 +8,10 @@ and shared, which already is more than one finds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import cv2
 import gymnasium as gym
 import numpy as np
 import torch
@@ -53,9 +55,15 @@ class PredictorEnv(gym.Env):
     """One episode at a time: the paper's state, reward and labels."""
 
     def __init__(
-        self, sam: Sam, features: Tensor, masks: Sequence[np.ndarray], labeller: Labeller, max_steps: int
+        self,
+        sam: Sam,
+        features: Tensor,
+        masks: Sequence[np.ndarray],
+        labeller: Labeller,
+        max_steps: int,
+        learns: bool = True,
     ) -> None:
-        self.predictor = SamPredictor(sam)
+        self.predictor, self.learns = SamPredictor(sam), learns
         self.features, self.masks, self.labeller, self.max_steps = features, masks, labeller, max_steps
         bound = float(np.finfo(np.float16).max)
         self.observation_space = spaces.Box(-bound, bound, tuple(features.shape[1:]), np.float32)
@@ -63,12 +71,13 @@ class PredictorEnv(gym.Env):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
-        self.index = int(self.np_random.integers(len(self.masks)))
+        self.index = (options or {}).get("index", int(self.np_random.integers(len(self.masks))))
         mask = self.masks[self.index]
         size = self.predictor.model.image_encoder.img_size
         self.predictor.features = self.features[self.index : self.index + 1]
         self.predictor.original_size, self.predictor.input_size = (FRAME, FRAME), (size, size)
         self.predictor.is_image_set = True
+        self.truth = cv2.resize(mask.astype(np.uint8), (FRAME, FRAME), interpolation=cv2.INTER_NEAREST) > 0
         cells = self.features.shape[-1]
         self.target = F.interpolate(torch.from_numpy(mask)[None, None].float(), (cells, cells), mode="area")[0]
         self.points: list[tuple[float, float]] = []
@@ -87,7 +96,8 @@ class PredictorEnv(gym.Env):
             guide = self.labeller(self.state[None])[0]
         self._add(x, y, int(guide[int(y * cells / FRAME), int(x * cells / FRAME)] > 0))
         state = self._answer()
-        self.labeller.learn(self.state[None], self.target)
+        if self.learns:
+            self.labeller.learn(self.state[None], self.target)
         hit = mask[int(y * mask.shape[0] / FRAME), int(x * mask.shape[1] / FRAME)]
         self.steps += 1
         return state, 1.0 if hit else -1.0, False, self.steps == self.max_steps, {}
@@ -97,7 +107,8 @@ class PredictorEnv(gym.Env):
         self.labels.append(label)
 
     def _answer(self) -> np.ndarray:
-        _, _, logits = self.predictor.predict(np.array(self.points), np.array(self.labels), multimask_output=False)
+        points, labels = np.array(self.points), np.array(self.labels)
+        (self.answer,), _, logits = self.predictor.predict(points, labels, multimask_output=False)
         features = self.features[self.index]
         probabilities = torch.from_numpy(logits).to(features).sigmoid()
         self.state = features * F.adaptive_avg_pool2d(probabilities, features.shape[-1])
@@ -118,12 +129,20 @@ class StateExtractor(PatchExtractor):
 def peer_environments(
     model: PromptableModel, dataset: Dataset, count: int, max_steps: int, srm: Mapping[str, Any]
 ) -> DummyVecEnv:
-    """`count` of them, with all images' features computed and one labeller."""
+    """`count` of them, with one labeller."""
+    first = peer_environment(model, dataset, max_steps, srm)
+    again = partial(PredictorEnv, model.sam, first.features, first.masks, first.labeller, max_steps)
+    return DummyVecEnv([lambda: first, *[again] * (count - 1)])
+
+
+def peer_environment(
+    model: PromptableModel, dataset: Dataset, max_steps: int, srm: Mapping[str, Any], learns: bool = True
+) -> PredictorEnv:
+    """One, with all images' features computed."""
     samples = [dataset[i] for i in range(len(dataset))]
-    features = torch.cat([model.encode([_frame(sample.image)]) for sample in samples])
+    features = torch.cat([model.encode([cv2.resize(sample.image, (FRAME, FRAME))]) for sample in samples])
     labeller = Labeller(features.shape[1], srm["width"], srm["learning_rate"]).to(model.device)
-    masks = [sample.mask for sample in samples]
-    return DummyVecEnv([lambda: PredictorEnv(model.sam, features, masks, labeller, max_steps)] * count)
+    return PredictorEnv(model.sam, features, [sample.mask for sample in samples], labeller, max_steps, learns)
 
 
 def peer_ppo(env: DummyVecEnv, max_steps: int, options: Mapping[str, Any]) -> PPO:
@@ -131,12 +150,6 @@ def peer_ppo(env: DummyVecEnv, max_steps: int, options: Mapping[str, Any]) -> PP
     options = {name: value for name, value in options.items() if name != "policy"}
     kwargs = {"features_extractor_class": StateExtractor, "features_extractor_kwargs": {"width": options.pop("width")}}
     return PPO(PatchPolicy, env, n_steps=max_steps, policy_kwargs=kwargs, seed=0, **options)
-
-
-def _frame(image: np.ndarray) -> np.ndarray:
-    import cv2
-
-    return cv2.resize(image, (FRAME, FRAME))
 
 
 def _block(width: int) -> nn.Sequential:

@@ -21,22 +21,22 @@ from safetensors.torch import save_file
 import alignsam_gym  # noqa: F401  # registers the environment
 from alignsam_gym.errors import OptionError
 from alignsam_gym.foundation.store import EmbeddingStore
-from experiments.benchmarks.models import benchmark_model
+from experiments.benchmarks.models import Setting, benchmark_model
 from experiments.benchmarks.timing import alternate, statistics
 
 
-def store(sam: str, device: str, quick: bool) -> dict[str, Any]:
+def store(setting: Setting) -> dict[str, Any]:
     """Images a second written and read, bytes on disk, and ``gym.make(...).reset()`` without and with embeddings there.
 
     The ratio is cold over warm start. Raises OptionError without the package ``lmdb``.
     """
-    model = benchmark_model(sam, device)
-    count, rounds = (16, 3) if quick else (128, 7)
+    model = benchmark_model(setting.sam, setting.device)
+    count, rounds = (16, 3) if setting.quick else (128, 7)
     with tempfile.TemporaryDirectory() as folder:
         rows = _records(Path(folder), model.embedding_shape, count, rounds)
         weights = Path(folder) / "weights.safetensors"
         save_file({name: value.contiguous() for name, value in model.sam.state_dict().items()}, weights)
-        starts = _starts(Path(folder), weights, device, 1 if quick else 3)
+        starts = _starts(Path(folder), weights, setting.device, 1 if setting.quick else 3)
     table = Table("what", "ours", "LMDB", "LMDB's time over ours", title=f"records of {tuple(model.embedding_shape)}")
     for name, row in rows.items():
         rates = (f"{1e3 / row[way]['median']:.0f} images/s" for way in ("ours", "lmdb"))

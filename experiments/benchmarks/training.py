@@ -13,17 +13,17 @@ from stable_baselines3 import PPO
 from agents.algorithms import make_ppo
 from agents.vec_env import PromptVecEnv
 from experiments.benchmarks.environment import SRM, STEPS, make_environments
-from experiments.benchmarks.models import Scenes, benchmark_model
+from experiments.benchmarks.models import Scenes, Setting, benchmark_model
 from experiments.benchmarks.peer import peer_environments, peer_ppo
 from experiments.benchmarks.timing import alternate, statistics
 
-PPO_OPTIONS = {"policy": "patch", "width": 32, "n_epochs": 10, "batch_size": 120, "learning_rate": 2e-4}
+PPO_OPTIONS: dict[str, Any] = {"policy": "patch", "width": 32, "n_epochs": 10, "batch_size": 120, "learning_rate": 2e-4}
 
 
-def train(sam: str, device: str, quick: bool) -> dict[str, Any]:
+def train(setting: Setting) -> dict[str, Any]:
     """Steps a second of rollout, SRM and PPO's update together; the ratio is the peer's time over ours."""
-    environments, rounds, steps = (2, 1, 2) if quick else (16, 3, STEPS)
-    model, data = benchmark_model(sam, device, encoder=False), Scenes(environments)
+    environments, rounds, steps = (2, 1, 2) if setting.quick else (16, 3, STEPS)
+    model, data = benchmark_model(setting.sam, setting.device, encoder=False), Scenes(environments)
     count = environments * steps
     with tempfile.TemporaryDirectory() as cache:
         ours = make_ppo(
@@ -34,7 +34,9 @@ def train(sam: str, device: str, quick: bool) -> dict[str, Any]:
         seconds = alternate({name: partial(_rollout, ppo, count) for name, ppo in ways.items()}, rounds, model.device)
         updates = alternate({name: ppo.train for name, ppo in ways.items()}, rounds, model.device)
     whole, update = statistics(seconds, count), statistics(updates, count)
-    table = Table("way", "ms a step", "of it PPO's update", title=f"{environments} environments, {steps} steps, {sam}")
+    table = Table(
+        "way", "ms a step", "of it PPO's update", title=f"{environments} environments, {steps} steps, {setting.sam}"
+    )
     for name in ways:
         cells = (f"{found[name]['median']:.1f} ± {found[name]['spread']:.1f}" for found in (whole, update))
         table.add_row(name, *cells)

@@ -23,6 +23,29 @@ def test_decode_reports_a_ratio_and_equal_answers(tmp_path):
 
 
 @pytest.mark.slow
+def test_env_reports_every_way(tmp_path):
+    measured = benchmark("env", tmp_path)
+    assert set(measured["ways"]) == {"ours", "ours, SRM frozen", "bare decoder", "peer"}
+    assert measured["ratio"] == measured["compared"]["bare decoder"]["ratio"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["train", "evaluate"])
+def test_whole_jobs_are_compared_with_the_peers(tmp_path, name):
+    assert benchmark(name, tmp_path)["ratio"] > 0
+
+
+@pytest.mark.slow
+def test_memory_reports_rollouts_and_growth(tmp_path):
+    measured = benchmark("memory", tmp_path)
+    values = 128 * 100 * 2, 128 * 32 * 32 * 4
+    assert measured["ratio"] == pytest.approx(values[1] / values[0], rel=0.01)
+    assert {row["growing"] for row in measured["growth"]} == {"environments", "steps", "images"}
+    assert all(row["seconds"] > 0 and row["peak"] > 2**27 for row in measured["growth"])
+    assert (tmp_path / "memory.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
 def test_store_reports_rates_sizes_and_starts(tmp_path):
     measured = benchmark("store", tmp_path)
     half = 2 * 128 * 32 * 32

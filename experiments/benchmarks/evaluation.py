@@ -1,0 +1,48 @@
+"""Measuring a way of prompting on unseen images: ours in batches, and the peer's image by image."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from alignsam_gym.envs.episode import Episode
+from alignsam_gym.envs.prompters import RandomPrompter
+from alignsam_gym.metrics import overlap, score_mask
+from experiments.benchmarks.environment import SRM, STEPS, make_environments
+from experiments.benchmarks.models import Scenes, Setting, benchmark_model
+from experiments.benchmarks.peer import SIDE, PredictorEnv, peer_environment
+from experiments.benchmarks.timing import alternate, statistics
+from experiments.evaluation import measure
+
+
+def evaluate(setting: Setting) -> dict[str, Any]:
+    """Images a second: encoded before, prompted at random, IoU after every prompt, all metrics at the end."""
+    images, rounds, steps = (2, 1, 2) if setting.quick else (25, 3, STEPS)
+    model, data = benchmark_model(setting.sam, setting.device, encoder=False), Scenes(images, side=480)
+    with tempfile.TemporaryDirectory() as cache:
+        envs = make_environments(model, data, images, steps, cache_dir=cache, split="test")
+        peer = peer_environment(model, data, steps, SRM, learns=False)
+        ways = {"ours": partial(_ours, envs.episode), "peer": partial(_one_by_one, peer, images)}
+        seconds = alternate(ways, rounds, model.device)
+    each = statistics(seconds, images)
+    for name in ways:
+        print(f"{name}: {each[name]['median']:.0f} ± {each[name]['spread']:.0f} ms an image of {steps} prompts")
+    return {"ratio": each["ratio"], "what": "the peer's time over ours", **each}
+
+
+def _ours(episode: Episode) -> None:
+    measure(episode, list(range(len(episode))), RandomPrompter(0))
+
+
+def _one_by_one(env: PredictorEnv, images: int) -> None:
+    rng = np.random.default_rng(0)
+    for index in range(images):
+        env.reset(options={"index": index})
+        ended = False
+        while not ended:
+            *_, ended, _ = env.step(int(rng.integers(SIDE**2)))
+            overlap(env.answer, env.truth, None)
+        score_mask(env.answer, env.truth, None)

@@ -1,0 +1,35 @@
+"""One of the sizes that `memory` measures, in a process of its own.
+
+python -m experiments.benchmarks.probe SAM DEVICE ENVIRONMENTS STEPS IMAGES
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+import time
+
+from agents.algorithms import make_ppo
+from agents.vec_env import PromptVecEnv
+from experiments.benchmarks.environment import make_environments
+from experiments.benchmarks.models import Scenes, benchmark_model
+from experiments.benchmarks.training import PPO_OPTIONS
+
+
+def main(sam: str, device: str, environments: int, steps: int, images: int) -> None:
+    model = benchmark_model(sam, device, encoder=False)
+    with tempfile.TemporaryDirectory() as cache:
+        envs = make_environments(model, Scenes(images), environments, steps, cache_dir=cache)
+        options = PPO_OPTIONS | {"batch_size": min(PPO_OPTIONS["batch_size"], environments * steps)}
+        ppo = make_ppo(PromptVecEnv(envs), options, seed=0)
+        started = time.perf_counter()
+        ppo.learn(max(images, environments) * steps)
+        seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"seconds": seconds, "peak": peak * (1 if sys.platform == "darwin" else 1024)}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))
