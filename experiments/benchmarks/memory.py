@@ -33,7 +33,7 @@ def memory(setting: Setting) -> dict[str, Any]:
     channels, height, width = benchmark_model(setting.sam, setting.device, encoder=False).embedding_shape
     held = {"ours": _held(spaces.Box(-1, 1, (channels, SIDE, SIDE), np.float16))}
     held["peer"] = _held(spaces.Box(-1, 1, (channels, height, width), np.float32))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for what, sizes in (QUICK if setting.quick else GROWTH).items():
         for size in track(sizes, f"growing {what}"):
             rows.append({"growing": what, "size": size, **_probe(setting.sam, setting.device, what, size)})
