@@ -126,7 +126,7 @@ def _defaults(keywords: dict) -> dict:
 @pytest.fixture
 def toy_sam(toy_model: PromptableModel, monkeypatch: pytest.MonkeyPatch) -> PromptableModel:
     """Makes every environment of this test use the toy SAM."""
-    monkeypatch.setattr("alignsam_gym.envs.factory.load_sam", lambda name, device, precision: toy_model)
+    monkeypatch.setattr("alignsam_gym.envs.factory.load_sam", lambda *options: toy_model)
     return toy_model
 
 

@@ -30,6 +30,8 @@ def make_episode(
     split: str = "train",
     sam: str | PromptableModel = "tiny",
     precision: str = "auto",
+    decode_precision: str = "float32",
+    compile: bool = False,
     clip: str | ClipSurgery = "tiny",
     branch: str = "auto",
     label_source: str = "srm",
@@ -84,7 +86,7 @@ def make_episode(
         samples = draw_shots(samples, shots, shots_seed, shots_per, skip=on_error == "skip")
     elif on_error == "skip":
         samples = without_broken(samples)
-    model = load_sam(sam, device, precision) if isinstance(sam, str) else sam
+    model = load_sam(sam, device, precision, decode_precision, compile) if isinstance(sam, str) else sam
     store = EmbeddingStore(cache_dir)
     if count > 1:
         calibrate(model, store.directory)

@@ -61,6 +61,8 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
       `alignsam_gym.foundation.sam.PromptableModel`, with its own device and precision.
     - ``precision``: of the image encoder's arithmetic. ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 on
       a GPU that has it, else float32.
+    - ``decode_precision``: of the mask decoder's. ``float32``, equal to ``SamPredictor``, or ``bfloat16``, faster where
+      the processor has it. ``compile``: whether ``torch.compile`` makes the decoder.
     - ``clip``: what reads texts. ``tiny``, the embedded model, which knows the embedded data sets' targets and
       Pascal VOC's categories; an `open_clip` ViT, ``ARCHITECTURE/WEIGHTS`` as in ``ViT-B-16/openai``; or an
       `alignsam_gym.foundation.clip_surgery.ClipSurgery`. Loaded only where the two below need it.

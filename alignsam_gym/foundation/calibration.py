@@ -71,7 +71,8 @@ def _key(model: PromptableModel) -> str:
     else:
         capability = torch.backends.cpu.get_cpu_capability()
         device = f"{platform.node()} {model.device} {capability} {torch.get_num_threads()} threads"
-    return f"{device}, torch {torch.__version__}, record {model.record_shape}"
+    decoder = f"{model.decode_precision}{', compiled' if model.compiled else ''}"
+    return f"{device}, torch {torch.__version__}, record {model.record_shape}, {decoder}"
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -93,7 +93,8 @@ class BatchedDecoder:
         else 1.
         """
         decoder = self.mask_decoder
-        sparse, _ = self.prompt_encoder(points=(points, labels), boxes=None, masks=None)
+        with torch.autocast(points.device.type, enabled=False):  # positions need all their digits
+            sparse, _ = self.prompt_encoder(points=(points, labels), boxes=None, masks=None)
         tokens = torch.cat([self.output_tokens.expand(len(sparse), -1, -1), sparse], dim=1)
         # After the points comes the one "not a point" token that SamPredictor, too, adds when there is no box.
         real = F.pad(labels != PADDING, (len(self.output_tokens), 1), value=True)
@@ -160,7 +161,8 @@ def decode(
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``F.linear`` for the large products. PyTorch sends float32 ones on a CPU to MKL, which leaves more than
     half of some processors' arithmetic unused; oneDNN, which it carries too, does not."""
-    if _ONEDNN and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and not torch.is_grad_enabled():
+    plain = x.dtype == weight.dtype == torch.float32 and not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+    if _ONEDNN and plain and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return F.linear(x, weight, bias)
 

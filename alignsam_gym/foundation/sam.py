@@ -26,6 +26,8 @@ PREPROCESSING = 1
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 """Of encoding's arithmetic; ``auto`` is bfloat16 on a GPU that has it, else float32."""
 
+DECODE_PRECISIONS = ("float32", "bfloat16")
+
 _ENCODE_PIXELS = 1024 * 1024  # encoded at once: one image keeps a ViT busy, and its attention fills gigabytes
 
 _DECODERS: dict[type[MaskDecoder], type[BatchedDecoder]] = {HQMaskDecoder: HQDecoder, Sam2MaskDecoder: Sam2Decoder}
@@ -37,11 +39,21 @@ class PromptableModel:
 
     sam: a ``segment_anything`` model, its image encoder's output (B, R, h, w): the embedding E(x), and after its C
     channels whatever else the decoder needs of an image. fingerprint: identifies its weights. precision: of encoding,
-    one of `PRECISIONS`; decoding is float32.
+    one of `PRECISIONS`. decode_precision: one of `DECODE_PRECISIONS`; in bfloat16 a decode keeps less memory, and where
+    the processor multiplies bfloat16 takes two thirds of the time, but the last of three digits of a logit is lost.
+    compile: let ``torch.compile`` make the decoder, on a GPU with CUDA graphs; the first decodes take minutes then.
     decode_batch: prompt sets decoded at once; `calibration.calibrate` measures what is best.
     """
 
-    def __init__(self, sam: Sam, fingerprint: str, device: torch.device, precision: str = "float32") -> None:
+    def __init__(
+        self,
+        sam: Sam,
+        fingerprint: str,
+        device: torch.device,
+        precision: str = "float32",
+        decode_precision: str = "float32",
+        compile: bool = False,
+    ) -> None:
         self.sam = sam.to(device).eval().requires_grad_(False)
         self._encode_type = _resolve_precision(precision, device)
         half = "" if self._encode_type == torch.float32 else f"-{self._encode_type}".replace("torch.", "")
@@ -55,6 +67,12 @@ class PromptableModel:
         with torch.no_grad():
             make = _DECODERS.get(type(sam.mask_decoder), BatchedDecoder)
             self._decoder = make(self.sam.prompt_encoder, self.sam.mask_decoder)
+        self.decode_precision, self.compiled = decode_precision, compile
+        self._decode_type = getattr(torch, check_choice("decode_precision", decode_precision, DECODE_PRECISIONS))
+        self._decode = self._decoder.decode
+        if compile:
+            mode = "reduce-overhead" if device.type == "cuda" else "default"
+            self._decode = torch.compile(self._decoder.decode, mode=mode)
         self.record_shape = (sam.prompt_encoder.embed_dim + self._decoder.details, height, width)
 
     @torch.no_grad()
@@ -72,15 +90,15 @@ class PromptableModel:
         batch = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)
         parts = batch.split(max(1, _ENCODE_PIXELS // self.input_size**2))
         encode, preprocess = self.sam.image_encoder, self.sam.preprocess
-        reduced = self._encode_type != torch.float32
-        with torch.autocast(self.device.type, self._encode_type if reduced else None, enabled=reduced):
+        with self._arithmetic(self._encode_type):
             return torch.cat([encode(preprocess(part.to(self.device).float())).float() for part in parts])
 
     @torch.no_grad()
     def read(self, records: Tensor) -> ImageTerms:
         """What `decode` needs of B images, records float32 (B, R, h, w)."""
-        parts = [self._decoder.read(part) for part in records.split(self.decode_batch)]
-        return ImageTerms(*(torch.cat(terms) for terms in zip(*parts, strict=True)))
+        with self._arithmetic(self._decode_type):
+            parts = [self._decoder.read(part) for part in records.split(self.decode_batch)]
+        return ImageTerms(*(torch.cat(terms).to(self._decode_type) for terms in zip(*parts, strict=True)))
 
     @torch.no_grad()
     def decode(self, image: ImageTerms, rows: Tensor, points: Tensor, labels: Tensor) -> Tensor:
@@ -93,23 +111,36 @@ class PromptableModel:
         parts = []
         for some, p, given in zip(*(x.split(self.decode_batch) for x in (rows, points, labels)), strict=True):
             terms = ImageTerms(*(rows_of(term, some) for term in image))
-            parts.append(self._decoder.decode(terms, p * self.input_size, given)[0][:, 0])
+            with self._arithmetic(self._decode_type):
+                parts.append(self._decode(terms, p * self.input_size, given)[0][:, 0].float())
         return torch.cat(parts)
 
+    def _arithmetic(self, dtype: torch.dtype) -> torch.autocast:
+        reduced = dtype != torch.float32
+        return torch.autocast(self.device.type, dtype if reduced else None, enabled=reduced)
 
-def load_sam(name: str, device: str | torch.device = "auto", precision: str = "auto") -> PromptableModel:
+
+def load_sam(
+    name: str,
+    device: str | torch.device = "auto",
+    precision: str = "auto",
+    decode_precision: str = "float32",
+    compile: bool = False,
+) -> PromptableModel:
     """The model called `name`, frozen.
 
     name: ``tiny``, the embedded one; one of `weights.CHECKPOINTS` (SAM, MobileSAM, SAM-HQ, SAM 2.1), whose official
     checkpoint must have been downloaded; or the path of a checkpoint of any of these. ``device="auto"`` takes
-    CUDA if there is any; `precision` is that of encoding. Raises OptionError for a name that is neither,
+    CUDA if there is any; the rest is for `PromptableModel`. Raises OptionError for a name that is neither,
     WeightsError for a file that is missing (saying where to get it) or not what it should be.
     """
     target = resolve_device(device)
     if name == "tiny":
-        return PromptableModel(load_tiny_sam(), file_digest(WEIGHTS), target, precision)
-    path = _checkpoint_path(name)
-    return PromptableModel(load_checkpoint(path), remembered_digest(path), target, precision)
+        sam, fingerprint = load_tiny_sam(), file_digest(WEIGHTS)
+    else:
+        path = _checkpoint_path(name)
+        sam, fingerprint = load_checkpoint(path), remembered_digest(path)
+    return PromptableModel(sam, fingerprint, target, precision, decode_precision, compile)
 
 
 def _checkpoint_path(name: str) -> Path:

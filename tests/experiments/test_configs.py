@@ -35,6 +35,8 @@ def test_either_embedded_model_can_be_trained(model):
 
 @pytest.mark.parametrize("launcher", sorted(file.stem for file in (CONF / "hydra" / "launcher").glob("*.yaml")))
 def test_every_launcher_composes(launcher):
+    if launcher == "ray_cluster":
+        pytest.importorskip("hydra_plugins.hydra_ray_launcher")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", [f"hydra/launcher={launcher}"], return_hydra_config=True)
     assert "Launcher" in config.hydra.launcher._target_

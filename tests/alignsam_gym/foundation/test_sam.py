@@ -97,3 +97,32 @@ def test_reduced_precision_is_asked_for_and_keeps_its_records_apart():
 def test_an_unknown_precision_is_named_with_the_choices():
     with pytest.raises(OptionError, match=r"precision='half' is unknown; choose one of auto, float32, .*float16"):
         load_sam("tiny", "cpu", "half")
+
+
+def _decoded(model, count=4, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    image = model.read(model.encode([rng.integers(0, 256, (256, 256, 3), dtype=np.uint8) for _ in range(count)]))
+    points, labels = torch.rand(count, 5, 2, generator=generator), torch.tensor([[1, 0, 1, 1, -1]] * count)
+    return image, model.decode(image, torch.arange(count), points, labels)
+
+
+def test_decoding_in_bfloat16_keeps_half_and_answers_nearly_alike():
+    exact = _decoded(load_sam("tiny", "cpu"))
+    image, logits = _decoded(load_sam("tiny", "cpu", decode_precision="bfloat16"))
+    assert logits.dtype == torch.float32
+    assert {term.dtype for term in image} == {torch.bfloat16}
+    torch.testing.assert_close(logits, exact[1], atol=0.5, rtol=0.05)
+    assert not torch.equal(logits, exact[1])
+    answer, expected = logits > 0, exact[1] > 0
+    assert (answer & expected).sum() / (answer | expected).sum() > 0.95
+    with pytest.raises(OptionError, match="decode_precision='float16'"):
+        load_sam("tiny", "cpu", decode_precision="float16")
+
+
+@pytest.mark.slow
+def test_a_compiled_decoder_answers_alike():
+    exact, compiled = load_sam("tiny", "cpu"), load_sam("tiny", "cpu", compile=True)
+    for count in (4, 3):
+        expected = _decoded(exact, count)[1]
+        torch.testing.assert_close(_decoded(compiled, count)[1], expected, atol=1e-3, rtol=0)
