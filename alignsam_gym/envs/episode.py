@@ -77,7 +77,8 @@ class Episode:
     - steps: int64 (B,), actions taken. visited: bool (B, N).
     - logits: float32 (B, 4h, 4w), SAM's last answer. mask: float32 (B, g, g), M_{t−1} of Eq. 4: its
       probabilities, averaged over each cell. [ours]
-    - embeddings: float32 (B, C, g, g), E(x).
+    - embeddings: float32 (B, C, g, g), E(x). truth_coarse, scored_coarse: float32 (B, g, g), the foreground's and the
+      labelled pixels' share of each cell (y′ of Eq. 13).
     - similarity: float32 (B, g, g) in [0, 1], M_c, CLIP's map of the image's text; zeros without a CLIP.
     - guide: float32 (B, g, g), the SRM's map y_r for the current state (Eq. 12), as logits.
     - iou: float32 (B,), of that answer with the truth, at the logits' own resolution.
@@ -94,9 +95,8 @@ class Episode:
         self.centres = grid.centres.to(device)
         self.index = torch.zeros(count, dtype=torch.int64, device=device)
         cells = min(rules.cells, height)
-        self.embeddings = torch.zeros(count, channels, cells, cells, device=device).to(
-            memory_format=torch.channels_last
-        )
+        # Channels last, as the products over channels want them that are all that follows.
+        self.embeddings = torch.zeros(count, cells, cells, channels, device=device).permute(0, 3, 1, 2)
         self.image = self.model.read(torch.zeros(count, *self.model.record_shape, device=device))
         self.truth, self.scored = (torch.zeros(count, *self.model.logits_shape, device=device) for _ in range(2))
         self.truth_at = torch.zeros(count, grid.count, dtype=torch.bool, device=device)
@@ -258,12 +258,10 @@ class Episode:
         self.embeddings[at] = F.interpolate(embeddings, cells, mode="area")
         for kept, new in zip(self.image, self.model.read(records), strict=True):
             kept[at] = new
-        for kept, coarse, shares in (
-            (self.truth, self.truth_coarse, [sample.truth for sample in samples]),
-            (self.scored, self.scored_coarse, [sample.scored for sample in samples]),
-        ):
-            kept[at] = torch.stack(shares)
-            coarse[at] = on_cells(torch.stack(shares), cells)
+        for name in ("truth", "scored"):
+            shares = torch.stack([getattr(sample, name) for sample in samples])
+            getattr(self, name)[at] = shares
+            getattr(self, f"{name}_coarse")[at] = on_cells(shares, cells)
         if self.encoded.clip:
             self.similarity[at] = on_cells(torch.stack([cast(Tensor, sample.similarity) for sample in samples]), cells)
         masks = [sample.mask for sample in samples]
