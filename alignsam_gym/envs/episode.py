@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from alignsam_gym.data.samples import groups_of
 from alignsam_gym.envs.grid import PatchGrid
 from alignsam_gym.errors import OptionError, check_choice
-from alignsam_gym.foundation.decoder import PADDING
+from alignsam_gym.foundation.decoder import PADDING, ImageTerms
 from alignsam_gym.foundation.encoded import EncodedDataset
 from alignsam_gym.maps import on_cells
 from alignsam_gym.rows import rows_of
@@ -97,7 +97,8 @@ class Episode:
         cells = min(rules.cells, height)
         # Channels last, as the products over channels want them that are all that follows.
         self.embeddings = torch.zeros(count, cells, cells, channels, device=device).permute(0, 3, 1, 2)
-        self.image = self.model.read(torch.zeros(count, *self.model.record_shape, device=device))
+        one = self.model.read(torch.zeros(1, *self.model.record_shape, device=device))
+        self.image = ImageTerms(*(term.new_zeros(count, *term.shape[1:]) for term in one))
         self.truth, self.scored = (torch.zeros(count, *self.model.logits_shape, device=device) for _ in range(2))
         self.truth_at = torch.zeros(count, grid.count, dtype=torch.bool, device=device)
         self.points = torch.zeros(count, slots, 2, device=device)
@@ -253,11 +254,12 @@ class Episode:
         """Put images in rows; returns their masks, bool (H, W) each, void left out."""
         samples = self.encoded.fetch(indices)
         self.index[at] = torch.tensor(indices, dtype=torch.int64, device=self.model.device)
-        records = torch.stack([sample.record for sample in samples]).float()
-        cells, embeddings = self.embeddings.shape[2:], records[:, : self.embeddings.shape[1]]
-        self.embeddings[at] = F.interpolate(embeddings, cells, mode="area")
-        for kept, new in zip(self.image, self.model.read(records), strict=True):
-            kept[at] = new
+        cells = self.embeddings.shape[2:]
+        for row, sample in zip(at, samples, strict=True):  # one by one: a record and its terms fill megabytes
+            record = sample.record[None].float()
+            self.embeddings[row] = F.interpolate(record[:, : sample.channels], cells, mode="area")[0]
+            for kept, new in zip(self.image, self.model.read(record), strict=True):
+                kept[row] = new[0]
         for name in ("truth", "scored"):
             shares = torch.stack([getattr(sample, name) for sample in samples])
             getattr(self, name)[at] = shares
