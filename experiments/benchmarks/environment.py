@@ -85,10 +85,11 @@ def _play(envs: AlignSAMVectorEnv | DummyVecEnv, steps: int) -> None:
 
 
 def _decode(envs: AlignSAMVectorEnv) -> None:
-    """The decodes of one such episode alone."""
+    """The decodes of one such episode alone, on images that the decoder has not seen."""
     episode = envs.episode
     rows = torch.arange(len(episode), device=episode.model.device)
+    image = episode.model.read(torch.stack([episode.encoded[i].record for i in episode.index.tolist()]).float())
     for used in range(2, episode.points.shape[1] + 1):
         points = torch.rand(len(rows), used, 2, device=rows.device)
         labels = torch.randint(0, 2, (len(rows), used), device=rows.device)
-        episode.model.decode(episode.image, rows, points, labels)
+        episode.model.decode(image, rows, points, labels)

@@ -25,7 +25,7 @@ from experiments.benchmarks.models import Setting, benchmark_model
 from experiments.benchmarks.peer import SIDE
 
 GROWTH = {"environments": (1, 4, 16, 64), "steps": (5, 15, 45), "images": (50, 500, 5000)}
-QUICK = {"environments": (1, 2), "steps": (1, 2), "images": (2, 4)}
+QUICK = {"environments": (1, 2)}
 
 
 def memory(setting: Setting) -> dict[str, Any]:
@@ -34,14 +34,15 @@ def memory(setting: Setting) -> dict[str, Any]:
     held = {"ours": _held(spaces.Box(-1, 1, (channels, SIDE, SIDE), np.float16))}
     held["peer"] = _held(spaces.Box(-1, 1, (channels, height, width), np.float32))
     rows: list[dict[str, Any]] = []
-    for what, sizes in (QUICK if setting.quick else GROWTH).items():
+    growth = QUICK if setting.quick else GROWTH
+    for what, sizes in growth.items():
         for size in track(sizes, f"growing {what}"):
             rows.append({"growing": what, "size": size, **_probe(setting.sam, setting.device, what, size)})
     table = Table("growing", "size", "seconds", "peak, MiB", title=f"an episode on every image, {setting.sam}")
     for row in rows:
         table.add_row(row["growing"], str(row["size"]), f"{row['seconds']:.1f}", f"{row['peak'] / 2**20:.0f}")
     Console().print(table)
-    exponents = {what: _exponent([row for row in rows if row["growing"] == what]) for what in GROWTH}
+    exponents = {what: _exponent([row for row in rows if row["growing"] == what]) for what in growth}
     for what, exponent in exponents.items():
         print(f"time grows with {what} to the power of {exponent:.2f}")
     ours, peer = (f"{held[way] / 2**20:.1f} MiB" for way in ("ours", "peer"))
@@ -74,13 +75,15 @@ def _exponent(rows: list[dict[str, Any]]) -> float:
 
 
 def _plot(rows: list[dict[str, Any]], path: Path) -> None:
-    figure, axes = plt.subplots(2, len(GROWTH), figsize=(10, 5), layout="constrained", squeeze=False)
-    for column, what in enumerate(GROWTH):
+    growing = list(dict.fromkeys(row["growing"] for row in rows))
+    figure, axes = plt.subplots(2, len(growing), figsize=(10, 5), layout="constrained", squeeze=False)
+    for column, what in enumerate(growing):
         some = [row for row in rows if row["growing"] == what]
         sizes = [row["size"] for row in some]
         for axis, name, unit, label in zip(axes[:, column], ("seconds", "peak"), (1, 2**20), ("s", "MiB"), strict=True):
             axis.plot(sizes, [row[name] / unit for row in some], "o-")
-            axis.set(xscale="log", xlabel=what, ylabel=f"{name}, {label}", ylim=(0, None))
+            axis.set(xscale="log", xlabel=what, ylabel=f"{name}, {label}")
+            axis.set(**({"yscale": "log"} if name == "seconds" else {"ylim": (0, None)}))
             axis.set_xticks(sizes, [str(size) for size in sizes])
             axis.minorticks_off()
     figure.savefig(path, dpi=120)

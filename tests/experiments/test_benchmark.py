@@ -40,7 +40,7 @@ def test_memory_reports_rollouts_and_growth(tmp_path):
     measured = benchmark("memory", tmp_path)
     values = 128 * 100 * 2, 128 * 32 * 32 * 4
     assert measured["ratio"] == pytest.approx(values[1] / values[0], rel=0.01)
-    assert {row["growing"] for row in measured["growth"]} == {"environments", "steps", "images"}
+    assert [row["size"] for row in measured["growth"]] == [1, 2]
     assert all(row["seconds"] > 0 and row["peak"] > 2**27 for row in measured["growth"])
     assert (tmp_path / "memory.png").stat().st_size > 5000
 
