@@ -67,12 +67,12 @@ class PatchGrid:
         return self._averages(height).to(maps) @ (maps @ self._averages(width).to(maps).T)
 
     def pool_product(self, maps: Tensor, factor: Tensor) -> Tensor:
-        """``pool(maps * factor[:, None])`` of (B, C, h, w) and (B, h, w), without the product in memory."""
+        """``pool(maps * factor[:, None])`` of (B, C, h, w) and (B, h, w), fast where channels come last in memory."""
         height, width = factor.shape[1:]
         rows, columns = self._averages(height).to(maps), self._averages(width).to(maps)
-        shares = (rows[:, None, :, None] * columns[None, :, None, :]).flatten(2).flatten(0, 1)
-        means = (shares * factor.flatten(1)[:, None]) @ maps.flatten(2).transpose(1, 2)
-        return means.transpose(1, 2).unflatten(2, (self.side, self.side))
+        product = maps.permute(0, 2, 3, 1) * factor[..., None]
+        means = columns @ (rows @ product.flatten(2)).unflatten(2, (width, -1))
+        return means.permute(0, 3, 1, 2)
 
     def _averages(self, cells: int) -> Tensor:
         """float32 (side, cells): how much of each patch's side is in each cell, of an axis divided into `cells`."""

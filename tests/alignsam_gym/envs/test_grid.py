@@ -86,7 +86,7 @@ def test_pool_is_the_mean_over_each_patch(grid, high, wide):
         np.testing.assert_allclose(pooled[:, action], patch.mean((1, 2)), atol=1e-5)
 
 
-def test_pooling_a_product_never_formed_is_pooling_it_formed():
+def test_pooling_a_product_equals_pooling_it_formed():
     maps, factor = torch.randn(2, 3, 16, 12), torch.rand(2, 16, 12)
     grid = PatchGrid(50, 10)
     torch.testing.assert_close(grid.pool_product(maps, factor), grid.pool(maps * factor[:, None]))
