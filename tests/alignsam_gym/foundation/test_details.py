@@ -104,9 +104,8 @@ def test_half_precision_hardly_changes_an_answer(toy_dataset, model):
     assert (exact - rounded).abs().max() < 0.02 * exact.std()
 
 
-def test_an_episode_plays_as_the_decoder_answers(model, monkeypatch, make_toy):
-    monkeypatch.setattr("alignsam_gym.envs.factory.load_sam", lambda name, device, precision: model)
-    env = make_toy()
+def test_an_episode_plays_as_the_decoder_answers(model, make_toy):
+    env = make_toy(sam=model)
     state, _ = env.reset(seed=0)
     assert state.shape[1:] == (8, 8)
     episode = env.unwrapped.episode
