@@ -5,12 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from alignsam_gym.envs.vector import AlignSAMVectorEnv
+
+
+def make_environments(num_envs: int, **options: Any) -> AlignSAMVectorEnv:
+    """`num_envs` episodes as `PromptVecEnv` and the policies need them; options: further keywords of `AlignSAM-v0`."""
+    envs = gym.make_vec(
+        "alignsam_gym:AlignSAM-v0",
+        num_envs=num_envs,
+        vectorization_mode="vector_entry_point",
+        autoreset_mode="SameStep",
+        observation="patches",
+        **options,
+    )
+    assert isinstance(envs, AlignSAMVectorEnv)
+    return envs
 
 
 class PromptVecEnv(VecEnv):

@@ -14,7 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-import gymnasium as gym
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -23,7 +22,7 @@ import alignsam_gym
 from agents.algorithms import make_policy
 from agents.bundle import load_agent
 from agents.policies import PromptPolicy
-from agents.vec_env import PromptVecEnv
+from agents.vec_env import PromptVecEnv, make_environments
 from alignsam_gym.data import Dataset
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.vector import AlignSAMVectorEnv
@@ -52,12 +51,8 @@ def make_env(
     options.pop("num_envs")
     dataset: dict[str, Any] = OmegaConf.to_container(config.dataset, resolve=True)  # type: ignore[assignment]
     source = {"dataset": dataset.pop("name"), **dataset} if samples is None else {"dataset": samples}
-    env = gym.make_vec(
-        "AlignSAM-v0",
-        num_envs=num_envs,
-        vectorization_mode="vector_entry_point",
-        autoreset_mode="SameStep",
-        observation="patches",
+    return make_environments(
+        num_envs,
         split=split,
         srm=srm if srm is not None else dict(config.srm),
         device=config.device,
@@ -65,8 +60,6 @@ def make_env(
         **options,
         **source,
     )
-    assert isinstance(env, AlignSAMVectorEnv)
-    return env
 
 
 def load_run(

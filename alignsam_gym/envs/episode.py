@@ -123,11 +123,13 @@ class Episode:
 
     def states(self) -> Tensor:
         """s_t of Eq. 4, float32 (B, channels, h, w)."""
-        samples = self.encoded.fetch(self.index.tolist())
-        embeddings = torch.stack([sample.embedding for sample in samples])
-        size = embeddings.shape[2:]
-        mask, guide = on_cells(self.logits.sigmoid(), size), on_cells(self.guide.sigmoid(), size)
-        return make_state(self.rules.state, embeddings, mask, guide).formed()
+        size, embeddings, mask = self.model.embedding_shape[1:], self.embeddings, self.mask
+        if mask.shape[1:] != size:  # what is learned sees fewer cells than there are
+            embeddings = torch.stack([sample.embedding for sample in self.encoded.fetch(self.index.tolist())])
+            mask = on_cells(self.logits.sigmoid(), size)
+        return (
+            make_state(self.rules.state, embeddings, mask, on_cells(self.guide.sigmoid(), size)).formed().contiguous()
+        )
 
     @property
     def patches_shape(self) -> tuple[int, int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -64,18 +64,23 @@ class PatchGrid:
         A cell that two patches share counts for each by the share of it that lies there.
         """
         height, width = maps.shape[-2:]
-        return self._averages(height).to(maps) @ (maps @ self._averages(width).to(maps).T)
+        return self._averages(height, maps) @ (maps @ self._averages(width, maps).T)
 
     def pool_product(self, maps: Tensor, factor: Tensor) -> Tensor:
         """``pool(maps * factor[:, None])`` of (B, C, h, w) and (B, h, w), fast where channels come last in memory."""
         height, width = factor.shape[1:]
-        rows, columns = self._averages(height).to(maps), self._averages(width).to(maps)
+        rows, columns = self._averages(height, maps), self._averages(width, maps)
         product = maps.permute(0, 2, 3, 1) * factor[..., None]
         means = columns @ (rows @ product.flatten(2)).unflatten(2, (width, -1))
         return means.permute(0, 3, 1, 2)
 
-    def _averages(self, cells: int) -> Tensor:
-        """float32 (side, cells): how much of each patch's side is in each cell, of an axis divided into `cells`."""
-        patches, pixels = torch.arange(self.side)[:, None] * cells, torch.arange(cells) * self.side
-        overlap = torch.minimum(patches + cells, pixels + self.side) - torch.maximum(patches, pixels)
-        return overlap.clamp(min=0) / cells
+    def _averages(self, cells: int, like: Tensor) -> Tensor:
+        return _averages(self.side, cells, like.dtype, like.device)
+
+
+@cache
+def _averages(side: int, cells: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(side, cells): how much of each patch's side is in each cell, of an axis divided into `cells`."""
+    patches, pixels = torch.arange(side)[:, None] * cells, torch.arange(cells) * side
+    overlap = torch.minimum(patches + cells, pixels + side) - torch.maximum(patches, pixels)
+    return (overlap.clamp(min=0) / cells).to(device, dtype)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from agents.vec_env import make_environments
 from alignsam_gym.envs.vector import AlignSAMVectorEnv
 from alignsam_gym.foundation.sam import PromptableModel
 from experiments.benchmarks.models import Scenes, Setting, benchmark_model
@@ -29,8 +29,8 @@ def env(setting: Setting) -> dict[str, Any]:
     count, rounds, steps = (2, 1, 2) if setting.quick else (16, 3, STEPS)
     model, data = benchmark_model(setting.sam, setting.device, encoder=False), Scenes(count)
     with tempfile.TemporaryDirectory() as cache:
-        train = make_environments(model, data, count, steps, cache_dir=cache)
-        frozen = make_environments(model, data, count, steps, cache_dir=cache, split="test", srm=train.episode.srm)
+        train = our_environments(model, data, count, steps, cache_dir=cache)
+        frozen = our_environments(model, data, count, steps, cache_dir=cache, split="test", srm=train.episode.srm)
         peer = peer_environments(model, data, count, steps, SRM)
         for envs in (train, frozen, peer):
             envs.reset()
@@ -57,24 +57,10 @@ def env(setting: Setting) -> dict[str, Any]:
     return {"ratio": ratio, "what": what, "environments": count, "steps": steps, "ways": each, "compared": compared}
 
 
-def make_environments(
-    model: PromptableModel, data: Scenes, count: int, steps: int, **options: Any
-) -> AlignSAMVectorEnv:
+def our_environments(model: PromptableModel, data: Scenes, count: int, steps: int, **options: Any) -> AlignSAMVectorEnv:
     """Our environments, playing the paper's game as the peer's do; options: keywords of `AlignSAM-v0`."""
-    envs = gym.make_vec(
-        "alignsam_gym:AlignSAM-v0",
-        num_envs=count,
-        vectorization_mode="vector_entry_point",
-        autoreset_mode="SameStep",
-        observation="patches",
-        sam=model,
-        dataset=data,
-        shots=len(data),
-        max_steps=steps,
-        **{"srm": SRM, "cells": 32, **options},
-    )
-    assert isinstance(envs, AlignSAMVectorEnv)
-    return envs
+    options = {"srm": SRM, "cells": 32, **options}
+    return make_environments(count, sam=model, dataset=data, shots=len(data), max_steps=steps, **options)
 
 
 def _play(envs: AlignSAMVectorEnv | DummyVecEnv, steps: int) -> None:

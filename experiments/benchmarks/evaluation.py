@@ -11,7 +11,7 @@ import numpy as np
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.prompters import RandomPrompter
 from alignsam_gym.metrics import overlap, score_mask
-from experiments.benchmarks.environment import SRM, STEPS, make_environments
+from experiments.benchmarks.environment import SRM, STEPS, our_environments
 from experiments.benchmarks.models import Scenes, Setting, benchmark_model
 from experiments.benchmarks.peer import SIDE, PredictorEnv, peer_environment
 from experiments.benchmarks.timing import alternate, statistics
@@ -23,7 +23,7 @@ def evaluate(setting: Setting) -> dict[str, Any]:
     images, rounds, steps = (2, 1, 2) if setting.quick else (25, 3, STEPS)
     model, data = benchmark_model(setting.sam, setting.device, encoder=False), Scenes(images, side=480)
     with tempfile.TemporaryDirectory() as cache:
-        envs = make_environments(model, data, images, steps, cache_dir=cache, split="test")
+        envs = our_environments(model, data, images, steps, cache_dir=cache, split="test")
         peer = peer_environment(model, data, steps, SRM, learns=False)
         ways = {"ours": partial(_ours, envs.episode), "peer": partial(_one_by_one, peer, images)}
         seconds = alternate(ways, rounds, model.device)

@@ -27,6 +27,7 @@ from agents.extractors import PatchExtractor
 from agents.policies import PatchPolicy
 from alignsam_gym.data import Dataset
 from alignsam_gym.foundation.sam import PromptableModel
+from alignsam_gym.srm.branches import ImplicitBranch
 from alignsam_gym.srm.trainer import segmentation_loss
 
 FRAME, SIDE = 800, 10
@@ -37,9 +38,8 @@ class Labeller(nn.Module):
 
     def __init__(self, channels: int, width: int, learning_rate: float) -> None:
         super().__init__()
-        self.network = nn.Sequential(
-            nn.Conv2d(channels, width, 1), _block(width), _block(width), nn.Conv2d(width, 1, 1)
-        )
+        ours = ImplicitBranch(channels, width)
+        self.network = nn.Sequential(ours.project.convolution, ours.blocks, ours.head)
         self.optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate)
 
     def forward(self, state: Tensor) -> Tensor:
@@ -150,7 +150,3 @@ def peer_ppo(env: DummyVecEnv, max_steps: int, options: Mapping[str, Any]) -> PP
     options = {name: value for name, value in options.items() if name != "policy"}
     kwargs = {"features_extractor_class": StateExtractor, "features_extractor_kwargs": {"width": options.pop("width")}}
     return PPO(PatchPolicy, env, n_steps=max_steps, policy_kwargs=kwargs, seed=0, **options)
-
-
-def _block(width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(8, width), nn.ReLU())

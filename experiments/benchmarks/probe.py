@@ -13,7 +13,7 @@ import time
 
 from agents.algorithms import make_ppo
 from agents.vec_env import PromptVecEnv
-from experiments.benchmarks.environment import make_environments
+from experiments.benchmarks.environment import our_environments
 from experiments.benchmarks.models import Scenes, benchmark_model
 from experiments.benchmarks.training import PPO_OPTIONS
 
@@ -21,7 +21,7 @@ from experiments.benchmarks.training import PPO_OPTIONS
 def main(sam: str, device: str, environments: int, steps: int, images: int) -> None:
     model = benchmark_model(sam, device, encoder=False)
     with tempfile.TemporaryDirectory() as cache:
-        envs = make_environments(model, Scenes(images), environments, steps, cache_dir=cache)
+        envs = our_environments(model, Scenes(images), environments, steps, cache_dir=cache)
         options = PPO_OPTIONS | {"batch_size": min(PPO_OPTIONS["batch_size"], environments * steps)}
         ppo = make_ppo(PromptVecEnv(envs), options, seed=0)
         started = time.perf_counter()

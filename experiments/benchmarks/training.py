@@ -12,7 +12,7 @@ from stable_baselines3 import PPO
 
 from agents.algorithms import make_ppo
 from agents.vec_env import PromptVecEnv
-from experiments.benchmarks.environment import SRM, STEPS, make_environments
+from experiments.benchmarks.environment import SRM, STEPS, our_environments
 from experiments.benchmarks.models import Scenes, Setting, benchmark_model
 from experiments.benchmarks.peer import peer_environments, peer_ppo
 from experiments.benchmarks.timing import alternate, statistics
@@ -27,7 +27,7 @@ def train(setting: Setting) -> dict[str, Any]:
     count = environments * steps
     with tempfile.TemporaryDirectory() as cache:
         ours = make_ppo(
-            PromptVecEnv(make_environments(model, data, environments, steps, cache_dir=cache)), PPO_OPTIONS, 0
+            PromptVecEnv(our_environments(model, data, environments, steps, cache_dir=cache)), PPO_OPTIONS, 0
         )
         peer = peer_ppo(peer_environments(model, data, environments, steps, SRM), steps, PPO_OPTIONS)
         ways = {"ours": ours, "peer": peer}

@@ -178,6 +178,16 @@ def test_what_is_learned_may_see_fewer_cells_than_the_state_has(make_toy, kind):
         make_toy(cells=0)
 
 
+def test_void_is_neither_foreground_nor_scored_on_the_srms_cells(make_toy, one_sample):
+    mask, void = np.zeros((64, 64), bool), np.zeros((64, 64), bool)
+    mask[:, :40], void[:20] = True, True
+    env = make_toy(dataset=one_sample(mask, void))
+    env.reset(seed=0)
+    episode = env.unwrapped.episode
+    for found, expected in ((episode.truth_coarse, mask & ~void), (episode.scored_coarse, ~void)):
+        np.testing.assert_allclose(found[0].numpy(), _shrink(expected, 8), atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", STATES)
 def test_patches_are_the_states_means(make_toy, kind):
     """The toy's embedding is 8 × 8 and its grid 4 × 4: a patch is two by two cells."""
@@ -238,8 +248,9 @@ def test_forbidden_revisits_are_masked_until_nothing_is_left(make_toy):
 
 
 def test_allowed_revisits_mask_nothing(make_toy):
-    env = make_toy(label_source="positive")
-    env.reset(seed=0)
+    env = make_toy(label_source="positive", observation="patches")
+    observation, _ = env.reset(seed=0)
+    assert isinstance(observation, np.ndarray)  # no dictionary, so nothing is marked as visited
     env.step(3)
     assert env.unwrapped.action_masks().tolist() == [True] * 16
 
