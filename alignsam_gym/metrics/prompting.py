@@ -58,8 +58,9 @@ class PromptingScores:
         self.ids.append(image.id)
         self.totals.add(image.scores, image.category)
         self._ious.append(np.array([share(both, either) for both, either in image.overlaps.tolist()]))
-        self._hits += float(image.hits.mean())
-        self._repeats += float(image.repeats.mean())
+        if len(image.hits):
+            self._hits += float(image.hits.mean())
+            self._repeats += float(image.repeats.mean())
 
     def ious(self) -> np.ndarray:
         """float (images, T + 1); 1 where both masks are empty."""
@@ -70,16 +71,18 @@ class PromptingScores:
 
         miou, miou_by_step: means over images, after T and after 0 … T prompts. iou_pooled_over_pixels: of all images
         together, after T. foreground_rate: FR, the mean over images of Eq. 14, and repeated: the share of prompts at
-        patches chosen before; both in [0, 1]. metrics: see `MetricTotals.summary`.
+        patches chosen before; both in [0, 1], and None of a method that does not prompt step by step (T = 0).
+        metrics: see `MetricTotals.summary`.
         """
         ious = self.ious()
+        prompted = ious.shape[1] > 1
         metrics = self.totals.summary()
         return {
             "images": len(self.ids),
             "miou": float(ious[:, -1].mean()),
             "miou_by_step": ious.mean(0).round(5).tolist(),
             "iou_pooled_over_pixels": metrics["over_pixels"]["iou"],
-            "foreground_rate": self._hits / len(self.ids),
-            "repeated": self._repeats / len(self.ids),
+            "foreground_rate": self._hits / len(self.ids) if prompted else None,
+            "repeated": self._repeats / len(self.ids) if prompted else None,
             "metrics": metrics,
         }
