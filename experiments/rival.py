@@ -36,7 +36,11 @@ log = logging.getLogger(__name__)
 @report_errors
 def main(config: DictConfig) -> float:
     """Returns the mIoU on the test split, for Hydra's sweepers."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    return compete(Path(HydraConfig.get().runtime.output_dir), config)
+
+
+def compete(folder: Path, config: DictConfig) -> float:
+    """Train and measure one rival, in `folder`."""
     method: dict[str, Any] = OmegaConf.to_container(config.method, resolve=True)  # type: ignore[assignment]
     model = load_sam(config.env.sam, config.device, config.env.precision)
     shots, test = (open_split(config, split, model) for split in ("train", "test"))

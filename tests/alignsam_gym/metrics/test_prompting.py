@@ -72,6 +72,14 @@ def test_ious_and_rates_are_means_over_images(images):
     assert summary["repeated"] == pytest.approx(np.mean([repeats for *_, repeats in images]))
 
 
+def test_what_does_not_prompt_has_no_rates():
+    scores = PromptingScores()
+    scores.add(_image("a", [_first(5, 10)], _first(10, 10), [], []))
+    summary = scores.summary()
+    assert summary["miou_by_step"] == [summary["miou"]] == [0.5]
+    assert summary["foreground_rate"] is summary["repeated"] is None
+
+
 @given(masks, masks, arrays(bool, 2))
 def test_an_image_survives_json(answer, truth, hits):
     image = _image("deep/a", [answer, ~answer, truth], truth, hits, ~hits)
