@@ -51,6 +51,7 @@ def test_what_learns_repeats_itself_by_seed(compete, method):
     assert first["iou_by_image"] == again["iou_by_image"]
 
 
+@pytest.mark.slow
 def test_points_by_text(compete):
     assert compete("method=clip_points", "dataset=shapes-named")["prompting"]["clip_points"]["images"] == 4
 
