@@ -213,9 +213,8 @@ class GuidedAttention(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         plain: Any = self.plain
-        heads = (project(x).unflatten(2, (plain.num_heads, -1)).transpose(1, 2)
-                 for project, x in ((plain.q_proj, q), (plain.k_proj, k), (plain.v_proj, v)))  # fmt: skip
-        q, k, v = heads
+        projected = plain.q_proj(q), plain.k_proj(k), plain.v_proj(v)
+        q, k, v = (x.unflatten(2, (plain.num_heads, -1)).transpose(1, 2) for x in projected)
         weights = (q @ k.transpose(2, 3) / q.shape[3] ** 0.5).softmax(-1)
         weights = (weights + self.likeness).softmax(-1)
         return plain.out_proj((weights @ v).transpose(1, 2).flatten(2))

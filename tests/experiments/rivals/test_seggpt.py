@@ -33,10 +33,7 @@ def test_answers_are_the_librarys_own(checkpoint, toy_model, toy_dataset, encode
     with torch.no_grad():
         outputs = rival.network(**inputs, feature_ensemble=examples > 1)
     levels = rival.processor.post_process_semantic_segmentation(outputs)[0]
-    assert (
-        torch.equal(levels, ((logits[0] + 0.5) * 255 + 1e-3).int())
-        or (levels / 255 - 0.5 - logits[0]).abs().max() < 0.01
-    )
+    assert ((logits[0] + 0.5) * 255 - levels).abs().max() <= 1 + 1e-3  # the library rounds down
     assert levels.float().std() > 1
 
 
