@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from alignsam_gym.data import Dataset, draw_shots, load_dataset, preferred_branch, without_broken
+from alignsam_gym.data import Augmented, Dataset, draw_shots, load_dataset, preferred_branch, without_broken
 from alignsam_gym.envs.episode import INITIAL_PROMPTS, LABEL_SOURCES, REWARDS, Episode, Rules
 from alignsam_gym.envs.grid import PatchGrid
 from alignsam_gym.errors import OptionError, check_choice
@@ -42,10 +42,13 @@ def make_episode(
     reward: str | Mapping[str, float] = "foreground",
     state: str = "product",
     revisit: str = "allow",
+    stop: bool = False,
+    mask_prompt: bool = False,
     cells: int = 64,
     shots: int = 50,
     shots_seed: int = 0,
     shots_per: str = "dataset",
+    augment: int = 1,
     on_error: str = "raise",
     device: str | torch.device = "auto",
     cache_dir: str | Path | None = None,
@@ -71,6 +74,8 @@ def make_episode(
         reward=dict(reward),
         state=state,
         revisit=revisit,
+        stop=stop,
+        mask_prompt=mask_prompt,
     )
     if isinstance(dataset, str):
         samples = load_dataset(dataset, split, on_error, **dataset_options)
@@ -84,6 +89,8 @@ def make_episode(
         if shots < 1:
             raise OptionError(f"shots={shots}: at least one labelled image is needed.")
         samples = draw_shots(samples, shots, shots_seed, shots_per, skip=on_error == "skip")
+        if augment != 1:
+            samples = Augmented(samples, augment, shots_seed)
     elif on_error == "skip":
         samples = without_broken(samples)
     model = load_sam(sam, device, precision, decode_precision, compile) if isinstance(sam, str) else sam
@@ -94,7 +101,8 @@ def make_episode(
     reader = None
     if kind == "explicit" or "clip" in (label_source, rules.initial_prompts):
         reader = _clip(clip, device)
-    encoded = EncodedDataset(samples, model, store, image_size, reader)
+    capacity = len(samples) if training else 256  # what is learned from comes again and again
+    encoded = EncodedDataset(samples, model, store, image_size, reader, capacity)
     channels = state_channels(srm_state(state), model.embedding_shape[0])
     if kind == "explicit":
         channels += model.embedding_shape[0]
