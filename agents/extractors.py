@@ -28,6 +28,7 @@ class PatchesExtractor(BaseFeaturesExtractor):
         visited = spaces.flatdim(observation_space["visited"]) if isinstance(observation_space, spaces.Dict) else 0
         super().__init__(observation_space, features + visited)
         self.visited = visited
+        self.patches = _shape(observation_space)[1] * _shape(observation_space)[2]
 
     def forward(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
         if isinstance(observations, Tensor):

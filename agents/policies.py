@@ -35,7 +35,8 @@ class PromptPolicy(ActorCriticPolicy):
     def _build_mlp_extractor(self) -> None:
         assert isinstance(self.features_extractor, PatchesExtractor)
         assert isinstance(self.action_space, spaces.Discrete)
-        self.mlp_extractor = self.head(self.features_extractor, int(self.action_space.n))  # type: ignore[assignment]
+        patches = self.features_extractor.patches
+        self.mlp_extractor = self.head(self.features_extractor, patches, int(self.action_space.n) > patches)  # type: ignore[assignment]
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
@@ -49,15 +50,19 @@ class PromptPolicy(ActorCriticPolicy):
 
 
 class _Head(nn.Module):
-    """Splits visited patches off the features and forbids them; SB3 reads the two sizes."""
+    """Splits visited patches off the features and forbids them; SB3 reads the two sizes.
+
+    stop: whether there is an action after the patches, whose logit is read from what the value is read from.
+    """
 
     logits: nn.Linear | nn.Conv1d
 
-    def __init__(self, extractor: PatchesExtractor, patches: int, latent_dim_vf: int = 64) -> None:
+    def __init__(self, extractor: PatchesExtractor, patches: int, stop: bool, latent_dim_vf: int = 64) -> None:
         super().__init__()
         self.patches = patches
         self.seen = extractor.features_dim - extractor.visited
-        self.latent_dim_pi, self.latent_dim_vf = patches, latent_dim_vf
+        self.latent_dim_pi, self.latent_dim_vf = patches + stop, latent_dim_vf
+        self.stop = nn.Linear(latent_dim_vf, 1) if stop else None
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         return self.forward_actor(features), self.forward_critic(features)
@@ -67,6 +72,8 @@ class _Head(nn.Module):
         visited = features[:, self.seen :] > 0.5
         if visited.shape[1]:
             logits = logits.masked_fill(visited & ~visited.all(1, keepdim=True), _FORBIDDEN)
+        if self.stop is not None:
+            logits = torch.cat([logits, self.stop(self.value_features(features[:, : self.seen]))], dim=1)
         return logits
 
     def forward_critic(self, features: Tensor) -> Tensor:
@@ -85,8 +92,8 @@ class _Head(nn.Module):
 class _FlatHead(_Head):
     """One linear layer from the whole image's vector to all patches."""
 
-    def __init__(self, extractor: PatchesExtractor, patches: int) -> None:
-        super().__init__(extractor, patches)
+    def __init__(self, extractor: PatchesExtractor, patches: int, stop: bool) -> None:
+        super().__init__(extractor, patches, stop)
         self.logits = nn.Linear(self.seen, patches)
         self.value = nn.Sequential(nn.Linear(self.seen, self.latent_dim_vf), nn.ReLU())
 
@@ -104,8 +111,8 @@ class _PatchHead(_Head):
     target, and learns what to do better. [ours]
     """
 
-    def __init__(self, extractor: PatchesExtractor, patches: int) -> None:
-        super().__init__(extractor, patches)
+    def __init__(self, extractor: PatchesExtractor, patches: int, stop: bool) -> None:
+        super().__init__(extractor, patches, stop)
         width = self.seen // patches
         self.logits = nn.Conv1d(width, 1, 1)
         self.value = nn.Sequential(nn.Linear(2 * width, self.latent_dim_vf), nn.ReLU())

@@ -51,7 +51,7 @@ def train(folder: Path, config: DictConfig) -> float:
     else:
         config.env.branch = env.episode.srm.kind  # what auto became, for other data that the agent may meet
         save_config(folder, config)
-    total = config.episodes * config.env.max_steps * len(env.episode.encoded)
+    total = config.episodes * config.env.max_steps * len(env.episode.encoded) // config.env.augment
     rollout = config.env.max_steps * config.env.num_envs
     total = max(rollout, total // rollout * rollout)
     bar = ProgressBar(history, total)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from alignsam_gym.data.augmented import Augmented
 from alignsam_gym.data.folder import FolderDataset
 from alignsam_gym.data.published import PAIRED, PublishedDataset
 from alignsam_gym.data.samples import Dataset, Sample, Subset, draw_shots, preferred_branch, without_broken
@@ -17,6 +18,7 @@ from alignsam_gym.errors import OptionError, check_choice
 
 __all__ = [
     "DATASETS",
+    "Augmented",
     "Dataset",
     "Sample",
     "Subset",

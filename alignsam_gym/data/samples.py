@@ -63,6 +63,11 @@ def preferred_branch(dataset: Dataset) -> str:
     return getattr(dataset, "branch", "implicit")
 
 
+def sample_groups(dataset: Dataset) -> list[str]:
+    """The group of each sample: the data set's attribute ``groups``, or what `groups_of` reads from the ids."""
+    return list(getattr(dataset, "groups", ())) or groups_of(dataset.ids)
+
+
 class Subset:
     """Some of a data set's samples, in the order of `indices`."""
 

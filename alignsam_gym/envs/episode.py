@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alignsam_gym.data.samples import groups_of
+from alignsam_gym.data.samples import Dataset, sample_groups
 from alignsam_gym.envs.grid import PatchGrid
 from alignsam_gym.errors import OptionError, check_choice
 from alignsam_gym.foundation.decoder import PADDING, ImageTerms
@@ -29,7 +29,7 @@ INITIAL_PROMPTS = ("truth", "srm", "clip")
 REWARDS = ("foreground", "delta_iou")
 REVISITS = ("allow", "forbid")
 _INITIAL = 2  # prompts before the first action
-_PROGRESS = ("index", "points", "labels", "steps", "visited", "hit", "repeated")
+_PROGRESS = ("index", "points", "labels", "steps", "visited", "stopped", "hit", "repeated", "logits")
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Rules:
     reward: Mapping[str, float]
     state: str
     revisit: str
+    stop: bool = False
+    mask_prompt: bool = False
 
     def __post_init__(self) -> None:
         if self.max_steps < 1:
@@ -74,7 +76,7 @@ class Episode:
     - index: int64 (B,), which image of the data set each row plays on. image: what the decoder needs of each.
     - points: float32 (B, 2 + T, 2), (x, y) in the frame; labels: int64 (B, 2 + T), 1, 0 or −1 where there is
       no prompt. The first two are the initial pair, then comes one for each step.
-    - steps: int64 (B,), actions taken. visited: bool (B, N).
+    - steps: int64 (B,), prompts given by actions. visited: bool (B, N). stopped: bool (B,), by the agent's own choice.
     - logits: float32 (B, 4h, 4w), SAM's last answer. mask: float32 (B, g, g), M_{t−1} of Eq. 4: its
       probabilities, averaged over each cell. [ours]
     - embeddings: float32 (B, C, g, g), E(x). truth_coarse, scored_coarse: float32 (B, g, g), the foreground's and the
@@ -109,12 +111,17 @@ class Episode:
         self.mask, self.guide, self.similarity = (torch.zeros(count, cells, cells, device=device) for _ in range(3))
         self.truth_coarse, self.scored_coarse = (torch.zeros(count, cells, cells, device=device) for _ in range(2))
         self.iou = torch.zeros(count, device=device)
-        self.hit, self.repeated = (torch.zeros(count, dtype=torch.bool, device=device) for _ in range(2))
-        self._folds = _deal(encoded.dataset.ids, srm.config.folds).to(device) if learns else None
+        self.hit, self.repeated, self.stopped = (torch.zeros(count, dtype=torch.bool, device=device) for _ in range(3))
+        self._folds = _deal(encoded.dataset, srm.config.folds).to(device) if learns else None
         self._decks: list[list[int]] = [[] for _ in range(count)]
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def actions(self) -> int:
+        """How many actions there are: the patches, and after them, if the rules have it, stopping."""
+        return self.rules.grid.count + self.rules.stop
 
     @property
     def state_shape(self) -> tuple[int, int, int]:
@@ -173,7 +180,7 @@ class Episode:
         at = torch.tensor(rows, dtype=torch.int64, device=self.model.device)
         masks = self._look(at, indices)
         self.labels[at] = PADDING
-        for fresh in (self.points, self.steps, self.visited, self.hit, self.repeated):
+        for fresh in (self.points, self.steps, self.visited, self.hit, self.repeated, self.stopped):
             fresh[at] = 0
         match self.rules.initial_prompts:
             case "truth":
@@ -185,13 +192,25 @@ class Episode:
                 self._prompt_from_map(at, self.guide[at])
             case "clip":
                 self._prompt_from_map(at, self.similarity[at])
-        self._answer(at)
+        self._answer(at, again=False)
         self._recalibrate(at)
 
     def act(self, rows: Sequence[int], actions: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Prompt at the chosen patches (lines 5–10 of Algorithm 1); returns rewards, float64 (rows,)."""
+        """Prompt at the chosen patches (lines 5–10 of Algorithm 1); returns rewards, float64 (rows,).
+
+        Rows that stop now, or have stopped, stay as they are and get 0.
+        """
         at = torch.tensor(rows, dtype=torch.int64, device=self.model.device)
         action = torch.as_tensor(np.asarray(actions), dtype=torch.int64, device=self.model.device)
+        self.stopped[at] |= action == self.rules.grid.count
+        self.hit[at], self.repeated[at] = False, False
+        rewards = torch.zeros(len(at), dtype=torch.float64, device=at.device)
+        if (going := ~self.stopped[at]).any():
+            rewards[going] = self._prompt(at[going], action[going])
+        return rewards.cpu().numpy()
+
+    def _prompt(self, at: Tensor, action: Tensor) -> Tensor:
+        """Rewards, float64 (rows,), of prompting rows `at` at the patches `action`."""
         point = self.centres[action]
         slot = _INITIAL + self.steps[at]
         label = self._label(at, action, point)  # by the state that the agent saw
@@ -200,7 +219,7 @@ class Episode:
         self.hit[at], self.repeated[at] = self.truth_at[at, action], self.visited[at, action]
         self.visited[at, action] = True
         before = self.iou[at].clone()
-        self._answer(at)
+        self._answer(at, again=True)
         if self.learns:
             self._teach(at)
         self._recalibrate(at)
@@ -208,12 +227,29 @@ class Episode:
             "foreground": self.hit[at].double() * 2 - 1,
             "delta_iou": (self.iou[at] - before).double(),
         }
-        total = sum(weight * rewards[name] for name, weight in self.rules.reward.items())
-        return torch.as_tensor(total).cpu().numpy()
+        return torch.stack([weight * rewards[name] for name, weight in self.rules.reward.items()]).sum(0)
 
-    def done(self) -> np.ndarray:
+    @torch.no_grad()
+    def try_out(self, actions: Tensor) -> Tensor:
+        """The IoU that one more prompt at each of patches int64 (B, K) would lead to, float (B, K). Nothing changes."""
+        at = torch.arange(len(self), device=actions.device).repeat_interleave(actions.shape[1])
+        action = actions.flatten()
+        point = self.centres[action]
+        used = int(_INITIAL + self.steps.max())
+        points = torch.cat([self.points[at, :used], point[:, None]], dim=1)
+        labels = torch.cat([self.labels[at, :used], self._label(at, action, point)[:, None]], dim=1)
+        parts = (part.split(len(self)) for part in (at, points, labels))  # answers to all at once would fill the memory
+        return torch.cat(
+            [self._iou(rows, self._ask(rows, p, given, again=True)) for rows, p, given in zip(*parts, strict=True)]
+        ).view(actions.shape)
+
+    def truncated(self) -> np.ndarray:
         """bool (B,): rows that have taken all their steps."""
         return (self.steps >= self.rules.max_steps).cpu().numpy()
+
+    def terminated(self) -> np.ndarray:
+        """bool (B,): rows that chose to stop."""
+        return self.stopped.cpu().numpy().copy()
 
     def facts(self) -> dict[str, np.ndarray]:
         """What `info` tells of each row."""
@@ -222,7 +258,7 @@ class Episode:
         ids = self.encoded.dataset.ids
         return {
             "point": self.points[rows, latest].cpu().numpy(),
-            "label": self.labels[rows, latest].cpu().numpy(),
+            "label": self.labels[rows, latest].where(~self.stopped, PADDING).cpu().numpy(),
             "foreground": self.hit.cpu().numpy().copy(),
             "repeated": self.repeated.cpu().numpy().copy(),
             "iou": self.iou.cpu().numpy().copy(),
@@ -242,15 +278,17 @@ class Episode:
         self._look(torch.arange(len(self), device=self.model.device), state["index"].tolist())
         for name in _PROGRESS:
             getattr(self, name).copy_(state[name])
-        self._answer(torch.arange(len(self), device=self.model.device))
-        self._recalibrate(torch.arange(len(self), device=self.model.device))
+        everywhere = torch.arange(len(self), device=self.model.device)
+        self._keep(everywhere, self.logits.clone())
+        self._recalibrate(everywhere)
 
     def allowed(self) -> np.ndarray:
-        """bool (B, N): actions that the `revisit` rule leaves (all, once nothing is left)."""
-        if self.rules.revisit == "allow":
-            return np.ones(self.visited.shape, bool)
-        free = ~self.visited
-        return (free | ~free.any(1, keepdim=True)).cpu().numpy()
+        """bool (B, actions): those that the `revisit` rule leaves (all, once nothing is left)."""
+        allowed = np.ones((len(self), self.actions), bool)
+        if self.rules.revisit == "forbid":
+            free = ~self.visited
+            allowed[:, : self.rules.grid.count] = (free | ~free.any(1, keepdim=True)).cpu().numpy()
+        return allowed
 
     def _look(self, at: Tensor, indices: Sequence[int]) -> list[np.ndarray]:
         """Put images in rows; returns their masks, bool (H, W) each, void left out."""
@@ -305,18 +343,27 @@ class Episode:
                 return self.truth_at[at, action].long()
         return torch.ones_like(action)
 
-    def _answer(self, at: Tensor) -> None:
+    def _answer(self, at: Tensor, again: bool) -> None:
         """Ask SAM (Eq. 2) and keep what follows from its answer."""
         used = int(_INITIAL + self.steps[at].max())
-        points, labels = self.points[at, :used], self.labels[at, :used]
-        logits = self.model.decode(self.image, at, points / self.rules.grid.image_size, labels)
+        self._keep(at, self._ask(at, self.points[at, :used], self.labels[at, :used], again))
+
+    def _ask(self, at: Tensor, points: Tensor, labels: Tensor, again: bool) -> Tensor:
+        """SAM's logits float (rows, 4h, 4w) for prompts on the images of rows `at`; again: it has answered before."""
+        last = self.logits[at] if again and self.rules.mask_prompt else None
+        return self.model.decode(self.image, at, points / self.rules.grid.image_size, labels, last)
+
+    def _keep(self, at: Tensor, logits: Tensor) -> None:
         self.logits[at] = logits
         self.mask[at] = on_cells(logits.sigmoid(), self.mask.shape[1:])
+        self.iou[at] = self._iou(at, logits)
+
+    def _iou(self, at: Tensor, logits: Tensor) -> Tensor:
         answer = (logits > 0).float() * self.scored[at]
         truth = (self.truth[at] > 0.5).float() * self.scored[at]
         union = torch.maximum(answer, truth).sum((1, 2))
         overlap = (answer * truth).sum((1, 2))
-        self.iou[at] = torch.where(union > 0, overlap / union.clamp(min=1e-6), torch.ones_like(union))
+        return torch.where(union > 0, overlap / union.clamp(min=1e-6), torch.ones_like(union))
 
     def _recalibrate(self, at: Tensor) -> None:
         """Ask the SRM for its map of the state that SAM's answer led to."""
@@ -342,9 +389,9 @@ class Episode:
         return None if self._folds is None or self.srm.config.folds == 1 else self._folds[self.index[at]]
 
 
-def _deal(ids: Sequence[str], folds: int) -> Tensor:
+def _deal(dataset: Dataset, folds: int) -> Tensor:
     """A fold for each image, int64 (images,): groups in turn, images of one group together. Raises OptionError."""
-    groups = groups_of(ids)
+    groups = sample_groups(dataset)
     order = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     if len(order) < folds:
         raise OptionError(f"srm.folds={folds} is more than the {len(order)} images or groups of images to learn from.")

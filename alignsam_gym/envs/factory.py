@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from alignsam_gym.data import Dataset, draw_shots, load_dataset, preferred_branch, without_broken
+from alignsam_gym.data import Augmented, Dataset, draw_shots, load_dataset, preferred_branch, without_broken
 from alignsam_gym.envs.episode import INITIAL_PROMPTS, LABEL_SOURCES, REWARDS, Episode, Rules
 from alignsam_gym.envs.grid import PatchGrid
 from alignsam_gym.errors import OptionError, check_choice
@@ -42,10 +42,13 @@ def make_episode(
     reward: str | Mapping[str, float] = "foreground",
     state: str = "product",
     revisit: str = "allow",
+    stop: bool = False,
+    mask_prompt: bool = False,
     cells: int = 64,
     shots: int = 50,
     shots_seed: int = 0,
     shots_per: str = "dataset",
+    augment: int = 1,
     on_error: str = "raise",
     device: str | torch.device = "auto",
     cache_dir: str | Path | None = None,
@@ -69,8 +72,12 @@ def make_episode(
         reward=dict(reward),
         state=state,
         revisit=revisit,
+        stop=stop,
+        mask_prompt=mask_prompt,
     )
     samples = open_samples(dataset, split, shots, shots_seed, shots_per, on_error, **dataset_options)
+    if training and augment != 1:
+        samples = Augmented(samples, augment, shots_seed)
     model = load_sam(sam, device, precision, decode_precision, compile) if isinstance(sam, str) else sam
     store = EmbeddingStore(cache_dir)
     if count > 1:
@@ -79,7 +86,8 @@ def make_episode(
     reader = None
     if kind == "explicit" or "clip" in (label_source, rules.initial_prompts):
         reader = _clip(clip, device)
-    encoded = EncodedDataset(samples, model, store, image_size, reader)
+    capacity = len(samples) if training else 256  # what is learned from comes again and again
+    encoded = EncodedDataset(samples, model, store, image_size, reader, capacity)
     channels = state_channels(srm_state(state), model.embedding_shape[0])
     if kind == "explicit":
         channels += model.embedding_shape[0]

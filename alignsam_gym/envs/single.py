@@ -23,7 +23,8 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
     This is AlignSAM (Huang et al., CVPR 2024), §3.2 and §3.3.
 
     ## Action space
-    ``Discrete(N)``: the patches of the frame, row by row; N = (image_size / patch_size)², 100 by default.
+    ``Discrete(N)``: the patches of the frame, row by row; N = (image_size / patch_size)², 100 by default. With
+    ``stop=True``, ``Discrete(N + 1)``, of which the last stops prompting.
 
     ## Observation space
     ``Box`` float32 (C, h, w), the state s_t = E(x) · M_{t−1} (Eq. 4): the image embedding times SAM's last
@@ -36,17 +37,18 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
 
     ## Rewards
     ``foreground``: +1 if the patch's centre is foreground in the ground truth, else −1 (§3.2).
-    ``delta_iou``: the change of IoU that the prompt made. A mapping of these names to weights mixes them.
+    ``delta_iou``: the change of IoU that the prompt made. A mapping of these names to weights mixes them. Stopping
+    gets 0.
 
     ## Starting state
     Two prompts. ``initial_prompts="truth"``: a random foreground and a random background pixel of the
     ground truth (§3.2). ``"srm"``: the SRM's most and least likely point (§3.3). ``"clip"``: those of CLIP's map.
 
     ## Episode end
-    Truncated after `max_steps`; never terminated, so that values bootstrap as in Eq. 6.
+    Truncated after `max_steps`, so that values bootstrap as in Eq. 6. Terminated by stopping only.
 
     ## Information
-    ``point`` float32 (2,), the last prompt, (x, y) in the frame; ``label``, 1, 0, or −1 if there is none;
+    ``point`` float32 (2,), the last prompt, (x, y) in the frame; ``label``, 1, 0, or −1 if none was given;
     ``foreground`` and ``repeated``, whether the last action hit the target, and an earlier patch; ``iou``,
     of SAM's answer at the resolution of its logits; ``index`` and ``image_id``.
 
@@ -77,8 +79,11 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
     - ``cells``: the SRM and ``observation="patches"`` see the state with at most so many cells a side, each the mean of
       several where the embedding has more. 64, SAM's own, is the paper's; 32 costs a quarter.
     - ``revisit``: ``allow`` (the paper), or ``forbid``: `action_masks` excludes patches already chosen.
+    - ``stop``: whether the agent may stop prompting. The paper's may not.
+    - ``mask_prompt``: whether SAM also gets its last answer, as a dense prompt. The paper's does not.
     - ``shots``, ``shots_seed``: labelled images drawn from the training split, and the draw's seed.
-      ``shots_per``: ``dataset``, or ``category`` for so many of each category.
+      ``shots_per``: ``dataset``, or ``category`` for so many of each category. ``augment``: how often each is learned
+      from, once as it is, else as an altered copy (`alignsam_gym.data.Augmented`).
     - ``on_error``: ``raise``, or ``skip`` to go on without samples that cannot be loaded, with a warning for each.
       All of a test split are then loaded once ahead.
     - ``device``: ``auto``, ``cpu``, ``cuda``, ….
@@ -133,7 +138,8 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
         reward = float(self.episode.act([0], [int(action)])[0])
         if self.render_mode == "human":
             self.render()
-        return self._observe(), reward, False, bool(self.episode.done()[0]), self._info()
+        terminated, truncated = bool(self.episode.terminated()[0]), bool(self.episode.truncated()[0])
+        return self._observe(), reward, terminated, truncated, self._info()
 
     def action_masks(self) -> np.ndarray:
         """bool (N,): the actions that the `revisit` rule leaves."""

@@ -24,7 +24,7 @@ def observation_space(episode: Episode, observation: str) -> spaces.Space[Any]:
 
 
 def action_space(episode: Episode) -> spaces.Discrete:
-    return spaces.Discrete(episode.rules.grid.count)
+    return spaces.Discrete(episode.actions)
 
 
 def observe(episode: Episode, observation: str) -> Any:

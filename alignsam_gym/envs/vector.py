@@ -92,7 +92,7 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         return self.observe(), self._info(rows)
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Prompt each row once. Rows never terminate; they are truncated after `max_steps`."""
+        """Prompt each row once."""
         if not self._generators:
             raise gym.error.ResetNeeded("Call reset() before step().")
         if self.mode == AutoresetMode.DISABLED and self._finished.any():
@@ -106,14 +106,14 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
             rewards[acting] = self.episode.act(acting.tolist(), np.asarray(actions)[acting])
         if restarting.any():
             self._begin(restarting)
-        truncations = self.episode.done()
-        self._finished = truncations.copy()
+        terminations, truncations = self.episode.terminated(), self.episode.truncated()
+        ended = terminations | truncations
+        self._finished = ended
         final: dict[str, Any] = {}
-        if self.mode == AutoresetMode.SAME_STEP and truncations.any():
-            final = self._final(truncations)
-            self._begin(truncations)
-        nothing = np.zeros(self.num_envs, bool)
-        return self.observe(), rewards, nothing, truncations, self._info() | final
+        if self.mode == AutoresetMode.SAME_STEP and ended.any():
+            final = self._final(ended)
+            self._begin(ended)
+        return self.observe(), rewards, terminations, truncations, self._info() | final
 
     def observe(self) -> Any:
         """The current observation of every row, as `reset` and `step` return it."""
@@ -136,7 +136,7 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         self.episode.load_state_dict(state["episode"])
 
     def action_masks(self) -> np.ndarray:
-        """bool (num_envs, N): the actions that the `revisit` rule leaves."""
+        """bool (num_envs, actions): the actions that the `revisit` rule leaves."""
         return self.episode.allowed()
 
     def render(self) -> tuple[np.ndarray, ...] | None:

@@ -76,9 +76,17 @@ class BatchedDecoder:
         """
         embeddings, details = records.tensor_split([self.prompt_encoder.embed_dim], dim=1)
         _, dense = self.prompt_encoder(points=None, boxes=None, masks=mask_input)
-        tokens = _as_tokens(embeddings + dense)
+        return self._terms(_as_tokens(embeddings + dense), _as_tokens(details))
+
+    def with_mask(self, image: ImageTerms, mask_input: Tensor) -> ImageTerms:
+        """What `read` gives with `mask_input`, from what it gave without one."""
+        _, dense = self.prompt_encoder(points=None, boxes=None, masks=mask_input)
+        without = self.prompt_encoder.no_mask_embed.weight
+        return self._terms(image.tokens + _as_tokens(dense) - without, image.details)
+
+    def _terms(self, tokens: Tensor, details: Tensor) -> ImageTerms:
         layer = self.mask_decoder.transformer.layers[0]
-        return ImageTerms(tokens, *_image_projections(layer, tokens, *self.offsets[0]), _as_tokens(details))
+        return ImageTerms(tokens, *_image_projections(layer, tokens, *self.offsets[0]), details)
 
     def decode(
         self, image: ImageTerms, points: Tensor, labels: Tensor, multimask_output: bool = False

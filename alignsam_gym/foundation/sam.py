@@ -105,17 +105,23 @@ class PromptableModel:
         return ImageTerms(*(torch.cat(terms).to(self._decode_type) for terms in zip(*parts, strict=True)))
 
     @torch.no_grad()
-    def decode(self, image: ImageTerms, rows: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+    def decode(
+        self, image: ImageTerms, rows: Tensor, points: Tensor, labels: Tensor, last: Tensor | None = None
+    ) -> Tensor:
         """Low-resolution logits (B, 4h, 4w) of B prompt sets, `decode_batch` at a time.
 
         image: from `read`. rows: int64 (B,), which of its images each prompt set is on.
         points: float (B, N, 2), (x, y) as fractions of the frame's side.
         labels: int (B, N), 1 foreground, 0 background, −1 padding.
+        last: float (B, 4h, 4w), logits of an earlier answer, given as dense prompts; None for none.
         """
         parts = []
-        for some, p, given in zip(*(x.split(self.decode_batch) for x in (rows, points, labels)), strict=True):
+        for chosen in torch.arange(len(rows), device=rows.device).split(self.decode_batch):
+            some, p, given = rows[chosen], points[chosen], labels[chosen]
             terms = ImageTerms(*(rows_of(term, some) for term in image))
             with self._arithmetic(self._decode_type):
+                if last is not None:
+                    terms = self._decoder.with_mask(terms, last[chosen][:, None])
                 parts.append(self._decode(terms, p * self.input_size, given)[0][:, 0].float())
         return torch.cat(parts)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class SRMConfig:
         paper's single branch. [ours]
     blank_every: one state in so many has its mask replaced by ones, as in the state from which an
         evaluation episode takes its first pair of prompts; 0 for none. [ours]
+    dropout: how likely a channel of a state's embedding is left out of a gradient step. [ours]
     """
 
     width: int = 64
@@ -45,6 +46,7 @@ class SRMConfig:
     batch_size: int = 16
     folds: int = 1
     blank_every: int = 4
+    dropout: float = 0.0
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> SRMConfig:
@@ -76,6 +78,7 @@ class SRM:
             members = [BRANCHES[self.kind](self.channels, self.config.width) for _ in range(self.config.folds)]
         self.members = nn.ModuleList(members).to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(self.members.parameters(), lr=self.config.learning_rate)
+        self.generator = torch.Generator(self.device).manual_seed(seed % 2**63)
 
     @torch.no_grad()
     def logits(self, states: State, folds: Tensor | None = None) -> Tensor:
@@ -106,19 +109,34 @@ class SRM:
                 for s, t, w in zip(*parts, strict=True):
                     if not len(s):
                         continue
-                    loss = segmentation_loss(member(s), t, w)
+                    loss = segmentation_loss(member(self._thinned(s)), t, w)
                     self.optimizer.zero_grad(set_to_none=True)
                     loss.backward()
                     self.optimizer.step()
                     losses.append(loss.detach())
         return float(torch.stack(losses).mean()) if losses else float("nan")
 
+    def _thinned(self, states: State) -> State:
+        """States with some channels of their embeddings left out, the others strengthened as much."""
+        rate = self.config.dropout
+        if not rate:
+            return states
+        kept = torch.rand(states.embeddings.shape[:2], generator=self.generator, device=self.device) >= rate
+        return replace(states, embeddings=states.embeddings * (kept / (1 - rate))[:, :, None, None])
+
     def state_dict(self) -> dict[str, Any]:
-        return deepcopy({"members": self.members.state_dict(), "optimizer": self.optimizer.state_dict()})
+        return deepcopy(
+            {
+                "members": self.members.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "generator": self.generator.get_state(),
+            }
+        )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.members.load_state_dict(state["members"])
         self.optimizer.load_state_dict(deepcopy(state["optimizer"]))
+        self.generator.set_state(state["generator"].cpu())
 
     def save(self, path: Path) -> None:
         """Write the branches' weights as safetensors, for `load_weights`."""

@@ -38,13 +38,15 @@ class Replay:
         x, y = (np.array(point) / self.frame * self.truth.shape[::-1]).astype(int)
         return bool(self.truth[y, x])
 
-    def prompt(self, point, label):
+    def prompt(self, point, label, last=None):
         self.points.append(point)
         self.labels.append(label)
-        return self.ask()
+        return self.ask(last)
 
-    def ask(self):
-        answer = self.predictor.predict(np.array(self.points), np.array(self.labels), multimask_output=False)
+    def ask(self, last=None):
+        answer = self.predictor.predict(
+            np.array(self.points), np.array(self.labels), mask_input=last, multimask_output=False
+        )
         self.logits = answer[2][0]
 
     @property
@@ -109,8 +111,10 @@ def _halves(vertical=True):
 
 
 @pytest.mark.parametrize(("size", "frame"), [((64, 64), 64), ((48, 96), 80)])
-@pytest.mark.parametrize("label_source", ["oracle", "positive", "last"])
-def test_an_episode_equals_its_replay(make_toy, toy_model, toy_dataset, label_source, size, frame):
+@pytest.mark.parametrize(
+    ("label_source", "mask_prompt"), [("oracle", False), ("positive", False), ("last", False), ("last", True)]
+)
+def test_an_episode_equals_its_replay(make_toy, toy_model, toy_dataset, label_source, mask_prompt, size, frame):
     data = type(toy_dataset)(3, size)
     env = make_toy(
         dataset=data,
@@ -118,6 +122,7 @@ def test_an_episode_equals_its_replay(make_toy, toy_model, toy_dataset, label_so
         patch_size=frame // 4,
         max_steps=len(ACTIONS),
         label_source=label_source,
+        mask_prompt=mask_prompt,
     )
     state, info = env.reset(seed=1, options={"index": 2})
     replay = _start(env, toy_model, data[2], frame)
@@ -127,7 +132,7 @@ def test_an_episode_equals_its_replay(make_toy, toy_model, toy_dataset, label_so
         point = replay.centre(action)
         hit = replay.foreground(point)
         label = {"oracle": hit, "positive": 1, "last": replay.logit_at(point) > 0}[label_source]
-        replay.prompt(point, int(label))
+        replay.prompt(point, int(label), replay.logits[None] if mask_prompt else None)
 
         state, reward, terminated, truncated, info = env.step(action)
         np.testing.assert_allclose(state, replay.state, atol=1e-4)
@@ -204,6 +209,22 @@ def test_patches_are_the_states_means(make_toy, kind):
 
 
 # Rewards
+
+
+@pytest.mark.parametrize("mask_prompt", [False, True])
+@pytest.mark.parametrize("label_source", ["srm", "oracle"])
+def test_trying_a_patch_out_tells_what_choosing_it_leads_to(make_toy, label_source, mask_prompt):
+    options = {"label_source": label_source, "mask_prompt": mask_prompt, "split": "test"}
+    outcomes = []
+    for action in range(16):
+        env = make_toy(**options)
+        env.reset(seed=3, options={"index": 1})
+        env.step(7)
+        tried = env.unwrapped.episode.try_out(torch.arange(16)[None])
+        outcomes.append(env.step(action)[4]["iou"])
+        np.testing.assert_allclose(tried[0, action], outcomes[-1], atol=1e-5)
+    np.testing.assert_allclose(tried[0], outcomes, atol=1e-5)
+    assert np.ptp(outcomes) > 0.01
 
 
 def test_delta_iou_is_the_change_that_the_prompt_made(make_toy):
