@@ -13,11 +13,17 @@ from agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.errors import check_choice
 
+POLICY_OPTIONS = ("policy", "width", "first_trust")
+"""What of config group ``agent`` describes the policy; the rest is for the algorithm."""
 
-def policy_options(policy: type[PromptPolicy], episode: Episode, width: int) -> dict[str, Any]:
-    """``policy_kwargs`` of a policy for the states of `episode`."""
-    guided = {"guided": episode.rules.state == "guided"} if policy is PatchPolicy else {}
-    return {"features_extractor_kwargs": {"width": width, **guided}}
+
+def policy_options(episode: Episode, options: Mapping[str, Any]) -> tuple[type[PromptPolicy], dict[str, Any]]:
+    """The policy that `options` name, and its ``policy_kwargs`` for the states of `episode`."""
+    policy = POLICIES[check_choice("agent.policy", options["policy"], tuple(POLICIES))]
+    if policy is not PatchPolicy:
+        return policy, {"features_extractor_kwargs": {"width": options["width"]}}
+    extractor = {"width": options["width"], "guided": episode.rules.state == "guided"}
+    return policy, {"features_extractor_kwargs": extractor, "first_trust": list(options.get("first_trust", (0, 0)))}
 
 
 def make_ppo(env: PromptVecEnv, options: Mapping[str, Any], seed: int, log: Path | None = None) -> PPO:
@@ -25,26 +31,22 @@ def make_ppo(env: PromptVecEnv, options: Mapping[str, Any], seed: int, log: Path
 
     A rollout is one whole episode of every environment, as in Algorithm 1.
     """
-    options = dict(options)
-    policy = POLICIES[check_choice("agent.policy", options.pop("policy"), tuple(POLICIES))]
     episode = env.env.episode
+    policy, policy_kwargs = policy_options(episode, options)
     return PPO(
         policy,
         env,
         n_steps=episode.rules.max_steps,
-        policy_kwargs=policy_options(policy, episode, options.pop("width")),
+        policy_kwargs=policy_kwargs,
         device=episode.model.device,
         seed=seed,
         tensorboard_log=str(log) if log else None,
-        **options,
+        **{name: value for name, value in options.items() if name not in POLICY_OPTIONS},
     )
 
 
 def make_policy(env: PromptVecEnv, options: Mapping[str, Any]) -> PromptPolicy:
     """An untrained policy for `env`, to load weights into."""
-    policy = POLICIES[check_choice("agent.policy", options["policy"], tuple(POLICIES))]
     episode = env.env.episode
-    made = policy(
-        env.observation_space, env.action_space, lambda _: 0.0, **policy_options(policy, episode, options["width"])
-    )
-    return made.to(episode.model.device)
+    policy, policy_kwargs = policy_options(episode, options)
+    return policy(env.observation_space, env.action_space, lambda _: 0.0, **policy_kwargs).to(episode.model.device)

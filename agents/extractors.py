@@ -12,8 +12,8 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
-GUIDES = 2
-"""Channels that `PatchExtractor` passes on of a guided state."""
+GUIDES = 3
+"""Channels that `PatchExtractor` passes on of a guided state: its last ones."""
 
 
 class PatchesExtractor(BaseFeaturesExtractor):
@@ -65,8 +65,8 @@ class PatchExtractor(PatchesExtractor):
     """Features that stay on the patch grid: one vector a patch, convolved among patches.
 
     Weights are shared by all patches, so that 50 images teach what a patch looks like 5,000 times.
-    Features are (width, side, side), flattened. Of a guided state two channels go past the convolutions: the SRM's
-    map, and how far it and SAM's mask disagree in each patch.
+    Features are (width, side, side), flattened. Of a guided state three channels go past the convolutions: the
+    SRM's map, how far it and SAM's mask disagree in each patch, and the map at the patch's centre.
     """
 
     def __init__(self, observation_space: spaces.Space, guided: bool = False, width: int = 32) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,6 @@ from torch import Tensor, nn
 from agents.extractors import GUIDES, CnnExtractor, PatchesExtractor, PatchExtractor
 
 _FORBIDDEN = -1e8
-_FIRST_TRUST = (2.0, 8.0)  # logits for a patch that the SRM gives to the target, and for full disagreement
 
 
 class PromptPolicy(ActorCriticPolicy):
@@ -44,7 +44,6 @@ class PromptPolicy(ActorCriticPolicy):
         self.action_net = nn.Identity()
         assert isinstance(self.mlp_extractor, _Head)
         nn.init.orthogonal_(self.mlp_extractor.logits.weight, gain=0.01)
-        self.mlp_extractor.trust_guide(self.features_extractor)
         optimizer: Any = self.optimizer_class
         self.optimizer = optimizer(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
@@ -79,9 +78,6 @@ class _Head(nn.Module):
     def forward_critic(self, features: Tensor) -> Tensor:
         return self.value_features(features[:, : self.seen])
 
-    def trust_guide(self, extractor: Any) -> None:
-        """Begin from what the state suggests, if it suggests anything."""
-
     def patch_logits(self, features: Tensor) -> Tensor:
         raise NotImplementedError
 
@@ -105,11 +101,7 @@ class _FlatHead(_Head):
 
 
 class _PatchHead(_Head):
-    """One 1×1 convolution from each patch's vector to its logit; the value sees their mean and maximum.
-
-    With a guided state the policy begins where the SRM and SAM disagree, and next where the SRM sees the
-    target, and learns what to do better. [ours]
-    """
+    """One 1×1 convolution from each patch's vector to its logit; the value sees their mean and maximum."""
 
     def __init__(self, extractor: PatchesExtractor, patches: int, stop: bool) -> None:
         super().__init__(extractor, patches, stop)
@@ -119,11 +111,6 @@ class _PatchHead(_Head):
 
     def patch_logits(self, features: Tensor) -> Tensor:
         return self.logits(features.unflatten(1, (-1, self.patches)))[:, 0]
-
-    def trust_guide(self, extractor: Any) -> None:
-        if extractor.guided:
-            with torch.no_grad():
-                self.logits.weight[:, -GUIDES:] = torch.tensor(_FIRST_TRUST)[:, None]
 
     def value_features(self, features: Tensor) -> Tensor:
         patches = features.unflatten(1, (-1, self.patches))
@@ -137,9 +124,26 @@ class CnnPolicy(PromptPolicy):
 
 
 class PatchPolicy(PromptPolicy):
-    """A convolutional network whose logits stay on the patch grid."""
+    """A convolutional network whose logits stay on the patch grid.
+
+    first_trust: with a guided state, the logits with which the policy begins for a patch in which SRM and SAM differ
+    altogether, and for one that the SRM gives to the target. [ours; agent.first_trust]
+    """
 
     extractor, head = PatchExtractor, _PatchHead
+
+    def __init__(self, *args: Any, first_trust: Sequence[float] = (0.0, 0.0), **kwargs: Any) -> None:
+        self.first_trust = list(first_trust)
+        super().__init__(*args, **kwargs)
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        super()._build(lr_schedule)
+        assert isinstance(self.features_extractor, PatchExtractor)
+        assert isinstance(self.mlp_extractor, _PatchHead)
+        if self.features_extractor.guided:
+            in_difference, in_target = self.first_trust
+            with torch.no_grad():
+                self.mlp_extractor.logits.weight[:, -GUIDES:] = torch.tensor([in_target, in_difference, 0.0])[:, None]
 
 
 POLICIES: dict[str, type[PromptPolicy]] = {"cnn": CnnPolicy, "patch": PatchPolicy}

@@ -11,13 +11,16 @@ import time
 from pathlib import Path
 
 import hydra
+import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import CallbackList
 
 from agents.algorithms import make_ppo
 from agents.bundle import CHECKPOINT, load_checkpoint, save_agent
 from agents.callbacks import Checkpoints, EpisodeStatistics, ProgressBar
+from agents.imitation import warm_start
 from agents.policies import PromptPolicy
 from agents.vec_env import PromptVecEnv
 from experiments.pictures import learning_curve
@@ -58,6 +61,8 @@ def train(folder: Path, config: DictConfig) -> float:
     callbacks = CallbackList([EpisodeStatistics(history), bar, Checkpoints(checkpoint, env, history)])
     started = time.perf_counter()
     try:
+        if config.warm_start.rounds and not checkpoint.exists():
+            begin(model, config)
         if model.num_timesteps < total:
             model.learn(total - model.num_timesteps, callbacks, reset_num_timesteps=False, tb_log_name="ppo")
     except KeyboardInterrupt:
@@ -73,6 +78,17 @@ def train(folder: Path, config: DictConfig) -> float:
     metrics = evaluate(folder, config, test, model.policy, {"timesteps": total, "training_minutes": round(minutes, 2)})
     log.info("everything about this run is in %s", folder)
     return float(metrics["prompting"]["agent"]["miou"])
+
+
+def begin(model: PPO, config: DictConfig) -> None:
+    """The warm start, after which learning goes on in the middle of a run."""
+    venv = model.get_env()
+    assert isinstance(venv, PromptVecEnv)
+    assert isinstance(model.policy, PromptPolicy)
+    venv.reset()
+    warm_start(model.policy, venv.env, config.warm_start, config.seed)
+    model._last_obs = venv.env.observe()
+    model._last_episode_starts = np.ones(venv.num_envs, bool)
 
 
 if __name__ == "__main__":

@@ -141,12 +141,13 @@ class Episode:
     @property
     def patches_shape(self) -> tuple[int, int, int]:
         side = self.rules.grid.side
-        return self.state_shape[0] + (self.rules.state == "guided"), side, side
+        return self.state_shape[0] + 2 * (self.rules.state == "guided"), side, side
 
     def patches(self) -> Tensor:
         """The state's means over patches, float32 (B, channels, side, side).
 
-        A guided state has a channel more, the mean difference of M and the SRM's map, which their means do not tell.
+        A guided state has two channels more, which the means do not tell: how much M and the SRM's map differ on
+        average, and the SRM's map at the patch's centre, where the prompt would be.
         """
         grid, guide = self.rules.grid, self.guide.sigmoid()
         state = make_state(self.rules.state, self.embeddings, self.mask, guide)
@@ -154,7 +155,12 @@ class Episode:
         means.append(grid.pool(state.maps))
         if self.rules.state == "guided":
             means.append(grid.pool((guide - self.mask).abs())[:, None])
+            means.append(self.at_centres(self.guide).sigmoid().unflatten(1, (1, grid.side, -1)))
         return torch.cat(means, dim=1)
+
+    def at_centres(self, maps: Tensor) -> Tensor:
+        """Values (B, N) of every row's map, float (B, h, w), at all patches' centres."""
+        return self.rules.grid.sample(maps, self.centres.expand(len(self), -1, -1))
 
     def start_run(self, seed: int) -> None:
         """Forget every draw of images; an SRM that learns starts over, from weights drawn by `seed`."""

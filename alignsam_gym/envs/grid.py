@@ -54,9 +54,10 @@ class PatchGrid:
         return mask[(y * height // self.image_size).astype(int), (x * width // self.image_size).astype(int)]
 
     def sample(self, maps: Tensor, points: Tensor) -> Tensor:
-        """Bilinear values (B,) of maps (B, h, w) that span the frame, at one point (B, 2) each."""
-        at = (points / self.image_size * 2 - 1)[:, None, None]
-        return F.grid_sample(maps[:, None], at, padding_mode="border", align_corners=False).flatten()
+        """Bilinear values (B, …) of maps (B, h, w) that span the frame, at their own points (B, …, 2)."""
+        at = (points / self.image_size * 2 - 1).view(len(points), 1, -1, 2)
+        values = F.grid_sample(maps[:, None], at, padding_mode="border", align_corners=False)
+        return values.view(points.shape[:-1])
 
     def pool(self, maps: Tensor) -> Tensor:
         """Mean over each patch of maps float (..., h, w) that span the frame: (..., side, side).

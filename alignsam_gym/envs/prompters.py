@@ -70,10 +70,8 @@ def oracle_prompter(episode: Episode) -> np.ndarray:
     answer = episode.logits > 0
     wrong = (answer.float() - (episode.truth > 0.5).float()).abs() * episode.scored
     error = grid.pool(wrong).flatten(1)
-    centres = episode.centres.expand(len(episode), -1, -1).flatten(0, 1)
-    maps = episode.logits.repeat_interleave(grid.count, 0)
-    missed = (grid.sample(maps, centres) > 0).view(len(episode), -1) != episode.truth_at
-    allowed = torch.from_numpy(episode.allowed()).to(error.device)
+    missed = (episode.at_centres(episode.logits) > 0) != episode.truth_at
+    allowed = torch.from_numpy(episode.allowed()[:, : grid.count]).to(error.device)
     return (error + missed * 2.0).masked_fill(~allowed, -1.0).argmax(1).cpu().numpy()
 
 

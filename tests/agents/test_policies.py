@@ -67,9 +67,9 @@ def test_policies_begin_nearly_uniform(policy_name):
 
 def test_a_guided_policy_begins_where_srm_and_sam_disagree():
     venv = make_venv(state="guided")
-    policy = make_policy(venv, {"policy": "patch", "width": 8})
+    policy = make_policy(venv, {"policy": "patch", "width": 8, "first_trust": (8, 2)})
     observation = venv.reset()
-    guide, difference = observation["patches"][:, -2], observation["patches"][:, -1]
+    guide, difference = observation["patches"][:, -3], observation["patches"][:, -2]
     guide[:], difference[:] = 0, 0
     guide[:, 6, 1] = difference[:, 6, 1] = 1
     chosen, _ = policy.predict(observation, deterministic=True)

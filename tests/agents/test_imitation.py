@@ -1,0 +1,97 @@
+import pytest
+import torch
+
+from agents.algorithms import make_policy
+from agents.imitation import warm_start
+from agents.vec_env import PromptVecEnv, make_environments
+
+OPTIONS = {
+    "rounds": 2,
+    "srm_rounds": 1,
+    "candidates": 8,
+    "temperature": 0.02,
+    "learning_rate": 1e-2,
+    "epochs": 20,
+    "batch_size": 16,
+    "dropout": 0.0,
+}
+
+
+@pytest.fixture
+def make_env(toy_sam, toy_dataset):
+    def make(count=10, **options):
+        options = {"dataset": toy_dataset, "image_size": 64, "patch_size": 16, "max_steps": 3, **options}
+        env = make_environments(count, revisit="forbid", srm={"width": 8}, **options)
+        env.reset(seed=0)
+        return env
+
+    return make
+
+
+def _policy(env, seed=0):
+    torch.manual_seed(seed)
+    return make_policy(PromptVecEnv(env), {"policy": "patch", "width": 16})
+
+
+def _promise(env, gain_of):
+    """Let prompts gain what `gain_of` says of the mask at the patches' centres, (B, N)."""
+    episode = env.episode
+    episode.try_out = lambda actions: (
+        episode.iou[:, None] + gain_of(episode.at_centres(episode.mask)).gather(1, actions)
+    )
+
+
+@pytest.mark.parametrize("state", ["product", "concat", "guided"])
+def test_the_policy_learns_what_gains_most(make_env, state):
+    env = make_env(state=state)
+    policy = _policy(env)
+    _promise(env, lambda mask: (mask - 0.5) / 5)
+    warm_start(policy, env, OPTIONS | {"rounds": 3}, seed=0)
+    env.reset(seed=9)
+    chosen, _ = policy.predict(env.observe(), deterministic=True)
+    masks = env.episode.at_centres(env.episode.mask)
+    rank = (masks > masks.gather(1, torch.from_numpy(chosen)[:, None])).sum(1)
+    assert rank.float().mean() < 3  # of 16; 7.5 by chance
+
+
+@pytest.mark.parametrize(("gain", "stops"), [(-0.05, True), (0.05, False)])
+def test_the_policy_stops_where_prompts_only_lose(make_env, gain, stops):
+    env = make_env(stop=True)
+    policy = _policy(env)
+    _promise(env, lambda mask: torch.full_like(mask, gain))
+    warm_start(policy, env, OPTIONS, seed=0)
+    env.reset(seed=5)
+    actions, _ = policy.predict(env.observe(), deterministic=True)
+    assert ((actions == 16) == stops).all()
+
+
+def test_a_seed_repeats_the_warm_start(make_env):
+    weights = []
+    for _ in range(2):
+        env = make_env()
+        policy = _policy(env)
+        torch.manual_seed(3)
+        warm_start(policy, env, OPTIONS | {"dropout": 0.3}, seed=4)
+        weights.append(torch.cat([value.flatten() for value in policy.state_dict().values()]))
+    assert torch.equal(*weights)
+
+
+def test_only_the_srm_learns_in_the_first_rounds(make_env):
+    env = make_env()
+    policy = _policy(env)
+    before = {name: value.clone() for name, value in policy.state_dict().items()}
+    srm = {name: value.clone() for name, value in env.episode.srm.members.state_dict().items()}
+    warm_start(policy, env, OPTIONS | {"rounds": 0}, seed=0)
+    assert all(value.equal(before[name]) for name, value in policy.state_dict().items())
+    assert not all(value.equal(srm[name]) for name, value in env.episode.srm.members.state_dict().items())
+
+
+def test_what_was_visited_is_not_tried_out_while_anything_else_is_left(make_env):
+    env = make_env(label_source="oracle", max_steps=8)
+    asked, try_out = [], env.episode.try_out
+    env.episode.try_out = lambda actions: asked.append((actions, env.episode.visited.clone())) or try_out(actions)
+    warm_start(_policy(env), env, OPTIONS | {"rounds": 1}, seed=0)
+    assert len(asked) == 8
+    for actions, visited in asked:
+        assert not visited.gather(1, actions).any()
+        assert all(len(set(row)) == 8 for row in actions.tolist())
