@@ -18,8 +18,7 @@ from omegaconf import DictConfig, ListConfig
 from alignsam_gym.errors import DataError
 from alignsam_gym.metrics import heading, shown_metrics
 from experiments.runs import report_errors
-
-METRICS = "metrics.json"
+from experiments.statistics import METRICS, markdown, shown_interval
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="summarize")
@@ -65,12 +64,19 @@ def summary(runs: Sequence[dict[str, Any]], resamples: int) -> str:
             )
         ]
         lines.append(
-            [name, *means, last, _interval(ious, resamples), _interval(gain, resamples) if gain else "", *shares]
+            [
+                name,
+                *means,
+                last,
+                shown_interval(ious, resamples),
+                shown_interval(gain, resamples) if gain else "",
+                *shares,
+            ]
         )
     seeds = ", ".join(str(run["seed"]) for run in runs)
     images = runs[0]["prompting"][names[0]]["images"]
     title = f"{len(runs)} runs (seeds {seeds}), {images} test images; FR and repeated in percent."
-    return title + "\n\n" + _markdown(lines)
+    return title + "\n\n" + markdown(lines)
 
 
 def final_metrics(runs: Sequence[dict[str, Any]]) -> str:
@@ -87,7 +93,7 @@ def final_metrics(runs: Sequence[dict[str, Any]]) -> str:
             np.array([run["prompting"][row]["metrics"][average][name] for run in runs]) for average, name in shown
         ]
         lines.append([row, *(f"{values.mean():.3f} ± {values.std():.3f}" for values in figures)])
-    return "After the last prompt.\n\n" + _markdown(lines)
+    return "After the last prompt.\n\n" + markdown(lines)
 
 
 def by_category(runs: Sequence[dict[str, Any]]) -> str:
@@ -99,11 +105,7 @@ def by_category(runs: Sequence[dict[str, Any]]) -> str:
     for category in sorted(set.intersection(*(set(one) for one in found["agent"]))):
         means = (np.mean([one[category]["iou"] for one in found[name]]) for name in names)
         lines.append([category, *(f"{mean:.3f}" for mean in means)])
-    return "IoU over the pixels of each category.\n\n" + _markdown(lines)
-
-
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "IoU over the pixels of each category.\n\n" + markdown(lines)
 
 
 def _shown_steps(last: int) -> list[int]:
@@ -112,16 +114,6 @@ def _shown_steps(last: int) -> list[int]:
 
 def _by_image(runs: Sequence[dict[str, Any]], name: str) -> list[np.ndarray]:
     return [np.array(list(run["iou_by_image"][name].values())) for run in runs]
-
-
-def _interval(values: Sequence[np.ndarray], resamples: int) -> str:
-    rng = np.random.default_rng(0)
-    means = []
-    for _ in range(resamples):
-        runs = rng.integers(len(values), size=len(values))
-        means.append(np.mean([rng.choice(values[run], len(values[run])).mean() for run in runs]))
-    low, high = np.percentile(means, [2.5, 97.5])
-    return f"{low:.3f} to {high:.3f}"
 
 
 if __name__ == "__main__":
