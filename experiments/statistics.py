@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -39,14 +42,19 @@ def interquartile_means(
     scores: by name, float (runs, tasks). Raises OptionError if the package is missing.
     """
     library, metrics = _rliable()
-    generator = np.random.RandomState(0)
-    means, intervals = library.get_interval_estimates(
-        dict(scores), lambda each: np.array([metrics.aggregate_iqm(each)]), reps=resamples, random_state=generator
-    )
+    logging.getLogger("absl").setLevel(logging.WARNING)  # it names every row
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of how rliable seeds its generator
+        means, intervals = library.get_interval_estimates(
+            dict(scores),
+            lambda each: np.array([metrics.aggregate_iqm(each)]),
+            reps=resamples,
+            random_state=np.random.RandomState(0),
+        )
     return {name: (float(means[name][0]), (float(low), float(high))) for name, ((low,), (high,)) in intervals.items()}
 
 
-def _rliable():
+def _rliable() -> tuple[Any, Any]:
     try:
         from rliable import library, metrics  # takes seconds to import
     except ImportError as error:

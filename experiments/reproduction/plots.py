@@ -46,7 +46,8 @@ def dots(shown: Shown, path: Path) -> None:
         axis.tick_params(axis="x", labelsize=8)
         axis.grid(axis="x", alpha=0.3)
     figure.suptitle(
-        f"{_title(shown)}: ours with 95% intervals (dots), the paper's on its own data (diamonds)", fontsize=9
+        f"Table {shown.table.number}: ours with 95% intervals (dots), the paper's on its own data (diamonds)",
+        fontsize=9,
     )
     figure.savefig(path, dpi=130)
     plt.close(figure)
@@ -80,13 +81,9 @@ def curves(panels: Mapping[str, Shown], title: str, path: Path) -> None:
             axis.plot(
                 list(figures), list(figures.values()), "D--", label=f"paper: {row}", markersize=4, mfc="none", alpha=0.6
             )
-        axis.set(xlabel=label, ylabel="percent")
+        axis.set(xlabel=label, ylabel="percent", xticks=[float(column) for column in shown.table.columns])
         axis.grid(alpha=0.3)
     axes.flat[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.suptitle(f"{title}, with 95% intervals", fontsize=9)
     figure.savefig(path, dpi=130)
     plt.close(figure)
-
-
-def _title(shown: Shown) -> str:
-    return f"Table {shown.table.number}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,10 @@ from experiments.reproduction.plan import FIGURES, TRAINING_WAYS, Cell, Evaluati
 from experiments.statistics import METRICS
 
 _OVERRIDES = "overrides.json"
-_SHARED = ("sam=", "clip=", "device=", "cache_dir=", "dataset.", "evaluate.")
+_SHARED = (
+    *(f"env.{name}" for name in ("sam", "clip", "image_size", "precision", "shots", "shots_per", "on_error")),
+    *("device", "cache_dir", "evaluate.batch_size", "evaluate.limit"),
+)
 
 
 @dataclass
@@ -99,9 +102,8 @@ class Runs:
         """The run that has a cell's figure for a seed."""
         source = self._source(cell.task)
         if cell.rival:
-            shared = tuple(override for override in self.common if override.startswith(_SHARED))
-            further = (*shared, *self.config.rival_overrides, *cell.variant)
-            run = self._run("rival", source, (cell.rival, *cell.variant), seed, (f"method={cell.rival}", *further))
+            overrides = (f"method={cell.rival}", *self._shared(cell.task, cell.variant))
+            run = self._run("rival", source, (cell.rival, *cell.variant), seed, overrides)
         else:
             variant = self._effective(cell.task, cell.variant)
             ways = list(TRAINING_WAYS) if not variant else ["agent"]
@@ -129,6 +131,13 @@ class Runs:
             run.evaluations[evaluation.name] = Run(folder, "evaluate", evaluation.overrides)
         return run.evaluations[evaluation.name]
 
+    def _shared(self, task: str, variant: tuple[str, ...]) -> Iterator[str]:
+        """What a rival must have as the training has it: model, data, device."""
+        config = self._configuration(task, variant)
+        for key in _SHARED:
+            value = OmegaConf.select(config, key)
+            yield f"{key}={'null' if value is None else _quoted(value) if isinstance(value, str) else value}"
+
     def _effective(self, task: str, variant: tuple[str, ...]) -> tuple[str, ...]:
         """Nothing, if a variant is what the configuration itself comes to, so that one run serves both."""
         if (task, variant) not in self._known:
@@ -150,5 +159,5 @@ def _listed(overrides: Iterable[str]) -> str:
     return " ".join(sorted(overrides)) or "nothing"
 
 
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "\\'") + "'"
+def _quoted(value: Path | str) -> str:
+    return "'" + str(value).replace("'", "\\'") + "'"

@@ -73,8 +73,7 @@ def as_markdown(shown: Shown, results: Results) -> str:
     """The table with what it is of, then why cells failed."""
     tasks = dict.fromkeys(cell.task for cell in shown.table.cells.values())
     datasets = ", ".join(f"{task} is {results.runs.dataset(task)}" for task in tasks)
-    averages = {AVERAGES[task] for task in tasks}
-    means = " and ".join(MEAN_OVER[average] for average in MEAN_OVER if average in averages)
+    means = ", ".join(f"{MEAN_OVER[AVERAGES[task]]} ({task})" for task in tasks)
     seeds = ", ".join(map(str, results.runs.config.seeds))
     lines = [["from", "", *map(heading, shown.columns)], ["---"] * (2 + len(shown.columns))]
     for row in shown.table.rows:
@@ -84,9 +83,9 @@ def as_markdown(shown: Shown, results: Results) -> str:
         lines.append(["paper", row, *("" if figure is None else f"{figure:g}" for figure in figures)])
     parts = [
         f"## Table {shown.table.number}: {shown.table.title}",
-        f"Here {datasets}; seeds {seeds}. Figures are means over {means}, in percent but for MAE, ± the standard "
-        "deviation over seeds, in parentheses the 95% bootstrap interval: of the mean IoU over images over seeds and "
-        "images, of other figures over seeds alone. The paper's rows are of its own data sets and models.",
+        f"Here {datasets}; seeds {seeds}. The paper's rows are of its own data sets and models. Figures are means over "
+        f"{means}, in percent but for MAE, ± the standard deviation over seeds, with a 95% bootstrap interval, of "
+        "IoU over images by seeds and images, of all else by seeds alone (none if there is one).",
         markdown(lines),
     ]
     failures = {
@@ -133,7 +132,7 @@ def as_csv(shown: Shown, results: Results) -> str:
 def over_tasks(shown: Shown, resamples: int) -> str:
     """A Markdown table of Table 2's rows over all tasks at once: the interquartile mean of each task's first figure.
 
-    Rows that lack a seed of a task are left out.
+    Rows that lack a seed of a task are left out; empty if there is one seed, of which nothing can be resampled.
     """
     firsts, seeds = _firsts(shown.table), set[int]()
     for measured in shown.measured.values():
@@ -143,7 +142,7 @@ def over_tasks(shown: Shown, resamples: int) -> str:
         found = [shown.measured[row, column] for column in firsts]
         if all(measured.values.keys() == seeds for measured in found):
             scores[row] = np.array([[measured.values[seed] for measured in found] for seed in sorted(seeds)])
-    if not scores:
+    if not scores or len(seeds) < 2:
         return ""
     lines = [["", "interquartile mean", "95% interval"], ["---"] * 3]
     for row, (mean, (low, high)) in interquartile_means(scores, resamples).items():
