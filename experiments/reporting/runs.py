@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from experiments.statistics import METRICS
 
 _CONFIGS = ("config.yaml", ".hydra/config.yaml")
+_MARKS = (*_CONFIGS, "overrides.json")
 _LOGS = ("log.txt", "train.log", "rival.log", "evaluate.log")
 _OF_A_SEED = ("seed", "env.shots_seed", "run", "output", "resume")
 _TAIL = 15  # lines
@@ -35,9 +36,13 @@ class Run:
         return json.loads(file.read_text()) if file.exists() else {}
 
     @property
+    def logs(self) -> list[Path]:
+        return [self.folder / name for name in _LOGS if (self.folder / name).exists()]
+
+    @property
     def log_tail(self) -> str:
-        files = [self.folder / name for name in _LOGS if (self.folder / name).exists()]
-        return "\n".join(files[0].read_text(errors="replace").splitlines()[-_TAIL:]) if files else "There is no log."
+        """The end of the log of a run that has one."""
+        return "\n".join(self.logs[0].read_text(errors="replace").splitlines()[-_TAIL:])
 
 
 @dataclass(frozen=True)
@@ -69,9 +74,9 @@ class Group:
 
 
 def find_runs(folders: Iterable[Path]) -> list[Run]:
-    """Every folder below with a configuration, finished or not."""
-    here = {file.parents[name.count("/")] for folder in folders for name in _CONFIGS for file in folder.rglob(name)}
-    return [_read(folder) for folder in sorted(here)]
+    """Every folder below that a run began in, finished or not."""
+    here = {file.parents[name.count("/")] for folder in folders for name in _MARKS for file in folder.rglob(name)}
+    return [_read(folder) for folder in sorted(here) if folder.name != ".hydra"]
 
 
 def grouped(runs: Sequence[Run]) -> list[Group]:
@@ -99,10 +104,10 @@ def differences(groups: Sequence[Group]) -> dict[str, list[str]]:
 
 
 def _read(folder: Path) -> Run:
-    file = next(folder / name for name in _CONFIGS if (folder / name).exists())
+    files = [folder / name for name in _CONFIGS if (folder / name).exists()]
+    config = _flat(OmegaConf.to_container(OmegaConf.load(files[0]))) if files else {}
     metrics = folder / METRICS
-    found = json.loads(metrics.read_text()) if metrics.exists() else None
-    return Run(folder, _flat(OmegaConf.to_container(OmegaConf.load(file))), found)
+    return Run(folder, config, json.loads(metrics.read_text()) if metrics.exists() else None)
 
 
 def _flat(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,7 @@ class Runs:
         self.config, self.output = config, Path(config.output).resolve()
         self.common = tuple(config.overrides)
         self.found: dict[Path, Run] = {}
+        self._composed: dict[tuple[str, tuple[str, ...]], DictConfig] = {}
         self._known: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
         for task in config.tasks:
             check_choice("tasks", task, tuple(FIGURES))
@@ -141,7 +143,7 @@ class Runs:
     def _effective(self, task: str, variant: tuple[str, ...]) -> tuple[str, ...]:
         """Nothing, if a variant is what the configuration itself comes to, so that one run serves both."""
         if (task, variant) not in self._known:
-            own, varied = self._configuration(task, ()), self._configuration(task, variant)
+            own, varied = deepcopy(self._configuration(task, ())), self._configuration(task, variant)
             if own.env.branch == "auto" != varied.env.branch:
                 options: dict[str, Any] = OmegaConf.to_container(own.dataset, resolve=True)  # type: ignore[assignment]
                 own.env.branch = preferred_branch(load_dataset(options.pop("name"), "test", **options))
@@ -149,10 +151,12 @@ class Runs:
         return self._known[task, variant]
 
     def _configuration(self, task: str, variant: tuple[str, ...]) -> DictConfig:
-        try:
-            return compose("train", [*self._source(task), *self.common, *variant])
-        except HydraException as error:
-            raise OptionError(f"tasks.{task}, or overrides: {error}") from error
+        if (task, variant) not in self._composed:
+            try:
+                self._composed[task, variant] = compose("train", [*self._source(task), *self.common, *variant])
+            except HydraException as error:
+                raise OptionError(f"tasks.{task}, or overrides: {error}") from error
+        return self._composed[task, variant]
 
 
 def _listed(overrides: Iterable[str]) -> str:

@@ -73,7 +73,8 @@ def as_markdown(shown: Shown, results: Results) -> str:
     """The table with what it is of, then why cells failed."""
     tasks = dict.fromkeys(cell.task for cell in shown.table.cells.values())
     datasets = ", ".join(f"{task} is {results.runs.dataset(task)}" for task in tasks)
-    means = ", ".join(f"{MEAN_OVER[AVERAGES[task]]} ({task})" for task in tasks)
+    averaged = {words: [task for task in tasks if AVERAGES[task] == average] for average, words in MEAN_OVER.items()}
+    means = " and ".join(f"{words} ({', '.join(found)})" for words, found in averaged.items() if found)
     seeds = ", ".join(map(str, results.runs.config.seeds))
     lines = [["from", "", *map(heading, shown.columns)], ["---"] * (2 + len(shown.columns))]
     for row in shown.table.rows:
