@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,14 +42,14 @@ def interquartile_means(
     """
     library, metrics = _rliable()
     logging.getLogger("absl").setLevel(logging.WARNING)  # it names every row
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of how rliable seeds its generator
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(0)  # noqa: NPY002, as rliable draws from NumPy's global generator, whatever it is given
+    try:
         means, intervals = library.get_interval_estimates(
-            dict(scores),
-            lambda each: np.array([metrics.aggregate_iqm(each)]),
-            reps=resamples,
-            random_state=np.random.RandomState(0),
+            dict(scores), lambda each: np.array([metrics.aggregate_iqm(each)]), reps=resamples
         )
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
     return {name: (float(means[name][0]), (float(low), float(high))) for name, ((low,), (high,)) in intervals.items()}
 
 
