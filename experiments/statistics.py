@@ -42,14 +42,14 @@ def interquartile_means(
     """
     library, metrics = _rliable()
     logging.getLogger("absl").setLevel(logging.WARNING)  # it names every row
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(0)  # noqa: NPY002, as rliable draws from NumPy's global generator, whatever it is given
+    state = np.random.get_state()
+    np.random.seed(0)  # rliable draws from NumPy's global generator, whatever it is given
     try:
         means, intervals = library.get_interval_estimates(
             dict(scores), lambda each: np.array([metrics.aggregate_iqm(each)]), reps=resamples
         )
     finally:
-        np.random.set_state(state)  # noqa: NPY002
+        np.random.set_state(state)
     return {name: (float(means[name][0]), (float(low), float(high))) for name, ((low,), (high,)) in intervals.items()}
 
 
