@@ -23,7 +23,9 @@ def test_every_choice_composes(group):
         assert {"env", "srm", "agent", "dataset"} <= set(config)
 
 
-@pytest.mark.parametrize("name", ["embed", "evaluate", "predict", "pretrain_tiny", "score", "summarize", "weights"])
+@pytest.mark.parametrize(
+    "name", ["embed", "evaluate", "predict", "pretrain_tiny", "report", "reproduce", "score", "summarize", "weights"]
+)
 def test_every_command_composes(name):
     assert composed(name=name)
 
