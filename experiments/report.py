@@ -97,7 +97,7 @@ def _results(group: Group, resamples: int) -> dict[str, Any]:
 
 def _reproduction(folder: Path) -> Iterable[dict[str, Any]]:
     """What `experiments.reproduce` has written: tables with their plots, the orderings, the figures."""
-    for file in sorted(folder.glob("table*.md"), key=lambda file: int(file.stem.removeprefix("table"))):
+    for file in sorted(folder.glob("table*.md"), key=lambda file: (len(file.stem), file.stem)):
         found = blocks(file.read_text())
         yield {"blocks": found, "pictures": if_there(file.with_suffix(".png"), f"Plot of {found[0].lines[0]}")}
     if (folder / "orderings.md").exists():

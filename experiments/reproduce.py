@@ -2,6 +2,7 @@
 
 python -m experiments.reproduce table=2
 python -m experiments.reproduce table=[2,9] figure=[5,7] seeds=[0,1,2] jobs=2
+python -m experiments.reproduce table=beyond seeds=[0,1]
 python -m experiments.reproduce table=all figure=all tasks.blur=CUHK tasks.semantic=VOC2012 "overrides=['sam=vit_b']"
 
 Each training is a run of its own, shared by all tables that need it and kept: the same command goes on after an
@@ -15,6 +16,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig, ListConfig
@@ -24,11 +26,13 @@ from alignsam_gym.foundation.files import write_atomically
 from experiments.reproduction.orderings import claims, orderings
 from experiments.reproduction.plan import (
     BESIDE_RANDOM,
+    BEYOND,
     FIGURES,
     PICTURES,
     TABLES,
     Cell,
     Table,
+    beyond,
     main_cell,
     make_table,
     sweep,
@@ -61,7 +65,8 @@ def reproduce(config: DictConfig, execute: Execute, interrupt: Callable[[], None
 
     execute, interrupt: see `carry_out`. Raises OptionError and KeyboardInterrupt.
     """
-    tables = [make_table(number, config.rivals) for number in _chosen(config.table, TABLES, "table")]
+    chosen = _chosen(config.table, [*TABLES, BEYOND], "table")
+    tables = [beyond(config.beyond) if each == BEYOND else make_table(int(each), config.rivals) for each in chosen]
     pictures = _chosen(config.figure, PICTURES, "figure")
     if not tables and not pictures:
         raise OptionError("Nothing is asked for: name tables or figures, such as table=2 or figure=all.")
@@ -93,7 +98,7 @@ def reproduce(config: DictConfig, execute: Execute, interrupt: Callable[[], None
     return failed
 
 
-def _chosen(asked: str | int | Sequence[int], there: Sequence[int], name: str) -> list[int]:
+def _chosen(asked: Any, there: Sequence[int | str], name: str) -> list[int | str]:
     numbers = list(there) if asked == "all" else list(asked) if isinstance(asked, ListConfig) else [asked]
     for number in numbers:
         if number not in there:

@@ -36,8 +36,8 @@ class Claim:
         return "does not hold" if high <= floor or ceiling <= low else "open: the interval allows both"
 
 
-def claims(number: int) -> list[Claim]:
-    """Those of one table; none of Tables 3, 9 and 10, whose rows and columns are in the others or are not ordered."""
+def claims(number: int | str) -> list[Claim]:
+    """Those of one table; none of 3, 9, 10 and `BEYOND`, whose cells are in the others or are not ordered."""
     match number:
         case 2:
             return [

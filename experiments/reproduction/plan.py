@@ -86,11 +86,15 @@ Cells = Mapping[tuple[str, str], Cell]
 
 @dataclass(frozen=True)
 class Table:
-    """number: the paper's. cells: in reading order."""
+    """number: the paper's, or `BEYOND`. cells: in reading order."""
 
-    number: int
+    number: int | str
     title: str
     cells: Cells
+
+    @property
+    def name(self) -> str:
+        return f"Table {self.number}" if self.number in TABLES else "Beyond the paper"
 
     @property
     def rows(self) -> list[str]:
@@ -187,6 +191,40 @@ def _table10(rivals: Sequence[str]) -> Found:
     for name, task, shots in product(("persam", "ours"), ("blur", "glass", "saliency"), (5, 20)):
         rival: dict[str, Any] = {"rival": name, "way": name} if name != "ours" else {}
         yield (name, f"{task} {shots}-shot"), Cell(task, variant=(f"env.shots={shots}",), **rival)
+
+
+BEYOND = "beyond"
+"""Stands for the table of what the paper does not have."""
+
+LEVERS: Sequence[tuple[str, ...]] = (
+    (),
+    ("env.revisit=allow",),
+    ("env.state=product",),
+    ("env.state=concat",),
+    ("env.reward=foreground",),
+    ("env.reward={foreground:0.02,delta_iou:1}",),
+    ("env.patch_size=40",),
+    ("env.stop=true",),
+    ("env.mask_prompt=true",),
+    ("env.augment=4",),
+    ("srm.folds=1",),
+    ("srm.folds=5",),
+    ("srm.dropout=0.3",),
+    ("warm_start=lookahead", "agent.first_trust=[0,0]"),
+    ("experiment=paper",),
+    ("experiment=best",),
+)
+"""Each changed alone."""
+
+
+def beyond(tasks: Sequence[str]) -> Table:
+    """What each of `LEVERS` does to IoU and FR on some tasks."""
+    cells = {}
+    for variant, task in product(LEVERS, tasks):
+        row = " ".join(variant) or "as configured"
+        cells[row, f"{task} iou"] = Cell(task, variant=variant)
+        cells[row, f"{task} foreground_rate"] = Cell(task, "foreground_rate", variant=variant)
+    return Table(BEYOND, "one change at a time", cells)
 
 
 def sweep(key: str, values: Sequence[int], tasks: Sequence[str]) -> Table:

@@ -46,7 +46,7 @@ def dots(shown: Shown, path: Path) -> None:
         axis.tick_params(axis="x", labelsize=8)
         axis.grid(axis="x", alpha=0.3)
     figure.suptitle(
-        f"Table {shown.table.number}: ours with 95% intervals (dots), the paper's on its own data (diamonds)",
+        f"{shown.table.name}: ours with 95% intervals (dots), the paper's on its own data (diamonds)",
         fontsize=9,
     )
     figure.savefig(path, dpi=130)

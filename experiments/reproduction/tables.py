@@ -59,7 +59,7 @@ def show(table: Table, results: Results, resamples: int) -> Shown:
 
 
 @cache
-def _paper() -> dict[int, Any]:
+def _paper() -> dict[int | str, Any]:
     return OmegaConf.to_container(OmegaConf.load(Path(__file__).parent / "paper.yaml"))  # type: ignore[return-value]
 
 
@@ -83,7 +83,7 @@ def as_markdown(shown: Shown, results: Results) -> str:
         figures = (shown.printed.get((row, column)) for column in shown.columns)
         lines.append(["paper", row, *("" if figure is None else f"{figure:g}" for figure in figures)])
     parts = [
-        f"## Table {shown.table.number}: {shown.table.title}",
+        f"## {shown.table.name}: {shown.table.title}",
         f"Here {datasets}; seeds {seeds}. The paper's rows are of its own data sets and models. Figures are means over "
         f"{means}, in percent but for MAE, ± the standard deviation over seeds, with a 95% bootstrap interval, of "
         "IoU over images by seeds and images, of all else by seeds alone (none if there is one).",

@@ -16,6 +16,7 @@ from experiments.reproduction.plan import (
     OTHER_LABELS,
     TABLES,
     TRAINING_WAYS,
+    beyond,
     make_table,
     sweep,
 )
@@ -23,6 +24,7 @@ from experiments.reproduction.runs import Runs
 from experiments.reproduction.tables import _paper
 
 CELLS = [cell for number in TABLES for cell in make_table(number, ["persam"]).cells.values()]
+CELLS += beyond(["saliency"]).cells.values()
 
 
 @pytest.fixture(scope="module")
