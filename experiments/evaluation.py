@@ -22,6 +22,7 @@ from alignsam_gym.envs.prompters import (
     RandomPrompter,
     clip_prompter,
     disagreement_prompter,
+    grid_prompter,
     oracle_prompter,
     srm_prompter,
 )
@@ -132,6 +133,7 @@ def ways_of_prompting(
     ways = {
         "agent": Way(agent),
         "random": Way(RandomPrompter(seed)),
+        "grid": Way(grid_prompter),
         "srm": Way(srm_prompter),
         "disagreement": Way(disagreement_prompter),
         "clip": Way(clip_prompter, {"label_source": "clip", "initial_prompts": "clip"}),

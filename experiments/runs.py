@@ -28,7 +28,7 @@ from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.vector import AlignSAMVectorEnv
 from alignsam_gym.errors import AlignSAMError, WeightsError
 from alignsam_gym.foundation.files import write_atomically
-from alignsam_gym.metrics import table_metrics
+from alignsam_gym.metrics import PromptingScores, table_metrics
 from alignsam_gym.srm import SRM
 from experiments.evaluation import Way, compare, print_metrics, print_table, ways_of_prompting
 from experiments.journal import Journal
@@ -126,14 +126,8 @@ def evaluate(
     except KeyboardInterrupt:
         log.warning("interrupted; the same evaluation goes on from %s", journal.path)
         raise SystemExit(130) from None
-    summaries = {name: scores.summary() for name, scores in results.items()}
-    per_image = {
-        name: {id: round(float(iou), 4) for id, iou in zip(scores.ids, scores.ious()[:, -1], strict=True)}
-        for name, scores in results.items()
-    }
-    shown = list(table_metrics(dataset.name))
-    metrics = {**extra, "seed": config.seed, "table": shown, "prompting": summaries, "iou_by_image": per_image}
-    write_atomically(folder / "metrics.json", json.dumps(metrics, indent=1).encode())
+    metrics = write_metrics(folder, results, dataset, {**extra, "seed": config.seed})
+    summaries = metrics["prompting"]
     journal.remove()
     count = min(options.filmstrips, len(episode.encoded))
     if count:
@@ -141,8 +135,26 @@ def evaluate(
         filmstrip(episode, spread, drawn, folder / "filmstrip.png")
     title = f"{dataset.name}, {next(iter(summaries.values()))['images']} test images"
     print_table(summaries, title)
-    last = episode.rules.max_steps
-    print_metrics({name: one["metrics"] for name, one in summaries.items()}, shown, f"After {last} prompts: {title}")
+    last, figures = episode.rules.max_steps, {name: one["metrics"] for name, one in summaries.items()}
+    print_metrics(figures, metrics["table"], f"After {last} prompts: {title}")
+    return metrics
+
+
+def write_metrics(
+    folder: Path, results: Mapping[str, PromptingScores], dataset: Dataset, extra: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write ``metrics.json``: every method's figures, those that the data set's table shows, and IoU by image."""
+    per_image = {
+        name: {id: round(float(iou), 4) for id, iou in zip(scores.ids, scores.ious()[:, -1], strict=True)}
+        for name, scores in results.items()
+    }
+    metrics = {
+        **extra,
+        "table": list(table_metrics(dataset.name)),
+        "prompting": {name: scores.summary() for name, scores in results.items()},
+        "iou_by_image": per_image,
+    }
+    write_atomically(folder / "metrics.json", json.dumps(metrics, indent=1).encode())
     return metrics
 
 

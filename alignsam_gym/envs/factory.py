@@ -56,8 +56,6 @@ def make_episode(
     **dataset_options: Any,
 ) -> Episode:
     """An `Episode` of `count` rows. `AlignSAMEnv` documents the keywords. Raises AlignSAMError."""
-    check_choice("split", split, ("train", "test"))
-    check_choice("on_error", on_error, ("raise", "skip"))
     check_choice("branch", branch, ("auto", *BRANCHES))
     check_choice("label_source", label_source, LABEL_SOURCES)
     check_choice("initial_prompts", initial_prompts, ("auto", *INITIAL_PROMPTS))
@@ -77,22 +75,9 @@ def make_episode(
         stop=stop,
         mask_prompt=mask_prompt,
     )
-    if isinstance(dataset, str):
-        samples = load_dataset(dataset, split, on_error, **dataset_options)
-    elif dataset_options:
-        raise OptionError(
-            f"{', '.join(sorted(dataset_options))} cannot be passed on to a data set that is given as an object."
-        )
-    else:
-        samples = dataset
-    if training:
-        if shots < 1:
-            raise OptionError(f"shots={shots}: at least one labelled image is needed.")
-        samples = draw_shots(samples, shots, shots_seed, shots_per, skip=on_error == "skip")
-        if augment != 1:
-            samples = Augmented(samples, augment, shots_seed)
-    elif on_error == "skip":
-        samples = without_broken(samples)
+    samples = open_samples(dataset, split, shots, shots_seed, shots_per, on_error, **dataset_options)
+    if training and augment != 1:
+        samples = Augmented(samples, augment, shots_seed)
     model = load_sam(sam, device, precision, decode_precision, compile) if isinstance(sam, str) else sam
     store = EmbeddingStore(cache_dir)
     if count > 1:
@@ -115,6 +100,33 @@ def make_episode(
         return Episode(rules, encoded, srm, learns=False, count=count)
     fresh = SRM(kind, channels, SRMConfig.of(srm or {}), model.device, seed=0)
     return Episode(rules, encoded, fresh, learns=training, count=count)
+
+
+def open_samples(
+    dataset: str | Dataset,
+    split: str,
+    shots: int,
+    shots_seed: int,
+    shots_per: str,
+    on_error: str,
+    **dataset_options: Any,
+) -> Dataset:
+    """The test split, or the few labelled images of the training split. Raises AlignSAMError."""
+    check_choice("split", split, ("train", "test"))
+    check_choice("on_error", on_error, ("raise", "skip"))
+    if isinstance(dataset, str):
+        samples = load_dataset(dataset, split, on_error, **dataset_options)
+    elif dataset_options:
+        raise OptionError(
+            f"{', '.join(sorted(dataset_options))} cannot be passed on to a data set that is given as an object."
+        )
+    else:
+        samples = dataset
+    if split == "test":
+        return without_broken(samples) if on_error == "skip" else samples
+    if shots < 1:
+        raise OptionError(f"shots={shots}: at least one labelled image is needed.")
+    return draw_shots(samples, shots, shots_seed, shots_per, skip=on_error == "skip")
 
 
 def _clip(clip: str | ClipSurgery | None, device: str | torch.device) -> ClipSurgery:

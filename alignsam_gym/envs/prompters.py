@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from alignsam_gym.envs.episode import Episode
+from alignsam_gym.envs.grid import PatchGrid
 
 Prompter = Callable[[Episode], np.ndarray]
 """From episodes in progress to an action for each row, int64 (B,)."""
@@ -29,6 +31,14 @@ class RandomPrompter:
         places = zip(episode.index.tolist(), episode.steps.tolist(), strict=True)
         scores = np.stack([np.random.default_rng([self.seed, *place]).random(patches) for place in places])
         return _best(episode, torch.from_numpy(scores).to(episode.visited.device))
+
+
+def grid_prompter(episode: Episode) -> np.ndarray:
+    """The next patch not chosen before in an order that covers the frame evenly, the same for every image.
+
+    The order begins in the middle; each next patch is the farthest from all before it.
+    """
+    return _best(episode, -_spread(episode.rules.grid).to(episode.visited.device).expand(len(episode), -1).float())
 
 
 def srm_prompter(episode: Episode) -> np.ndarray:
@@ -63,6 +73,16 @@ def oracle_prompter(episode: Episode) -> np.ndarray:
     missed = (episode.at_centres(episode.logits) > 0) != episode.truth_at
     allowed = torch.from_numpy(episode.allowed()[:, : grid.count]).to(error.device)
     return (error + missed * 2.0).masked_fill(~allowed, -1.0).argmax(1).cpu().numpy()
+
+
+@cache
+def _spread(grid: PatchGrid) -> Tensor:
+    """Each patch's place in `grid_prompter`'s order, int64 (N,)."""
+    between = torch.cdist(grid.centres, grid.centres)
+    order = [int((grid.centres - grid.image_size / 2).norm(dim=1).argmin())]
+    for _ in range(grid.count - 1):
+        order.append(int(between[order].amin(0).argmax()))
+    return torch.tensor(order).argsort()
 
 
 def _best(episode: Episode, scores: Tensor) -> np.ndarray:

@@ -103,6 +103,10 @@ class EncodedDataset:
             self._coming = background.submit(self._load, missing)
             background.shutdown(wait=False)
 
+    def frames(self, indices: Sequence[int]) -> list[np.ndarray]:
+        """The images at `indices` as the model is given them to encode: uint8 (S, S, 3), RGB."""
+        return [self._frame(sample) for sample in self._read(indices).values()]
+
     def warm(self, indices: Sequence[int]) -> int:
         """Put the embeddings and maps of samples on disk; returns how many embeddings were missing."""
         samples = self._read(indices)

@@ -65,8 +65,7 @@ class PromptableModel:
         self.logits_shape = (4 * height, 4 * width)
         self.decode_batch = 8
         with torch.no_grad():
-            make = _DECODERS.get(type(sam.mask_decoder), BatchedDecoder)
-            self._decoder = make(self.sam.prompt_encoder, self.sam.mask_decoder)
+            self._decoder = decoder_of(self.sam)
         self.decode_precision, self.compiled = decode_precision, compile
         self._decode_type = getattr(torch, check_choice("decode_precision", decode_precision, DECODE_PRECISIONS))
         self._decode = self._decoder.decode
@@ -75,20 +74,25 @@ class PromptableModel:
             self._decode = torch.compile(self._decoder.decode, mode=mode)
         self.record_shape = (sam.prompt_encoder.embed_dim + self._decoder.details, height, width)
 
-    @torch.no_grad()
-    def encode(self, images: Sequence[np.ndarray]) -> Tensor:
-        """Records of square frames, uint8 (S, S, 3) RGB each: float32 (B, R, h, w), the first C channels E(x).
+    def resize(self, images: Sequence[np.ndarray]) -> Tensor:
+        """Square frames, uint8 (S, S, 3) RGB each, at the model's own input size: uint8 (B, 3, size, size).
 
-        Frames are resized to the model's own input size; being square, they are not padded. With the architecture of
-        vit_b and random weights, bfloat16 changes an embedding by 0.8% of its norm.
+        Being square, they are not padded.
         """
         size = (self.input_size, self.input_size)
         resized = [
             cv2.resize(image, size, interpolation=cv2.INTER_AREA if len(image) > self.input_size else cv2.INTER_LINEAR)
             for image in images
         ]
-        batch = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)
-        parts = batch.split(max(1, _ENCODE_PIXELS // self.input_size**2))
+        return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)
+
+    @torch.no_grad()
+    def encode(self, images: Sequence[np.ndarray]) -> Tensor:
+        """Records of square frames, uint8 (S, S, 3) RGB each: float32 (B, R, h, w), the first C channels E(x).
+
+        With the architecture of vit_b and random weights, bfloat16 changes an embedding by 0.8% of its norm.
+        """
+        parts = self.resize(images).split(max(1, _ENCODE_PIXELS // self.input_size**2))
         encode, preprocess = self.sam.image_encoder, self.sam.preprocess
         with self._arithmetic(self._encode_type):
             return torch.cat([encode(preprocess(part.to(self.device).float())).float() for part in parts])
@@ -124,6 +128,12 @@ class PromptableModel:
     def _arithmetic(self, dtype: torch.dtype) -> torch.autocast:
         reduced = dtype != torch.float32
         return torch.autocast(self.device.type, dtype if reduced else None, enabled=reduced)
+
+
+def decoder_of(sam: Sam) -> BatchedDecoder:
+    """The batched decoder of a SAM of any kind, at its present weights."""
+    make = _DECODERS.get(type(sam.mask_decoder), BatchedDecoder)
+    return make(sam.prompt_encoder, sam.mask_decoder)
 
 
 def load_sam(

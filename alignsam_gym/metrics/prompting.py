@@ -61,8 +61,9 @@ class PromptingScores:
         self._ious.append(_ious(image.overlaps))
         category = str(image.category)
         self._overlaps[category] = self._overlaps.get(category, 0) + image.overlaps
-        self._hits += float(image.hits.mean())
-        self._repeats += float(image.repeats.mean())
+        if len(image.hits):
+            self._hits += float(image.hits.mean())
+            self._repeats += float(image.repeats.mean())
 
     def ious(self) -> np.ndarray:
         """float (images, T + 1); 1 where both masks are empty."""
@@ -73,10 +74,12 @@ class PromptingScores:
 
         miou, miou_by_step: means over images, after T and after 0 … T prompts. iou_pooled_over_pixels: of all images
         together, after T. foreground_rate: FR, the mean over images of Eq. 14, and repeated: the share of prompts at
-        patches chosen before; both in [0, 1]. metrics: see `MetricTotals.summary`. iou_by_category_by_step: of the
-        pixels of each category's images, after 0 … T prompts; only where there are several categories (Table 5).
+        patches chosen before; both in [0, 1], and None of a method that does not prompt step by step (T = 0).
+        metrics: see `MetricTotals.summary`. iou_by_category_by_step: of the pixels of each category's images, after
+        0 … T prompts; only where there are several categories (Table 5).
         """
         ious = self.ious()
+        prompted = ious.shape[1] > 1
         metrics = self.totals.summary()
         categories = {name: _ious(overlaps).round(5).tolist() for name, overlaps in sorted(self._overlaps.items())}
         return {
@@ -84,8 +87,8 @@ class PromptingScores:
             "miou": float(ious[:, -1].mean()),
             "miou_by_step": ious.mean(0).round(5).tolist(),
             "iou_pooled_over_pixels": metrics["over_pixels"]["iou"],
-            "foreground_rate": self._hits / len(self.ids),
-            "repeated": self._repeats / len(self.ids),
+            "foreground_rate": self._hits / len(self.ids) if prompted else None,
+            "repeated": self._repeats / len(self.ids) if prompted else None,
             "metrics": metrics,
             **({"iou_by_category_by_step": categories} if len(categories) > 1 else {}),
         }

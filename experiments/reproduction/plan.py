@@ -27,10 +27,11 @@ ABLATIONS: Mapping[str, dict[str, Any]] = {
     "w/o RL": {"way": "random"},
     "w/o SRM": {"way": "agent, labels: positive"},
     "w/o MSI": {"way": "agent, one step"},
+    "grid": {"way": "grid"},
     "SRM only": {"way": "srm"},
     "oracle": {"way": "oracle"},
 }
-"""Rows of Tables 2 and 3, all of one trained agent; the last two are not in the paper."""
+"""Rows of Tables 2 and 3, all of one trained agent; the last three are not in the paper."""
 
 LABELS = {"RL+SRM (ours)": "agent", "RL+SCLIP": "agent, labels: clip", "RL+LAST": "agent, labels: last"} | {
     "RL only": "agent, labels: positive"

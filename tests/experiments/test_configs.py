@@ -24,10 +24,16 @@ def test_every_choice_composes(group):
 
 
 @pytest.mark.parametrize(
-    "name", ["embed", "evaluate", "predict", "pretrain_tiny", "report", "reproduce", "score", "summarize", "weights"]
+    "name",
+    ["embed", "evaluate", "predict", "pretrain_tiny", "report", "reproduce", "rival", "score", "summarize", "weights"],
 )
 def test_every_command_composes(name):
     assert composed(name=name)
+
+
+@pytest.mark.parametrize("method", sorted(file.stem for file in (CONF / "method").glob("*.yaml")))
+def test_every_method_composes(method):
+    assert composed(f"method={method}", name="rival").method.name == method
 
 
 @pytest.mark.parametrize("model", ["sam", "clip"])

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from alignsam_gym.envs.prompters import RandomPrompter, disagreement_prompter, oracle_prompter, srm_prompter
+from alignsam_gym.envs.prompters import (
+    RandomPrompter,
+    disagreement_prompter,
+    grid_prompter,
+    oracle_prompter,
+    srm_prompter,
+)
 
 
 @pytest.fixture
@@ -86,6 +92,22 @@ def test_random_prompts_follow_their_seed(make_episode):
     firsts = [RandomPrompter(seed)(episode).tolist() for seed in (1, 1, 2, 3)]
     assert firsts[0] == firsts[1]
     assert len({tuple(first) for first in firsts}) == 3
+
+
+def test_the_grid_begins_in_the_middle_and_always_takes_a_farthest_patch(make_episode):
+    episode, chosen = make_episode(), []
+    places = episode.rules.grid.centres.numpy()
+    for step in range(16):
+        actions = grid_prompter(episode)
+        assert len(set(actions.tolist())) == 1  # the same for every image
+        if step:
+            gaps = [min(np.hypot(*(place - places[before])) for before in chosen) for place in places]
+            assert gaps[actions[0]] == pytest.approx(max(gaps))
+        else:
+            assert actions[0] in (5, 6, 9, 10)
+        chosen.append(int(actions[0]))
+        episode.act([0, 1, 2], actions)
+    assert sorted(chosen) == list(range(16))
 
 
 def test_the_srm_prompter_takes_the_best_patches_one_after_another(make_episode):

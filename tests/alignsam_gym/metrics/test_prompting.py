@@ -93,6 +93,14 @@ def test_a_categorys_iou_at_a_step_is_that_of_its_pixels_together(images):
         assert summary["metrics"]["by_category"][category]["iou"] == pytest.approx(figure, abs=1e-5)
 
 
+def test_what_does_not_prompt_has_no_rates():
+    scores = PromptingScores()
+    scores.add(_image("a", [_first(5, 10)], _first(10, 10), [], []))
+    summary = scores.summary()
+    assert summary["miou_by_step"] == [summary["miou"]] == [0.5]
+    assert summary["foreground_rate"] is summary["repeated"] is None
+
+
 @given(masks, masks, arrays(bool, 2))
 def test_an_image_survives_json(answer, truth, hits):
     image = _image("deep/a", [answer, ~answer, truth], truth, hits, ~hits)

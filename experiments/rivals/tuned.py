@@ -1,0 +1,93 @@
+"""What the rivals that tune SAM's own weights have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from rich.progress import track
+from segment_anything.modeling import Sam
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from alignsam_gym.foundation.encoded import EncodedDataset
+from alignsam_gym.foundation.sam import PromptableModel, decoder_of
+from experiments.rivals.deck import Deck
+
+
+class TunedSAM(ABC):
+    """A SAM that learns to answer without prompts; most of it stays frozen, normalisation included.
+
+    Its answer is that of SAM's single-mask output to no prompt at all. [ours] Images are mirrored with
+    probability ½. [ours]
+
+    steps: of AdamW, with batches of `batch_size` images from shuffled passes over the labelled ones.
+    """
+
+    def __init__(
+        self, model: PromptableModel, steps: int, batch_size: int, learning_rate: float, weight_decay: float
+    ) -> None:
+        self.model, self.sam = model, model.sam
+        self.steps, self.batch_size = steps, batch_size
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.losses: list[float] = []
+
+    @abstractmethod
+    def adapt(self, sam: Sam) -> None:
+        """Give a frozen SAM what is to learn, which alone has gradients then."""
+
+    @abstractmethod
+    def loss(self, logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
+        """A scalar, of answers (B, 4h, 4w) and the shares of foreground and labelled pixels in each of their cells."""
+
+    @abstractmethod
+    def rate(self, step: int, images: int) -> float:
+        """The learning rate at a step, as a share of the configured one. images: how many there are."""
+
+    def fit(self, shots: EncodedDataset, seed: int) -> None:
+        samples = shots.fetch(range(len(shots)))
+        pixels = self.model.resize(shots.frames(range(len(shots))))
+        truth, scored = (torch.stack([getattr(one, name) for one in samples]).cpu() for name in ("truth", "scored"))
+        deck, device = Deck(len(shots), seed), self.model.device
+        self.sam, self.losses = deepcopy(self.model.sam), []
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.adapt(self.sam)
+        self.sam.to(device)
+        learning = [parameter for parameter in self.sam.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(learning, self.learning_rate, weight_decay=self.weight_decay)
+        schedule = LambdaLR(optimizer, lambda step: self.rate(step, len(shots)))
+        for _ in track(range(self.steps), "training"):
+            rows = deck.draw(self.batch_size)
+            mirrored = torch.rand(len(rows), generator=deck.generator) < 0.5
+            images, target, labelled = (_mirror(part[rows], mirrored).to(device) for part in (pixels, truth, scored))
+            loss = self.loss(self.answer(images), target, labelled)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            self.losses.append(float(loss.detach()))
+
+    @torch.no_grad()
+    def predict(self, samples: EncodedDataset, indices: Sequence[int]) -> Tensor:
+        pixels = self.model.resize(samples.frames(indices)).split(self.batch_size)
+        return torch.cat([self.answer(part.to(self.model.device)) for part in pixels])
+
+    def answer(self, pixels: Tensor) -> Tensor:
+        """Low-resolution logits (B, 4h, 4w) of images uint8 (B, 3, size, size), from `PromptableModel.resize`."""
+        records = self.sam.image_encoder(self.sam.preprocess(pixels.float()))
+        decoder = decoder_of(self.sam)  # each time, as the weights change
+        no_prompts = records.new_zeros(len(records), 0, self.sam.prompt_encoder.embed_dim)
+        return decoder.decode_tokens(decoder.read(records), no_prompts)[0][:, 0]
+
+
+def blocks_with_attention(encoder: nn.Module) -> list[Any]:
+    """The transformer blocks of any SAM's image encoder; none of a convolutional one's."""
+    return [module for module in encoder.modules() if hasattr(module, "attn") and hasattr(module, "mlp")]
+
+
+def _mirror(maps: Tensor, mirrored: Tensor) -> Tensor:
+    return torch.where(mirrored.view(-1, *[1] * (maps.ndim - 1)), maps.flip(-1), maps)
