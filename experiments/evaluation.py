@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,11 +22,13 @@ from alignsam_gym.envs.prompters import (
     RandomPrompter,
     clip_prompter,
     disagreement_prompter,
+    grid_prompter,
     oracle_prompter,
     srm_prompter,
 )
 from alignsam_gym.envs.rendering import upsample
 from alignsam_gym.envs.spaces import observe
+from alignsam_gym.errors import OptionError
 from alignsam_gym.metrics import PromptedImage, PromptingScores, heading, overlap, score_mask, shown_metrics
 from experiments.journal import Journal
 
@@ -99,19 +102,57 @@ class Way(NamedTuple):
     rules: Mapping[str, Any] = {}
 
 
-def ways_of_prompting(policy: PromptPolicy, deterministic: bool, seed: int, clip: bool) -> dict[str, Way]:
-    """Every way, by its name in the tables. clip: whether there is CLIP's map to prompt by."""
+@contextmanager
+def played_by(episode: Episode, rules: Mapping[str, Any]) -> Iterator[None]:
+    """Let episodes go by the rules that a way of prompting changes, and then by their own again."""
+    own = episode.rules
+    episode.rules = replace(own, **rules)
+    try:
+        yield
+    finally:
+        episode.rules = own
+
+
+DEFAULT_WAYS = ("agent", "random", "srm", "disagreement", "clip", "agent, true labels", "oracle")
+"""What is compared unless ``evaluate.ways`` says otherwise; ``clip`` only where there is one."""
+
+
+def ways_of_prompting(
+    policy: PromptPolicy, deterministic: bool, seed: int, clip: bool, names: Sequence[str] | None = None
+) -> dict[str, Way]:
+    """The ways called `names`, in that order; None: `DEFAULT_WAYS`. clip: whether there is CLIP's map to prompt by.
+
+    ``agent, labels: last``, ``clip`` and ``positive`` are the trained agent with labels from elsewhere, in the
+    evaluation only ("RL+LAST", "RL+SCLIP" and "RL only" of Table 8, the last also "Ours-w/o SRM" of Tables 2 and 3).
+    ``agent, one step`` is the agent stopped after its first prompt ("Ours-w/o MSI"). The initial pair comes from
+    the SRM in all of them. [ours]
+
+    Raises OptionError for no name, an unknown one, and one that needs CLIP's map where there is none.
+    """
     agent, true_labels = AgentPrompter(policy, deterministic), {"label_source": "oracle"}
-    by_clip = {"clip": Way(clip_prompter, {"label_source": "clip", "initial_prompts": "clip"})}
-    return {
+    ways = {
         "agent": Way(agent),
         "random": Way(RandomPrompter(seed)),
+        "grid": Way(grid_prompter),
         "srm": Way(srm_prompter),
         "disagreement": Way(disagreement_prompter),
-        **(by_clip if clip else {}),
+        "clip": Way(clip_prompter, {"label_source": "clip", "initial_prompts": "clip"}),
         "agent, true labels": Way(agent, true_labels),
         "oracle": Way(oracle_prompter, true_labels),
+        **{f"agent, labels: {source}": Way(agent, {"label_source": source}) for source in ("last", "clip", "positive")},
+        "agent, one step": Way(agent, {"max_steps": 1}),
     }
+    lacking = () if clip else tuple(name for name, way in ways.items() if way.rules.get("label_source") == "clip")
+    if names is None:
+        names = [name for name in DEFAULT_WAYS if name not in lacking]
+    if not names:
+        raise OptionError(f"evaluate.ways is empty; name at least one of {', '.join(ways)}.")
+    for name in names:
+        if name not in ways:
+            raise OptionError(f"evaluate.ways={name!r} is unknown; choose from {', '.join(map(repr, ways))}.")
+        if name in lacking:
+            raise OptionError(f"evaluate.ways={name!r} needs CLIP's map; train with branch=explicit.")
+    return {name: ways[name] for name in names}
 
 
 def compare(
@@ -132,7 +173,7 @@ def compare(
         for name, image in record["prompting"].items():
             results[name].add(PromptedImage.from_json(image))
         done.add(record["id"])
-    ids, rows, rules = episode.encoded.dataset.ids, len(episode), episode.rules
+    ids, rows = episode.encoded.dataset.ids, len(episode)
     indices = range(len(ids))[:limit]
     left = [index for index in indices if ids[index] not in done]
     if done:
@@ -146,11 +187,10 @@ def compare(
             episode.encoded.prefetch(left[start + rows : start + 2 * rows])
             measured = {}
             for name, way in ways.items():
-                episode.rules = replace(rules, **way.rules)
-                measured[name] = measure(episode, batch, way.prompter, partial(keep, name) if keep else None)
+                with played_by(episode, way.rules):
+                    measured[name] = measure(episode, batch, way.prompter, partial(keep, name) if keep else None)
                 for image in measured[name]:
                     results[name].add(image)
-            episode.rules = rules
             journal.append([
                 {"id": ids[index], "prompting": {name: images[place].to_json() for name, images in measured.items()}}
                 for place, index in enumerate(batch)
@@ -161,13 +201,13 @@ def compare(
 
 def print_table(summaries: Mapping[str, dict[str, Any]], title: str) -> None:
     """The prompters as rows: mIoU after some numbers of prompts, FR and the share of repeated patches."""
-    last = len(next(iter(summaries.values()))["miou_by_step"]) - 1
-    steps = [t for t in (0, 1, 5, 10) if t < last] + [last]
+    last = max(len(summary["miou_by_step"]) for summary in summaries.values()) - 1
+    steps = [t for t in (0, 1, 5, 10, 15) if t < last] + [last]
     table = Table("prompting", *(f"t={t}" for t in steps), "FR", "repeated", title=f"mIoU after t prompts: {title}")
     for name, summary in summaries.items():
         curve = summary["miou_by_step"]
         shares = (f"{summary[key]:.1%}" for key in ("foreground_rate", "repeated"))
-        table.add_row(name, *(f"{curve[t]:.3f}" for t in steps), *shares)
+        table.add_row(name, *(f"{curve[t]:.3f}" if t < len(curve) else "" for t in steps), *shares)
     Console().print(table)
 
 

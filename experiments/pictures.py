@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -13,11 +14,11 @@ import numpy as np
 
 from agents.callbacks import CURVES
 from alignsam_gym.envs.episode import Episode
-from alignsam_gym.envs.prompters import Prompter
 from alignsam_gym.envs.rendering import PANEL, draw_answer, overlay, upsample
-from experiments.evaluation import prompt
+from experiments.evaluation import Way, played_by, prompt
 
 _TRUTH = (240, 228, 66)
+_SHOWN = (0, 1, 2, 3, 5, 8, 11, 15)
 
 
 def learning_curve(history: list[dict[str, float]], path: Path) -> None:
@@ -31,10 +32,26 @@ def learning_curve(history: list[dict[str, float]], path: Path) -> None:
     plt.close(figure)
 
 
-def filmstrip(episode: Episode, indices: list[int], prompter: Prompter, path: Path) -> None:
-    """One row an image: ground truth, then SAM's answer after some numbers of prompts."""
-    last = episode.rules.max_steps
-    steps = sorted({t for t in (0, 1, 2, 3, 5, 8, 11, 15) if t <= last} | {last})
+def filmstrip(episode: Episode, indices: list[int], ways: Mapping[str, Way], path: Path) -> None:
+    """A row for each image and way of prompting: ground truth, then SAM's answer after some numbers of prompts."""
+    rows = [row for way in zip(*(_strips(episode, indices, *way) for way in ways.items()), strict=True) for row in way]
+    columns = max(map(len, rows))
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=(2.2 * columns, 2.5 * len(rows)), layout="constrained", squeeze=False
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    for line, row in zip(axes, rows, strict=True):
+        for axis, (title, picture) in zip(line, row, strict=False):
+            axis.imshow(picture)
+            axis.set_title(title, fontsize=8)
+    figure.suptitle("Discs are positive prompts, squares negative ones; 0 marks the initial pair.", fontsize=9)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _strips(episode: Episode, indices: list[int], name: str, way: Way) -> list[list[tuple[str, np.ndarray]]]:
+    """For each image titled pictures, uint8 (PANEL, PANEL, 3)."""
     strips: dict[int, list[tuple[str, np.ndarray]]] = {}
 
     def draw(episode: Episode, step: int, batch: list[int]) -> None:
@@ -43,23 +60,12 @@ def filmstrip(episode: Episode, indices: list[int], prompter: Prompter, path: Pa
             image = cv2.resize(sample.image, (PANEL, PANEL), interpolation=cv2.INTER_AREA)
             if step == 0:
                 mask = cv2.resize(sample.mask.astype(np.uint8), (PANEL, PANEL), interpolation=cv2.INTER_NEAREST) > 0
-                strips[index] = [(f"{sample.id}\nground truth", overlay(image, mask, _TRUTH))]
-            if step in steps:
+                strips[index] = [(f"{sample.id}, {name}\nground truth", overlay(image, mask, _TRUTH))]
+            if step in _SHOWN or step == episode.rules.max_steps:
                 answer = upsample(episode.logits[row], (PANEL, PANEL))
                 title = f"t = {step}, IoU {float(episode.iou[row]):.2f}"
                 strips[index].append((title, draw_answer(episode, row, image, answer)))
 
-    prompt(episode, indices, prompter, draw)
-    columns = len(steps) + 1
-    figure, axes = plt.subplots(
-        len(indices), columns, figsize=(2.2 * columns, 2.5 * len(indices)), layout="constrained", squeeze=False
-    )
-    for axis in axes.flat:
-        axis.axis("off")
-    for line, index in zip(axes, indices, strict=True):
-        for axis, (title, picture) in zip(line, strips[index], strict=True):
-            axis.imshow(picture)
-            axis.set_title(title, fontsize=8)
-    figure.suptitle("Discs are positive prompts, squares negative ones; 0 marks the initial pair.", fontsize=9)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    with played_by(episode, way.rules):
+        prompt(episode, indices, way.prompter, draw)
+    return [strips[index] for index in indices]

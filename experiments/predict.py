@@ -55,7 +55,7 @@ class Images:
 @report_errors
 def main(config: DictConfig) -> None:
     images = Images(Path(config.images), config.text or load_config(Path(config.run)).dataset.get("text"))
-    changes = {"device": config.device, "evaluate.batch_size": config.batch_size}
+    changes = {"device": config.device, "evaluate.batch_size": config.batch_size, "evaluate.max_steps": None}
     _, env, policy = load_run(Path(config.run), changes, samples=images)
     output = Path(config.output)
     written = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import logging
@@ -10,6 +9,7 @@ import platform
 import re
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial, wraps
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,7 +30,7 @@ from alignsam_gym.errors import AlignSAMError, WeightsError
 from alignsam_gym.foundation.files import write_atomically
 from alignsam_gym.metrics import PromptingScores, table_metrics
 from alignsam_gym.srm import SRM
-from experiments.evaluation import AgentPrompter, compare, print_metrics, print_table, ways_of_prompting
+from experiments.evaluation import Way, compare, print_metrics, print_table, ways_of_prompting
 from experiments.journal import Journal
 from experiments.masks import write_mask
 from experiments.pictures import filmstrip
@@ -49,6 +49,8 @@ def make_env(
     """
     options: dict[str, Any] = OmegaConf.to_container(config.env, resolve=True)  # type: ignore[assignment]
     options.pop("num_envs")
+    if split == "test":
+        options["max_steps"] = config.evaluate.get("max_steps") or config.env.max_steps
     dataset: dict[str, Any] = OmegaConf.to_container(config.dataset, resolve=True)  # type: ignore[assignment]
     source = {"dataset": dataset.pop("name"), **dataset} if samples is None else {"dataset": samples}
     return make_environments(
@@ -106,7 +108,7 @@ def save_config(folder: Path, config: DictConfig) -> None:
 def evaluate(
     folder: Path, config: DictConfig, env: AlignSAMVectorEnv, policy: PromptPolicy, extra: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Compare the agent with prompting without one; writes ``metrics.json`` and filmstrips, prints the tables.
+    """Compare ways of prompting; writes ``metrics.json`` and filmstrips, prints the tables.
 
     An evaluation of the same run and configuration that was interrupted in this folder goes on where it stopped.
     With ``evaluate.save_predictions``, last masks go to ``predictions/<way of prompting>/<sample id>.png``.
@@ -117,8 +119,8 @@ def evaluate(
     def keep(way: str, name: str, mask: np.ndarray) -> None:
         write_mask(folder / "predictions" / re.sub(r"\W+", "_", way), name, mask)
 
+    ways, drawn = chosen_ways(config, episode, policy)
     journal = Journal(folder / "evaluation.jsonl", _signature(config, episode, policy))
-    ways = ways_of_prompting(policy, options.deterministic, config.seed, clip=env.episode.encoded.clip is not None)
     try:
         results = compare(episode, options.limit, ways, journal, keep if options.get("save_predictions") else None)
     except KeyboardInterrupt:
@@ -130,10 +132,10 @@ def evaluate(
     count = min(options.filmstrips, len(episode.encoded))
     if count:
         spread = [round(i * (len(episode.encoded) - 1) / max(1, count - 1)) for i in range(count)]
-        filmstrip(episode, spread, AgentPrompter(policy, options.deterministic), folder / "filmstrip.png")
-    title = f"{dataset.name}, {summaries['agent']['images']} test images"
+        filmstrip(episode, spread, drawn, folder / "filmstrip.png")
+    title = f"{dataset.name}, {next(iter(summaries.values()))['images']} test images"
     print_table(summaries, title)
-    last, figures = config.env.max_steps, {name: one["metrics"] for name, one in summaries.items()}
+    last, figures = episode.rules.max_steps, {name: one["metrics"] for name, one in summaries.items()}
     print_metrics(figures, metrics["table"], f"After {last} prompts: {title}")
     return metrics
 
@@ -156,6 +158,13 @@ def write_metrics(
     return metrics
 
 
+def chosen_ways(config: DictConfig, episode: Episode, policy: PromptPolicy) -> tuple[dict[str, Way], dict[str, Way]]:
+    """The ways of prompting to measure, and those to draw. Raises OptionError."""
+    options, clip = config.evaluate, episode.encoded.clip is not None
+    named = partial(ways_of_prompting, policy, options.deterministic, config.seed, clip)
+    return named(options.get("ways")), named(options.get("filmstrip_ways", ["agent"]))
+
+
 def _signature(config: DictConfig, episode: Episode, policy: PromptPolicy) -> dict[str, Any]:
     """What an evaluation's results depend on, but for the data set's pixels."""
     weights = hashlib.sha256()
@@ -174,7 +183,7 @@ def _signature(config: DictConfig, episode: Episode, policy: PromptPolicy) -> di
 def report_errors(main: Callable[[DictConfig], T]) -> Callable[[DictConfig], T]:
     """Let a user's mistake end a command with its message alone."""
 
-    @functools.wraps(main)
+    @wraps(main)
     def command(config: DictConfig) -> T:
         try:
             return main(config)

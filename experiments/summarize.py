@@ -18,8 +18,7 @@ from omegaconf import DictConfig, ListConfig
 from alignsam_gym.errors import DataError
 from alignsam_gym.metrics import heading, shown_metrics
 from experiments.runs import report_errors
-
-METRICS = "metrics.json"
+from experiments.statistics import METRICS, markdown, shown_interval
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="summarize")
@@ -30,14 +29,20 @@ def main(config: DictConfig) -> None:
     if not files:
         raise DataError(f"There is no {METRICS} below {', '.join(map(str, places))}; has a training finished there?")
     runs = [json.loads(file.read_text()) for file in files]
-    table = summary(runs, config.resamples)
-    if all("table" in run for run in runs):  # older runs have no such figures
-        table += "\n\n" + final_metrics(runs)
-    if all("by_category" in run["prompting"]["agent"].get("metrics", {}) for run in runs):
-        table += "\n\n" + by_category(runs)
+    table = "\n\n".join(all_tables(runs, config.resamples))
     print(table)
     if config.output:
         Path(config.output).write_text(table + "\n")
+
+
+def all_tables(runs: Sequence[dict[str, Any]], resamples: int) -> list[str]:
+    """The tables below that runs have the figures for, as Markdown; runs: their `metrics.json`."""
+    tables = [summary(runs, resamples)]
+    if all("table" in run for run in runs):  # older runs have no such figures
+        tables.append(final_metrics(runs))
+    if all("by_category" in _first(run).get("metrics", {}) for run in runs):
+        tables.append(by_category(runs))
+    return tables
 
 
 def summary(runs: Sequence[dict[str, Any]], resamples: int) -> str:
@@ -45,32 +50,29 @@ def summary(runs: Sequence[dict[str, Any]], resamples: int) -> str:
 
     mIoU is the mean over runs and images, ± the standard deviation of the runs' means, with a 95% interval
     by bootstrap over runs and, within each, images; the advantage over random prompting is resampled in
-    pairs of the same run and image.
+    pairs of the same run and image. A method that does not prompt step by step has neither steps nor FR.
     """
     names = list(runs[0]["prompting"])
-    steps = _shown_steps(len(runs[0]["prompting"][names[0]]["miou_by_step"]) - 1)
-    header = ["prompting", *(f"mIoU after {t}" for t in steps), "95% interval", "minus random", "FR", "repeated"]
-    lines = [header, ["---"] * len(header)]
-    reference = _by_image(runs, "random")
+    lasts = {name: len(runs[0]["prompting"][name]["miou_by_step"]) - 1 for name in names}
+    longest = max(lasts.values())
+    steps = _shown_steps(longest)
+    final = f"mIoU after {longest}" if set(lasts.values()) == {longest} else "mIoU at the end"
+    header = ["prompting", *(f"mIoU after {t}" for t in steps[:-1]), final, "95% interval", "minus random"]
+    lines = [[*header, "FR", "repeated"], ["---"] * (len(header) + 2)]
+    reference = _by_image(runs, "random") if "random" in names else []
     for name in names:
         curves = np.array([run["prompting"][name]["miou_by_step"] for run in runs])
         ious = _by_image(runs, name)
-        means = [f"{curves[:, t].mean():.3f}" for t in steps[:-1]]
+        means = [f"{curves[:, t].mean():.3f}" if t < curves.shape[1] > 1 else "" for t in steps[:-1]]
         last = f"**{curves[:, -1].mean():.3f}** ± {curves[:, -1].std():.3f}"
-        gain = [] if name == "random" else [a - b for a, b in zip(ious, reference, strict=True)]
-        shares = [
-            f"{100 * values.mean():.1f} ± {100 * values.std():.1f}"
-            for values in (
-                np.array([run["prompting"][name][key] for run in runs]) for key in ("foreground_rate", "repeated")
-            )
-        ]
-        lines.append(
-            [name, *means, last, _interval(ious, resamples), _interval(gain, resamples) if gain else "", *shares]
-        )
+        gain = [] if name == "random" else [a - b for a, b in zip(ious, reference, strict=False)]
+        between = shown_interval(gain, resamples) if gain else ""
+        shares = [_share(runs, name, key) for key in ("foreground_rate", "repeated")]
+        lines.append([name, *means, last, shown_interval(ious, resamples), between, *shares])
     seeds = ", ".join(str(run["seed"]) for run in runs)
     images = runs[0]["prompting"][names[0]]["images"]
     title = f"{len(runs)} runs (seeds {seeds}), {images} test images; FR and repeated in percent."
-    return title + "\n\n" + _markdown(lines)
+    return title + "\n\n" + markdown(lines)
 
 
 def final_metrics(runs: Sequence[dict[str, Any]]) -> str:
@@ -79,7 +81,7 @@ def final_metrics(runs: Sequence[dict[str, Any]]) -> str:
     Means over runs ± their standard deviation; a column says whether a run's figure is a mean over images, over the
     pixels of all images together, or over categories.
     """
-    shown = shown_metrics(runs[0]["prompting"]["agent"]["metrics"], runs[0]["table"])
+    shown = shown_metrics(_first(runs[0])["metrics"], runs[0]["table"])
     header = ["prompting", *(heading(average, name) for average, name in shown)]
     lines = [header, ["---"] * len(header)]
     for row in runs[0]["prompting"]:
@@ -87,7 +89,7 @@ def final_metrics(runs: Sequence[dict[str, Any]]) -> str:
             np.array([run["prompting"][row]["metrics"][average][name] for run in runs]) for average, name in shown
         ]
         lines.append([row, *(f"{values.mean():.3f} ± {values.std():.3f}" for values in figures)])
-    return "After the last prompt.\n\n" + _markdown(lines)
+    return "After the last prompt.\n\n" + markdown(lines)
 
 
 def by_category(runs: Sequence[dict[str, Any]]) -> str:
@@ -96,14 +98,20 @@ def by_category(runs: Sequence[dict[str, Any]]) -> str:
     found = {name: [run["prompting"][name]["metrics"]["by_category"] for run in runs] for name in names}
     header = ["category", *names]
     lines = [header, ["---"] * len(header)]
-    for category in sorted(set.intersection(*(set(one) for one in found["agent"]))):
+    for category in sorted(set.intersection(*(set(one) for one in found[names[0]]))):
         means = (np.mean([one[category]["iou"] for one in found[name]]) for name in names)
         lines.append([category, *(f"{mean:.3f}" for mean in means)])
-    return "IoU over the pixels of each category.\n\n" + _markdown(lines)
+    return "IoU over the pixels of each category.\n\n" + markdown(lines)
 
 
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def _first(run: dict[str, Any]) -> dict[str, Any]:
+    """The summary of the first way of prompting, by default the agent."""
+    return next(iter(run["prompting"].values()))
+
+
+def _share(runs: Sequence[dict[str, Any]], name: str, key: str) -> str:
+    values = 100 * np.array([run["prompting"][name].get(key, np.nan) for run in runs])
+    return "" if np.isnan(values).any() else f"{values.mean():.1f} ± {values.std():.1f}"
 
 
 def _shown_steps(last: int) -> list[int]:
@@ -112,16 +120,6 @@ def _shown_steps(last: int) -> list[int]:
 
 def _by_image(runs: Sequence[dict[str, Any]], name: str) -> list[np.ndarray]:
     return [np.array(list(run["iou_by_image"][name].values())) for run in runs]
-
-
-def _interval(values: Sequence[np.ndarray], resamples: int) -> str:
-    rng = np.random.default_rng(0)
-    means = []
-    for _ in range(resamples):
-        runs = rng.integers(len(values), size=len(values))
-        means.append(np.mean([rng.choice(values[run], len(values[run])).mean() for run in runs]))
-    low, high = np.percentile(means, [2.5, 97.5])
-    return f"{low:.3f} to {high:.3f}"
 
 
 if __name__ == "__main__":

@@ -52,12 +52,15 @@ class PromptingScores:
         self.ids: list[str] = []
         self.totals = MetricTotals()
         self._ious: list[np.ndarray] = []
+        self._overlaps: dict[str, np.ndarray] = {}
         self._hits, self._repeats = 0.0, 0.0
 
     def add(self, image: PromptedImage) -> None:
         self.ids.append(image.id)
         self.totals.add(image.scores, image.category)
-        self._ious.append(np.array([share(both, either) for both, either in image.overlaps.tolist()]))
+        self._ious.append(_ious(image.overlaps))
+        category = str(image.category)
+        self._overlaps[category] = self._overlaps.get(category, 0) + image.overlaps
         if len(image.hits):
             self._hits += float(image.hits.mean())
             self._repeats += float(image.repeats.mean())
@@ -72,11 +75,13 @@ class PromptingScores:
         miou, miou_by_step: means over images, after T and after 0 … T prompts. iou_pooled_over_pixels: of all images
         together, after T. foreground_rate: FR, the mean over images of Eq. 14, and repeated: the share of prompts at
         patches chosen before; both in [0, 1], and None of a method that does not prompt step by step (T = 0).
-        metrics: see `MetricTotals.summary`.
+        metrics: see `MetricTotals.summary`. iou_by_category_by_step: of the pixels of each category's images, after
+        0 … T prompts; only where there are several categories (Table 5).
         """
         ious = self.ious()
         prompted = ious.shape[1] > 1
         metrics = self.totals.summary()
+        categories = {name: _ious(overlaps).round(5).tolist() for name, overlaps in sorted(self._overlaps.items())}
         return {
             "images": len(self.ids),
             "miou": float(ious[:, -1].mean()),
@@ -85,4 +90,10 @@ class PromptingScores:
             "foreground_rate": self._hits / len(self.ids) if prompted else None,
             "repeated": self._repeats / len(self.ids) if prompted else None,
             "metrics": metrics,
+            **({"iou_by_category_by_step": categories} if len(categories) > 1 else {}),
         }
+
+
+def _ious(overlaps: np.ndarray) -> np.ndarray:
+    """float (T + 1,), of intersections and unions, int (T + 1, 2)."""
+    return np.array([share(both, either) for both, either in overlaps.tolist()])

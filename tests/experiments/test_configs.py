@@ -24,7 +24,8 @@ def test_every_choice_composes(group):
 
 
 @pytest.mark.parametrize(
-    "name", ["embed", "evaluate", "predict", "pretrain_tiny", "rival", "score", "summarize", "weights"]
+    "name",
+    ["embed", "evaluate", "predict", "pretrain_tiny", "report", "reproduce", "rival", "score", "summarize", "weights"],
 )
 def test_every_command_composes(name):
     assert composed(name=name)

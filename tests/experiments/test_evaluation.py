@@ -1,9 +1,13 @@
 import numpy as np
 import pytest
+import torch
 
+from agents.algorithms import make_policy
+from agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.prompters import RandomPrompter, oracle_prompter
+from alignsam_gym.errors import OptionError
 from alignsam_gym.metrics import overlap, score_mask
-from experiments.evaluation import Way, compare
+from experiments.evaluation import DEFAULT_WAYS, Way, compare, played_by, prompt, ways_of_prompting
 from experiments.journal import Journal
 
 WAYS = {"random": Way(RandomPrompter(0)), "oracle": Way(oracle_prompter, {"label_source": "oracle"})}
@@ -85,3 +89,78 @@ def test_random_prompts_do_not_depend_on_the_batch(make_episode):
 
     assert first_choices(1) == first_choices(2) == first_choices(4)
     assert len(set(first_choices(4))) > 1
+
+
+@pytest.fixture
+def make_ways(make_toy_vec):
+    def make(names, clip=False, **rules):
+        env = make_toy_vec(2, split="test", autoreset_mode="SameStep", observation="patches", **rules).unwrapped
+        torch.manual_seed(0)
+        policy = make_policy(PromptVecEnv(env), {"policy": "cnn", "width": 8}).eval()
+        return env.episode, ways_of_prompting(policy, deterministic=True, seed=0, clip=clip, names=names)
+
+    return make
+
+
+def test_an_agent_prompted_for_longer_does_the_same_at_first(make_ways, make_journal):
+    """So that one evaluation of the most prompts has the figures of all fewer ones (Table 5)."""
+    curves = {}
+    for steps in (1, 3, 6):
+        episode, ways = make_ways(["agent", "random"], max_steps=steps)
+        journal = make_journal()
+        results = compare(episode, None, ways, journal)
+        journal.remove()
+        curves[steps] = {name: scores.ious() for name, scores in results.items()}
+    for name in ("agent", "random"):
+        assert np.ptp(curves[6][name]) > 0
+        for steps in (1, 3):
+            assert np.array_equal(curves[steps][name], curves[6][name][:, : steps + 1])
+
+
+def test_one_step_is_the_agents_first(make_ways, make_journal):
+    episode, ways = make_ways(["agent", "agent, one step"])
+    results = compare(episode, None, ways, make_journal())
+    assert np.array_equal(results["agent, one step"].ious(), results["agent"].ious()[:, :2])
+    assert episode.rules.max_steps == 3
+
+
+def given_labels(episode, way):
+    """The label of each prompt, and whether SAM's answer before it had foreground there."""
+    labels, answered, before = [], [], []
+
+    def watch(episode, step, batch):
+        if step:
+            labels.append(episode.labels[:, 1 + step].clone())
+            answered.append(episode.rules.grid.sample(before[-1], episode.points[:, 1 + step]) > 0)
+        before.append(episode.logits.clone())
+
+    with torch.no_grad(), played_by(episode, way.rules):
+        prompt(episode, [0, 1, 2, 3], way.prompter, watch)
+    return torch.cat(labels), torch.cat(answered)
+
+
+def test_labels_come_from_where_the_way_says(make_ways):
+    episode, ways = make_ways(["agent, labels: positive", "agent, labels: last"])
+    labels, answered = given_labels(episode, ways["agent, labels: last"])
+    assert 0 < answered.sum() < len(answered)
+    assert torch.equal(labels == 1, answered)
+    assert (given_labels(episode, ways["agent, labels: positive"])[0] == 1).all()
+    assert episode.rules.label_source == "srm"
+
+
+def test_the_default_ways_are_all_that_have_what_they_need(make_ways):
+    assert tuple(make_ways(None, clip=True)[1]) == DEFAULT_WAYS
+    assert "clip" not in make_ways(None)[1]
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["agent", "psychic"], r"'psychic'.*'agent, labels: last', .*'agent, one step'"),
+        ([], "is empty"),
+        (["agent, labels: clip"], "needs CLIP's map"),
+    ],
+)
+def test_names_without_a_way_are_errors(make_ways, names, says):
+    with pytest.raises(OptionError, match=says):
+        make_ways(names)

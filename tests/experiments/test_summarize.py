@@ -61,3 +61,18 @@ def test_categories_are_rows_and_ways_of_prompting_columns():
     assert "| category | agent | oracle |" in table
     assert cells(table, "cat") == ["cat", "0.300", "0.300"]
     assert cells(table, "dog") == ["dog", "0.600", "0.600"]
+
+
+def test_a_method_without_steps_has_its_final_figure_alone():
+    runs = [run(seed, [0.6, 0.8], [0.5, 0.5]) for seed in (0, 1)]
+    for one in runs:
+        one["prompting"]["persam"] = {"images": 2, "miou": 0.4, "miou_by_step": [0.4]}
+        one["iou_by_image"]["persam"] = {"0": 0.3, "1": 0.5}
+    table = summary(runs, resamples=20)
+    assert "| mIoU after 0 | mIoU at the end |" in table
+    name, before, final, interval, gain, rate, repeated = cells(table, "persam")
+    assert (name, before, final, rate, repeated) == ("persam", "", "**0.400** ± 0.000", "", "")
+    assert interval
+    assert gain
+    alone = [{**one, "prompting": {"persam": one["prompting"]["persam"]}} for one in runs]
+    assert cells(summary(alone, resamples=20), "persam")[4] == ""

@@ -72,6 +72,27 @@ def test_ious_and_rates_are_means_over_images(images):
     assert summary["repeated"] == pytest.approx(np.mean([repeats for *_, repeats in images]))
 
 
+@given(st.lists(st.tuples(st.sampled_from("ab"), masks, masks, masks), min_size=2, max_size=5))
+def test_a_categorys_iou_at_a_step_is_that_of_its_pixels_together(images):
+    scores = PromptingScores()
+    pixels = {}
+    for i, (category, before, after, truth) in enumerate(images):
+        overlaps = np.array([overlap(answer, truth) for answer in (before, after)])
+        measured = score_mask(after, truth)
+        scores.add(PromptedImage(str(i), category, overlaps, np.array([True]), np.array([False]), measured))
+        pixels.setdefault(category, []).append((before, after, truth))
+    summary = scores.summary()
+    if len(pixels) == 1:
+        assert "iou_by_category_by_step" not in summary
+        return
+    for category, found in pixels.items():
+        before, after, truth = (np.concatenate(each) for each in zip(*found, strict=True))
+        for answer, figure in zip((before, after), summary["iou_by_category_by_step"][category], strict=True):
+            both, either = overlap(answer, truth)
+            assert figure == pytest.approx(both / either if either else 1.0, abs=1e-5)
+        assert summary["metrics"]["by_category"][category]["iou"] == pytest.approx(figure, abs=1e-5)
+
+
 def test_what_does_not_prompt_has_no_rates():
     scores = PromptingScores()
     scores.add(_image("a", [_first(5, 10)], _first(10, 10), [], []))

@@ -1,0 +1,115 @@
+"""One HTML page over runs: what was run, tables, curves, pictures, failures. It needs no network.
+
+python -m experiments.report run_dirs=outputs/reproduce output=report.html
+python -m experiments.report run_dirs=[outputs/train,multirun]
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from omegaconf import DictConfig, ListConfig
+
+from alignsam_gym.errors import DataError
+from alignsam_gym.foundation.files import write_atomically
+from experiments.reporting.blocks import Block, blocks, inline
+from experiments.reporting.pictures import Picture, by_step, if_there
+from experiments.reporting.runs import Group, differences, find_runs, grouped
+from experiments.runs import report_errors
+from experiments.summarize import all_tables
+
+log = logging.getLogger(__name__)
+_WORST = 10
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="report")
+@report_errors
+def main(config: DictConfig) -> None:
+    places = config.run_dirs if isinstance(config.run_dirs, ListConfig) else [config.run_dirs]
+    page = make_page([Path(place) for place in places], config.title, config.resamples)
+    write_atomically(Path(config.output), page.encode())
+    log.info("the report is %s", config.output)
+
+
+def make_page(folders: Sequence[Path], title: str, resamples: int) -> str:
+    """The page's HTML. Raises DataError if there is nothing to report on."""
+    runs = find_runs(folders)
+    groups = grouped(runs)
+    if not runs:
+        raise DataError(f"There is no run below {', '.join(map(str, folders))}.")
+    environment = Environment(
+        loader=PackageLoader("experiments", "reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(
+        inline=inline,
+        title=title,
+        finished=sum(len(group.runs) for group in groups),
+        failed=[run for run in runs if run.metrics is None and run.logs],
+        overview=_overview(groups),
+        reproduction=[part for folder in folders for part in _reproduction(folder)],
+        groups=[_results(group, resamples) for group in groups],
+    )
+
+
+def _overview(groups: Sequence[Group]) -> list[Block]:
+    names = [group.name for group in groups]
+    head = ["runs", "seeds", "test images", "minutes of training each"]
+    rows = []
+    for group in groups:
+        minutes = [metrics["training_minutes"] for metrics in group.metrics if "training_minutes" in metrics]
+        images = group.metrics[0]["prompting"][group.first_way]["images"]
+        rows.append([group.name, group.seeds, str(images), ", ".join(f"{each:.1f}" for each in minutes)])
+    found = [Block("table", [head, *rows], "Runs of one configuration, which differ in their seed alone")]
+    if different := differences(groups):
+        lines = [[key, *values] for key, values in different.items()]
+        found.append(Block("table", [["key", *names], *lines], "What configurations differ in"))
+    versions = sorted({item for group in groups for run in group.runs for item in run.versions.items()})
+    if versions:
+        lines = [[name, str(version)] for name, version in versions]
+        found.append(Block("table", [["of", "version"], *lines], "Versions"))
+    return found
+
+
+def _results(group: Group, resamples: int) -> dict[str, Any]:
+    """A group's part of the page."""
+    pictures = by_step(group)
+    for run, metrics in zip(group.runs, group.metrics, strict=True):
+        pictures += if_there(run.folder / "learning_curve.png", f"Learning curves, seed {metrics['seed']}")
+    pictures += if_there(group.runs[0].folder / "filmstrip.png", f"Prompts one by one, seed {group.metrics[0]['seed']}")
+    caption = f"{group.name}: lowest IoU by {group.first_way}, means over seeds"
+    worst = [[name, f"{iou:.3f}"] for name, iou in group.worst(_WORST)]
+    return {
+        "name": group.name,
+        "tables": [block for table in all_tables(group.metrics, resamples) for block in blocks(table)],
+        "pictures": pictures,
+        "worst": Block("table", [["test image", "IoU"], *worst], caption),
+    }
+
+
+def _reproduction(folder: Path) -> Iterable[dict[str, Any]]:
+    """What `experiments.reproduce` has written: tables with their plots, the orderings, the figures."""
+    for file in sorted(folder.glob("table*.md"), key=lambda file: (len(file.stem), file.stem)):
+        found = blocks(file.read_text())
+        yield {"blocks": found, "pictures": if_there(file.with_suffix(".png"), f"Plot of {found[0].lines[0]}")}
+    if (folder / "orderings.md").exists():
+        heading = Block("heading", ["Orderings"])
+        yield {"blocks": [heading, *blocks((folder / "orderings.md").read_text())], "pictures": []}
+    figures: list[Picture] = []
+    for file in sorted(folder.glob("figure*.png")):
+        number, _, task = file.stem.removeprefix("figure").partition("_")
+        figures += if_there(file, f"Figure {number}{f', {task}' if task else ''}")
+    if figures:
+        yield {"blocks": [Block("heading", ["Figures"])], "pictures": figures}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the page of experiments.report is made of."""

@@ -1,0 +1,120 @@
+"""Runs as a report sees them: found below folders, and those that differ in their seed alone together."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from experiments.statistics import METRICS
+
+_CONFIGS = ("config.yaml", ".hydra/config.yaml")
+_MARKS = (*_CONFIGS, "overrides.json")
+_LOGS = ("log.txt", "train.log", "rival.log", "evaluate.log")
+_OF_A_SEED = ("seed", "env.shots_seed", "run", "output", "resume")
+_TAIL = 15  # lines
+
+
+@dataclass(frozen=True)
+class Run:
+    """config: flat, by dotted key. metrics: None if it did not finish."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Any] | None
+
+    @property
+    def versions(self) -> dict[str, str]:
+        file = self.folder / "versions.json"
+        return json.loads(file.read_text()) if file.exists() else {}
+
+    @property
+    def logs(self) -> list[Path]:
+        return [self.folder / name for name in _LOGS if (self.folder / name).exists()]
+
+    @property
+    def log_tail(self) -> str:
+        """The end of the log of a run that has one."""
+        return "\n".join(self.logs[0].read_text(errors="replace").splitlines()[-_TAIL:])
+
+
+@dataclass(frozen=True)
+class Group:
+    """Finished runs of one configuration. name: the part of their folders that they share."""
+
+    name: str
+    runs: Sequence[Run]
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        return [dict(run.metrics) for run in self.runs if run.metrics is not None]
+
+    @property
+    def seeds(self) -> str:
+        return ", ".join(str(metrics["seed"]) for metrics in self.metrics)
+
+    @property
+    def first_way(self) -> str:
+        return next(iter(self.metrics[0]["prompting"]))
+
+    def worst(self, count: int) -> list[tuple[str, float]]:
+        """Test images with the lowest IoU by the first way of prompting, the mean over runs: ids and IoU."""
+        found: dict[str, list[float]] = defaultdict(list)
+        for metrics in self.metrics:
+            for name, iou in metrics["iou_by_image"][self.first_way].items():
+                found[name].append(iou)
+        return sorted(((name, float(np.mean(ious))) for name, ious in found.items()), key=lambda each: each[1])[:count]
+
+
+def find_runs(folders: Iterable[Path]) -> list[Run]:
+    """Every folder below that a run began in, finished or not."""
+    here = {file.parents[name.count("/")] for folder in folders for name in _MARKS for file in folder.rglob(name)}
+    return [_read(folder) for folder in sorted(here) if folder.name != ".hydra"]
+
+
+def grouped(runs: Sequence[Run]) -> list[Group]:
+    """Finished runs, by configuration. Evaluations that a run keeps in its own folder are no runs beside it."""
+    folders = {run.folder for run in runs}
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.metrics is not None and not folders & {*run.folder.parents}:
+            key = {name: value for name, value in run.config.items() if name not in _OF_A_SEED}
+            groups[json.dumps([key, list(run.metrics["prompting"])], sort_keys=True, default=str)].append(run)
+    base = os.path.commonpath([run.folder.parent for run in runs]) if runs else ""
+    return [Group(_shared_name(members, base), members) for members in groups.values()]
+
+
+def _shared_name(runs: Sequence[Run], base: str) -> str:
+    shared = Path(os.path.commonpath([run.folder for run in runs]))
+    return str(shared.relative_to(base)) if shared != Path(base) else shared.name
+
+
+def differences(groups: Sequence[Group]) -> dict[str, list[str]]:
+    """Configuration keys in which groups differ, with each group's value; empty where it has none."""
+    keys = sorted({key for group in groups for key in group.runs[0].config} - {*_OF_A_SEED})
+    values = {key: [str(group.runs[0].config.get(key, "")) for group in groups] for key in keys}
+    return {key: each for key, each in values.items() if len(set(each)) > 1}
+
+
+def _read(folder: Path) -> Run:
+    files = [folder / name for name in _CONFIGS if (folder / name).exists()]
+    config = _flat(OmegaConf.to_container(OmegaConf.load(files[0]))) if files else {}
+    metrics = folder / METRICS
+    return Run(folder, config, json.loads(metrics.read_text()) if metrics.exists() else None)
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(config, dict):
+        return {prefix: config}
+    return {
+        key: value
+        for name, part in config.items()
+        for key, value in _flat(part, f"{prefix}.{name}".lstrip(".")).items()
+    }

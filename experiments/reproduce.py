@@ -1,0 +1,147 @@
+"""The paper's tables and figures, measured again on the data sets and models at hand.
+
+python -m experiments.reproduce table=2
+python -m experiments.reproduce table=[2,9] figure=[5,7] seeds=[0,1,2] jobs=2
+python -m experiments.reproduce table=beyond seeds=[0,1]
+python -m experiments.reproduce table=all figure=all tasks.blur=CUHK tasks.semantic=VOC2012 "overrides=['sam=vit_b']"
+
+Each training is a run of its own, shared by all tables that need it and kept: the same command goes on after an
+interruption, repeats what failed, and does nothing again.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, ListConfig
+
+from alignsam_gym.errors import OptionError
+from alignsam_gym.foundation.files import write_atomically
+from experiments.reproduction.orderings import claims, orderings
+from experiments.reproduction.plan import (
+    BESIDE_RANDOM,
+    BEYOND,
+    FIGURES,
+    PICTURES,
+    TABLES,
+    Cell,
+    Table,
+    beyond,
+    main_cell,
+    make_table,
+    sweep,
+)
+from experiments.reproduction.plots import curves, dots
+from experiments.reproduction.results import Results
+from experiments.reproduction.runner import Execute, Subprocesses, carry_out
+from experiments.reproduction.runs import Runs
+from experiments.reproduction.tables import as_csv, as_markdown, over_tasks, show
+from experiments.runs import report_errors
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="reproduce")
+@report_errors
+def main(config: DictConfig) -> None:
+    processes = Subprocesses(config.jobs)
+    try:
+        failed = reproduce(config, processes, processes.interrupt)
+    except KeyboardInterrupt:
+        log.warning("interrupted; the same command goes on from here")
+        raise SystemExit(130) from None
+    if failed:
+        sys.exit(f"error: {failed} cells could not be measured; the tables say why, and the same command tries again.")
+
+
+def reproduce(config: DictConfig, execute: Execute, interrupt: Callable[[], None]) -> int:
+    """Run what is missing, then write tables and figures into ``output``; returns how many cells failed.
+
+    execute, interrupt: see `carry_out`. Raises OptionError and KeyboardInterrupt.
+    """
+    chosen = _chosen(config.table, [*TABLES, BEYOND], "table")
+    tables = [beyond(config.beyond) if each == BEYOND else make_table(int(each), config.rivals) for each in chosen]
+    pictures = _chosen(config.figure, PICTURES, "figure")
+    if not tables and not pictures:
+        raise OptionError("Nothing is asked for: name tables or figures, such as table=2 or figure=all.")
+    sweeps = {"T": sweep("env.max_steps", config.figure7["T"], config.figure7.tasks)}
+    sweeps["E"] = sweep("episodes", config.figure7.E, config.figure7.tasks)
+    strips = {5: [main_cell(task) for task in FIGURES]}
+    strips[6] = [main_cell(task, evaluation=BESIDE_RANDOM) for task in FIGURES]
+    runs, output = Runs(config), Path(config.output)
+    for table in tables + (list(sweeps.values()) if 7 in pictures else []):
+        for cell in table.cells.values():
+            for seed in config.seeds:
+                runs.of(cell, seed)
+    for number in {5, 6} & {*pictures}:
+        for cell in strips[number]:
+            runs.of(cell, config.seeds[0])
+    failures = carry_out(list(runs.found.values()), config.jobs, execute, interrupt)
+    results = Results(runs, failures)
+    failed = sum(_write(table, results, output, config.resamples) for table in tables)
+    ordered = [claim for table in tables for claim in claims(table.number)]
+    if ordered:
+        text = orderings(ordered, results, config.resamples)
+        print(text)
+        write_atomically(output / "orderings.md", text.encode() + b"\n")
+    if 7 in pictures:
+        failed += _draw_sweeps(sweeps, results, output, config.resamples)
+    for number in sorted({5, 6} & {*pictures}):
+        failed += sum(_copy_strip(number, cell, results, output) for cell in strips[number])
+    log.info("tables and figures are in %s", output)
+    return failed
+
+
+def _chosen(asked: Any, there: Sequence[int | str], name: str) -> list[int | str]:
+    numbers = list(there) if asked == "all" else list(asked) if isinstance(asked, ListConfig) else [asked]
+    for number in numbers:
+        if number not in there:
+            raise OptionError(f"{name}={number}: there are {', '.join(map(str, there))}, a list of them, and all.")
+    return [number for number in there if number in numbers]
+
+
+def _write(table: Table, results: Results, output: Path, resamples: int) -> int:
+    """``table<number>.md``, ``.csv`` and ``.png``; returns how many cells failed."""
+    shown = show(table, results, resamples)
+    text = as_markdown(shown, results)
+    if table.number == 2:
+        text += "\n" + over_tasks(shown, resamples) + "\n"
+    print(text)
+    write_atomically(output / f"table{table.number}.md", text.encode())
+    write_atomically(output / f"table{table.number}.csv", as_csv(shown, results).encode())
+    picture = output / f"table{table.number}.png"
+    if table.number == 5:
+        curves({"T": shown}, f"Table 5: {table.title}", picture)
+    else:
+        dots(shown, picture)
+    return sum(bool(measured.failures) for measured in shown.measured.values())
+
+
+def _draw_sweeps(sweeps: dict[str, Table], results: Results, output: Path, resamples: int) -> int:
+    """``figure7.png`` and a CSV file for each half; returns how many cells failed."""
+    panels = {name: show(table, results, resamples) for name, table in sweeps.items()}
+    curves(panels, "Figure 7: trained with other T and E", output / "figure7.png")
+    for name, shown in panels.items():
+        write_atomically(output / f"figure7_{name}.csv", as_csv(shown, results).encode())
+    return sum(bool(measured.failures) for shown in panels.values() for measured in shown.measured.values())
+
+
+def _copy_strip(number: int, cell: Cell, results: Results, output: Path) -> bool:
+    """``figure<number>_<task>.png``, the first seed's filmstrip; returns whether there is none."""
+    run = results.runs.of(cell, results.runs.config.seeds[0])
+    picture = run.folder / "filmstrip.png"
+    if run.folder in results.failures or not picture.exists():
+        log.error("Figure %d lacks %s: %s", number, cell.task, results.failures.get(run.folder, f"no {picture}"))
+        return True
+    shutil.copyfile(picture, output / f"figure{number}_{cell.task}.png")
+    return False
+
+
+if __name__ == "__main__":
+    main()

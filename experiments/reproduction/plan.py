@@ -1,0 +1,234 @@
+"""What the paper's tables and figures show, and from which runs each cell comes. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+FIGURES = {
+    "blur": ("iou", "f_beta"),
+    "shadow": ("iou", "ber_percent"),
+    "glass": ("iou", "f_beta"),
+    "saliency": ("e_phi", "mae"),
+    "semantic": ("iou",),
+}
+"""The paper's tasks, and the figures that Tables 2 and 3 give of each; the first stands for the task elsewhere."""
+
+AVERAGES = dict.fromkeys(FIGURES, "over_images") | {"semantic": "over_categories"}
+"""What a task's figures are means over. The paper leaves it open but for Pascal VOC. [ours]"""
+
+EACH = "each category"
+"""In the place of a category: a row or column for each that there is."""
+
+ABLATIONS: Mapping[str, dict[str, Any]] = {
+    "ours": {},
+    "w/o RL": {"way": "random"},
+    "w/o SRM": {"way": "agent, labels: positive"},
+    "w/o MSI": {"way": "agent, one step"},
+    "grid": {"way": "grid"},
+    "SRM only": {"way": "srm"},
+    "oracle": {"way": "oracle"},
+}
+"""Rows of Tables 2 and 3, all of one trained agent; the last three are not in the paper."""
+
+LABELS = {"RL+SRM (ours)": "agent", "RL+SCLIP": "agent, labels: clip", "RL+LAST": "agent, labels: last"} | {
+    "RL only": "agent, labels: positive"
+}
+"""Rows of Table 8."""
+
+STEPS = (1, 5, 10, 15, 20)
+"""Columns of Table 5."""
+
+TRAINING_WAYS = tuple(dict.fromkeys(options.get("way", "agent") for options in ABLATIONS.values()))
+"""Measured of every agent trained by the configuration itself; of variants only the agent is."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A trained agent measured once more. name: of its folder in the run's. overrides: of `experiments.evaluate`."""
+
+    name: str
+    overrides: tuple[str, ...]
+
+
+OTHER_LABELS = Evaluation("labels", (f"evaluate.ways={list(LABELS.values())}", "evaluate.filmstrips=0"))
+MORE_STEPS = Evaluation("steps", (f"evaluate.max_steps={STEPS[-1]}", "evaluate.ways=[agent]", "evaluate.filmstrips=0"))
+BESIDE_RANDOM = Evaluation(
+    "beside_random",
+    ("evaluate.ways=[agent]", "evaluate.limit=1", "evaluate.filmstrips=3", "evaluate.filmstrip_ways=[agent,random]"),
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure, of every seed's run.
+
+    task: a key of `FIGURES`. figure, average: of `MetricTotals.summary`, or foreground_rate. way: of prompting, or the
+    rival's name. variant: training overrides. rival: the method, if it is none of ours. evaluation: where the run's
+    own does not have it. category: whose pixels alone count, or `EACH`. step: after so many prompts; None for all.
+    """
+
+    task: str
+    figure: str = "iou"
+    average: str = "over_images"
+    way: str = "agent"
+    variant: tuple[str, ...] = ()
+    rival: str | None = None
+    evaluation: Evaluation | None = None
+    category: str | None = None
+    step: int | None = None
+
+
+Cells = Mapping[tuple[str, str], Cell]
+"""(row, column) -> cell."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """number: the paper's, or `BEYOND`. cells: in reading order."""
+
+    number: int | str
+    title: str
+    cells: Cells
+
+    @property
+    def name(self) -> str:
+        return f"Table {self.number}" if self.number in TABLES else "Beyond the paper"
+
+    @property
+    def rows(self) -> list[str]:
+        return list(dict.fromkeys(row for row, _ in self.cells))
+
+    @property
+    def columns(self) -> list[str]:
+        return list(dict.fromkeys(column for _, column in self.cells))
+
+    def for_categories(self, categories: Sequence[str]) -> Table:
+        """With a row or column for each of them."""
+        cells: dict[tuple[str, str], Cell] = {}
+        for (row, column), cell in self.cells.items():
+            for category in categories if cell.category == EACH else [cell.category]:
+                place = tuple(str(category) if label == EACH else label for label in (row, column))
+                cells[place[0], place[1]] = replace(cell, category=category)
+        return replace(self, cells=cells)
+
+
+def make_table(number: int, rivals: Sequence[str]) -> Table:
+    """One of the paper's tables. rivals: methods of `experiments.rival` beside ours. Raises KeyError."""
+    title, cells = {
+        2: ("Four tasks, rivals and ablations", _table2),
+        3: ("Categories, rivals and ablations", _table3),
+        4: ("Branches of the SRM", _table4),
+        5: ("IoU after T prompts", _table5),
+        8: ("Sources of the prompts' labels", _table8),
+        9: ("The agent and random prompting, with the foreground rate", _table9),
+        10: ("Few labelled images", _table10),
+    }[number]
+    return Table(number, title, dict(cells(rivals)))
+
+
+TABLES = (2, 3, 4, 5, 8, 9, 10)
+PICTURES = (5, 6, 7)
+"""The figures of the paper that can be drawn again."""
+
+Found = Iterator[tuple[tuple[str, str], Cell]]
+
+
+def main_cell(task: str, **options: Any) -> Cell:
+    """The figure that stands for a task."""
+    return Cell(task, FIGURES[task][0], AVERAGES[task], **options)
+
+
+def _methods(rivals: Sequence[str]) -> dict[str, dict[str, Any]]:
+    return {**ABLATIONS, **{name: {"rival": name, "way": name} for name in rivals}}
+
+
+def _table2(rivals: Sequence[str]) -> Found:
+    for (row, options), (task, figures) in product(_methods(rivals).items(), FIGURES.items()):
+        for figure in figures:
+            if task != "semantic":
+                yield (row, f"{task} {figure}"), Cell(task, figure, AVERAGES[task], **options)
+
+
+def _table3(rivals: Sequence[str]) -> Found:
+    for row, options in _methods(rivals).items():
+        yield from _by_category(row, options)
+
+
+def _by_category(row: str, options: dict[str, Any]) -> Found:
+    yield (row, "mean"), main_cell("semantic", **options)
+    yield (row, EACH), Cell("semantic", average="by_category", category=EACH, **options)
+
+
+def _table4(rivals: Sequence[str]) -> Found:
+    for branch, task in product(("implicit", "explicit"), FIGURES):
+        yield (branch, f"{task} {FIGURES[task][0]}"), main_cell(task, variant=(f"branch={branch}",))
+
+
+def _table5(rivals: Sequence[str]) -> Found:
+    for step in STEPS:
+        options: dict[str, Any] = {"evaluation": MORE_STEPS, "step": step}
+        cell = Cell("semantic", average="by_category", category=EACH, **options)
+        yield (EACH, str(step)), cell
+    for task, step in product(reversed(FIGURES), STEPS):
+        yield (f"{task}, mean", str(step)), Cell(task, "iou", AVERAGES[task], evaluation=MORE_STEPS, step=step)
+
+
+def _table8(rivals: Sequence[str]) -> Found:
+    for row, way in LABELS.items():
+        yield from _by_category(row, {"way": way, "evaluation": OTHER_LABELS})
+
+
+def _table9(rivals: Sequence[str]) -> Found:
+    for row, task in product(("w/o RL", "ours"), FIGURES):
+        options = ABLATIONS[row]
+        yield (row, f"{task} {FIGURES[task][0]}"), main_cell(task, **options)
+        yield (row, f"{task} foreground_rate"), Cell(task, "foreground_rate", **options)
+
+
+def _table10(rivals: Sequence[str]) -> Found:
+    for name, task, shots in product(("persam", "ours"), ("blur", "glass", "saliency"), (5, 20)):
+        rival: dict[str, Any] = {"rival": name, "way": name} if name != "ours" else {}
+        yield (name, f"{task} {shots}-shot"), Cell(task, variant=(f"env.shots={shots}",), **rival)
+
+
+BEYOND = "beyond"
+"""Stands for the table of what the paper does not have."""
+
+LEVERS: Sequence[tuple[str, ...]] = (
+    (),
+    ("env.revisit=allow",),
+    ("env.state=product",),
+    ("env.state=concat",),
+    ("env.reward=foreground",),
+    ("env.reward={foreground:0.02,delta_iou:1}",),
+    ("env.patch_size=40",),
+    ("env.stop=true",),
+    ("env.mask_prompt=true",),
+    ("env.augment=4",),
+    ("srm.folds=1",),
+    ("srm.folds=5",),
+    ("srm.dropout=0.3",),
+    ("warm_start=lookahead", "agent.first_trust=[0,0]"),
+    ("experiment=paper",),
+    ("experiment=best",),
+)
+"""Each changed alone."""
+
+
+def beyond(tasks: Sequence[str]) -> Table:
+    """What each of `LEVERS` does to IoU and FR on some tasks."""
+    cells = {}
+    for variant, task in product(LEVERS, tasks):
+        row = " ".join(variant) or "as configured"
+        cells[row, f"{task} iou"] = Cell(task, variant=variant)
+        cells[row, f"{task} foreground_rate"] = Cell(task, "foreground_rate", variant=variant)
+    return Table(BEYOND, "one change at a time", cells)
+
+
+def sweep(key: str, values: Sequence[int], tasks: Sequence[str]) -> Table:
+    """Half of Figure 7: T (``env.max_steps``) or E (``episodes``) along the columns."""
+    cells = {(task, str(value)): main_cell(task, variant=(f"{key}={value}",)) for task in tasks for value in values}
+    return Table(7, key, cells)

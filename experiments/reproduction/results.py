@@ -1,0 +1,127 @@
+"""What the runs behind a cell measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.reproduction.plan import EACH, Cell, Table
+from experiments.reproduction.runs import Runs
+from experiments.statistics import METRICS, interval
+
+SCALES = {"ber_percent": 1.0, "mae": 1.0}
+"""What a figure is multiplied by to be as the paper prints it; 100 unless it is here."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A cell's figure, as the paper prints it.
+
+    values: by seed. images: by seed, of each image, by id, if the figure is a mean over images and kept for each.
+    failures: by seed, why there is none.
+    """
+
+    values: Mapping[int, float]
+    images: Mapping[int, Mapping[str, float]]
+    failures: Mapping[int, str]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(list(self.values.values())))
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation over seeds."""
+        return float(np.std(list(self.values.values())))
+
+    @property
+    def whole(self) -> bool:
+        """Whether there is each image's part for every seed."""
+        return self.images.keys() == self.values.keys()
+
+    def interval(self, resamples: int) -> tuple[float, float] | None:
+        """95%, over seeds and images, or over seeds alone; None where one value is all there is."""
+        values = samples([(1.0, self)])
+        return None if is_single(values) else interval(values, resamples)
+
+
+def is_single(values: Sequence[np.ndarray]) -> bool:
+    """Whether there is nothing to resample."""
+    return len(values) == 1 and len(values[0]) == 1
+
+
+def samples(terms: Sequence[tuple[float, Measured]]) -> list[np.ndarray]:
+    """A weighted sum for each seed that all terms have: float (images,), or (1,) where images are not kept."""
+    shared = set.intersection(*(set(measured.values) for _, measured in terms))
+    if not all(measured.whole for _, measured in terms):
+        return [
+            np.array([sum(weight * measured.values[seed] for weight, measured in terms)]) for seed in sorted(shared)
+        ]
+    found = []
+    for seed in sorted(shared):
+        ids = set.intersection(*(set(measured.images[seed]) for _, measured in terms))
+        found.append(np.array([sum(w * measured.images[seed][name] for w, measured in terms) for name in sorted(ids)]))
+    return found
+
+
+class Results:
+    """Reads the folders of `runs`. failures: of folders that could not be filled, the reason."""
+
+    def __init__(self, runs: Runs, failures: Mapping[Path, str]) -> None:
+        self.runs, self.failures = runs, failures
+        self._read = cache(_read)
+
+    def of(self, cell: Cell) -> Measured:
+        values: dict[int, float] = {}
+        images: dict[int, Mapping[str, float]] = {}
+        failures: dict[int, str] = {}
+        scale = SCALES.get(cell.figure, 100.0)
+        for seed in self.runs.config.seeds:
+            folder = self.runs.of(cell, seed).folder
+            if folder in self.failures:
+                failures[seed] = self.failures[folder]
+                continue
+            metrics = self._read(folder)
+            try:
+                values[seed] = scale * figure_of(cell, metrics["prompting"][cell.way])
+            except KeyError as error:
+                failures[seed] = f"{folder / METRICS} has no {error}"
+                continue
+            if (cell.figure, cell.average, cell.step) == ("iou", "over_images", None):
+                images[seed] = {name: scale * iou for name, iou in metrics["iou_by_image"][cell.way].items()}
+        return Measured(values, images, failures)
+
+    def expand(self, table: Table) -> Table:
+        """With the categories that every finished run of the table knows."""
+        known = []
+        for cell in table.cells.values():
+            for seed in self.runs.config.seeds if cell.category == EACH else ():
+                folder = self.runs.of(cell, seed).folder
+                if folder not in self.failures:
+                    known.append(set(self._read(folder)["prompting"][cell.way]["metrics"].get("by_category", ())))
+        return table.for_categories(sorted(set.intersection(*known)) if known else [])
+
+
+def figure_of(cell: Cell, summary: Mapping[str, Any]) -> float:
+    """A cell's figure of `PromptingScores.summary`. Raises KeyError."""
+    if cell.figure == "foreground_rate":
+        return summary["foreground_rate"]
+    if cell.step is None:
+        found = summary["metrics"][cell.average]
+        return found[cell.category][cell.figure] if cell.category else found[cell.figure]
+    if cell.average == "over_images":
+        return summary["miou_by_step"][cell.step]
+    curves = summary["iou_by_category_by_step"]
+    return (
+        curves[cell.category][cell.step] if cell.category else float(np.mean([c[cell.step] for c in curves.values()]))
+    )
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / METRICS).read_text())

@@ -1,0 +1,159 @@
+"""A measured table as Markdown and CSV, the paper's own figures beside ours."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from alignsam_gym.metrics import AVERAGES as MEAN_OVER
+from alignsam_gym.metrics import TITLES
+from experiments.reproduction.plan import AVERAGES, Table
+from experiments.reproduction.results import Measured, Results
+from experiments.statistics import interquartile_means, markdown
+
+_TITLES = TITLES | {"foreground_rate": "FR"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table, what was measured for its cells, the 95% intervals, and what the paper printed.
+
+    printed: (the paper's row, column) -> figure. here: the paper's row -> the row of ours that is the same thing.
+    """
+
+    table: Table
+    measured: Mapping[tuple[str, str], Measured]
+    intervals: Mapping[tuple[str, str], tuple[float, float] | None]
+    printed: Mapping[tuple[str, str], float]
+    here: Mapping[str, str]
+
+    @property
+    def columns(self) -> list[str]:
+        return list(dict.fromkeys([*self.table.columns, *(column for _, column in self.printed)]))
+
+    @property
+    def paper_rows(self) -> list[str]:
+        return list(dict.fromkeys(row for row, _ in self.printed))
+
+
+def show(table: Table, results: Results, resamples: int) -> Shown:
+    """Read all that a table needs."""
+    table = results.expand(table)
+    measured = {place: results.of(cell) for place, cell in table.cells.items()}
+    intervals = {place: one.interval(resamples) if one.values else None for place, one in measured.items()}
+    paper = _paper().get(table.number, {"columns": [], "rows": {}, "here": {}})
+    printed = {
+        (row, column): figure
+        for row, figures in paper["rows"].items()
+        for column, figure in zip(paper["columns"], figures, strict=True)
+    }
+    return Shown(table, measured, intervals, printed, paper["here"])
+
+
+@cache
+def _paper() -> dict[int | str, Any]:
+    return OmegaConf.to_container(OmegaConf.load(Path(__file__).parent / "paper.yaml"))  # type: ignore[return-value]
+
+
+def heading(column: str) -> str:
+    """A column's name in print."""
+    *task, figure = column.split(" ")
+    return " ".join([*task, _TITLES.get(figure, figure)])
+
+
+def as_markdown(shown: Shown, results: Results) -> str:
+    """The table with what it is of, then why cells failed."""
+    tasks = dict.fromkeys(cell.task for cell in shown.table.cells.values())
+    datasets = ", ".join(f"{task} is {results.runs.dataset(task)}" for task in tasks)
+    averaged = {words: [task for task in tasks if AVERAGES[task] == average] for average, words in MEAN_OVER.items()}
+    means = " and ".join(f"{words} ({', '.join(found)})" for words, found in averaged.items() if found)
+    seeds = ", ".join(map(str, results.runs.config.seeds))
+    lines = [["from", "", *map(heading, shown.columns)], ["---"] * (2 + len(shown.columns))]
+    for row in shown.table.rows:
+        lines.append(["here", row, *(_cell(shown, row, column) for column in shown.columns)])
+    for row in shown.paper_rows:
+        figures = (shown.printed.get((row, column)) for column in shown.columns)
+        lines.append(["paper", row, *("" if figure is None else f"{figure:g}" for figure in figures)])
+    parts = [
+        f"## {shown.table.name}: {shown.table.title}",
+        f"Here {datasets}; seeds {seeds}. The paper's rows are of its own data sets and models. Figures are means over "
+        f"{means}, in percent but for MAE, ± the standard deviation over seeds, with a 95% bootstrap interval, of "
+        "IoU over images by seeds and images, of all else by seeds alone (none if there is one).",
+        markdown(lines),
+    ]
+    failures = {
+        f"- {place[0]}, {heading(place[1])}, seed {seed}: {reason}"
+        for place, measured in shown.measured.items()
+        for seed, reason in measured.failures.items()
+    }
+    if failures:
+        parts.append("Failed:\n\n" + "\n".join(sorted(failures)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(shown: Shown, row: str, column: str) -> str:
+    measured = shown.measured.get((row, column))
+    if measured is None:
+        return ""
+    if not measured.values:
+        return "failed"
+    digits = 3 if column.endswith(" mae") else 2
+    spread = f" ± {measured.spread:.{digits}f}" if len(measured.values) > 1 else ""
+    interval = shown.intervals[row, column]
+    between = f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})" if interval else ""
+    lacking = f", {len(measured.failures)} of {len(measured.failures) + len(measured.values)} seeds failed"
+    return f"{measured.mean:.{digits}f}{spread}{between}" + (lacking if measured.failures else "")
+
+
+def as_csv(shown: Shown, results: Results) -> str:
+    """A line a figure; low and high are the interval's."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    head = ("from", "row", "column", "task", "data set", "figure", "average", "mean", "std", "low", "high", "seeds")
+    lines.writerow([*head, "failed"])
+    for (row, column), cell in shown.table.cells.items():
+        measured, interval = shown.measured[row, column], shown.intervals[row, column]
+        figures = [measured.mean, measured.spread] if measured.values else ["", ""]
+        about = (cell.task, results.runs.dataset(cell.task), cell.figure, cell.average)
+        counts = (len(measured.values), len(measured.failures))
+        lines.writerow(["here", row, column, *about, *figures, *(interval or ("", "")), *counts])
+    for (row, column), figure in shown.printed.items():
+        lines.writerow(["paper", row, column, "", "", "", "", figure, *[""] * 5])
+    return text.getvalue()
+
+
+def over_tasks(shown: Shown, resamples: int) -> str:
+    """A Markdown table of Table 2's rows over all tasks at once: the interquartile mean of each task's first figure.
+
+    Rows that lack a seed of a task are left out; empty if there is one seed, of which nothing can be resampled.
+    """
+    firsts, seeds = _firsts(shown.table), set[int]()
+    for measured in shown.measured.values():
+        seeds |= measured.values.keys() | measured.failures.keys()
+    scores = {}
+    for row in shown.table.rows:
+        found = [shown.measured[row, column] for column in firsts]
+        if all(measured.values.keys() == seeds for measured in found):
+            scores[row] = np.array([[measured.values[seed] for measured in found] for seed in sorted(seeds)])
+    if not scores or len(seeds) < 2:
+        return ""
+    lines = [["", "interquartile mean", "95% interval"], ["---"] * 3]
+    for row, (mean, (low, high)) in interquartile_means(scores, resamples).items():
+        lines.append([row, f"{mean:.2f}", f"{low:.2f} to {high:.2f}"])
+    tasks = ", ".join(map(heading, firsts))
+    return f"Over tasks and seeds together ({tasks}), the interval by stratified bootstrap:\n\n{markdown(lines)}"
+
+
+def _firsts(table: Table) -> list[str]:
+    firsts: dict[str, str] = {}
+    for column in table.columns:
+        firsts.setdefault(column.split(" ")[0], column)
+    return list(firsts.values())

@@ -1,0 +1,66 @@
+"""What tables over several runs are made with: intervals, aggregates over tasks, Markdown."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from alignsam_gym.errors import OptionError
+
+METRICS = "metrics.json"
+"""What a finished run's folder holds."""
+
+
+def interval(values: Sequence[np.ndarray], resamples: int) -> tuple[float, float]:
+    """The 95% bootstrap interval of a mean over runs; values: float (images,) of each.
+
+    Runs are drawn with replacement, and images within each; so with one value a run, runs alone.
+    """
+    rng = np.random.default_rng(0)
+    means = []
+    for _ in range(resamples):
+        runs = rng.integers(len(values), size=len(values))
+        means.append(np.mean([rng.choice(values[run], len(values[run])).mean() for run in runs]))
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def shown_interval(values: Sequence[np.ndarray], resamples: int) -> str:
+    low, high = interval(values, resamples)
+    return f"{low:.3f} to {high:.3f}"
+
+
+def interquartile_means(
+    scores: Mapping[str, np.ndarray], resamples: int
+) -> dict[str, tuple[float, tuple[float, float]]]:
+    """The mean of the middle half over runs and tasks, and its interval by stratified bootstrap (rliable).
+
+    scores: by name, float (runs, tasks). Raises OptionError if the package is missing.
+    """
+    library, metrics = _rliable()
+    logging.getLogger("absl").setLevel(logging.WARNING)  # it names every row
+    state = np.random.get_state()
+    np.random.seed(0)  # rliable draws from NumPy's global generator, whatever it is given
+    try:
+        means, intervals = library.get_interval_estimates(
+            dict(scores), lambda each: np.array([metrics.aggregate_iqm(each)]), reps=resamples
+        )
+    finally:
+        np.random.set_state(state)
+    return {name: (float(means[name][0]), (float(low), float(high))) for name, ((low,), (high,)) in intervals.items()}
+
+
+def _rliable() -> tuple[Any, Any]:
+    try:
+        from rliable import library, metrics  # takes seconds to import
+    except ImportError as error:
+        raise OptionError('An aggregate over tasks needs rliable: pip install "alignsam-gym[reproduce]".') from error
+    return library, metrics
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """A table, the first line its header and the second ``---``."""
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
