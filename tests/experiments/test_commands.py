@@ -157,7 +157,6 @@ def test_an_interrupted_training_goes_on(tmp_path, sign):
         (["evaluate", "run=nowhere"], "not the folder of a training"),
         (["predict", "run=nowhere", "images=nowhere"], "not the folder of a training"),
         (["score", "predictions=nowhere"], "no folder nowhere"),
-        (["rival", "method=clip_points", "env.shots=2"], "clip_points needs a text"),
         (["rival", "method=seggpt", "method.checkpoint=nowhere"], "nowhere"),
         (["score", "predictions=nowhere", "on_error=perhaps"], "raise, skip"),
     ],
