@@ -28,9 +28,9 @@ def make_env(toy_sam, toy_dataset):
     return make
 
 
-def _policy(env, seed=0):
+def _policy(env, seed=0, algorithm="ppo"):
     torch.manual_seed(seed)
-    return make_policy(PromptVecEnv(env), {"policy": "patch", "width": 16})
+    return make_policy(PromptVecEnv(env), {"algorithm": algorithm}, {"network": "patch", "width": 16})
 
 
 def _promise(env, gain_of):
