@@ -14,7 +14,7 @@ import yaml
 from alignsam_gym.data import shapes
 
 SMALL = [
-    "env.num_envs=4", "env.shots=4", "env.max_steps=3", "episodes=2", "srm.width=8", "agent.width=8",
+    "env.num_envs=4", "env.shots=4", "env.max_steps=3", "episodes=2", "srm.width=8", "policy.width=8",
     "agent.n_epochs=1", "agent.batch_size=6", "evaluate.limit=3", "evaluate.batch_size=3", "evaluate.filmstrips=2",
 ]  # fmt: skip
 
