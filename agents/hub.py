@@ -53,7 +53,7 @@ def download(repo: str, revision: str | None = None) -> Path:
     hub = _hub()
     try:
         return Path(hub.snapshot_download(repo, revision=revision, allow_patterns=list(MEMBERS)))
-    except (OSError, ValueError) as error:  # what the Hub's errors and those of its connections are
+    except Exception as error:  # its own, or those of the HTTP library that its version has
         raise WeightsError(f"{repo} cannot be had from the Hub ({_first_line(error)}).") from error
 
 
@@ -71,7 +71,7 @@ def push(run: Path, repo: str, private: bool = False) -> str:
         try:
             url = api.create_repo(repo, private=private, exist_ok=True)
             api.upload_folder(repo_id=url.repo_id, folder_path=folder, commit_message="AlignSAM agent")
-        except (OSError, ValueError) as error:
+        except Exception as error:
             raise WeightsError(f"{repo} cannot be pushed to the Hub ({_first_line(error)}).") from error
     return str(url)
 

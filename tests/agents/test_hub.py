@@ -7,9 +7,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import huggingface_hub
-from huggingface_hub import constants
 import numpy as np
 import pytest
+from huggingface_hub import constants
 
 from agents import AlignSAM
 from agents.archive import MEMBERS, export
@@ -48,6 +48,8 @@ class Hub(BaseHTTPRequestHandler):
         content = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path == "/api/repos/create":
             self.answer({"url": f"{self.server.url}/me/agent", "name": "me/agent", "id": "1"})
+        elif self.path == "/api/validate-yaml":
+            self.answer({"errors": [], "warnings": []})
         elif self.path == "/api/models/me/agent/preupload/main":
             names = [file["path"] for file in json.loads(content)["files"]]
             answers = [{"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in names]
