@@ -1,1 +1,21 @@
-"""Stable-Baselines3 agents for `AlignSAM-v0`."""
+"""Stable-Baselines3 agents for `AlignSAM-v0`.
+
+`AlignSAM` is a trained one, for images that have no masks. It is imported when asked for, as it brings PyTorch along.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agents.predictor import AlignSAM, Prediction
+
+__all__ = ["AlignSAM", "Prediction"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from agents import predictor
+
+    return getattr(predictor, name)

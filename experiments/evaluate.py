@@ -11,7 +11,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.runs import evaluate, load_run, report_errors
+from agents.runs import load_run
+from experiments.runs import evaluate, report_errors
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")

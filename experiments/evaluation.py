@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from stable_baselines3.common.policies import BasePolicy
 
+from agents.prompter import AgentPrompter
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.prompters import (
     Prompter,
@@ -24,10 +25,10 @@ from alignsam_gym.envs.prompters import (
     disagreement_prompter,
     grid_prompter,
     oracle_prompter,
+    play,
     srm_prompter,
 )
 from alignsam_gym.envs.rendering import upsample
-from alignsam_gym.envs.spaces import observe
 from alignsam_gym.errors import OptionError
 from alignsam_gym.metrics import PromptedImage, PromptingScores, heading, overlap, score_mask, shown_metrics
 from experiments.journal import Journal
@@ -38,32 +39,13 @@ Watcher = Callable[[Episode, int, list[int]], None]
 """Called with the episodes, the step (0 before any action) and each row's image index."""
 
 
-class AgentPrompter:
-    """A trained policy as a prompter. What it remembers of an episode, if it does, begins anew with the next."""
-
-    def __init__(self, policy: BasePolicy, deterministic: bool) -> None:
-        self.policy, self.deterministic = policy, deterministic
-        self.memory: tuple[np.ndarray, ...] | None = None
-
-    def __call__(self, episode: Episode) -> np.ndarray:
-        first = (episode.steps == 0).cpu().numpy()
-        actions, self.memory = self.policy.predict(
-            observe(episode, "patches"), self.memory, episode_start=first, deterministic=self.deterministic
-        )
-        return actions
-
-
 def prompt(episode: Episode, indices: list[int], prompter: Prompter, watch: Watcher) -> None:
     """Play whole episodes on the images at `indices`, as many at once as `episode` has rows."""
     rows = len(episode)
-    generators = [np.random.default_rng(0)] * rows  # nothing is drawn where prompts begin from the SRM
     for start in range(0, len(indices), rows):
         batch = indices[start : start + rows]
         padded = batch + batch[-1:] * (rows - len(batch))
-        episode.begin(range(rows), padded, generators)
-        watch(episode, 0, batch)
-        for step in range(1, episode.rules.max_steps + 1):
-            episode.act(range(rows), prompter(episode))
+        for step in play(episode, padded, prompter):
             watch(episode, step, batch)
 
 

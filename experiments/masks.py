@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from alignsam_gym.errors import DataError
+from alignsam_gym.foundation.files import write_atomically
 
 
 def write_mask(folder: Path, name: str, mask: np.ndarray) -> None:
@@ -19,9 +20,18 @@ def write_mask(folder: Path, name: str, mask: np.ndarray) -> None:
 def write_picture(folder: Path, name: str, picture: np.ndarray) -> None:
     """uint8 (H, W), or (H, W, 3) RGB, as ``<folder>/<name>.png``. Raises DataError if it cannot be written."""
     file = folder / f"{name}.png"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(file), picture if picture.ndim == 2 else picture[..., ::-1]):
-        raise DataError(f"{file} cannot be written; is the disk full, or the folder read-only?")
+    _, png = cv2.imencode(".png", picture if picture.ndim == 2 else picture[..., ::-1])
+    write_file(file, png.tobytes())
+
+
+def write_file(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all. Raises DataError if it cannot be written."""
+    try:
+        write_atomically(file, content)
+    except OSError as error:
+        raise DataError(
+            f"{file} cannot be written ({error.strerror}); is the disk full, or the folder read-only?"
+        ) from error
 
 
 def read_levels(file: Path) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A run: its environments from its configuration, and its folder."""
+"""A run's evaluation, what it leaves in its folder, and how a command ends."""
 
 from __future__ import annotations
 
@@ -20,76 +20,20 @@ from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.policies import BasePolicy
 
 import alignsam_gym
-from agents.algorithms import make_policy
-from agents.bundle import load_agent
-from agents.vec_env import PromptVecEnv, make_environments
+from agents.runs import CONFIG
 from alignsam_gym.data import Dataset
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.vector import AlignSAMVectorEnv
-from alignsam_gym.errors import AlignSAMError, WeightsError
+from alignsam_gym.errors import AlignSAMError
 from alignsam_gym.foundation.files import write_atomically
 from alignsam_gym.metrics import PromptingScores, table_metrics
-from alignsam_gym.srm import SRM
 from experiments.evaluation import Way, compare, print_metrics, print_table, ways_of_prompting
 from experiments.journal import Journal
 from experiments.masks import write_mask
 from experiments.pictures import filmstrip
 
-CONFIG = "config.yaml"
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-def make_env(
-    config: DictConfig, split: str, num_envs: int, srm: SRM | None = None, samples: Dataset | None = None
-) -> AlignSAMVectorEnv:
-    """The vector environment of a configuration.
-
-    srm: a trained one; None for the configured, untrained. samples: instead of the configured data set.
-    """
-    options: dict[str, Any] = OmegaConf.to_container(config.env, resolve=True)  # type: ignore[assignment]
-    options.pop("num_envs")
-    if split == "test":
-        options["max_steps"] = config.evaluate.get("max_steps") or config.env.max_steps
-    dataset: dict[str, Any] = OmegaConf.to_container(config.dataset, resolve=True)  # type: ignore[assignment]
-    source = {"dataset": dataset.pop("name"), **dataset} if samples is None else {"dataset": samples}
-    return make_environments(
-        num_envs,
-        split=split,
-        srm=srm if srm is not None else dict(config.srm),
-        device=config.device,
-        cache_dir=config.get("cache_dir"),
-        **options,
-        **source,
-    )
-
-
-def load_run(
-    folder: Path, changes: Mapping[str, Any], samples: Dataset | None = None
-) -> tuple[DictConfig, AlignSAMVectorEnv, BasePolicy]:
-    """A finished run's configuration, test environment and trained policy.
-
-    changes: dotted configuration keys and values that replace the run's. samples: instead of the run's
-    data set. Raises WeightsError.
-    """
-    config = load_config(folder)
-    for name, value in changes.items():
-        OmegaConf.update(config, name, value, merge=False)
-    env = make_env(config, "test", config.evaluate.batch_size, samples=samples)
-    venv = PromptVecEnv(env)
-    policy = make_policy(venv, config.agent, config.policy)
-    load_agent(folder, policy, env.episode.srm)
-    policy.set_training_mode(False)
-    return config, env, policy
-
-
-def load_config(folder: Path) -> DictConfig:
-    """The resolved configuration that a run left in its folder. Raises WeightsError."""
-    if not (folder / CONFIG).exists():
-        raise WeightsError(f"{folder} is not the folder of a training: it has no {CONFIG}.")
-    config = OmegaConf.load(folder / CONFIG)
-    assert isinstance(config, DictConfig)
-    return config
 
 
 def save_config(folder: Path, config: DictConfig) -> None:

@@ -22,9 +22,10 @@ from agents.bundle import save_agent
 from agents.callbacks import Checkpoints, EpisodeStatistics, ProgressBar
 from agents.checkpoint import CHECKPOINT, load_checkpoint
 from agents.imitation import warm_start
+from agents.runs import load_config, make_env
 from agents.vec_env import PromptVecEnv
 from experiments.pictures import learning_curve
-from experiments.runs import chosen_ways, evaluate, load_config, make_env, report_errors, save_config
+from experiments.runs import chosen_ways, evaluate, report_errors, save_config
 
 log = logging.getLogger(__name__)
 

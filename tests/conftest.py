@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -174,3 +176,31 @@ def run_python() -> Callable[[str], str]:
         return finished.stdout
 
     return run
+
+
+@pytest.fixture
+def make_run(toy_sam: PromptableModel, tmp_path: Path) -> Callable[..., Path]:
+    """The folder of a run as training leaves it, with the toy SAM and an untrained agent."""
+    from agents.algorithms import make_policy
+    from agents.bundle import save_agent
+    from agents.vec_env import PromptVecEnv, make_environments
+
+    def make(name: str = "run", text: str | None = None, **env: Any) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        options = {"image_size": 64, "patch_size": 16, "max_steps": 3, "state": "guided", "revisit": "forbid"} | env
+        srm, network = {"width": 8, "folds": 2}, {"network": "patch", "width": 8, "first_trust": [8.0, 2.0]}
+        agent = {"algorithm": "ppo", "n_steps": 3, "batch_size": 2}
+        envs = make_environments(2, dataset=ToyDataset(), srm=srm, **options)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            policy = make_policy(PromptVecEnv(envs), agent, network)
+        save_agent(folder, policy, envs.episode.srm)
+        train = {"num_envs": 2, "sam": "tiny", "clip": "tiny", "branch": "implicit", "shots": 5, "reward": "delta_iou"}
+        learned = {"srm": srm, "agent": agent, "policy": network}
+        groups = {"env": train | options, "dataset": {"name": "toy", "text": text}, **learned}
+        rest = {"seed": 0, "device": "cpu", "cache_dir": None, "evaluate": {"batch_size": 2, "max_steps": None}}
+        (folder / "config.yaml").write_text(json.dumps(groups | rest))  # which is YAML too
+        return folder
+
+    return make

@@ -22,6 +22,11 @@ def read_image(file: Path) -> np.ndarray:
     return np.asarray(_open(file).convert("RGB"))
 
 
+def rgb_of(picture: Image.Image) -> np.ndarray:
+    """A Pillow image as `read_image` would give its file."""
+    return np.asarray(_in_8_bits(ImageOps.exif_transpose(picture)).convert("RGB"))
+
+
 def read_luminance(file: Path) -> np.ndarray:
     """A mask file's luminance, uint8 (H, W). Raises DataError.
 
@@ -69,4 +74,6 @@ def _in_8_bits(picture: Image.Image) -> Image.Image:
 
 
 def _unreadable(file: Path, error: BaseException) -> DataError:
-    return DataError(f"{file} cannot be read as an image ({error}); replace or remove it.")
+    empty = file.is_file() and not file.stat().st_size
+    reason = "it is empty, 0 bytes" if empty else str(error)
+    return DataError(f"{file} cannot be read as an image ({reason}); replace or remove it.")

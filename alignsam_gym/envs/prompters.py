@@ -1,8 +1,8 @@
-"""Ways of choosing patches that need no training: what an agent is measured against."""
+"""Whole episodes, and the ways of choosing patches that need no training: what an agent is measured against."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -14,6 +14,16 @@ from alignsam_gym.envs.grid import PatchGrid
 
 Prompter = Callable[[Episode], np.ndarray]
 """From episodes in progress to an action for each row, int64 (B,)."""
+
+
+def play(episode: Episode, indices: Sequence[int], prompter: Prompter) -> Iterator[int]:
+    """Play each row of `episode` to the end, on the image at its index; stops after 0, 1, …, T prompts."""
+    rows = range(len(episode))
+    episode.begin(rows, indices, [np.random.default_rng(0)] * len(rows))
+    yield 0
+    for step in range(1, episode.rules.max_steps + 1):
+        episode.act(rows, prompter(episode))
+        yield step
 
 
 class RandomPrompter:

@@ -49,14 +49,19 @@ def draw_answer(episode: Episode, row: int, image: np.ndarray, answer: np.ndarra
 
 def upsample(logits: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
     """Low-resolution logits (h, w) as a mask, bool (H, W): upsampled, then cut at zero."""
-    full = F.interpolate(logits[None, None], size, mode="bilinear", align_corners=False)
-    return (full[0, 0] > 0).cpu().numpy()
+    return (upsampled_logits(logits, size) > 0).cpu().numpy()
+
+
+def upsampled_logits(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Logits float (h, w) at another size, float (H, W)."""
+    return F.interpolate(logits[None, None], size, mode="bilinear", align_corners=False)[0, 0]
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     """A copy of `image` with `mask` tinted and outlined."""
     picture = image.copy()
-    picture[mask] = (0.5 * picture[mask] + 0.5 * np.array(colour)).astype(np.uint8)
+    tinted = (0.5 * np.arange(256)[:, None] + 0.5 * np.array(colour)).astype(np.uint8)
+    picture[mask] = np.take_along_axis(tinted, picture[mask], axis=0)  # a table, as large pictures fill the memory
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(picture, outlines, -1, (255, 255, 255), 1, cv2.LINE_AA)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from alignsam_gym.data.samples import Dataset, Sample
 from alignsam_gym.errors import DataError
 from alignsam_gym.foundation.sam import PromptableModel
-from alignsam_gym.foundation.store import EmbeddingStore
+from alignsam_gym.foundation.store import Store
 
 if TYPE_CHECKING:
     from alignsam_gym.foundation.clip_surgery import ClipSurgery
@@ -67,7 +67,7 @@ class EncodedDataset:
         self,
         dataset: Dataset,
         model: PromptableModel,
-        store: EmbeddingStore,
+        store: Store,
         image_size: int,
         clip: ClipSurgery | None = None,
         capacity: int = 256,
@@ -163,7 +163,7 @@ class EncodedDataset:
         return resize_maps(similarity.to(self.model.device).float(), self.model.embedding_shape[1:])
 
     def _frame(self, sample: Sample) -> np.ndarray:
-        return _resize(sample.image, (self.image_size, self.image_size))
+        return resize(sample.image, (self.image_size, self.image_size))
 
     def _text(self, sample: Sample) -> str:
         if not sample.text:
@@ -198,6 +198,6 @@ class EncodedDataset:
         return hashlib.sha256(what + np.ascontiguousarray(sample.image).tobytes()).hexdigest()
 
 
-def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     shrinks = image.shape[0] > size[1] and image.shape[1] > size[0]
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

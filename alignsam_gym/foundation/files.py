@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
+from uuid import uuid4
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `path` so that a reader finds all of `content` or what was there before. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+    partial = path.parent / f"{uuid4().hex}.partial"  # tempfile's would be for this user's eyes only
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(partial).replace(path)
+        partial.write_bytes(content)
+        partial.replace(path)
     except BaseException:
-        Path(partial).unlink()
+        partial.unlink(missing_ok=True)
         raise

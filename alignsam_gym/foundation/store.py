@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import zlib
+from collections import OrderedDict
 from pathlib import Path
+from typing import Protocol
 
 import platformdirs
 from safetensors import SafetensorError, safe_open
@@ -21,6 +23,30 @@ log = logging.getLogger(__name__)
 def default_cache_dir() -> Path:
     """``$ALIGNSAM_CACHE``, or the user's cache directory."""
     return Path(os.environ.get("ALIGNSAM_CACHE") or platformdirs.user_cache_dir("alignsam-gym"))
+
+
+class Store(Protocol):
+    """Where records are kept under keys that determine them."""
+
+    def get(self, key: str) -> Tensor | None: ...
+
+    def put(self, key: str, record: Tensor) -> None: ...
+
+
+class RecentStore:
+    """The `capacity` records put last, float16, in memory: for images that seldom come again."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._records: OrderedDict[str, Tensor] = OrderedDict()
+
+    def get(self, key: str) -> Tensor | None:
+        return self._records.get(key)
+
+    def put(self, key: str, record: Tensor) -> None:
+        self._records[key] = record.half().cpu()
+        while len(self._records) > self.capacity:
+            self._records.popitem(last=False)
 
 
 class EmbeddingStore:

@@ -1,4 +1,6 @@
-import cv2
+import errno
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,9 +24,13 @@ def test_colours_survive_their_file(tmp_path):
 
 
 def test_a_mask_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(cv2, "imwrite", lambda *_: False)
-    with pytest.raises(DataError, match="cannot be written"):
+    def fill_the_disk(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill_the_disk)
+    with pytest.raises(DataError, match=r"a\.png cannot be written \(No space left on device\)"):
         write_mask(tmp_path, "a", LEVELS > 0)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P"])

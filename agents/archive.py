@@ -1,0 +1,91 @@
+"""Bundles: what a trained agent needs to act, for others. A folder or one file, without pickle.
+
+A bundle has the policy and the SRM as safetensors and a ``config.yaml`` of what prediction depends on, which names
+neither paths nor the machine that it was trained on. As one file (``.alignsam``) it is an uncompressed zip of these.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from agents.bundle import POLICY, SRM_WEIGHTS
+from agents.recipe import portable, read_recipe
+from agents.runs import CONFIG
+from alignsam_gym.errors import WeightsError
+
+SUFFIX = ".alignsam"
+MEMBERS = (CONFIG, POLICY, SRM_WEIGHTS)
+
+
+def export(run: Path, target: Path) -> None:
+    """Write the bundle of a run's folder: one file if `target` ends in ``.alignsam``, else a folder.
+
+    Files of weights that the run names are left out, and named by their SHA-256. Raises WeightsError.
+    """
+    recipe = read_recipe(run)
+    named = {kind: portable(kind, str(recipe.env[kind])) for kind in ("sam", "clip") if kind in recipe.env}
+    for name in (POLICY, SRM_WEIGHTS):
+        if not (run / name).is_file():
+            raise WeightsError(f"{run} has no {name}; has its training finished?")
+    try:
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) if target.suffix == SUFFIX else target
+            folder.mkdir(parents=True, exist_ok=True)
+            replace(recipe, env=recipe.env | named).write(folder)
+            for name in (POLICY, SRM_WEIGHTS):
+                if not (folder / name).exists() or not (folder / name).samefile(run / name):
+                    shutil.copyfile(run / name, folder / name)
+            if target.suffix == SUFFIX:
+                _pack(folder, target)
+    except OSError as error:
+        raise WeightsError(f"{target} cannot be written ({error.strerror}).") from error
+
+
+def _pack(folder: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    try:
+        with zipfile.ZipFile(partial, "w") as archive:
+            for name in MEMBERS:
+                archive.writestr(zipfile.ZipInfo(name), (folder / name).read_bytes())  # without times: equal if equal
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Path]:
+    """The folder of a bundle or run; one file's members lie there for as long as the context. Raises WeightsError."""
+    if path.is_dir():
+        yield path
+        return
+    if not path.exists():
+        raise WeightsError(f"There is no bundle or run {path}.")
+    with tempfile.TemporaryDirectory() as place:
+        _unpack(path, Path(place))
+        yield Path(place)
+
+
+def _unpack(file: Path, folder: Path) -> None:
+    """Only members of the known names, and only uncompressed ones, which are no larger than the file."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            found = archive.infolist()
+            if sorted(member.filename for member in found) != sorted(MEMBERS):
+                raise WeightsError(f"{file} is no bundle: it must hold {', '.join(MEMBERS)}, and nothing else.")
+            if any(member.compress_type != zipfile.ZIP_STORED for member in found):
+                raise WeightsError(f"{file} is refused: the files in a bundle are not compressed.")
+            for name in MEMBERS:
+                (folder / name).write_bytes(archive.read(name))
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise WeightsError(f"{file} is no bundle, or is torn ({error}); export it or fetch it again.") from error
+    except OSError as error:
+        raise WeightsError(f"{file} cannot be read ({error.strerror}).") from error

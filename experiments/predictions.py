@@ -1,0 +1,119 @@
+"""Image files through a trained agent to files of masks."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL.Image import DecompressionBombWarning
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from agents.predictor import AlignSAM, Prediction
+from alignsam_gym.data.images import SUFFIXES, read_image
+from alignsam_gym.envs.rendering import overlay
+from alignsam_gym.errors import DataError, OptionError
+from experiments.masks import write_file, write_mask, write_picture
+
+RLE_FILE = "predictions.json"
+_TINT = (0, 158, 115)
+
+Write = Callable[[str, Path, Prediction], None]
+"""Called with an image's name, its file, and what the agent made of it."""
+
+
+def find_images(sources: Sequence[Path]) -> dict[str, Path]:
+    """Names and files of the images that `sources` are or hold: paths below a source, without suffix.
+
+    Files of one name keep their suffixes. Raises DataError if there are none, or two would still be called the same.
+    """
+    found = [named for source in sources for named in _below(source)]
+    if not found:
+        raise DataError(f"{', '.join(map(str, sources))} holds no PNG, JPEG or BMP file.")
+    alike = Counter(path.with_suffix("") for path, _ in found)
+    images: dict[str, Path] = {}
+    for path, file in found:
+        name = (path.with_suffix("") if alike[path.with_suffix("")] == 1 else path).as_posix()
+        if name in images:
+            raise DataError(f"{images[name]} and {file} would both be called {name}; take one folder after the other.")
+        images[name] = file
+    return images
+
+
+def _below(source: Path) -> list[tuple[Path, Path]]:
+    """Relative path and file of each image."""
+    if not source.exists():
+        raise DataError(f"There is no file or folder {source}.")
+    if source.is_dir():
+        files = [file for file in sorted(source.rglob("*")) if file.suffix.lower() in SUFFIXES]
+        return [(file.relative_to(source), file) for file in files]
+    return [(Path(source.name), source)]
+
+
+def predict_files(agent: AlignSAM, images: Mapping[str, Path], write: Write, text: str | None) -> tuple[int, list[str]]:
+    """Predict and write every image that can be read; returns how many, and what was wrong with the others."""
+    skipped: list[str] = []
+    waiting: deque[tuple[str, Path]] = deque()
+    written = 0
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns) as progress, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DecompressionBombWarning)  # beyond twice its limit it is an error, and told
+        bar = progress.add_task("predicting", total=len(images))
+
+        def readable() -> Iterator[np.ndarray]:
+            for name, file in images.items():
+                try:
+                    pixels = read_image(file)
+                except DataError as error:
+                    skipped.append(str(error))
+                    progress.advance(bar)
+                    continue
+                waiting.append((name, file))
+                yield pixels
+
+        for prediction in agent.predict_many(readable(), text):
+            write(*waiting.popleft(), prediction)
+            written += 1
+            progress.advance(bar)
+    return written, skipped
+
+
+def mask_writer(folder: Path) -> Write:
+    """Masks as PNG, 0 or 255, of the images' own size."""
+    return lambda name, file, prediction: write_mask(folder, name, prediction.mask)
+
+
+def overlay_writer(folder: Path) -> Write:
+    """The images with their masks tinted, as PNG."""
+    return lambda name, file, prediction: write_picture(folder, name, overlay(read_image(file), prediction.mask, _TINT))
+
+
+class RleWriter:
+    """One JSON file in COCO's format of results, written by `close`.
+
+    Each entry has ``image_id``, the image's name; ``file_name``; ``category_id``, 1; ``segmentation``, a compressed
+    RLE; and ``score``, the mean probability in the mask.
+    """
+
+    def __init__(self, file: Path) -> None:
+        try:
+            from pycocotools import mask
+        except ImportError as error:
+            raise OptionError("COCO's RLE needs pycocotools: pip install alignsam-gym[coco].") from error
+        self.file, self._coco = file, mask
+        self._results: list[dict[str, Any]] = []
+
+    def __call__(self, name: str, file: Path, prediction: Prediction) -> None:
+        rle = self._coco.encode(np.asfortranarray(prediction.mask, dtype=np.uint8))
+        score = float(prediction.probability[prediction.mask].mean()) if prediction.mask.any() else 0.0
+        segmentation = {"size": list(prediction.mask.shape), "counts": rle["counts"].decode("ascii")}
+        self._results.append(
+            {"image_id": name, "file_name": file.name, "category_id": 1, "segmentation": segmentation, "score": score}
+        )
+
+    def close(self) -> None:
+        write_file(self.file, json.dumps(self._results).encode())

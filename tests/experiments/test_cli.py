@@ -1,0 +1,184 @@
+import errno
+import json
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as coco
+from typer.testing import CliRunner
+
+from agents import AlignSAM
+from experiments import cli, predictions
+from experiments.cli import app
+
+
+@pytest.fixture
+def alignsam():
+    """Runs the command in this process; gives its exit status and all that it prints."""
+
+    def run(*arguments, status=0):
+        result = CliRunner().invoke(app, [str(one) for one in arguments])
+        assert result.exit_code == status, result.output
+        assert "Traceback" not in result.output
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        return " ".join(result.output.split())  # however wide a line is
+
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A wide and a tall image, one of them in a folder."""
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    for name, size in (("wide.jpg", (30, 70)), ("deep/tall.png", (80, 20))):
+        image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / name), image)
+    return folder
+
+
+def png_that_states(width, height):
+    """The start of a PNG of that size, with no pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = (b"IHDR" + header, b"IDAT")
+    parts = (struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def test_masks_have_the_images_names_and_sizes(alignsam, make_run, photos, tmp_path):
+    run, out = make_run(), tmp_path / "out"
+    assert "2 of 2 images" in alignsam("predict", run, photos, "--out", out)
+    agent = AlignSAM.load(run)
+    for name in ("wide.jpg", "deep/tall.png"):
+        mask = cv2.imread(str((out / name).with_suffix(".png")), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(mask, agent.predict(photos / name).mask * np.uint8(255))
+
+
+def test_overlays_tint_the_image_inside_the_mask_alone(alignsam, make_run, photos, tmp_path):
+    run = make_run()
+    alignsam("predict", run, photos / "wide.jpg", "--out", tmp_path / "out", "--format", "overlay")
+    image, overlay = cv2.imread(str(photos / "wide.jpg")), cv2.imread(str(tmp_path / "out/wide.png"))
+    mask = AlignSAM.load(run).predict(photos / "wide.jpg").mask
+    near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5))) > 0  # outlines are drawn around it
+    np.testing.assert_array_equal(overlay[~near], image[~near])
+    assert (overlay[mask] != image[mask]).any(1).mean() > 0.9
+
+
+def test_coco_reads_the_run_lengths(alignsam, make_run, photos, tmp_path):
+    run = make_run()
+    alignsam("predict", run, photos, "--out", tmp_path / "out", "--format", "rle")
+    results = {entry["image_id"]: entry for entry in json.loads((tmp_path / "out/predictions.json").read_text())}
+    assert results.keys() == {"wide", "deep/tall"}
+    expected = AlignSAM.load(run).predict(photos / "deep/tall.png")
+    entry = results["deep/tall"]
+    np.testing.assert_array_equal(coco.decode(entry["segmentation"]), expected.mask)
+    assert entry["score"] == pytest.approx(float(expected.probability[expected.mask].mean()))
+
+
+def test_what_cannot_be_read_is_skipped_and_named(alignsam, make_run, photos, tmp_path):
+    (photos / "empty.png").touch()
+    (photos / "text.jpg").write_text("no picture")
+    (photos / "bomb.png").write_bytes(png_that_states(30_000, 30_000))
+    whole = (photos / "deep/tall.png").read_bytes()
+    (photos / "torn.png").write_bytes(whole[: len(whole) // 2])
+    output = alignsam("predict", make_run(), photos, "--out", tmp_path / "out")
+    assert "2 of 6 images" in output
+    for name, reason in (
+        ("empty.png", "it is empty, 0 bytes"),
+        ("text.jpg", "cannot identify"),
+        ("bomb.png", "900000000 pixels"),
+        ("torn.png", "truncated"),
+    ):
+        assert reason in output.partition(f"skipped: {photos / name} cannot be read as an image (")[2].partition(")")[0]
+    assert sorted(file.stem for file in (tmp_path / "out").rglob("*.png")) == ["tall", "wide"]
+
+
+def test_nothing_done_is_a_failure(alignsam, make_run, tmp_path):
+    (tmp_path / "empty.png").touch()
+    assert "None of 1 images" in alignsam("predict", make_run(), tmp_path / "empty.png", status=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere", "{photos}"], "no bundle or run nowhere"),
+        (["{run}", "nowhere"], "no file or folder nowhere"),
+        (["{run}", "{run}"], "no PNG, JPEG or BMP"),
+        (["{run}", "{photos}", "{photos}"], "would both be called"),
+        (["{run}", "{photos}", "--text", "star"], "leave the text out"),
+        (["{run}", "{photos}", "--batch-size", "0"], "batch_size=0"),
+    ],
+)
+def test_a_users_mistake_ends_with_its_message(alignsam, make_run, photos, arguments, says):
+    places = {"run": make_run(), "photos": photos}
+    assert says in alignsam("predict", *(one.format(**places) for one in arguments), status=1)
+
+
+def test_an_unknown_format_names_those_there_are(alignsam, make_run, photos):
+    output = alignsam("predict", make_run(), photos, "--format", "gif", status=2)
+    assert all(name in output for name in ("mask", "overlay", "rle"))
+
+
+def test_files_of_one_name_are_told_apart(photos):
+    (photos / "wide.png").write_bytes((photos / "deep/tall.png").read_bytes())
+    assert set(predictions.find_images([photos])) == {"deep/tall", "wide.jpg", "wide.png"}
+
+
+def test_a_folder_that_cannot_be_written_ends_the_command(alignsam, make_run, photos, tmp_path):
+    (tmp_path / "file").touch()
+    output = alignsam("predict", make_run(), photos, "--out", tmp_path / "file/out", status=1)
+    assert "cannot be written (Not a directory)" in output
+
+
+def test_a_full_disk_ends_the_command_and_leaves_no_half_file(alignsam, make_run, photos, tmp_path, monkeypatch):
+    run, write = make_run(), Path.write_bytes
+
+    def fill_the_disk(path, content):
+        write(path, content[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill_the_disk)
+    output = alignsam("predict", run, photos, "--out", tmp_path / "out", status=1)
+    assert "cannot be written (No space left on device); is the disk full" in output
+    assert not [file for file in (tmp_path / "out").rglob("*") if file.is_file()]
+
+
+@pytest.mark.slow
+def test_a_hundred_million_pixels_have_a_mask(alignsam, make_run, tmp_path):
+    cv2.imwrite(str(tmp_path / "huge.png"), np.zeros((9000, 12000, 3), np.uint8))
+    for format in ("mask", "overlay", "rle"):
+        alignsam("predict", make_run(format), tmp_path / "huge.png", "--out", tmp_path / "out", "--format", format)
+    [entry] = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert entry["segmentation"]["size"] == [9000, 12000]
+
+
+def test_arguments_of_other_commands_are_passed_on_in_order(alignsam, monkeypatch):
+    passed = []
+    monkeypatch.setattr(cli, "_pass_on", lambda command, arguments: passed.append((command, arguments)))
+    alignsam("train", "-m", "seed=0,1", "--cfg", "job", "dataset.root=a b")
+    alignsam("datasets", "DUTS", "--root", "data", "--check")
+    assert passed == [
+        ("train", ["-m", "seed=0,1", "--cfg", "job", "dataset.root=a b"]),
+        ("datasets", ["DUTS", "--root", "data", "--check"]),
+    ]
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "datasets", "weights"])
+def test_help_has_examples(alignsam, command):
+    assert f"alignsam {command}" in alignsam(command, "--help")
+
+
+def test_help_of_train_lists_the_choices(alignsam):
+    output = alignsam("train", "--help")
+    assert "shapes-shadow" in output
+    assert "sam_hq_vit_b" in output
+
+
+def test_help_is_quick(run_python):
+    program = (
+        "import sys; from experiments.cli import app\ntry: app(['--help'])\nexcept SystemExit: print(*sys.modules)"
+    )
+    assert not {"torch", "numpy", "hydra", "gymnasium"} & set(run_python(program).split())
