@@ -24,9 +24,9 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
     with ``seed + i``, plays as the single `AlignSAMEnv` does with that seed; but where the SRM learns, all
     rows teach the same one. Beside the keywords of `AlignSAMEnv` it takes:
 
-    num_envs: episodes at once.
-    autoreset_mode: one of `gymnasium.vector.AutoresetMode`, or its value.
-    max_episode_steps: what ``gym.make_vec`` passes; the smaller of it and `max_steps` holds.
+    - ``num_envs``: episodes at once.
+    - ``autoreset_mode``: one of `gymnasium.vector.AutoresetMode`, or its value.
+    - ``max_episode_steps``: what ``gym.make_vec`` passes; the smaller of it and `max_steps` holds.
 
     ``reset(options={"index": …})`` takes one index for all rows, or one for each; ``options["reset_mask"]``,
     bool (num_envs,), restarts only some rows.
