@@ -14,7 +14,7 @@ test: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest -m slow
 
 docs: $(VENV)/.installed-test
-	$(VENV)/bin/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
