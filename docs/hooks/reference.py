@@ -53,7 +53,7 @@ def commands() -> str:
         sections.append(f"## {module.stem}\n\n{page}")
         if (keys := _ROOT / "conf" / f"{module.stem}.yaml").exists():
             text = keys.read_text(encoding="utf-8").partition("\nhydra:")[0]
-            sections.append(f"??? note \"Keys and defaults\"\n\n{_indented(_fence('yaml', text))}")
+            sections.append(f'??? note "Keys and defaults"\n\n{_indented(_fence("yaml", text))}')
     return "\n\n".join(sections)
 
 
