@@ -24,7 +24,7 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the commands where a Markdown file has ``<!-- commands -->``, configuration groups for ``<!-- groups -->``."""
+    """Put the commands and the configuration groups where a Markdown file has their marks."""
     for mark, make in ((_COMMANDS, commands), (_GROUPS, groups)):
         if mark in markdown:
             markdown = markdown.replace(mark, make())

@@ -1,4 +1,4 @@
-"""Links of the pages that stand in the repository itself; those below docs/ are checked by ``mkdocs build --strict``."""
+"""Links of the pages outside docs/, which ``mkdocs build --strict`` does not see."""
 
 import re
 
