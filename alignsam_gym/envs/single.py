@@ -136,6 +136,11 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
         return self.episode.srm
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode, and with a seed a new run.
+
+        options: ``index``, the sample to play on. Raises OptionError for any other, and DataError for a sample that
+        cannot be loaded.
+        """
         super().reset(seed=seed)
         if seed is not None or not self._started:
             self.episode.start_run(int(self.np_random_seed))
@@ -151,6 +156,7 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
         return self._observe(), self._info()
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Prompt at the patch `action`. Raises OptionError for an action that is not in the space."""
         if not self.action_space.contains(action):
             raise OptionError(f"Action {action!r} is not in {self.action_space}.")
         reward = float(self.episode.act([0], [int(action)])[0])
@@ -160,7 +166,7 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
         return self._observe(), reward, terminated, truncated, self._info()
 
     def action_masks(self) -> np.ndarray:
-        """bool (N,): the actions that the `revisit` rule leaves."""
+        """bool (N,), with stopping (N + 1,): the actions that the `revisit` rule leaves."""
         return self.episode.allowed()[0]
 
     def render(self) -> np.ndarray | None:

@@ -72,7 +72,11 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
     def reset(
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin new episodes. A seed also begins a new run: an SRM that learns starts over from it."""
+        """Begin new episodes. A seed also begins a new run: an SRM that learns starts over from it.
+
+        seed: of row 0, row i taking `seed` + i; or one for each row. options: see the class. Raises OptionError, and
+        DataError for a sample that cannot be loaded.
+        """
         options = options or {}
         if unknown := options.keys() - {"index", "reset_mask"}:
             raise OptionError(f"reset has no option {', '.join(sorted(unknown))}; it takes index and reset_mask.")
@@ -92,7 +96,11 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         return self.observe(), self._info(rows)
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Prompt each row once."""
+        """Prompt each row once.
+
+        actions: int (num_envs,). With ``NextStep`` a row that has ended begins anew instead. Raises OptionError
+        for actions that are not in the space, and Gymnasium's ResetNeeded.
+        """
         if not self._generators:
             raise gym.error.ResetNeeded("Call reset() before step().")
         if self.mode == AutoresetMode.DISABLED and self._finished.any():
