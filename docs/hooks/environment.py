@@ -29,7 +29,7 @@ def environment() -> str:
     defaults = {parameter.name: parameter.default for parameter in parameters}
     rows = [f"| `{name}` | `{defaults[name]}` | {' '.join(text.split())} |" for name, text in _ITEM.findall(arguments)]
     parts = {
-        "Arguments": "\n".join(["| keyword | default | |", "| --- | --- | --- |", *rows, "", notes]),
+        "Arguments": "\n".join(["| keyword | default | what it is |", "| --- | --- | --- |", *rows, "", notes]),
         "Vector form": vector.docstring.value,
         "Version history": history,
     }

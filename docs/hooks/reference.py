@@ -34,7 +34,21 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def _api(name: str, folder: Path) -> str:
     modules = [module.stem for module in sorted(folder.glob("*.py")) if _public(module)]
     names = [name if module == "__init__" else f"{name}.{module}" for module in modules]
-    return "\n\n".join([f"# {name}", *(f"::: {module}" for module in names)])
+    sections = [f"::: {module}" for module in names]
+    if "__init__" in modules:  # what it only passes on stands where it is from
+        sections[0] += f"\n    options:\n      members: {_defined(folder / '__init__.py')}"
+    return "\n\n".join([f"# {name}", *sections])
+
+
+def _defined(module: Path) -> list[str]:
+    names = []
+    for node in ast.parse(module.read_text(encoding="utf-8")).body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                names.append(name)
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                names.append(name)
+    return [name for name in names if not name.startswith("_")]
 
 
 def _public(module: Path) -> bool:
