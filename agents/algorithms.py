@@ -1,52 +1,93 @@
-"""From configuration to a learner."""
+"""From configuration to a learner: any algorithm, config group ``agent``, with any network, config group ``policy``."""
 
 from __future__ import annotations
 
+import inspect
+import pkgutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
 
-from agents.policies import POLICIES, PatchPolicy, PromptPolicy
+from agents.heads import NETWORKS
 from agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.episode import Episode
-from alignsam_gym.errors import check_choice
-
-POLICY_OPTIONS = ("policy", "width", "first_trust")
-"""What of config group ``agent`` describes the policy; the rest is for the algorithm."""
+from alignsam_gym.errors import OptionError, check_choice
 
 
-def policy_options(episode: Episode, options: Mapping[str, Any]) -> tuple[type[PromptPolicy], dict[str, Any]]:
-    """The policy that `options` name, and its ``policy_kwargs`` for the states of `episode`."""
-    policy = POLICIES[check_choice("agent.policy", options["policy"], tuple(POLICIES))]
-    if policy is not PatchPolicy:
-        return policy, {"features_extractor_kwargs": {"width": options["width"]}}
-    extractor = {"width": options["width"], "guided": episode.rules.state == "guided"}
-    return policy, {"features_extractor_kwargs": extractor, "first_trust": list(options.get("first_trust", (0, 0)))}
+class Algorithm(NamedTuple):
+    """Where its learner and its policy are: ``module:name``, imported only where chosen."""
+
+    learner: str
+    policy: str
 
 
-def make_ppo(env: PromptVecEnv, options: Mapping[str, Any], seed: int, log: Path | None = None) -> PPO:
-    """PPO (Eq. 8–10) on ``observation="patches"``, with config group ``agent`` as `options`.
+ALGORITHMS: dict[str, Algorithm] = {
+    "ppo": Algorithm("stable_baselines3:PPO", "agents.policies:PromptPolicy"),
+    "a2c": Algorithm("stable_baselines3:A2C", "agents.policies:PromptPolicy"),
+    "dqn": Algorithm("agents.values:PromptDQN", "agents.values:QPolicy"),
+    "qrdqn": Algorithm("agents.contrib:PromptQRDQN", "agents.contrib:QuantilePolicy"),
+    "maskable_ppo": Algorithm("sb3_contrib:MaskablePPO", "agents.contrib:MaskablePromptPolicy"),
+    "recurrent_ppo": Algorithm("sb3_contrib:RecurrentPPO", "agents.contrib:RecurrentPromptPolicy"),
+}
 
-    A rollout is one whole episode of every environment, as in Algorithm 1.
+
+def make_learner(
+    env: PromptVecEnv, agent: Mapping[str, Any], policy: Mapping[str, Any], seed: int, log: Path | None = None
+) -> BaseAlgorithm:
+    """An SB3 learner on ``observation="patches"``; `agent` and `policy` are the config groups. Raises OptionError.
+
+    Options of `agent` are the algorithm's own in SB3, ``policy_kwargs`` those of its policies.
     """
-    episode = env.env.episode
-    policy, policy_kwargs = policy_options(episode, options)
-    return PPO(
-        policy,
+    options = dict(agent)
+    name = options.pop("algorithm")
+    learner, policy_class = _classes(name)
+    policy_kwargs = _network(env.env.episode, policy) | dict(options.pop("policy_kwargs", {}))
+    if unknown := options.keys() - inspect.signature(learner).parameters.keys():
+        raise OptionError(f"agent={name} has no option {', '.join(sorted(unknown))}.")
+    return learner(
+        policy_class,
         env,
-        n_steps=episode.rules.max_steps,
         policy_kwargs=policy_kwargs,
-        device=episode.model.device,
+        device=env.env.episode.model.device,
         seed=seed,
         tensorboard_log=str(log) if log else None,
-        **{name: value for name, value in options.items() if name not in POLICY_OPTIONS},
+        **options,
     )
 
 
-def make_policy(env: PromptVecEnv, options: Mapping[str, Any]) -> PromptPolicy:
+def make_policy(env: PromptVecEnv, agent: Mapping[str, Any], policy: Mapping[str, Any]) -> BasePolicy:
     """An untrained policy for `env`, to load weights into."""
     episode = env.env.episode
-    policy, policy_kwargs = policy_options(episode, options)
-    return policy(env.observation_space, env.action_space, lambda _: 0.0, **policy_kwargs).to(episode.model.device)
+    _, policy_class = _classes(agent["algorithm"])
+    options = _network(episode, policy) | dict(agent.get("policy_kwargs", {}))
+    return policy_class(env.observation_space, env.action_space, lambda _: 0.0, **options).to(episode.model.device)
+
+
+def _classes(name: str) -> tuple[type[BaseAlgorithm], type[BasePolicy]]:
+    """The learner and the policy of an algorithm."""
+    algorithm = ALGORITHMS[check_choice("agent.algorithm", name, tuple(ALGORITHMS))]
+    try:
+        return pkgutil.resolve_name(algorithm.learner), pkgutil.resolve_name(algorithm.policy)
+    except ModuleNotFoundError as error:
+        if error.name != "sb3_contrib":
+            raise
+        raise OptionError(f"agent={name} needs sb3-contrib: pip install 'alignsam-gym[contrib]'.") from error
+
+
+def _network(episode: Episode, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords of any of our policies for the network that `options` describe and the states of `episode`."""
+    extractor, head = NETWORKS[check_choice("policy.network", options["network"], tuple(NETWORKS))]
+    seen: dict[str, Any] = {"width": options["width"]}
+    given: dict[str, Any] = {}
+    if options["network"] == "patch":
+        seen["guided"] = episode.rules.state == "guided"
+        given["first_trust"] = list(options.get("first_trust", (0, 0)))
+    return {
+        "features_extractor_class": extractor,
+        "features_extractor_kwargs": seen,
+        "head": partial(head, **given),
+    }

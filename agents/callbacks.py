@@ -9,38 +9,40 @@ import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.bundle import save_checkpoint
+from agents.checkpoint import save_checkpoint
 from alignsam_gym.envs.vector import AlignSAMVectorEnv
 
 CURVES = ("reward", "foreground_rate", "repeated", "iou")
 
 
 class EpisodeStatistics(BaseCallback):
-    """Means over each rollout, to the log and for the progress bar.
+    """Means over each round, `max_steps` of every environment, to the log and for the progress bar.
 
     ``rollout/reward``, of a step. ``rollout/foreground_rate`` (FR, Eq. 14) and ``rollout/repeated``, shares of
     actions that hit the target, and a patch chosen before in the episode. ``rollout/iou``, at the end of
-    episodes; ``iou_by_step/<t>``, after t prompts. ``time/steps_per_second``, with the updates' time.
+    rounds, where episodes end unless the agent stops them; ``iou_by_step/<t>``, after t steps of the round.
+    ``time/steps_per_second``, with the updates' time. The learner's own figures are written with them, so it should
+    write none: ``learn(log_interval=None)``.
 
-    history: one mapping a rollout, ``timesteps`` and `CURVES`.
+    history: one mapping a round, ``timesteps`` and `CURVES`.
     """
 
-    def __init__(self, history: list[dict[str, float]]) -> None:
+    def __init__(self, history: list[dict[str, float]], max_steps: int) -> None:
         super().__init__()
-        self.history = history
+        self.history, self.max_steps = history, max_steps
         self._rows: list[dict[str, np.ndarray]] = []
         self._began = time.perf_counter()
-
-    def _on_rollout_start(self) -> None:
-        self._rows = []
 
     def _on_step(self) -> bool:
         infos = self.locals["infos"]
         row = {name: np.array([info[name] for info in infos], float) for name in ("foreground", "repeated", "iou")}
         self._rows.append(row | {"reward": np.array(self.locals["rewards"], float)})
+        if len(self._rows) == self.max_steps:
+            self._tell()
+            self._rows = []
         return True
 
-    def _on_rollout_end(self) -> None:
+    def _tell(self) -> None:
         mean = {
             name: float(np.mean([row[name] for row in self._rows])) for name in ("reward", "foreground", "repeated")
         }
@@ -58,10 +60,11 @@ class EpisodeStatistics(BaseCallback):
             self.logger.record(f"iou_by_step/{step:02d}", float(row["iou"].mean()))
         elapsed, self._began = time.perf_counter() - self._began, time.perf_counter()
         self.logger.record("time/steps_per_second", len(self._rows) * len(self._rows[0]["iou"]) / elapsed)
+        self.logger.dump(self.num_timesteps)
 
 
 class ProgressBar(BaseCallback):
-    """A bar with the latest rollout's figures. total: timesteps of the whole training."""
+    """A bar with the latest round's figures. total: timesteps of the whole training."""
 
     def __init__(self, history: list[dict[str, float]], total: int) -> None:
         super().__init__()
@@ -81,12 +84,11 @@ class ProgressBar(BaseCallback):
 
     def _on_step(self) -> bool:
         self.progress.update(self.task, completed=self.num_timesteps)
+        if self.history:
+            last = self.history[-1]
+            figures = f"reward {last['reward']:+.2f}  FR {last['foreground_rate']:.0%}  IoU {last['iou']:.3f}"
+            self.progress.update(self.task, figures=figures)
         return True
-
-    def _on_rollout_end(self) -> None:
-        last = self.history[-1]
-        figures = f"reward {last['reward']:+.2f}  FR {last['foreground_rate']:.0%}  IoU {last['iou']:.3f}"
-        self.progress.update(self.task, figures=figures)
 
     def close(self) -> None:
         """Leave the terminal as it was, whether training ended or was interrupted."""
@@ -95,20 +97,26 @@ class ProgressBar(BaseCallback):
 
 
 class Checkpoints(BaseCallback):
-    """Writes a checkpoint whenever a rollout has been learned from, so that an interruption costs one at most."""
+    """Writes a checkpoint at first and after each round of `EpisodeStatistics`, once there is nothing to learn from it.
+
+    So an interruption costs one round, or one rollout where that is longer.
+    """
 
     def __init__(self, path: Path, env: AlignSAMVectorEnv, history: list[dict[str, float]]) -> None:
         super().__init__()
         self.path, self.env, self.history = path, env, history
+        self._saved = -1
 
     def _on_step(self) -> bool:
         return True
 
     def _on_rollout_start(self) -> None:
-        self._save()
+        if len(self.history) > self._saved:
+            self._save()
 
     def _on_training_end(self) -> None:
         self._save()
 
     def _save(self) -> None:
-        save_checkpoint(self.path, self.model, self.env, self.history)  # type: ignore[arg-type]
+        save_checkpoint(self.path, self.model, self.env, self.history)
+        self._saved = len(self.history)

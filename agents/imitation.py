@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import track
+from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 from torch.distributions import Categorical
 from torch.nn import functional as F
 
-from agents.policies import PromptPolicy
+from agents.policies import Prompting
 from alignsam_gym.envs.vector import AlignSAMVectorEnv
+from alignsam_gym.errors import OptionError
 
 _Tried = tuple[dict[str, Tensor] | Tensor, Tensor, Tensor]
 
 
-def warm_start(policy: PromptPolicy, env: AlignSAMVectorEnv, options: Mapping[str, Any], seed: int) -> None:
+def warm_start(policy: BasePolicy, env: AlignSAMVectorEnv, options: Mapping[str, Any], seed: int) -> None:
     """Distil one-step lookahead into `policy`, while the SRM of `env` learns as always. [ours; warm_start]
 
     A round is one episode of every environment, which must have been reset. At each step some patches are tried out
@@ -26,8 +28,11 @@ def warm_start(policy: PromptPolicy, env: AlignSAMVectorEnv, options: Mapping[st
     gains nothing, in proportion to exp(gain of IoU / temperature). Half of the rows then take the best of them, the
     others a draw from the policy.
 
-    options: config group ``warm_start``.
+    options: config group ``warm_start``. Raises OptionError for a policy that gives no distribution over actions for a
+    state alone.
     """
+    if not isinstance(policy, Prompting) or policy.memory:
+        raise OptionError("warm_start needs agent=ppo, a2c or maskable_ppo; for others leave warm_start=none.")
     options = dict(options)
     rng = np.random.default_rng(seed)
     episode = env.episode
@@ -59,7 +64,7 @@ def _draw(allowed: np.ndarray, count: int, rng: np.random.Generator) -> Tensor:
 
 
 def _imitate(
-    policy: PromptPolicy,
+    policy: Prompting,
     optimizer: torch.optim.Optimizer,
     tried: list[_Tried],
     options: Mapping[str, Any],

@@ -38,8 +38,8 @@ class PromptVecEnv(VecEnv):
     """
 
     def __init__(self, env: AlignSAMVectorEnv) -> None:
-        if env.mode != AutoresetMode.SAME_STEP:
-            raise ValueError(f"PromptVecEnv needs autoreset_mode='SameStep', not {env.mode.value!r}.")
+        if env.autoreset_mode != AutoresetMode.SAME_STEP:
+            raise ValueError(f"PromptVecEnv needs autoreset_mode='SameStep', not {env.autoreset_mode.value!r}.")
         self.env = env
         self.render_mode = env.render_mode
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)

@@ -14,8 +14,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from stable_baselines3.common.policies import BasePolicy
 
-from agents.policies import PromptPolicy
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.prompters import (
     Prompter,
@@ -39,13 +39,17 @@ Watcher = Callable[[Episode, int, list[int]], None]
 
 
 class AgentPrompter:
-    """A trained policy as a prompter."""
+    """A trained policy as a prompter. What it remembers of an episode, if it does, begins anew with the next."""
 
-    def __init__(self, policy: PromptPolicy, deterministic: bool) -> None:
+    def __init__(self, policy: BasePolicy, deterministic: bool) -> None:
         self.policy, self.deterministic = policy, deterministic
+        self.memory: tuple[np.ndarray, ...] | None = None
 
     def __call__(self, episode: Episode) -> np.ndarray:
-        actions, _ = self.policy.predict(observe(episode, "patches"), deterministic=self.deterministic)
+        first = (episode.steps == 0).cpu().numpy()
+        actions, self.memory = self.policy.predict(
+            observe(episode, "patches"), self.memory, episode_start=first, deterministic=self.deterministic
+        )
         return actions
 
 
@@ -118,7 +122,7 @@ DEFAULT_WAYS = ("agent", "random", "srm", "disagreement", "clip", "agent, true l
 
 
 def ways_of_prompting(
-    policy: PromptPolicy, deterministic: bool, seed: int, clip: bool, names: Sequence[str] | None = None
+    policy: BasePolicy, deterministic: bool, seed: int, clip: bool, names: Sequence[str] | None = None
 ) -> dict[str, Way]:
     """The ways called `names`, in that order; None: `DEFAULT_WAYS`. clip: whether there is CLIP's map to prompt by.
 

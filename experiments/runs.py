@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
+from stable_baselines3.common.policies import BasePolicy
 
 import alignsam_gym
 from agents.algorithms import make_policy
 from agents.bundle import load_agent
-from agents.policies import PromptPolicy
 from agents.vec_env import PromptVecEnv, make_environments
 from alignsam_gym.data import Dataset
 from alignsam_gym.envs.episode import Episode
@@ -66,7 +66,7 @@ def make_env(
 
 def load_run(
     folder: Path, changes: Mapping[str, Any], samples: Dataset | None = None
-) -> tuple[DictConfig, AlignSAMVectorEnv, PromptPolicy]:
+) -> tuple[DictConfig, AlignSAMVectorEnv, BasePolicy]:
     """A finished run's configuration, test environment and trained policy.
 
     changes: dotted configuration keys and values that replace the run's. samples: instead of the run's
@@ -77,7 +77,7 @@ def load_run(
         OmegaConf.update(config, name, value, merge=False)
     env = make_env(config, "test", config.evaluate.batch_size, samples=samples)
     venv = PromptVecEnv(env)
-    policy = make_policy(venv, config.agent)
+    policy = make_policy(venv, config.agent, config.policy)
     load_agent(folder, policy, env.episode.srm)
     policy.set_training_mode(False)
     return config, env, policy
@@ -106,7 +106,7 @@ def save_config(folder: Path, config: DictConfig) -> None:
 
 
 def evaluate(
-    folder: Path, config: DictConfig, env: AlignSAMVectorEnv, policy: PromptPolicy, extra: Mapping[str, Any]
+    folder: Path, config: DictConfig, env: AlignSAMVectorEnv, policy: BasePolicy, extra: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Compare ways of prompting; writes ``metrics.json`` and filmstrips, prints the tables.
 
@@ -158,14 +158,14 @@ def write_metrics(
     return metrics
 
 
-def chosen_ways(config: DictConfig, episode: Episode, policy: PromptPolicy) -> tuple[dict[str, Way], dict[str, Way]]:
+def chosen_ways(config: DictConfig, episode: Episode, policy: BasePolicy) -> tuple[dict[str, Way], dict[str, Way]]:
     """The ways of prompting to measure, and those to draw. Raises OptionError."""
     options, clip = config.evaluate, episode.encoded.clip is not None
     named = partial(ways_of_prompting, policy, options.deterministic, config.seed, clip)
     return named(options.get("ways")), named(options.get("filmstrip_ways", ["agent"]))
 
 
-def _signature(config: DictConfig, episode: Episode, policy: PromptPolicy) -> dict[str, Any]:
+def _signature(config: DictConfig, episode: Episode, policy: BasePolicy) -> dict[str, Any]:
     """What an evaluation's results depend on, but for the data set's pixels."""
     weights = hashlib.sha256()
     for module in (policy, episode.srm.members):

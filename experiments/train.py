@@ -14,14 +14,14 @@ import hydra
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import CallbackList
 
-from agents.algorithms import make_ppo
-from agents.bundle import CHECKPOINT, load_checkpoint, save_agent
+from agents.algorithms import make_learner
+from agents.bundle import save_agent
 from agents.callbacks import Checkpoints, EpisodeStatistics, ProgressBar
+from agents.checkpoint import CHECKPOINT, load_checkpoint
 from agents.imitation import warm_start
-from agents.policies import PromptPolicy
 from agents.vec_env import PromptVecEnv
 from experiments.pictures import learning_curve
 from experiments.runs import chosen_ways, evaluate, load_config, make_env, report_errors, save_config
@@ -45,8 +45,7 @@ def train(folder: Path, config: DictConfig) -> float:
     env = make_env(config, "train", config.env.num_envs)
     test = make_env(config, "test", config.evaluate.batch_size, srm=env.episode.srm)
     venv = PromptVecEnv(env)
-    model = make_ppo(venv, config.agent, config.seed, log=folder / "tensorboard")
-    assert isinstance(model.policy, PromptPolicy)
+    model = make_learner(venv, config.agent, config.policy, config.seed, log=folder / "tensorboard")
     chosen_ways(config, test.episode, model.policy)  # a wrong name is told now, not after the training
     history: list[dict[str, float]] = []
     checkpoint = folder / CHECKPOINT
@@ -60,13 +59,20 @@ def train(folder: Path, config: DictConfig) -> float:
     rollout = config.env.max_steps * config.env.num_envs
     total = max(rollout, total // rollout * rollout)
     bar = ProgressBar(history, total)
-    callbacks = CallbackList([EpisodeStatistics(history), bar, Checkpoints(checkpoint, env, history)])
+    statistics = EpisodeStatistics(history, config.env.max_steps)
+    callbacks = CallbackList([statistics, bar, Checkpoints(checkpoint, env, history)])
     started = time.perf_counter()
     try:
         if config.warm_start.rounds and not checkpoint.exists():
             begin(model, config)
         if model.num_timesteps < total:
-            model.learn(total - model.num_timesteps, callbacks, reset_num_timesteps=False, tb_log_name="ppo")
+            model.learn(
+                total - model.num_timesteps,
+                callbacks,
+                log_interval=None,  # type: ignore[arg-type]  # the statistics write the log
+                tb_log_name=config.agent.algorithm,
+                reset_num_timesteps=False,
+            )
     except KeyboardInterrupt:
         bar.close()
         log.warning("interrupted; go on with: python -m experiments.train resume=%s", folder)
@@ -81,11 +87,10 @@ def train(folder: Path, config: DictConfig) -> float:
     return float(next(iter(metrics["prompting"].values()))["miou"])
 
 
-def begin(model: PPO, config: DictConfig) -> None:
+def begin(model: BaseAlgorithm, config: DictConfig) -> None:
     """The warm start, after which learning goes on in the middle of a run."""
     venv = model.get_env()
     assert isinstance(venv, PromptVecEnv)
-    assert isinstance(model.policy, PromptPolicy)
     venv.reset()
     warm_start(model.policy, venv.env, config.warm_start, config.seed)
     model._last_obs = venv.env.observe()

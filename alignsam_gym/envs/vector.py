@@ -60,8 +60,12 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         steps = max_steps if max_episode_steps is None else min(max_steps, max_episode_steps)
         self.episode = make_episode(num_envs, max_steps=steps, **options)
         self.num_envs = num_envs
-        self.mode = AutoresetMode(autoreset_mode)
-        self.metadata = {"render_modes": RENDER_MODES, "render_fps": RENDER_FPS, "autoreset_mode": self.mode}
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {
+            "render_modes": RENDER_MODES,
+            "render_fps": RENDER_FPS,
+            "autoreset_mode": self.autoreset_mode,
+        }
         self.single_observation_space = observation_space(self.episode, observation)
         self.single_action_space = action_space(self.episode)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -103,7 +107,7 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         """
         if not self._generators:
             raise gym.error.ResetNeeded("Call reset() before step().")
-        if self.mode == AutoresetMode.DISABLED and self._finished.any():
+        if self.autoreset_mode == AutoresetMode.DISABLED and self._finished.any():
             raise gym.error.ResetNeeded("Some episodes have ended: reset(options={'reset_mask': …}) them first.")
         if not self.action_space.contains(np.asarray(actions, dtype=np.int64)):
             raise OptionError(f"Actions {actions!r} are not in {self.action_space}.")
@@ -118,7 +122,7 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         ended = terminations | truncations
         self._finished = ended
         final: dict[str, Any] = {}
-        if self.mode == AutoresetMode.SAME_STEP and ended.any():
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
             final = self._final(ended)
             self._begin(ended)
         return self.observe(), rewards, terminations, truncations, self._info() | final

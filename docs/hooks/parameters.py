@@ -27,6 +27,8 @@ def listed(text: str, names: set[str]) -> str:
         for part in parts:
             match = _LINE.match(part)
             if not (match and _known(match[1], names)):
+                if lines and lines[-1].startswith(("- ", " ")) and part.startswith(("Raises ", "Returns ")):
+                    lines.append("")
                 lines.append(part)
                 continue
             if lines and not lines[-1].startswith(("- ", " ")):

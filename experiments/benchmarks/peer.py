@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.extractors import PatchExtractor
-from agents.policies import PatchPolicy
+from agents.heads import PatchHead
+from agents.policies import PromptPolicy
 from alignsam_gym.data import Dataset
 from alignsam_gym.foundation.sam import PromptableModel
 from alignsam_gym.srm.branches import ImplicitBranch
@@ -145,8 +146,8 @@ def peer_environment(
     return PredictorEnv(model.sam, features, [sample.mask for sample in samples], labeller, max_steps, learns)
 
 
-def peer_ppo(env: DummyVecEnv, max_steps: int, options: Mapping[str, Any]) -> PPO:
-    """SB3's PPO with its own buffer; options as of config group ``agent``."""
-    options = {name: value for name, value in options.items() if name != "policy"}
-    kwargs = {"features_extractor_class": StateExtractor, "features_extractor_kwargs": {"width": options.pop("width")}}
-    return PPO(PatchPolicy, env, n_steps=max_steps, policy_kwargs=kwargs, seed=0, **options)
+def peer_ppo(env: DummyVecEnv, options: Mapping[str, Any], width: int) -> PPO:
+    """SB3's PPO with its own buffer; options as of config group ``agent``, width as of ``policy``."""
+    options = {name: value for name, value in options.items() if name != "algorithm"}
+    extractor = {"features_extractor_class": StateExtractor, "features_extractor_kwargs": {"width": width}}
+    return PPO(PromptPolicy, env, policy_kwargs={"head": PatchHead, **extractor}, seed=0, **options)

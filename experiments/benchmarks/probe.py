@@ -11,19 +11,20 @@ import sys
 import tempfile
 import time
 
-from agents.algorithms import make_ppo
+from agents.algorithms import make_learner
 from agents.vec_env import PromptVecEnv
 from experiments.benchmarks.environment import our_environments
 from experiments.benchmarks.models import Scenes, benchmark_model
-from experiments.benchmarks.training import PPO_OPTIONS
+from experiments.benchmarks.training import NETWORK, PPO_OPTIONS
 
 
 def main(sam: str, device: str, environments: int, steps: int, images: int) -> None:
     model = benchmark_model(sam, device, encoder=False)
     with tempfile.TemporaryDirectory() as cache:
         envs = our_environments(model, Scenes(images), environments, steps, cache_dir=cache)
-        options = PPO_OPTIONS | {"batch_size": min(PPO_OPTIONS["batch_size"], environments * steps)}
-        ppo = make_ppo(PromptVecEnv(envs), options, seed=0)
+        batch = min(PPO_OPTIONS["batch_size"], environments * steps)
+        options = PPO_OPTIONS | {"n_steps": steps, "batch_size": batch}
+        ppo = make_learner(PromptVecEnv(envs), options, NETWORK, seed=0)
         started = time.perf_counter()
         ppo.learn(max(images, environments) * steps)
         seconds = time.perf_counter() - started

@@ -8,16 +8,17 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from stable_baselines3 import PPO
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from agents.algorithms import make_ppo
+from agents.algorithms import make_learner
 from agents.vec_env import PromptVecEnv
 from experiments.benchmarks.environment import SRM, STEPS, our_environments
 from experiments.benchmarks.models import Scenes, Setting, benchmark_model
 from experiments.benchmarks.peer import peer_environments, peer_ppo
 from experiments.benchmarks.timing import alternate, statistics
 
-PPO_OPTIONS: dict[str, Any] = {"policy": "patch", "width": 32, "n_epochs": 10, "batch_size": 120, "learning_rate": 2e-4}
+PPO_OPTIONS: dict[str, Any] = {"algorithm": "ppo", "n_epochs": 10, "batch_size": 120, "learning_rate": 2e-4}
+NETWORK: dict[str, Any] = {"network": "patch", "width": 32}
 
 
 def train(setting: Setting) -> dict[str, Any]:
@@ -26,11 +27,12 @@ def train(setting: Setting) -> dict[str, Any]:
     model, data = benchmark_model(setting.sam, setting.device, encoder=False), Scenes(environments)
     count = environments * steps
     with tempfile.TemporaryDirectory() as cache:
-        ours = make_ppo(
-            PromptVecEnv(our_environments(model, data, environments, steps, cache_dir=cache)), PPO_OPTIONS, 0
-        )
-        peer = peer_ppo(peer_environments(model, data, environments, steps, SRM), steps, PPO_OPTIONS)
-        ways = {"ours": ours, "peer": peer}
+        options = PPO_OPTIONS | {"n_steps": steps}
+        envs = our_environments(model, data, environments, steps, cache_dir=cache)
+        ours = make_learner(PromptVecEnv(envs), options, NETWORK, 0)
+        peer = peer_ppo(peer_environments(model, data, environments, steps, SRM), options, NETWORK["width"])
+        assert isinstance(ours, OnPolicyAlgorithm)
+        ways: dict[str, OnPolicyAlgorithm] = {"ours": ours, "peer": peer}
         seconds = alternate({name: partial(_rollout, ppo, count) for name, ppo in ways.items()}, rounds, model.device)
         updates = alternate({name: ppo.train for name, ppo in ways.items()}, rounds, model.device)
     whole, update = statistics(seconds, count), statistics(updates, count)
@@ -44,5 +46,5 @@ def train(setting: Setting) -> dict[str, Any]:
     return {"ratio": whole["ratio"], "what": "the peer's time over ours", "whole": whole, "update": update}
 
 
-def _rollout(ppo: PPO, steps: int) -> None:
+def _rollout(ppo: OnPolicyAlgorithm, steps: int) -> None:
     ppo.learn(steps, reset_num_timesteps=False)

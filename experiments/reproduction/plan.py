@@ -211,7 +211,7 @@ LEVERS: Sequence[tuple[str, ...]] = (
     ("srm.folds=1",),
     ("srm.folds=5",),
     ("srm.dropout=0.3",),
-    ("warm_start=lookahead", "agent.first_trust=[0,0]"),
+    ("warm_start=lookahead", "policy.first_trust=[0,0]"),
     ("experiment=paper",),
     ("experiment=best",),
 )

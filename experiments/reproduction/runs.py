@@ -15,7 +15,7 @@ from hydra import compose
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from agents.bundle import CHECKPOINT
+from agents.checkpoint import CHECKPOINT
 from alignsam_gym.data import load_dataset, preferred_branch
 from alignsam_gym.errors import OptionError, check_choice
 from experiments.reproduction.plan import FIGURES, TRAINING_WAYS, Cell, Evaluation

@@ -1,26 +1,27 @@
 """PerSAM and PerSAM-F (Zhang et al., arXiv 2305.03048): a frozen SAM shown the target on labelled images.
 
-Published for one image. Of several, what each gives is averaged. [ours] Where the authors measure in pixels of the
+Published for one image. Of several, what each gives is averaged over those of the same text, and over all for a text
+that none of them has. [ours] Where the authors measure in pixels of the
 image itself, here they are those of SAM's square input. [ours]
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from typing import Any
 
 import torch
-from segment_anything.modeling import MaskDecoder, TwoWayTransformer
-from segment_anything.modeling.transformer import Attention
-from torch import Tensor, nn
+from segment_anything.modeling import MaskDecoder
+from torch import Tensor
 from torch.nn import functional as F
 
 from alignsam_gym.errors import DataError, OptionError
 from alignsam_gym.foundation.encoded import EncodedDataset, EncodedSample
 from alignsam_gym.foundation.sam import PromptableModel, decoder_of
 from experiments.rivals.deck import Deck
+from experiments.rivals.guided import GuidedTransformer
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2
 
@@ -35,6 +36,17 @@ class _Personalised(ABC):
     @abstractmethod
     def fit(self, shots: EncodedDataset, seed: int) -> None: ...
 
+    def know(self, samples: Sequence[EncodedSample], features: Sequence[Tensor]) -> None:
+        """Take what labelled images show, (C) each, as what is to be found."""
+        self.anything, by_text = torch.stack(list(features)).mean(0), defaultdict(list)
+        for sample, feature in zip(samples, features, strict=True):
+            by_text[sample.text].append(feature)
+        self.targets = {text: torch.stack(found).mean(0) for text, found in by_text.items()}
+
+    def target(self, sample: EncodedSample) -> Tensor:
+        """The features (C) to be found in an image."""
+        return self.targets.get(sample.text, self.anything)
+
     @torch.no_grad()
     def predict(self, samples: EncodedDataset, indices: Sequence[int]) -> Tensor:
         return torch.stack([self.segment(sample) for sample in samples.fetch(indices)])
@@ -43,9 +55,10 @@ class _Personalised(ABC):
     def segment(self, sample: EncodedSample) -> Tensor:
         """Low-resolution logits (4h, 4w)."""
 
-    def likeness(self, sample: EncodedSample, target: Tensor) -> Tensor:
-        """The cosine of each place's features to the target's (C), float (S, S) at SAM's input size."""
-        cosines = torch.einsum("chw,c->hw", F.normalize(sample.embedding, dim=0), F.normalize(target, dim=0))
+    def likeness(self, sample: EncodedSample) -> Tensor:
+        """The cosine of each place's features to the target's, float (S, S) at SAM's input size."""
+        target = F.normalize(self.target(sample), dim=0)
+        cosines = torch.einsum("chw,c->hw", F.normalize(sample.embedding, dim=0), target)
         fine = F.interpolate(cosines[None, None], scale_factor=4, mode="bilinear")
         return F.interpolate(fine, (self.model.input_size,) * 2, mode="bilinear")[0, 0]
 
@@ -98,12 +111,13 @@ class PerSAM(_Personalised):
 
     @torch.no_grad()
     def fit(self, shots: EncodedDataset, seed: int) -> None:
-        self.target = torch.stack([features.mean(0) for _, features in _foregrounds(shots)]).mean(0)
+        samples, features = zip(*_foregrounds(shots), strict=True)
+        self.know(samples, [part.mean(0) for part in features])
         self.guided = deepcopy(self.model.sam.mask_decoder)
-        self.guided.transformer = GuidedTransformer(self.guided.transformer, self.target)
+        self.guided.transformer = GuidedTransformer(self.guided.transformer)
 
     def segment(self, sample: EncodedSample) -> Tensor:
-        likeness = self.likeness(sample, self.target)
+        likeness = self.likeness(sample)
         points = torch.stack([_place(likeness.argmax(), likeness), _place(likeness.argmin(), likeness)])[None]
         prompts = points, torch.tensor([[1, 0]], device=points.device)
         logits = self.ask_guided(sample, prompts, likeness)
@@ -116,7 +130,7 @@ class PerSAM(_Personalised):
         encoder = self.model.sam.prompt_encoder
         standard = (likeness - likeness.mean()) / likeness.std()
         cells = F.interpolate(standard[None, None], encoder.image_embedding_size, mode="bilinear")
-        self.guided.transformer.attend_to(cells.sigmoid().flatten())
+        self.guided.transformer.lead(self.target(sample), cells.sigmoid().flatten())
         sparse, dense = encoder(points=prompts, boxes=None, masks=None)
         logits, _ = self.guided(
             image_embeddings=sample.embedding[None],
@@ -143,14 +157,14 @@ class PerSAMF(_Personalised):
 
     def fit(self, shots: EncodedDataset, seed: int) -> None:
         with torch.no_grad():
-            found = list(_foregrounds(shots))
-            self.target = torch.stack([(part.mean(0) + part.amax(0)) / 2 for _, part in found]).mean(0)
-            masks = torch.stack([self.ask(sample, self.prompt(sample))[0] for sample, _ in found])
-        truth, scored = (torch.stack([getattr(sample, name) for sample, _ in found]) for name in ("truth", "scored"))
+            samples, features = zip(*_foregrounds(shots), strict=True)
+            self.know(samples, [(part.mean(0) + part.amax(0)) / 2 for part in features])
+            masks = torch.stack([self.ask(sample, self.prompt(sample))[0] for sample in samples])
+        truth, scored = (torch.stack([getattr(sample, name) for sample in samples]) for name in ("truth", "scored"))
         two = torch.full((2,), 1 / 3, device=self.model.device, requires_grad=True)
         optimizer = torch.optim.AdamW([two], self.learning_rate, eps=1e-4)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
-        deck = Deck(len(found), seed)
+        deck = Deck(len(samples), seed)
         for _ in range(self.steps):
             row = deck.draw(1)
             loss = _dice_and_focal(torch.einsum("bkhw,k->bhw", masks[row], _three(two)), truth[row], scored[row])
@@ -161,7 +175,7 @@ class PerSAMF(_Personalised):
         self.weights = _three(two).detach()
 
     def prompt(self, sample: EncodedSample) -> tuple[Tensor, Tensor]:
-        likeness = self.likeness(sample, self.target)
+        likeness = self.likeness(sample)
         point = _place(likeness.argmax(), likeness)[None, None]
         return point, torch.ones(1, 1, dtype=torch.int64, device=point.device)
 
@@ -171,53 +185,6 @@ class PerSAMF(_Personalised):
         for _ in range(2):
             logits = self.refine(sample, prompts, logits, boxed=True)
         return logits
-
-
-class GuidedTransformer(nn.Module):
-    """The decoder's transformer, led to the target: its features are added to the tokens before each layer and before
-    the last attention ("target-semantic prompting"), and the tokens' attention to the image is drawn to where it is
-    likely ("target-guided attention").
-    """
-
-    def __init__(self, transformer: TwoWayTransformer, target: Tensor) -> None:
-        super().__init__()
-        self.plain, self.target = transformer, target
-        for layer in transformer.layers:
-            layer.cross_attn_token_to_image = GuidedAttention(layer.cross_attn_token_to_image)
-
-    def attend_to(self, likeness: Tensor) -> None:
-        """likeness: float (h·w) in [0, 1], of the next image."""
-        for layer in self.plain.layers:
-            layer.cross_attn_token_to_image.likeness = likeness
-
-    def forward(self, image: Tensor, positions: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        keys, key_positions = (x.flatten(2).transpose(1, 2) for x in (image, positions))
-        # The authors add the target in place, so that the tokens' own positions have it as well.
-        queries = tokens = prompts + self.target
-        for number, layer in enumerate(self.plain.layers):
-            queries = queries + self.target if number else queries
-            queries, keys = layer(queries=queries, keys=keys, query_pe=tokens, key_pe=key_positions)
-        attend: Any = self.plain.final_attn_token_to_image
-        attended = attend(q=queries + tokens + self.target, k=keys + key_positions, v=keys)
-        return self.plain.norm_final_attn(queries + attended), keys
-
-
-class GuidedAttention(nn.Module):
-    """An attention whose weights have the likeness added, and go through a softmax again."""
-
-    likeness: Tensor
-
-    def __init__(self, attention: Attention) -> None:
-        super().__init__()
-        self.plain = attention
-
-    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        plain: Any = self.plain
-        projected = plain.q_proj(q), plain.k_proj(k), plain.v_proj(v)
-        q, k, v = (x.unflatten(2, (plain.num_heads, -1)).transpose(1, 2) for x in projected)
-        weights = (q @ k.transpose(2, 3) / q.shape[3] ** 0.5).softmax(-1)
-        weights = (weights + self.likeness).softmax(-1)
-        return plain.out_proj((weights @ v).transpose(1, 2).flatten(2))
 
 
 def _foregrounds(shots: EncodedDataset) -> Iterator[tuple[EncodedSample, Tensor]]:

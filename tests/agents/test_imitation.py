@@ -4,6 +4,7 @@ import torch
 from agents.algorithms import make_policy
 from agents.imitation import warm_start
 from agents.vec_env import PromptVecEnv, make_environments
+from alignsam_gym.errors import OptionError
 
 OPTIONS = {
     "rounds": 2,
@@ -28,9 +29,11 @@ def make_env(toy_sam, toy_dataset):
     return make
 
 
-def _policy(env, seed=0):
+def _policy(env, seed=0, algorithm="ppo"):
     torch.manual_seed(seed)
-    return make_policy(PromptVecEnv(env), {"policy": "patch", "width": 16})
+    kwargs = {"temperature": 0.01} if algorithm in ("dqn", "qrdqn") else {}
+    agent = {"algorithm": algorithm, "policy_kwargs": kwargs}
+    return make_policy(PromptVecEnv(env), agent, {"network": "patch", "width": 16})
 
 
 def _promise(env, gain_of):
@@ -95,3 +98,19 @@ def test_what_was_visited_is_not_tried_out_while_anything_else_is_left(make_env)
     for actions, visited in asked:
         assert not visited.gather(1, actions).any()
         assert all(len(set(row)) == 8 for row in actions.tolist())
+
+
+@pytest.mark.parametrize("algorithm", ["a2c", "maskable_ppo"])
+def test_other_actor_critics_are_warmed_too(make_env, algorithm):
+    env = make_env()
+    policy = _policy(env, algorithm=algorithm)
+    before = [value.clone() for value in policy.parameters()]
+    warm_start(policy, env, OPTIONS | {"rounds": 1, "epochs": 1}, seed=0)
+    assert any(not value.equal(old) for value, old in zip(policy.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "recurrent_ppo"])
+def test_what_cannot_be_warmed_is_told(make_env, algorithm):
+    env = make_env()
+    with pytest.raises(OptionError, match="agent=ppo, a2c or maskable_ppo"):
+        warm_start(_policy(env, algorithm=algorithm), env, OPTIONS, seed=0)

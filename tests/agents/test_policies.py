@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import alignsam_gym  # noqa: F401
-from agents.algorithms import make_policy, make_ppo
-from agents.policies import POLICIES
+from agents.algorithms import make_learner, make_policy
+from agents.heads import NETWORKS
 from agents.vec_env import PromptVecEnv
 from alignsam_gym.state import STATES
 
@@ -18,23 +18,23 @@ def make_venv(**options):
     return PromptVecEnv(env)
 
 
-@pytest.fixture(params=sorted(POLICIES))
-def policy_name(request):
+@pytest.fixture(params=sorted(NETWORKS))
+def network(request):
     return request.param
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_policies_take_every_kind_of_state(policy_name, state):
+def test_policies_take_every_kind_of_state(network, state):
     venv = make_venv(state=state)
-    policy = make_policy(venv, {"policy": policy_name, "width": 8})
+    policy = make_policy(venv, {"algorithm": "ppo"}, {"network": network, "width": 8})
     actions, _ = policy.predict(venv.reset())
     assert actions.shape == (4,)
     assert (actions < 100).all()
 
 
-def test_visited_patches_are_never_chosen(policy_name):
+def test_visited_patches_are_never_chosen(network):
     venv = make_venv(max_steps=20)
-    policy = make_policy(venv, {"policy": policy_name, "width": 8})
+    policy = make_policy(venv, {"algorithm": "ppo"}, {"network": network, "width": 8})
     observation = venv.reset()
     observation["visited"][:, 3:] = 1  # three patches are left
     for deterministic in (True, False):
@@ -49,25 +49,25 @@ def test_visited_patches_are_never_chosen(policy_name):
     assert (entropy <= np.log(3) + 1e-4).all()
 
 
-def test_a_row_that_visited_everything_may_choose_anything(policy_name):
+def test_a_row_that_visited_everything_may_choose_anything(network):
     venv = make_venv()
-    policy = make_policy(venv, {"policy": policy_name, "width": 8})
+    policy = make_policy(venv, {"algorithm": "ppo"}, {"network": network, "width": 8})
     observation = venv.reset()
     observation["visited"][:] = 1
     distribution = policy.get_distribution(policy.obs_to_tensor(observation)[0])
     assert distribution.distribution.probs.max() < 0.5
 
 
-def test_policies_begin_nearly_uniform(policy_name):
+def test_policies_begin_nearly_uniform(network):
     venv = make_venv()
-    policy = make_policy(venv, {"policy": policy_name, "width": 8})
+    policy = make_policy(venv, {"algorithm": "ppo"}, {"network": network, "width": 8})
     distribution = policy.get_distribution(policy.obs_to_tensor(venv.reset())[0])
     assert (distribution.entropy() > 0.95 * np.log(100)).all()
 
 
 def test_a_guided_policy_begins_where_srm_and_sam_disagree():
     venv = make_venv(state="guided")
-    policy = make_policy(venv, {"policy": "patch", "width": 8, "first_trust": (8, 2)})
+    policy = make_policy(venv, {"algorithm": "ppo"}, {"network": "patch", "width": 8, "first_trust": (8, 2)})
     observation = venv.reset()
     guide, difference = observation["patches"][:, -3], observation["patches"][:, -2]
     guide[:], difference[:] = 0, 0
@@ -81,13 +81,13 @@ def test_a_guided_policy_begins_where_srm_and_sam_disagree():
 
 
 @pytest.mark.slow
-def test_ppo_learns_to_hit_the_target(policy_name):
+def test_ppo_learns_to_hit_the_target(network):
     """Four images, true labels: the foreground rate must at least double within a few thousand steps."""
     rates = []
     venv = make_venv(max_steps=5)
-    options = {"policy": policy_name, "width": 16, "n_epochs": 10, "batch_size": 20, "learning_rate": 1e-3}
+    options = {"algorithm": "ppo", "n_steps": 5, "n_epochs": 10, "batch_size": 20, "learning_rate": 1e-3}
     options |= {"gamma": 0.9, "gae_lambda": 0.9}
-    model = make_ppo(venv, options, seed=0)
+    model = make_learner(venv, options, {"network": network, "width": 16}, seed=0)
 
     def record(variables, _):
         rates.append(np.mean([info["foreground"] for info in variables["infos"]]))

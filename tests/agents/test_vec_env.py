@@ -5,11 +5,12 @@ import torch
 from stable_baselines3.common.vec_env import VecMonitor
 
 import alignsam_gym  # noqa: F401  # registers the environment
-from agents.algorithms import make_ppo
+from agents.algorithms import make_learner
 from agents.vec_env import PromptVecEnv
 
 STEPS = 3
-PPO_OPTIONS = {"policy": "patch", "width": 8, "n_epochs": 1, "batch_size": 12, "gae_lambda": 1.0, "gamma": 0.9}
+PPO = {"algorithm": "ppo", "n_steps": STEPS, "n_epochs": 1, "batch_size": 12, "gae_lambda": 1.0, "gamma": 0.9}
+NETWORK = {"network": "patch", "width": 8}
 
 
 def make_venv(**options):
@@ -87,7 +88,7 @@ def test_sb3_wrappers_and_methods_work():
 def test_advantages_are_equation_6_minus_equation_7():
     """Against a hand loop over whole episodes, each bootstrapped with the value of the state it ends in."""
     venv = make_venv(label_source="oracle")
-    model = make_ppo(venv, PPO_OPTIONS, seed=0)
+    model = make_learner(venv, PPO, NETWORK, seed=0)
     rewards, last_values = [], np.zeros(4)
 
     def collect(variables, _):
@@ -111,6 +112,6 @@ def test_advantages_are_equation_6_minus_equation_7():
 
 def test_rollouts_hold_patches_not_states():
     venv = make_venv()
-    model = make_ppo(venv, PPO_OPTIONS, seed=0)
+    model = make_learner(venv, PPO, NETWORK, seed=0)
     states = STEPS * 4 * np.prod(venv.env.episode.state_shape) * 4
     assert model.rollout_buffer.observations.nbytes < states / 20  # of SAM's own states, four times as many cells, / 80

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-MODULES = [*sorted((ROOT / "experiments").glob("*.py"))]
+MODULES = [*sorted((ROOT / "experiments").glob("*.py")), *sorted((ROOT / "examples").glob("*.py"))]
 
 _FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
@@ -34,5 +34,5 @@ def commands() -> Iterator[tuple[str, str]]:
     for module in MODULES:
         docstring = ast.get_docstring(ast.parse(module.read_text("utf-8"))) or ""
         for line in docstring.splitlines():
-            if line.strip().startswith("python -m "):
+            if line.strip().startswith(("python ", "pip ")):
                 yield name_of(module), line.strip()

@@ -39,6 +39,8 @@ def test_every_command_is_one(where, words, monkeypatch):
                 check_hydra(module.partition(".")[2], arguments)
             else:
                 check_argparse(module, arguments, monkeypatch)
+        case ["python", script, *arguments] if script.startswith("examples/"):
+            check_argparse(script.removesuffix(".py").replace("/", "."), arguments, monkeypatch)
         case ["make", target]:
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         case ["pip", "install", "-e", package]:
@@ -77,7 +79,7 @@ class Parsed(Exception):
 def check_argparse(module, arguments, monkeypatch):
     parse = argparse.ArgumentParser.parse_args
 
-    def only_parse(parser):
+    def only_parse(parser, *_):
         parse(parser, arguments)
         raise Parsed
 

@@ -14,7 +14,7 @@ import yaml
 from alignsam_gym.data import shapes
 
 SMALL = [
-    "env.num_envs=4", "env.shots=4", "env.max_steps=3", "episodes=2", "srm.width=8", "agent.width=8",
+    "env.num_envs=4", "env.shots=4", "env.max_steps=3", "episodes=2", "srm.width=8", "policy.width=8",
     "agent.n_epochs=1", "agent.batch_size=6", "evaluate.limit=3", "evaluate.batch_size=3", "evaluate.filmstrips=2",
 ]  # fmt: skip
 
@@ -157,7 +157,6 @@ def test_an_interrupted_training_goes_on(tmp_path, sign):
         (["evaluate", "run=nowhere"], "not the folder of a training"),
         (["predict", "run=nowhere", "images=nowhere"], "not the folder of a training"),
         (["score", "predictions=nowhere"], "no folder nowhere"),
-        (["rival", "method=clip_points", "env.shots=2"], "clip_points needs a text"),
         (["rival", "method=seggpt", "method.checkpoint=nowhere"], "nowhere"),
         (["score", "predictions=nowhere", "on_error=perhaps"], "raise, skip"),
     ],

@@ -12,15 +12,13 @@ def composed(*overrides, name="train"):
         return compose(name, list(overrides))
 
 
-@pytest.mark.parametrize("group", ["dataset", "sam", "clip", "env", "branch", "srm", "agent", "experiment"])
+@pytest.mark.parametrize("group", ["dataset", "sam", "clip", "env", "branch", "srm", "agent", "policy", "experiment"])
 def test_every_choice_composes(group):
     choices = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
     assert choices
     for choice in choices:
-        if (group, choice) == ("agent", "ppo"):
-            continue  # shared by the policies, not a choice
         config = composed(f"{group}={choice}", "dataset.root=x" if choice == "folder" else "seed=1")
-        assert {"env", "srm", "agent", "dataset"} <= set(config)
+        assert {"env", "srm", "agent", "policy", "dataset"} <= set(config)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def make_ways(make_toy_vec):
     def make(names, clip=False, **rules):
         env = make_toy_vec(2, split="test", autoreset_mode="SameStep", observation="patches", **rules).unwrapped
         torch.manual_seed(0)
-        policy = make_policy(PromptVecEnv(env), {"policy": "cnn", "width": 8}).eval()
+        policy = make_policy(PromptVecEnv(env), {"algorithm": "ppo"}, {"network": "cnn", "width": 8}).eval()
         return env.episode, ways_of_prompting(policy, deterministic=True, seed=0, clip=clip, names=names)
 
     return make

@@ -1,5 +1,6 @@
 import math
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,7 +8,8 @@ from torch.nn import functional as F
 
 from alignsam_gym.errors import DataError, OptionError
 from alignsam_gym.foundation.sam import PromptableModel
-from experiments.rivals.persam import GuidedTransformer, PerSAM, PerSAMF
+from experiments.rivals.guided import GuidedTransformer
+from experiments.rivals.persam import PerSAM, PerSAMF
 
 
 @pytest.fixture
@@ -65,8 +67,8 @@ def test_guidance_is_what_loops_by_hand_give(toy_model):
     image, positions = (torch.randn(1, 32, 3, 4, generator=generator) for _ in range(2))
     prompts, target = torch.randn(1, 7, 32, generator=generator), torch.randn(32, generator=generator)
     likeness = torch.rand(12, generator=generator)
-    guided = GuidedTransformer(deepcopy(plain), target)
-    guided.attend_to(likeness)
+    guided = GuidedTransformer(deepcopy(plain))
+    guided.lead(target, likeness)
     flat = [x[0].flatten(1).T for x in (image, positions)]
     expected = guided_transformer(plain, *flat, prompts[0], target, likeness)
     for ours, theirs in zip(guided(image, positions, prompts), expected, strict=True):
@@ -95,12 +97,22 @@ def test_the_target_is_the_mean_of_the_images_foregrounds(persam, shots):
     for sample in shots.fetch(range(len(shots))):
         cells = F.interpolate(sample.truth[None, None], (8, 8), mode="bilinear")[0, 0] > 0
         means.append(torch.stack([sample.embedding[:, y, x] for y, x in cells.nonzero()]).mean(0))
-    assert torch.allclose(persam.target, torch.stack(means).mean(0), atol=1e-5)
+    assert torch.allclose(persam.target(shots[0]), torch.stack(means).mean(0), atol=1e-5)
+
+
+def test_each_text_has_its_own_target(toy_model, shots):
+    samples = [replace(shots[index], text=text) for index, text in enumerate(("cat", "dog", "cat"))]
+    features = [torch.full((32,), value) for value in (1.0, 5.0, 3.0)]
+    rival = PerSAM(toy_model)
+    rival.know(samples, features)
+    found = [float(rival.target(sample)[0]) for sample in (*samples, replace(shots[3], text="cow"))]
+    assert found == [2, 5, 2, 3]
 
 
 def test_likeness_is_the_cosine_and_highest_where_the_target_is(persam, shots):
     sample = shots[1]
-    likeness = persam.likeness(sample, sample.embedding[:, 2, 5])
+    persam.know([sample], [sample.embedding[:, 2, 5]])
+    likeness = persam.likeness(sample)
     place = int(likeness.argmax())
     assert (place // 64 // 8, place % 64 // 8) == (2, 5)
     assert 0.8 < likeness.max() <= 1  # interpolation takes some of the peak away

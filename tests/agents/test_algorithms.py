@@ -1,0 +1,136 @@
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+from sb3_contrib import MaskablePPO
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from agents.algorithms import ALGORITHMS, make_learner, make_policy
+from agents.bundle import load_agent, save_agent
+from alignsam_gym.errors import OptionError
+
+CNN = {"network": "cnn", "width": 8}
+OWN = ("temperature", "n_quantiles", "lstm_hidden_size")
+DQN_LONG = {"gradient_steps": 2, "batch_size": 64, "buffer_size": 3000, "target_update_interval": 100}
+DQN_LONG |= {"policy_kwargs": {"temperature": 1.0}, "learning_starts": 200}
+
+
+def play(policy, venv, steps):
+    """Actions (steps, rows) of a policy."""
+    venv.seed(5)
+    observation, memory, actions = venv.reset(), None, []
+    first = np.ones(venv.num_envs, bool)
+    for _ in range(steps):
+        chosen, memory = policy.predict(observation, memory, episode_start=first, deterministic=True)
+        observation, _, first, _ = venv.step(chosen)
+        actions.append(chosen)
+    return np.array(actions)
+
+
+@pytest.mark.parametrize(("network", "stop"), [("patch", False), ("cnn", True)])
+def test_learns_is_saved_and_chooses_the_same_when_loaded(make_toy_learner, algorithm, network, stop, tmp_path):
+    network = {"network": network, "width": 8}
+    model = make_toy_learner(algorithm, network=network, stop=stop)
+    before = {name: value.clone() for name, value in model.policy.state_dict().items()}
+    model.learn(72)
+    moved = [name for name, value in model.policy.state_dict().items() if not value.equal(before[name])]
+    assert len(moved) > len(before) / 2
+    venv = model.get_env()
+    save_agent(tmp_path, model.policy, venv.env.episode.srm)
+    options = {"algorithm": algorithm, "policy_kwargs": {k: v for k, v in model.policy_kwargs.items() if k in OWN}}
+    loaded = make_policy(venv, options, network)
+    load_agent(tmp_path, loaded, venv.env.episode.srm)
+    chosen = play(model.policy, venv, 4)
+    np.testing.assert_array_equal(play(loaded, venv, 4), chosen)
+    assert chosen.max() < 16 + stop
+
+
+def test_no_visited_patch_is_ever_chosen(make_toy_learner, algorithm):
+    """Neither by the policy nor by exploration, over episodes that take 15 of the 16 patches."""
+    model = make_toy_learner(algorithm, max_steps=15)
+    repeated = []
+    model.learn(120, callback=lambda local, _: repeated.extend(info["repeated"] for info in local["infos"]) or True)
+    assert len(repeated) == 120
+    assert not any(repeated)
+    chosen = play(model.policy, model.get_env(), 15)
+    assert all(len(set(column)) == 15 for column in chosen.T)
+
+
+def test_revisits_may_be_allowed(make_toy_learner, algorithm):
+    model = make_toy_learner(algorithm, revisit="allow").learn(48)
+    assert play(model.policy, model.get_env(), 3).shape == (3, 4)
+
+
+@pytest.mark.parametrize("convention", ["vector", "single"])
+def test_maskable_ppo_works_as_its_own_library_says(make_toy_venv, make_toy, convention):
+    if convention == "vector":
+        venv = make_toy_venv(max_steps=15)
+    else:
+        venv = DummyVecEnv([lambda: make_toy(max_steps=15, revisit="forbid", observation="patches")])
+    model = MaskablePPO("MultiInputPolicy", venv, n_steps=15, batch_size=15, n_epochs=1, seed=0)
+    chosen = Counter()
+    model.learn(45, callback=lambda local, _: chosen.update(info["repeated"] for info in local["infos"]) or True)
+    assert chosen[True] == 0
+    assert chosen[False] >= 45
+    assert not model.rollout_buffer.action_masks.all()
+
+
+def test_our_maskable_ppo_is_given_the_masks(make_toy_learner):
+    model = make_toy_learner("maskable_ppo").learn(24)
+    masks = model.rollout_buffer.action_masks.reshape(4, 6, 16)
+    np.testing.assert_array_equal((~masks.astype(bool)).sum(2), np.tile(np.arange(6), (4, 1)))
+
+
+def test_observations_are_kept_as_they_are(make_toy_learner):
+    """In half precision, in rollouts and in replay buffers."""
+    for algorithm, name in (("ppo", "rollout_buffer"), ("dqn", "replay_buffer")):
+        buffer = getattr(make_toy_learner(algorithm), name)
+        assert buffer.observations["patches"].dtype == np.float16
+
+
+def test_learners_are_their_libraries_own(make_toy_learner):
+    for name, kind in {"ppo": PPO, "dqn": DQN, "maskable_ppo": MaskablePPO}.items():
+        assert isinstance(make_toy_learner(name), kind)
+
+
+@pytest.mark.parametrize("name", ["qrdqn", "maskable_ppo", "recurrent_ppo"])
+def test_without_sb3_contrib_the_error_says_what_to_install(make_toy_venv, monkeypatch, name):
+    for module in [module for module in sys.modules if module.split(".")[0] == "sb3_contrib"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.delitem(sys.modules, "agents.contrib", raising=False)
+    monkeypatch.setitem(sys.modules, "sb3_contrib", None)
+    with pytest.raises(OptionError, match=r"pip install 'alignsam-gym\[contrib\]'"):
+        make_policy(make_toy_venv(), {"algorithm": name}, CNN)
+
+
+def test_unknown_names_and_options_are_told(make_toy_venv):
+    venv = make_toy_venv()
+    with pytest.raises(OptionError, match=r"agent\.algorithm='sac'.*qrdqn"):
+        make_learner(venv, {"algorithm": "sac"}, CNN, 0)
+    with pytest.raises(OptionError, match=r"policy\.network='vit'.*patch"):
+        make_learner(venv, {"algorithm": "ppo"}, {"network": "vit", "width": 8}, 0)
+    with pytest.raises(OptionError, match="agent=a2c has no option clip_range"):
+        make_learner(venv, {"algorithm": "a2c", "clip_range": 0.2}, CNN, 0)
+
+
+@pytest.mark.slow
+def test_learns_to_hit_the_target(make_toy_learner, algorithm):
+    """Five images, true labels, the paper's reward: the foreground rate rises well over chance."""
+    long = {"learning_rate": 5e-3, "gamma": 0.5}
+    long |= {"dqn": DQN_LONG, "qrdqn": DQN_LONG}.get(algorithm, {})
+    options = {"max_steps": 3, "label_source": "oracle", "reward": "foreground", "revisit": "allow"}
+    model = make_toy_learner(algorithm, num_envs=10, agent=long, network={"network": "patch", "width": 16}, **options)
+    rates = []
+
+    def record(local, _):
+        rates.append(np.mean([info["foreground"] for info in local["infos"]]))
+        return True
+
+    model.learn(6000, callback=record)
+    assert np.mean(rates[-60:]) > np.mean(rates[:10]) + 0.25
+
+
+def test_the_registry_names_what_conf_offers():
+    assert {"ppo", "a2c", "dqn", "qrdqn", "maskable_ppo", "recurrent_ppo"} == set(ALGORITHMS)

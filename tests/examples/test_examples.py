@@ -1,0 +1,42 @@
+"""The scripts as they are, on a toy SAM and few steps."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SMALL = ["--shots", "4", "--num-envs", "4", "--steps", "3", "--epochs", "2"]
+
+
+@pytest.fixture
+def main(toy_sam):
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.main
+
+    return load
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cleanrl_ppo", "torchrl_ppo"])
+def test_a_training_runs_and_a_seed_repeats_it(main, name):
+    first, again, other = (main(name)([*SMALL, "--timesteps", "36", "--seed", seed]) for seed in ("1", "1", "2"))
+    assert len(first) == 3
+    assert np.isfinite(first).all()
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.slow
+def test_wrappers_record_episodes_and_videos(main, tmp_path):
+    arguments = ["--output", str(tmp_path), "--episodes", "2", "--num-envs", "2", "--steps", "2"]
+    single, vector = main("gymnasium_wrappers")(arguments)
+    assert len(single) == len(vector) == 2
+    assert np.abs(single + vector).max() > 0
+    videos = sorted(tmp_path.glob("*.mp4"))
+    assert [video.name.split("-")[0] for video in videos] == ["single", "single", "vector"]
+    assert all(video.stat().st_size > 1000 for video in videos)
