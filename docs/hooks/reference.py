@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +64,30 @@ def commands() -> str:
         source = module.read_text(encoding="utf-8")
         if "\nif __name__ ==" not in source:
             continue
-        page = ast.get_docstring(ast.parse(source)) or ""
-        page = re.sub(r"(?m)^((?: *python -m .*\n?)+)", lambda match: _fence("sh", match[1]), page)
+        page = _fenced(ast.get_docstring(ast.parse(source)) or "")
+        if "\napp = typer.Typer(" in source:
+            sections.insert(0, "\n\n".join([f"## alignsam\n\n{page}", *_subcommands(module.stem)]))
+            continue
         sections.append(f"## {module.stem}\n\n{page}")
         if (keys := _ROOT / "conf" / f"{module.stem}.yaml").exists():
             text = keys.read_text(encoding="utf-8").partition("\nhydra:")[0]
             sections.append(f'??? note "Keys and defaults"\n\n{_indented(_fence("yaml", text))}')
     return "\n\n".join(sections)
+
+
+def _subcommands(module: str) -> Iterator[str]:
+    """A section for each command of a module's Typer ``app``: what it does, its arguments and options."""
+    import typer
+
+    group: Any = typer.main.get_command(importlib.import_module(f"experiments.{module}").app)
+    for name, command in group.commands.items():
+        rows = [
+            f"| `{parameter.metavar or parameter.opts[0]}` | {'' if parameter.required else f'`{parameter.default}`'} "
+            f"| {parameter.help} |"
+            for parameter in command.params
+        ]
+        table = ["| argument | default | what it is |", "| --- | --- | --- |", *rows] if rows else []
+        yield "\n".join([f"### alignsam {name}", "", _fenced(command.help), "", *table])
 
 
 def groups() -> str:
@@ -80,6 +99,11 @@ def groups() -> str:
             text = _indented(_fence("yaml", file.read_text(encoding="utf-8")))
             sections.append(f'??? note "`{group.name}={file.stem}`"\n\n{text}')
     return "\n\n".join(sections)
+
+
+def _fenced(page: str) -> str:
+    """`page` with its lines of commands as blocks."""
+    return re.sub(r"(?m)^(?: *(?:python -m|alignsam) .*\n?)+", lambda match: _fence("sh", match[0]), page)
 
 
 def _fence(language: str, text: str) -> str:

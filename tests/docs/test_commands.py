@@ -41,6 +41,8 @@ def test_every_command_is_one(where, words, monkeypatch):
                 check_argparse(module, arguments, monkeypatch)
         case ["python", script, *arguments] if script.startswith("examples/"):
             check_argparse(script.removesuffix(".py").replace("/", "."), arguments, monkeypatch)
+        case ["alignsam", command, *arguments]:
+            check_typer(command, arguments)
         case ["make", target]:
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         case ["pip", "install", "-e", package]:
@@ -70,6 +72,16 @@ def check_hydra(command, arguments):
         sets = [points[0], points[-1]]
     for overrides in sets:
         assert compose(command, overrides, return_hydra_config=True)
+
+
+def check_typer(name, arguments):
+    from typer.main import get_command
+
+    command = get_command(importlib.import_module("experiments.cli").app).commands[name]
+    if command.params:
+        command.make_context(name, arguments)
+    elif (ROOT / "conf" / f"{name}.yaml").exists():  # passed on as it is
+        check_hydra(name, arguments)
 
 
 class Parsed(Exception):
