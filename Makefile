@@ -1,4 +1,4 @@
-# Two commands, each doing its own set-up: make train, make test.
+# Commands that do their own set-up: make train, make test, make docs.
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
@@ -13,6 +13,9 @@ test: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest
 	$(VENV)/bin/python -m pytest -m slow
 
+docs: $(VENV)/.installed-test
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -21,7 +24,7 @@ $(VENV)/.installed: $(VENV)/bin/python setup.cfg
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/bin/python setup.cfg
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[docs,test]"
 	touch $(VENV)/.installed $@
 
-.PHONY: train test
+.PHONY: docs train test

@@ -41,7 +41,10 @@ class PatchesExtractor(BaseFeaturesExtractor):
 
 
 class CnnExtractor(PatchesExtractor):
-    """The usual custom CNN of SB3: convolutions, then one vector for the whole image."""
+    """The usual custom CNN of SB3: convolutions, then one vector for the whole image.
+
+    width: channels. Features are (4 · width,).
+    """
 
     def __init__(self, observation_space: spaces.Space, width: int = 64) -> None:
         super().__init__(observation_space, 4 * width)
@@ -65,8 +68,10 @@ class PatchExtractor(PatchesExtractor):
     """Features that stay on the patch grid: one vector a patch, convolved among patches.
 
     Weights are shared by all patches, so that 50 images teach what a patch looks like 5,000 times.
-    Features are (width, side, side), flattened. Of a guided state three channels go past the convolutions: the
-    SRM's map, how far it and SAM's mask disagree in each patch, and the map at the patch's centre.
+
+    width: channels. Features are (width, side, side), flattened.
+    guided: whether the states are. Then three channels more go past the convolutions: the SRM's map, how far it and
+        SAM's mask disagree in each patch, and the map at the patch's centre.
     """
 
     def __init__(self, observation_space: spaces.Space, guided: bool = False, width: int = 32) -> None:

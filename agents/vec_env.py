@@ -34,7 +34,7 @@ class PromptVecEnv(VecEnv):
     Episodes end by truncation only, so every ending carries ``terminal_observation`` and
     ``TimeLimit.truncated``, from which SB3 bootstraps γ^(T−t) V(s_T) (Eq. 6).
 
-    env: with ``autoreset_mode="SameStep"``, as SB3 resets within the step.
+    env: with ``autoreset_mode="SameStep"``, as SB3 resets within the step. Raises ValueError for another.
     """
 
     def __init__(self, env: AlignSAMVectorEnv) -> None:

@@ -113,6 +113,7 @@ class Layout:
 
     @classmethod
     def of(cls, name: str, page: str, home: str, train: tuple[str, str], test: tuple[str, str], **use: Any) -> Layout:
+        """From a `Tree`'s fields, each split's image and mask folder, and the other fields."""
         parts = tuple(dict.fromkeys((*train, *test)))
         return cls(Tree(name, page, home, parts), {"train": train, "test": test}, **use)
 

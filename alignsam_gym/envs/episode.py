@@ -125,6 +125,7 @@ class Episode:
 
     @property
     def state_shape(self) -> tuple[int, int, int]:
+        """(channels, h, w) of a row of `states`."""
         channels, height, width = self.model.embedding_shape
         return state_channels(self.rules.state, channels), height, width
 
@@ -140,6 +141,7 @@ class Episode:
 
     @property
     def patches_shape(self) -> tuple[int, int, int]:
+        """(channels, side, side) of a row of `patches`."""
         side = self.rules.grid.side
         return self.state_shape[0] + 2 * (self.rules.state == "guided"), side, side
 
@@ -173,7 +175,10 @@ class Episode:
         return self._decks[row].pop()
 
     def begin(self, rows: Sequence[int], indices: Sequence[int], generators: Sequence[np.random.Generator]) -> None:
-        """Start anew in `rows`, each on the image at its index, with the initial prompts."""
+        """Start anew in `rows`, each on the image at its index, with the initial prompts.
+
+        Raises OptionError for an index that no sample has, and DataError for a sample that cannot be loaded.
+        """
         if outside := [i for i in indices if not 0 <= i < len(self.encoded)]:
             raise OptionError(f"index={outside[0]} is outside the data set's {len(self.encoded)} samples.")
         at = torch.tensor(rows, dtype=torch.int64, device=self.model.device)

@@ -28,30 +28,37 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
 
     ## Observation space
     ``Box`` float32 (C, h, w), the state s_t = E(x) · M_{t−1} (Eq. 4): the image embedding times SAM's last
-    mask, as probabilities on the embedding's grid. (128, 32, 32) for the embedded model. With
-    ``state="concat"``: E(x), E(x) · M and M, (2C + 1, h, w). With ``state="guided"``: E(x) · M, M and the
-    SRM's map, (C + 2, h, w).
-    With ``observation="patches"``, the state's means over patches, ``Box`` float16 (channels, side, side): the agent's
-    own grid, and a hundredth of the memory. A guided state then has two channels more: the mean difference of M and
-    the SRM's map, and that map at the patches' centres. Where revisits are forbidden, a ``Dict`` of these ``patches``
-    and ``visited`` int8 (N,).
+    mask, as probabilities on the embedding's grid. (128, 32, 32) for the embedded model.
+
+    - ``state="concat"``: E(x), E(x) · M and M, (2C + 1, h, w).
+    - ``state="guided"``: E(x) · M, M and the SRM's map, (C + 2, h, w).
+    - ``observation="patches"``: the state's means over patches, ``Box`` float16 (channels, side, side): the agent's
+      own grid, and a hundredth of the memory. A guided state then has two channels more: the mean difference of M and
+      the SRM's map, and that map at the patches' centres. Where revisits are forbidden, a ``Dict`` of these
+      ``patches`` and ``visited`` int8 (N,).
 
     ## Rewards
-    ``foreground``: +1 if the patch's centre is foreground in the ground truth, else −1 (§3.2).
-    ``delta_iou``: the change of IoU that the prompt made. A mapping of these names to weights mixes them. Stopping
-    gets 0.
+    - ``foreground``: +1 if the patch's centre is foreground in the ground truth, else −1 (§3.2).
+    - ``delta_iou``: the change of IoU that the prompt made, in [−1, 1].
+
+    A mapping of these names to weights mixes them. Stopping gets 0.
 
     ## Starting state
-    Two prompts. ``initial_prompts="truth"``: a random foreground and a random background pixel of the
-    ground truth (§3.2). ``"srm"``: the SRM's most and least likely point (§3.3). ``"clip"``: those of CLIP's map.
+    Two prompts, by ``initial_prompts``:
+
+    - ``truth``: a random foreground and a random background pixel of the ground truth (§3.2).
+    - ``srm``: the SRM's most and least likely point (§3.3).
+    - ``clip``: those of CLIP's map.
 
     ## Episode end
     Truncated after `max_steps`, so that values bootstrap as in Eq. 6. Terminated by stopping only.
 
     ## Information
-    ``point`` float32 (2,), the last prompt, (x, y) in the frame; ``label``, 1, 0, or −1 if none was given;
-    ``foreground`` and ``repeated``, whether the last action hit the target, and an earlier patch; ``iou``,
-    of SAM's answer at the resolution of its logits; ``index`` and ``image_id``.
+    - ``point``: float32 (2,), the last prompt, (x, y) in pixels of the frame.
+    - ``label``: 1 foreground, 0 background, or −1 if none was given.
+    - ``foreground``, ``repeated``: whether the last action hit the target, and an earlier patch.
+    - ``iou``: of SAM's answer, in [0, 1], at the resolution of its logits.
+    - ``index``, ``image_id``: the sample's place in the data set, and its id.
 
     ## Arguments
     - ``dataset``: a name in `alignsam_gym.data.DATASETS`, further keywords being the data set's own options;
@@ -65,26 +72,33 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
     - ``precision``: of the image encoder's arithmetic. ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 on
       a GPU that has it, else float32.
     - ``decode_precision``: of the mask decoder's. ``float32``, equal to ``SamPredictor``, or ``bfloat16``, faster where
-      the processor has it. ``compile``: whether ``torch.compile`` makes the decoder.
+      the processor has it.
+    - ``compile``: whether ``torch.compile`` makes the decoder.
     - ``clip``: what reads texts. ``tiny``, the embedded model, which knows the embedded data sets' targets and
       Pascal VOC's categories; an `open_clip` ViT, ``ARCHITECTURE/WEIGHTS`` as in ``ViT-B-16/openai``; or an
-      `alignsam_gym.foundation.clip_surgery.ClipSurgery`. Loaded only where the two below need it.
+      `alignsam_gym.foundation.clip_surgery.ClipSurgery`. Loaded only where ``branch``, ``label_source`` or
+      ``initial_prompts`` need it.
     - ``branch``: of the SRM. ``implicit``; ``explicit``, which is guided by CLIP's map of the sample's text; or
       ``auto``, the one that the data set prefers (`alignsam_gym.data.preferred_branch`).
     - ``label_source``: who labels a chosen point (Table 8). ``srm``; ``last``, SAM's last mask; ``clip``, CLIP's map
       of the sample's text; ``positive``, always foreground; ``oracle``, the ground truth.
-    - ``image_size``, ``patch_size``: the frame and its patches, in pixels (§4.1).
-    - ``max_steps``: T.
+    - ``image_size``: side of the frame that every image is resized to, in pixels (§4.1).
+    - ``patch_size``: side of a patch, in pixels of the frame (§4.1).
+    - ``max_steps``: T (§4.1).
     - ``initial_prompts``: ``truth``, ``srm``, ``clip``, or ``auto``: by the split, one of the first two.
-    - ``reward``, ``state``: see above.
+    - ``reward``: ``foreground``, ``delta_iou``, or a mapping of both to weights.
+    - ``state``: ``product``, ``concat`` or ``guided``.
+    - ``observation``: ``state`` or ``patches``.
     - ``cells``: the SRM and ``observation="patches"`` see the state with at most so many cells a side, each the mean of
       several where the embedding has more. 64, SAM's own, is the paper's; 32 costs a quarter.
     - ``revisit``: ``allow`` (the paper), or ``forbid``: `action_masks` excludes patches already chosen.
     - ``stop``: whether the agent may stop prompting. The paper's may not.
     - ``mask_prompt``: whether SAM also gets its last answer, as a dense prompt. The paper's does not.
-    - ``shots``, ``shots_seed``: labelled images drawn from the training split, and the draw's seed.
-      ``shots_per``: ``dataset``, or ``category`` for so many of each category. ``augment``: how often each is learned
-      from, once as it is, else as an altered copy (`alignsam_gym.data.Augmented`).
+    - ``shots``: labelled images drawn from the training split; all if there are no more (§4.1).
+    - ``shots_seed``: of that draw, and of augmentation.
+    - ``shots_per``: ``dataset``, or ``category`` for so many of each category.
+    - ``augment``: how often each labelled image is learned from, once as it is, else as an altered copy
+      (`alignsam_gym.data.Augmented`).
     - ``on_error``: ``raise``, or ``skip`` to go on without samples that cannot be loaded, with a warning for each.
       All of a test split are then loaded once ahead.
     - ``device``: ``auto``, ``cpu``, ``cuda``, ….
@@ -95,6 +109,9 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
 
     ``reset(seed=…)`` begins a new run: all randomness, and the initial weights of an SRM that learns, come
     from the seed. ``reset(options={"index": i})`` plays on image i.
+
+    Raises `alignsam_gym.errors.OptionError` for a value that has no meaning here, ``DataError`` for data and
+    ``WeightsError`` for weights that are missing or damaged; all are ``AlignSAMError``.
 
     ## Version history
     - v0: first version.
@@ -119,6 +136,11 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
         return self.episode.srm
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode, and with a seed a new run.
+
+        options: ``index``, the sample to play on. Raises OptionError for any other, and DataError for a sample that
+        cannot be loaded.
+        """
         super().reset(seed=seed)
         if seed is not None or not self._started:
             self.episode.start_run(int(self.np_random_seed))
@@ -134,6 +156,7 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
         return self._observe(), self._info()
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Prompt at the patch `action`. Raises OptionError for an action that is not in the space."""
         if not self.action_space.contains(action):
             raise OptionError(f"Action {action!r} is not in {self.action_space}.")
         reward = float(self.episode.act([0], [int(action)])[0])
@@ -143,7 +166,7 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
         return self._observe(), reward, terminated, truncated, self._info()
 
     def action_masks(self) -> np.ndarray:
-        """bool (N,): the actions that the `revisit` rule leaves."""
+        """bool (N,), with stopping (N + 1,): the actions that the `revisit` rule leaves."""
         return self.episode.allowed()[0]
 
     def render(self) -> np.ndarray | None:

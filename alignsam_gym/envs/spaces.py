@@ -24,6 +24,7 @@ def observation_space(episode: Episode, observation: str) -> spaces.Space[Any]:
 
 
 def action_space(episode: Episode) -> spaces.Discrete:
+    """The patches, and stopping if the rules have it."""
     return spaces.Discrete(episode.actions)
 
 

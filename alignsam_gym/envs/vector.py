@@ -24,9 +24,9 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
     with ``seed + i``, plays as the single `AlignSAMEnv` does with that seed; but where the SRM learns, all
     rows teach the same one. Beside the keywords of `AlignSAMEnv` it takes:
 
-    num_envs: episodes at once.
-    autoreset_mode: one of `gymnasium.vector.AutoresetMode`, or its value.
-    max_episode_steps: what ``gym.make_vec`` passes; the smaller of it and `max_steps` holds.
+    - ``num_envs``: episodes at once.
+    - ``autoreset_mode``: one of `gymnasium.vector.AutoresetMode`, or its value.
+    - ``max_episode_steps``: what ``gym.make_vec`` passes; the smaller of it and `max_steps` holds.
 
     ``reset(options={"index": …})`` takes one index for all rows, or one for each; ``options["reset_mask"]``,
     bool (num_envs,), restarts only some rows.
@@ -76,7 +76,11 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
     def reset(
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin new episodes. A seed also begins a new run: an SRM that learns starts over from it."""
+        """Begin new episodes. A seed also begins a new run: an SRM that learns starts over from it.
+
+        seed: of row 0, row i taking `seed` + i; or one for each row. options: see the class. Raises OptionError, and
+        DataError for a sample that cannot be loaded.
+        """
         options = options or {}
         if unknown := options.keys() - {"index", "reset_mask"}:
             raise OptionError(f"reset has no option {', '.join(sorted(unknown))}; it takes index and reset_mask.")
@@ -96,7 +100,11 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         return self.observe(), self._info(rows)
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Prompt each row once."""
+        """Prompt each row once.
+
+        actions: int (num_envs,). With ``NextStep`` a row that has ended begins anew instead. Raises OptionError
+        for actions that are not in the space, and Gymnasium's ResetNeeded.
+        """
         if not self._generators:
             raise gym.error.ResetNeeded("Call reset() before step().")
         if self.autoreset_mode == AutoresetMode.DISABLED and self._finished.any():

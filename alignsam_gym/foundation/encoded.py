@@ -34,7 +34,6 @@ class EncodedSample:
     mask: bool (H, W), the foreground at the image's own size, void left out. void: bool (H, W), or None.
     text: what the target is called, or None.
     record: float16 (R, h, w), what the model's `encode` gives of the image, whether it came from disk or not.
-    embedding: float32 (C, h, w), E(x), which is its first C channels.
     truth, scored: float32 (4h, 4w), the foreground's and the labelled pixels' share of each logit's area.
     similarity: float32 (h, w) in [0, 1], M_c: CLIP's map of the sample's text; None without a CLIP.
     """
@@ -50,6 +49,7 @@ class EncodedSample:
 
     @property
     def embedding(self) -> Tensor:
+        """float32 (C, h, w), E(x): the record's first C channels."""
         return self.record[: self.channels].float()
 
 

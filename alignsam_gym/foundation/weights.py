@@ -31,6 +31,7 @@ class Checkpoint:
 
     @property
     def file(self) -> str:
+        """Its name without a folder."""
         return self.url.rpartition("/")[2]
 
     @property

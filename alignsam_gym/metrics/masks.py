@@ -56,6 +56,7 @@ class Counts:
         return self.error / (self.tp + self.fp + self.fn + self.tn)
 
     def figures(self) -> dict[str, float]:
+        """Those above, by name."""
         return {"iou": self.iou(), "f_beta": self.f_beta(), "ber_percent": self.ber_percent(), "mae": self.mae()}
 
 
@@ -84,6 +85,7 @@ class MaskScores:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> MaskScores:
+        """What `to_json` was called on."""
         curves = {}
         for name, runs in record["curves"].items():
             values, lengths = zip(*runs, strict=True)

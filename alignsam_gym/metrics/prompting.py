@@ -36,11 +36,13 @@ class PromptedImage:
     scores: MaskScores
 
     def to_json(self) -> dict[str, Any]:
+        """Plain values, exact."""
         arrays = {name: getattr(self, name).tolist() for name in ("overlaps", "hits", "repeats")}
         return {"id": self.id, "category": self.category, **arrays, "scores": self.scores.to_json()}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> PromptedImage:
+        """What `to_json` was called on."""
         arrays = {name: np.array(record[name]) for name in ("overlaps", "hits", "repeats")}
         return cls(record["id"], record["category"], **arrays, scores=MaskScores.from_json(record["scores"]))
 
@@ -56,6 +58,7 @@ class PromptingScores:
         self._hits, self._repeats = 0.0, 0.0
 
     def add(self, image: PromptedImage) -> None:
+        """One more image, of as many steps as the others."""
         self.ids.append(image.id)
         self.totals.add(image.scores, image.category)
         self._ious.append(_ious(image.overlaps))

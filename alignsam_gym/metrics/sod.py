@@ -19,26 +19,30 @@ class OverThresholds(NamedTuple):
 
 
 def mae(answer: np.ndarray, truth: np.ndarray) -> float:
+    """Mean absolute error, in [0, 1]."""
     return float(_measure(py_sod_metrics.MAE(), answer, truth)["mae"])
 
 
 def f_beta(answer: np.ndarray, truth: np.ndarray, beta_squared: float) -> OverThresholds:
+    """F_β, in [0, 1]."""
     handler = py_sod_metrics.FmeasureHandler(with_dynamic=True, with_adaptive=True, beta=beta_squared)
     result = _measure(py_sod_metrics.FmeasureV2({"f": handler}), answer, truth)["f"]
     return OverThresholds(float(result["adaptive"]), result["dynamic"])
 
 
 def e_phi(answer: np.ndarray, truth: np.ndarray) -> OverThresholds:
+    """E_φ, in [0, N / (N − 1)] of N pixels."""
     result = _measure(py_sod_metrics.Emeasure(), answer[None], truth[None])["em"]
     return OverThresholds(float(result["adp"]), result["curve"])
 
 
 def s_measure(answer: np.ndarray, truth: np.ndarray) -> float:
+    """S-measure of maps (H, W), in [0, 1]."""
     return float(_measure(_Smeasure(), answer, truth)["sm"])
 
 
 def f_beta_weighted(answer: np.ndarray, truth: np.ndarray) -> float:
-    """With β² = 1, as published."""
+    """Weighted F_β of maps (H, W), in [0, 1]; with β² = 1, as published."""
     return float(_measure(py_sod_metrics.WeightedFmeasure(), answer, truth)["wfm"])
 
 

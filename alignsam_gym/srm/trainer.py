@@ -125,6 +125,7 @@ class SRM:
         return replace(states, embeddings=states.embeddings * (kept / (1 - rate))[:, :, None, None])
 
     def state_dict(self) -> dict[str, Any]:
+        """A copy of weights, optimiser and generator, for `load_state_dict`."""
         return deepcopy(
             {
                 "members": self.members.state_dict(),
@@ -134,6 +135,7 @@ class SRM:
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where `state_dict` was taken."""
         self.members.load_state_dict(state["members"])
         self.optimizer.load_state_dict(deepcopy(state["optimizer"]))
         self.generator.set_state(state["generator"].cpu())
