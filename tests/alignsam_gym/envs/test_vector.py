@@ -5,6 +5,7 @@ import pickle
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
@@ -237,6 +238,18 @@ def test_seeds_can_be_given_row_by_row(make_toy_vec):
     np.testing.assert_allclose(swapped[::-1], together[0], atol=1e-4)
     with pytest.raises(OptionError, match="3 seeds were given for 2 environments"):
         envs.reset(seed=[1, 2, 3])
+
+
+def test_the_srm_learns_alike_where_the_caller_wants_no_gradients(make_toy_vec):
+    weights = []
+    for enabled in (True, False):
+        envs = make_toy_vec(3)
+        envs.reset(seed=2)
+        with torch.set_grad_enabled(enabled):
+            envs.step(np.array([1, 5, 9]))
+        weights.append(envs.unwrapped.episode.srm.members.state_dict())
+    for name, value in weights[0].items():
+        assert weights[1][name].equal(value)
 
 
 def test_indices_choose_the_images(make_toy_vec):
