@@ -178,7 +178,7 @@ def test_an_exported_agent_predicts_as_its_run_does(alignsam, make_run, photos, 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["nowhere", "out"], "not the folder of a training"),
+        (["nowhere", "out"], "no bundle or run nowhere"),
         (["{run}", "{run}/config.yaml/out"], "cannot be written"),
         (["{run}", "out", "--sb3", "--onnx"], "give one"),
     ],
