@@ -45,14 +45,17 @@ _LARGEST = 2**31  # bytes that one ONNX file can hold
 def export_onnx(agent: AlignSAM, folder: Path) -> None:
     """Write the four graphs and ``agent.json`` into `folder`.
 
-    Raises OptionError if the packages of extra ``onnx`` are missing, or for an agent whose rules the graphs do not
-    know: labels by others than the SRM, ``mask_prompt``, maps that do not divide into cells.
+    Raises OptionError if the packages of extra ``onnx`` are missing, for an agent on another device than the CPU, or
+    one whose rules the graphs do not know: labels by others than the SRM, ``mask_prompt``, maps that do not divide
+    into cells.
     """
     try:
         import onnxscript  # noqa: F401  # torch.onnx names it only in a traceback
     except ImportError as error:
         raise OptionError("The export needs onnx and onnxscript: pip install alignsam-gym[onnx].") from error
     rules, model = agent.rules, agent.model
+    if model.device.type != "cpu":
+        raise OptionError(f"The export needs the agent on the CPU, not {model.device}: load it with device='cpu'.")
     for name, value, wanted in (
         ("label_source", rules.label_source, "srm"),
         ("initial_prompts", rules.initial_prompts, "srm"),
@@ -84,14 +87,13 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
 
 
 def _write(folder: Path, name: str, module: nn.Module, inputs: dict[str, Tensor], outputs: list[str]) -> None:
-    rows = torch.export.Dim("rows")
-    shapes = {key: {0: rows} for key in inputs}
-    if "points" in inputs:
-        count = torch.export.Dim("count")
-        shapes |= {key: {0: rows, 1: count} for key in ("points", "labels")}
+    free = torch.export.Dim.DYNAMIC
+    shapes = {key: {0: free, 1: free} if key in ("points", "labels") else {0: free} for key in inputs}
+    module = module.eval()
     with torch.no_grad():
+        module(**inputs)  # what is computed once and kept is kept now, and not as the symbols of an export
         torch.onnx.export(
-            module.cpu().eval(),
+            module,
             kwargs=inputs,
             f=folder / f"{name}.onnx",
             input_names=list(inputs),
@@ -125,7 +127,7 @@ class _Decoder(nn.Module):
         labels = F.pad(labels, (0, 1), value=PADDING)  # SAM's own "not a point"
         sparse = self._tokens(F.pad(points, (0, 0, 0, 1)), labels[..., None])
         outputs = len(self.decoder.output_tokens)
-        real = torch.cat([labels.new_ones(1, outputs).expand(len(labels), -1), labels[:, :-1] + 1], dim=1)
+        real = torch.cat([labels.new_ones(1, outputs).expand(labels.shape[0], -1), labels[:, :-1] + 1], dim=1)
         visible = F.pad(real, (0, 1), value=1)[:, None, None] > 0
         return self.decoder.decode_tokens(self.decoder.read(record), sparse, visible)[0][:, 0]
 
@@ -166,7 +168,7 @@ class _SRM(nn.Module):
             factors = torch.cat([similarity[:, None], state.factors], dim=1)
             state = State(state.embeddings, factors, state.maps)
         guide = torch.stack([member(state) for member in self.members]).mean(0)
-        return guide, self.grid.sample(guide, self.grid.centres.expand(len(guide), -1, -1))
+        return guide, self.grid.sample(guide, self.grid.centres.expand(guide.shape[0], -1, -1))
 
 
 class _Policy(nn.Module):

@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 _as_they_are = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A training's folder, or a bundle: a folder or one file.")]
+Sam = Annotated[str | None, typer.Option(help="Checkpoint, where the agent was trained with an own one.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 
 
@@ -67,7 +68,7 @@ def predict(
         Format.mask
     ),
     text: Annotated[str | None, typer.Option(help="What to look for, where a text guides the agent.")] = None,
-    sam: Annotated[str | None, typer.Option(help="Checkpoint, where the agent was trained with an own one.")] = None,
+    sam: Sam = None,
     clip: Annotated[str | None, typer.Option(help="ARCHITECTURE/FILE, where it was trained with an own one.")] = None,
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(help="Images prompted at once.")] = 16,
@@ -106,15 +107,28 @@ def export(
     run: Run,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A file NAME.alignsam, or a folder.")],
     sb3: Annotated[bool, typer.Option("--sb3", help="The policy alone, as the zip that PPO.load reads.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="ONNX graphs of everything, SAM too, into a folder.")] = False,
+    sam: Sam = None,
 ) -> None:
     """Put a trained agent into one file or folder, for others.
 
     Such a bundle holds no pickle and no path of this machine; `alignsam predict` and AlignSAM.load take it.
 
     alignsam export outputs/train/2026-01-01_12-00-00 shadows.alignsam
+
+    alignsam export shadows.alignsam graphs/ --onnx
     """
     with _told():
-        if sb3:
+        from alignsam_gym.errors import OptionError
+
+        if sb3 and onnx:
+            raise OptionError("--sb3 and --onnx are two exports; give one.")
+        if onnx:
+            from agents.onnx_export import export_onnx
+            from agents.predictor import AlignSAM
+
+            export_onnx(AlignSAM.load(run, sam=sam, device="cpu", batch_size=1), out)
+        elif sb3:
             from agents.sb3_export import export_sb3
 
             export_sb3(run, out)

@@ -401,7 +401,7 @@ def patch_means(rules: Rules, embeddings: Tensor, mask: Tensor, guide: Tensor) -
     means.append(grid.pool(state.maps))
     if rules.state == "guided":
         means.append(grid.pool((likely - mask).abs())[:, None])
-        at_centres = grid.sample(guide, grid.centres.to(guide.device).expand(len(guide), -1, -1))
+        at_centres = grid.sample(guide, grid.centres.to(guide.device).expand(guide.shape[0], -1, -1))
         means.append(at_centres.sigmoid().unflatten(1, (1, grid.side, -1)))
     return torch.cat(means, dim=1)
 

@@ -115,7 +115,7 @@ class BatchedDecoder:
         sparse: float (B, n, C); n may be 0. visible: bool (B, 1, 1, output tokens + n), False where there is padding;
         None if there is none.
         """
-        tokens = torch.cat([self.output_tokens.expand(len(sparse), -1, -1), sparse], dim=1)
+        tokens = torch.cat([self.output_tokens.expand(sparse.shape[0], -1, -1), sparse], dim=1)
         transformer = self.mask_decoder.transformer
         hidden, pixels = _two_way(transformer, image, self.offsets, self.final_offset, tokens, visible)
         return self._answer(hidden, pixels, image.details, multimask_output)
@@ -150,7 +150,7 @@ class BatchedDecoder:
         """Upscaled pixels (B, h·w·4·4, K) as they lie in the image: (B, K, 4h, 4w)."""
         height, width = self.size
         x = x.unflatten(1, (height, width, 2, 2, 2, 2)).permute(0, 7, 1, 3, 5, 2, 4, 6)
-        return x.reshape(len(x), -1, 4 * height, 4 * width)
+        return x.reshape(x.shape[0], -1, 4 * height, 4 * width)
 
 
 def fold(x: Tensor) -> Tensor:
