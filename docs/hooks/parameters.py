@@ -41,7 +41,7 @@ def _known(found: str, names: set[str]) -> bool:
     return set(found.split(", ")) <= names
 
 
-def _names(obj: griffe.Object) -> set[str]:
+def _names(obj: Any) -> set[str]:
     """What the docstring of `obj` may explain: parameters, its own or its constructor's, and attributes."""
     names = {"Input", "Output"}
     if obj.is_function:

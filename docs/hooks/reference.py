@@ -59,7 +59,7 @@ def _public(module: Path) -> bool:
 
 def commands() -> str:
     """What each module that is a command says of itself, and its keys."""
-    sections = []
+    sections: list[str] = []
     for module in sorted((_ROOT / "experiments").glob("*.py")):
         source = module.read_text(encoding="utf-8")
         if "\nif __name__ ==" not in source:
