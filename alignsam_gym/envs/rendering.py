@@ -70,16 +70,17 @@ def overlay(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -
 def mark(picture: np.ndarray, at: tuple[int, int], positive: bool, name: str, radius: int = 9) -> None:
     """Draw a prompt on `picture`: a disc if it is positive, else a square, with its name in it."""
     x, y = at
+    line = max(1, radius // 8)
     if positive:
         cv2.circle(picture, at, radius, _POSITIVE, cv2.FILLED, cv2.LINE_AA)
-        cv2.circle(picture, at, radius, _WHITE, 1, cv2.LINE_AA)
+        cv2.circle(picture, at, radius, _WHITE, line, cv2.LINE_AA)
     else:
         corners = (x - radius, y - radius), (x + radius, y + radius)
         cv2.rectangle(picture, *corners, _NEGATIVE, cv2.FILLED)
-        cv2.rectangle(picture, *corners, _WHITE, 1)
+        cv2.rectangle(picture, *corners, _WHITE, line)
     font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.38 * radius / 9
-    (width, height), _ = cv2.getTextSize(name, font, size, 1)
-    cv2.putText(picture, name, (x - width // 2, y + height // 2), font, size, _WHITE, 1, cv2.LINE_AA)
+    (width, height), _ = cv2.getTextSize(name, font, size, line)
+    cv2.putText(picture, name, (x - width // 2, y + height // 2), font, size, _WHITE, line, cv2.LINE_AA)
 
 
 def show(picture: np.ndarray) -> None:

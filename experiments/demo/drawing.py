@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 
 from alignsam_gym.envs.rendering import ANSWER, TRUTH, mark, overlay, upsample
+from alignsam_gym.foundation.encoded import resize
 from experiments.demo.pictures import Picture
 from experiments.demo.session import Answer
 
-SIDE = 800
+SIDE = 640
 """The longer side of a picture on the page, in its pixels."""
 
 ANSWERED, TRUE, ALONE = "SAM's mask", "Ground truth", "Image alone"
@@ -26,11 +27,12 @@ def shown(picture: Picture, view: str, answer: Answer | None = None, names: Sequ
     view: of `VIEWS`, what is tinted. answer: of SAM, whose prompts are drawn, each with its name.
     """
     height, width = (max(1, round(side * SIDE / max(picture.size))) for side in picture.size)
-    image = _resized(picture.image, (height, width))
+    image = resize(picture.image, (width, height))
     if view == ANSWERED and answer:
         image = overlay(image, upsample(answer.logits, (height, width)), ANSWER)
     elif view == TRUE and picture.truth is not None:
-        image = overlay(image, _resized(picture.truth.astype(np.uint8), (height, width)) > 0, TRUTH)
+        truth = cv2.resize(picture.truth.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+        image = overlay(image, truth, TRUTH)
     if answer:
         scale = np.array([width, height]) / picture.size[::-1]
         for point, label, name in zip(answer.points * scale, answer.labels, names, strict=True):
@@ -44,8 +46,3 @@ def on_picture(picture: Picture, at: Sequence[float]) -> tuple[float, float]:
     scale = max(picture.size) / SIDE
     x, y = ((where + 0.5) * scale for where in at)
     return min(x, picture.size[1]), min(y, picture.size[0])
-
-
-def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    shrinks = image.shape[0] > size[0]
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST)

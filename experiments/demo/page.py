@@ -19,7 +19,8 @@ from experiments.demo.session import OwnPoint, Session, add, corrected, mask, na
 from experiments.pretraining.names import NAMES
 
 POSITIVE, NEGATIVE = "Positive (disc): part of it", "Negative (square): not part of it"
-_LIMITS = f"PNG, JPEG or BMP, at most {MOST_BYTES // 1024**2} MB and {MOST_PIXELS // 10**6} million pixels"
+_DROP = 140  # pixels
+_LIMITS = f"PNG, JPEG or BMP, at most {MOST_BYTES // 1024**2} MB and {MOST_PIXELS // 10**6} million pixels."
 _INTRODUCTION = """# AlignSAM: watch SAM being prompted
 Choose an image, let it be prompted step by step, and correct the answer. Discs are positive prompts, squares negative
 ones; **0** marks the initial pair, **1, 2, …** the steps, **a, b, …** points of your own. Images stay in the memory of
@@ -47,7 +48,7 @@ class _Parts:
                 self._lay_out_choices(pointers.names)
             with gr.Column(scale=3, min_width=280):
                 self._lay_out_answer()
-        self.table = gr.HTML()
+        self.table = gr.HTML(elem_id="table")
         self.shown = [self.picture, self.status, self.download, self.table]
 
     def _lay_out_choices(self, names: list[str]) -> None:
@@ -56,9 +57,11 @@ class _Parts:
         self.example = gr.Radio(
             list(EXAMPLES), value=next(iter(EXAMPLES)), label="A drawn scene, with its ground truth"
         )
-        self.image = gr.File(label=f"Or your own: {_LIMITS}", file_types=types, height=130)
-        with gr.Accordion("Ground truth for your own image (optional)", open=False):
-            self.truth = gr.File(label="A mask of the image's size, light on dark", file_types=types, height=130)
+        self.image = gr.File(label="Or an image of yours", file_types=types, height=_DROP)
+        gr.Markdown(_LIMITS)
+        with gr.Accordion("Ground truth for it (optional)", open=False):
+            self.truth = gr.File(label="A mask of the image's size", file_types=types, height=_DROP)
+            gr.Markdown("Light is foreground. With it, the page shows IoU and rewards.")
         gr.Markdown("## 2. Let it be prompted")
         self.pointer = gr.Dropdown(names, value=names[0], label="What prompts")
         self.how = gr.Markdown()
@@ -109,7 +112,8 @@ class _Parts:
             slider = gr.Slider(maximum=session.steps, value=session.steps, interactive=True)
             return session, [], slider, *_show(session, session.steps, [], view)
 
-        chosen = [self.picked, self.session, self.own, self.step, self.text, *self.shown]
+        fields = [self.example, self.image, self.truth]
+        chosen = [*fields, self.picked, self.session, self.own, self.step, self.text, *self.shown]
         seen = [self.session, self.step, self.own, self.view]
         mine = [*seen, self.label]
         corrected = [self.own, *self.shown]
@@ -131,15 +135,15 @@ class _Parts:
 
 
 def choose_example(name: str) -> tuple:
-    return _chosen(example(name))
+    return name, None, None, *_chosen(example(name))
 
 
 def upload_image(file: str) -> tuple:
-    return _chosen(uploaded(Path(file)))
+    return None, file, None, *_chosen(uploaded(Path(file)))
 
 
 def upload_truth(file: str, picture: Picture | None) -> tuple:
-    return _chosen(with_truth(_given(picture), Path(file)))
+    return gr.skip(), gr.skip(), file, *_chosen(with_truth(_given(picture), Path(file)))
 
 
 def look(session: Session | None, step: int, own: list[OwnPoint], view: str, picture: Picture | None) -> tuple:

@@ -10,8 +10,9 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
+from alignsam_gym.data import shapes
 from alignsam_gym.data.images import read_image, read_luminance, stated_size
-from alignsam_gym.data.synthetic import ShapesDataset
+from alignsam_gym.data.synthetic import TEXTS
 from alignsam_gym.errors import DataError
 from alignsam_gym.metrics.masks import THRESHOLD
 
@@ -38,18 +39,19 @@ class Picture:
 
 EXAMPLES = {
     "An odd one out": ("saliency", 0),
-    "A shadow": ("shadow", 2),
-    "A mirror": ("mirror", 5),
-    "Out of focus": ("defocus", 1),
-    "Named shapes": ("named", 11),
+    "A shadow": ("shadow", 8),
+    "A mirror": ("mirror", 6),
+    "Out of focus": ("defocus", 10),
+    "A ring among shapes": ("named", 0),
 }
-"""What drawn scenes are called on the page: tasks of `shapes`, and samples of their test splits."""
+"""What drawn scenes are called on the page: tasks of `shapes`, and scenes of their test splits."""
 
 
 def example(name: str) -> Picture:
     task, index = EXAMPLES[name]
-    sample = ShapesDataset(task, "test")[index]
-    return Picture(name, sample.image, sample.mask, sample.text)
+    scene = shapes.draw(task, "test", index)
+    target, truth = next(iter(scene.masks.items()))
+    return Picture(name, scene.image, truth, TEXTS.get(target, target))
 
 
 def uploaded(file: Path) -> Picture:

@@ -60,7 +60,9 @@ def served(pointers: Pointers, host: str, port: int) -> Iterator[Any]:
     from experiments.demo.page import build
 
     blue = gr.themes.colors.blue
-    theme = gr.themes.Default(primary_hue=blue, secondary_hue=blue, font=_FONTS, font_mono=["ui-monospace", "monospace"])
+    theme = gr.themes.Default(
+        primary_hue=blue, secondary_hue=blue, font=_FONTS, font_mono=["ui-monospace", "monospace"]
+    )
     with tempfile.TemporaryDirectory() as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # for uploads and the pictures shown
         page = build(pointers)
@@ -73,7 +75,7 @@ def served(pointers: Pointers, host: str, port: int) -> Iterator[Any]:
                 footer_links=[],
                 max_file_size=MOST_BYTES,
                 state_session_capacity=_VISITS,
-                theme=theme.set(button_primary_background_fill="*primary_700"),
+                theme=theme.set(button_primary_background_fill="*primary_700", body_text_color_subdued="*neutral_600"),
                 css_paths=[Path(__file__).with_name("page.css")],
                 app_kwargs={"middleware": [Middleware(OwnSourcesOnly)]},
                 prevent_thread_lock=True,
