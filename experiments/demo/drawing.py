@@ -19,6 +19,7 @@ ANSWERED, TRUE, ALONE = "SAM's mask", "Ground truth", "Image alone"
 VIEWS = (ANSWERED, TRUE, ALONE)
 
 _RADIUS = 16
+_MARGIN = _RADIUS + 2  # at the picture's edge, so that a mark and its outline are seen whole
 
 
 def shown(picture: Picture, view: str, answer: Answer | None = None, names: Sequence[str] = ()) -> np.ndarray:
@@ -36,7 +37,7 @@ def shown(picture: Picture, view: str, answer: Answer | None = None, names: Sequ
     if answer:
         scale = np.array([width, height]) / picture.size[::-1]
         for point, label, name in zip(answer.points * scale, answer.labels, names, strict=True):
-            x, y = point.astype(int).tolist()
+            x, y = np.clip(point, _MARGIN, (width - _MARGIN, height - _MARGIN)).astype(int).tolist()
             mark(image, (x, y), bool(label), name, _RADIUS)
     return image
 

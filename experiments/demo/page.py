@@ -48,7 +48,7 @@ class _Parts:
                 self._lay_out_choices(pointers.names)
             with gr.Column(scale=3, min_width=280):
                 self._lay_out_answer()
-        self.table = gr.HTML(elem_id="table")
+        self.table = gr.HTML()
         self.shown = [self.picture, self.status, self.download, self.table]
 
     def _lay_out_choices(self, names: list[str]) -> None:
@@ -75,7 +75,7 @@ class _Parts:
 
     def _lay_out_answer(self) -> None:
         self.picture = gr.Image(
-            label="Picture", interactive=False, format="jpeg", buttons=["fullscreen"], elem_id="picture"
+            label="Picture", interactive=False, format="jpeg", buttons=[], show_label=False, elem_id="picture"
         )
         self.status = gr.HTML()
         self.step = gr.Slider(0, 1, step=1, label="t: prompts after the initial pair", interactive=False)

@@ -45,10 +45,11 @@ class OwnSourcesOnly:
 
 
 @contextmanager
-def served(pointers: Pointers, host: str, port: int) -> Iterator[Any]:
+def served(pointers: Pointers, host: str, port: int | None) -> Iterator[Any]:
     """The page, a ``gr.Blocks`` with its ``local_url``, served for as long as the context.
 
-    Raises OptionError for a host or port that cannot be used, and where Gradio is missing.
+    port: None for any that is free, from 7860. Raises OptionError for a host or port that cannot be used, and where
+    Gradio is missing.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:

@@ -54,3 +54,12 @@ def test_where_one_clicks_is_where_the_point_is_drawn(picture):
 def test_the_last_pixel_is_in_the_picture(picture):
     assert on_picture(picture, (639, 399)) == pytest.approx((80, 50), abs=0.1)
     assert on_picture(picture, (640, 400)) == (80, 50)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (80, 0), (0, 50), (80, 50)])
+def test_prompts_at_the_edge_are_seen_whole(picture, corner):
+    plain = shown(picture, ALONE)
+    areas = [
+        (shown(picture, ALONE, answer([at], [0], None), ["1"]) != plain).any(-1).sum() for at in (corner, (40, 25))
+    ]
+    assert areas[0] == pytest.approx(areas[1], rel=0.04)
