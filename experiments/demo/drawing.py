@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from alignsam_gym.envs.rendering import ANSWER, TRUTH, mark, overlay, upsample
+from alignsam_gym.errors import OptionError
 from alignsam_gym.foundation.encoded import resize
 from experiments.demo.pictures import Picture
 from experiments.demo.session import Answer
@@ -25,13 +26,16 @@ _MARGIN = _RADIUS + 2  # at the picture's edge, so that a mark and its outline a
 def shown(picture: Picture, view: str, answer: Answer | None = None, names: Sequence[str] = ()) -> np.ndarray:
     """A picture as the page shows it, uint8 (h, w, 3), its longer side `SIDE`.
 
-    view: of `VIEWS`, what is tinted. answer: of SAM, whose prompts are drawn, each with its name.
+    view: of `VIEWS`, what is tinted. answer: of SAM, whose prompts are drawn, each with its name. Raises OptionError
+    for ground truth that there is not.
     """
     height, width = (max(1, round(side * SIDE / max(picture.size))) for side in picture.size)
     image = resize(picture.image, (width, height))
     if view == ANSWERED and answer:
         image = overlay(image, upsample(answer.logits, (height, width)), ANSWER)
-    elif view == TRUE and picture.truth is not None:
+    elif view == TRUE:
+        if picture.truth is None:
+            raise OptionError(f"There is no ground truth for {picture.name}; upload its mask, or show something else.")
         truth = cv2.resize(picture.truth.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
         image = overlay(image, truth, TRUTH)
     if answer:

@@ -113,7 +113,7 @@ class _Parts:
             return session, [], slider, *_show(session, session.steps, [], view)
 
         fields = [self.example, self.image, self.truth]
-        chosen = [*fields, self.picked, self.session, self.own, self.step, self.text, *self.shown]
+        chosen = [*fields, self.picked, self.session, self.own, self.step, self.view, self.text, *self.shown]
         seen = [self.session, self.step, self.own, self.view]
         mine = [*seen, self.label]
         corrected = [self.own, *self.shown]
@@ -176,7 +176,7 @@ def reset(session: Session | None, step: int, own: list[OwnPoint], view: str) ->
 
 def _chosen(picture: Picture) -> tuple:
     text = gr.Dropdown(value=picture.text) if picture.text else gr.skip()
-    return picture, None, [], gr.Slider(value=0, interactive=False), text, *_unprompted(picture, ANSWERED)
+    return picture, None, [], gr.Slider(value=0, interactive=False), ANSWERED, text, *_unprompted(picture, ANSWERED)
 
 
 def _unprompted(picture: Picture, view: str) -> tuple:

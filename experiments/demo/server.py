@@ -82,7 +82,7 @@ def served(pointers: Pointers, host: str, port: int | None) -> Iterator[Any]:
                 prevent_thread_lock=True,
                 quiet=True,
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise OptionError(f"{host}:{port} cannot be served ({error}); choose another --port or --host.") from error
         try:
             yield page

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from experiments.demo.pictures import MOST_BYTES
+
 pytestmark = pytest.mark.slow
 
 
@@ -101,10 +103,20 @@ def upload(page, file):
     chooser.value.set_files(file)
 
 
+def test_too_large_a_file_is_told_before_it_is_taken(page, tmp_path):
+    (tmp_path / "big.png").write_bytes(b"0" * (MOST_BYTES + 1))
+    upload(page, tmp_path / "big.png")
+    page.get_by_text("exceed the maximum").wait_for(timeout=30_000)
+    assert page.get_by_role("status").filter(has_text="An odd one out").count()
+
+
 def test_bad_files_are_told_in_the_page(page, files):
     upload(page, files / "text.png")
     alert = page.get_by_role("alert").filter(has_text="cannot be read as an image")
     alert.wait_for(timeout=30_000)
+    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    shown = alert.bounding_box()
+    assert 0 < shown["y"] < shown["y"] + shown["height"] <= page.viewport_size["height"]
     assert "Traceback" not in page.inner_text("body")
     page.get_by_role("button", name="Clear").first.click()
     upload(page, files / "photo.png")

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from alignsam_gym.errors import OptionError
 from experiments.demo.drawing import ALONE, ANSWERED, SIDE, TRUE, on_picture, shown
 from experiments.demo.pictures import Picture
 from experiments.demo.session import Answer
@@ -42,6 +45,11 @@ def test_each_view_tints_what_it_says(picture):
     true = (shown(picture, TRUE, answer(logits=logits)) != alone).any(-1)
     truth = cv2.resize(picture.truth.astype(np.uint8), (640, 400), interpolation=cv2.INTER_NEAREST) > 0
     assert (true == truth).mean() > 0.97  # the outline and pixels of the tint's own colour differ
+
+
+def test_ground_truth_that_there_is_not_cannot_be_shown(picture):
+    with pytest.raises(OptionError, match=r"no ground truth for photo\.jpg"):
+        shown(replace(picture, truth=None), TRUE)
 
 
 def test_where_one_clicks_is_where_the_point_is_drawn(picture):

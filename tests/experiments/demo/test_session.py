@@ -102,3 +102,12 @@ def test_without_a_run_clip_finds_what_the_text_names():
     assert session.steps == 15
     assert session.ious[-1] > 0.8
     assert len(np.unique(session.answers[-1].points[2:], axis=0)) == 15
+
+
+@pytest.mark.slow
+def test_a_run_that_a_text_guides_goes_by_the_text(make_pointer, picture):
+    pointer = make_pointer(branch="explicit", text="ring")
+    assert "A text guides it" in pointer.how
+    assert [watch(pointer, picture, text).text for text in (None, "star")] == ["ring", "star"]
+    first, second = (watch(pointer, picture, text).answers[-1].logits for text in ("ring", "shadow"))
+    assert not torch.equal(first, second)
