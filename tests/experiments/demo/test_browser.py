@@ -41,6 +41,12 @@ def names(page):
     return page.get_by_role("rowheader").all_inner_texts()[2:]
 
 
+def upload(page, file):
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Upload").first.click()
+    chooser.value.set_files(file)
+
+
 def test_a_scene_is_prompted_watched_corrected_and_saved(page, tmp_path):
     page.get_by_role("radio", name="A mirror").check()
     says(page, "A mirror: 256 × 256 pixels")
@@ -75,6 +81,24 @@ def test_a_scene_is_prompted_watched_corrected_and_saved(page, tmp_path):
     assert box["x"] + box["width"] <= page_width
 
 
+def test_clicks_on_a_tall_picture_are_where_they_are_seen(page, tmp_path):
+    cv2.imwrite(str(tmp_path / "tall.png"), np.zeros((200, 60, 3), np.uint8))
+    upload(page, tmp_path / "tall.png")
+    says(page, "tall.png: 60 × 200 pixels")
+    page.get_by_role("button", name="Prompt SAM").click()
+    says(page, "t = 3 of 3")
+    picture = page.get_by_role("img", name="tall.png")
+    box = picture.bounding_box()
+    for down, right in ((0.0, 0.0), (0.25, 0.1)):  # from the middle, as parts of the height
+        at = {"x": box["width"] / 2 + right * box["height"], "y": box["height"] * (0.5 + down)}
+        picture.click(position=at)
+    says(page, "2 points of yours")
+    rows = page.get_by_role("row").filter(has_text="positive").filter(has=page.get_by_role("rowheader", name="a"))
+    assert [int(cell) for cell in rows.last.locator("td").all_inner_texts()[:2]] == pytest.approx([30, 100], abs=2)
+    last = page.get_by_role("row").last.locator("td").all_inner_texts()
+    assert [int(cell) for cell in last[:2]] == pytest.approx([50, 150], abs=2)
+
+
 def test_it_can_be_used_by_keyboard_alone(page):
     def reach(role, name):
         wanted = page.get_by_role(role, name=name)
@@ -95,12 +119,6 @@ def test_it_can_be_used_by_keyboard_alone(page):
     page.keyboard.press("Enter")
     says(page, "1 point of yours")
     assert page.get_by_role("row").last.locator("td").all_inner_texts()[:3] == ["40", "50", "+ positive"]
-
-
-def upload(page, file):
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Upload").first.click()
-    chooser.value.set_files(file)
 
 
 def test_too_large_a_file_is_told_before_it_is_taken(page, tmp_path):
