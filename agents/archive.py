@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agents.bundle import POLICY, SRM_WEIGHTS
-from agents.recipe import portable, read_recipe
+from agents.recipe import Recipe, portable, read_recipe
 from agents.runs import CONFIG
 from alignsam_gym.errors import WeightsError
 
@@ -23,28 +23,33 @@ SUFFIX = ".alignsam"
 MEMBERS = (CONFIG, POLICY, SRM_WEIGHTS)
 
 
-def export(run: Path, target: Path) -> None:
-    """Write the bundle of a run's folder: one file if `target` ends in ``.alignsam``, else a folder.
+def export(source: Path, target: Path) -> None:
+    """Write the bundle of a run or bundle: one file if `target` ends in ``.alignsam``, else a folder.
 
     Files of weights that the run names are left out, and named by their SHA-256. Raises WeightsError.
     """
-    recipe = read_recipe(run)
-    named = {kind: portable(kind, str(recipe.env[kind])) for kind in ("sam", "clip") if kind in recipe.env}
-    for name in (POLICY, SRM_WEIGHTS):
-        if not (run / name).is_file():
-            raise WeightsError(f"{run} has no {name}; has its training finished?")
-    try:
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place) if target.suffix == SUFFIX else target
-            folder.mkdir(parents=True, exist_ok=True)
-            replace(recipe, env=recipe.env | named).write(folder)
-            for name in (POLICY, SRM_WEIGHTS):
-                if not (folder / name).exists() or not (folder / name).samefile(run / name):
-                    shutil.copyfile(run / name, folder / name)
-            if target.suffix == SUFFIX:
-                _pack(folder, target)
-    except OSError as error:
-        raise WeightsError(f"{target} cannot be written ({error.strerror}).") from error
+    with opened(source) as run:
+        recipe = read_recipe(run)
+        named = {kind: portable(kind, str(recipe.env[kind])) for kind in ("sam", "clip") if kind in recipe.env}
+        for name in (POLICY, SRM_WEIGHTS):
+            if not (run / name).is_file():
+                raise WeightsError(f"{run} has no {name}; has its training finished?")
+        try:
+            _write(run, replace(recipe, env=recipe.env | named), target)
+        except OSError as error:
+            raise WeightsError(f"{target} cannot be written ({error.strerror}).") from error
+
+
+def _write(run: Path, recipe: Recipe, target: Path) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) if target.suffix == SUFFIX else target
+        folder.mkdir(parents=True, exist_ok=True)
+        recipe.write(folder)
+        for name in (POLICY, SRM_WEIGHTS):
+            if not ((folder / name).exists() and (folder / name).samefile(run / name)):
+                shutil.copyfile(run / name, folder / name)
+        if target.suffix == SUFFIX:
+            _pack(folder, target)
 
 
 def _pack(folder: Path, target: Path) -> None:

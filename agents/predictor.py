@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 
 from agents.archive import opened
+from agents.hub import download
 from agents.policies import PromptPolicy
 from agents.prompter import AgentPrompter
 from agents.recipe import DIGEST, Recipe, official, read_recipe, weights_file
@@ -93,6 +94,11 @@ class AlignSAM:
             return cls._of(folder, replace(recipe, env=recipe.env | chosen), device, batch_size)
 
     @classmethod
+    def from_hub(cls, repo: str, *, revision: str | None = None, **options: Any) -> AlignSAM:
+        """An agent from the Hugging Face Hub, ``user/name`` (extra ``hub``); options: of `load`."""
+        return cls.load(download(repo, revision), **options)
+
+    @classmethod
     def from_run(cls, path: str | Path, *, device: str | torch.device = "auto", batch_size: int = 16) -> AlignSAM:
         """An agent that you trained: as `load`, but files of weights that its configuration names are opened."""
         return cls._of(Path(path), read_recipe(Path(path)), device, batch_size)
@@ -106,7 +112,7 @@ class AlignSAM:
             raise OptionError(f"batch_size={batch_size}: at least one image is prompted at once.")
         try:
             env = make_environments(
-                batch_size, dataset=_Frames([], None), split="test", device=device, srm=recipe.srm, **recipe.env
+                batch_size, dataset=Unlabelled([], None), split="test", device=device, srm=recipe.srm, **recipe.env
             )
             policy = trained_policy(folder, env, recipe.agent)
         except AlignSAMError:
@@ -146,7 +152,7 @@ class AlignSAM:
 
     def _play(self, frames: Sequence[_Frame], text: str | None) -> Iterator[Episode]:
         """Episodes on `frames`, after each step."""
-        samples = _Frames([frame.pixels for frame in frames], text)
+        samples = Unlabelled([frame.pixels for frame in frames], text)
         size = self.rules.grid.image_size
         encoded = EncodedDataset(samples, self.model, self._store, size, self.clip)
         episode = Episode(self.rules, encoded, self.srm, learns=False, count=len(frames))
@@ -188,7 +194,7 @@ class _Frame(NamedTuple):
     size: tuple[int, int]
 
 
-class _Frames:
+class Unlabelled:
     """Images without ground truth, as a data set whose masks are empty."""
 
     name = "images"

@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 _as_they_are = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A training's folder, or a bundle: a folder or one file.")]
-Own = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a training of yours.")]
+Sam = Annotated[str | None, typer.Option(help="Checkpoint, where the agent was trained with an own one.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 
 
@@ -68,7 +68,7 @@ def predict(
         Format.mask
     ),
     text: Annotated[str | None, typer.Option(help="What to look for, where a text guides the agent.")] = None,
-    sam: Annotated[str | None, typer.Option(help="Checkpoint, where the agent was trained with an own one.")] = None,
+    sam: Sam = None,
     clip: Annotated[str | None, typer.Option(help="ARCHITECTURE/FILE, where it was trained with an own one.")] = None,
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(help="Images prompted at once.")] = 16,
@@ -100,6 +100,59 @@ def predict(
         if not written:
             raise DataError(f"None of {len(skipped)} images could be read.")
         typer.echo(f"{written} of {len(found)} images are in {rle.file if rle else out}")
+
+
+@app.command()
+def export(
+    run: Run,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A file NAME.alignsam, or a folder.")],
+    sb3: Annotated[bool, typer.Option("--sb3", help="The policy alone, as the zip that PPO.load reads.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="ONNX graphs of everything, SAM too, into a folder.")] = False,
+    sam: Sam = None,
+) -> None:
+    """Put a trained agent into one file or folder, for others.
+
+    Such a bundle holds no pickle and no path of this machine; `alignsam predict` and AlignSAM.load take it.
+
+    alignsam export outputs/train/2026-01-01_12-00-00 shadows.alignsam
+
+    alignsam export shadows.alignsam graphs/ --onnx
+    """
+    with _told():
+        from alignsam_gym.errors import OptionError
+
+        if sb3 and onnx:
+            raise OptionError("--sb3 and --onnx are two exports; give one.")
+        if onnx:
+            from agents.onnx_export import export_onnx
+            from agents.predictor import AlignSAM
+
+            export_onnx(AlignSAM.load(run, sam=sam, device="cpu", batch_size=1), out)
+        elif sb3:
+            from agents.sb3_export import export_sb3
+
+            export_sb3(run, out)
+        else:
+            from agents import archive
+
+            archive.export(run, out)
+        typer.echo(f"The agent is in {out}")
+
+
+@app.command()
+def push(
+    run: Run,
+    repo: Annotated[str, typer.Argument(metavar="USER/NAME", help="Repository on the Hugging Face Hub.")],
+    private: Annotated[bool, typer.Option("--private", help="If the repository is made, make it private.")] = False,
+) -> None:
+    """Put a trained agent on the Hugging Face Hub, with a card of its measurements.
+
+    Log in first: hf auth login, or $HF_TOKEN. It is loaded by AlignSAM.from_hub("user/name").
+    """
+    with _told():
+        from agents import hub
+
+        typer.echo(f"The agent is at {hub.push(run, repo, private)}")
 
 
 @app.command()

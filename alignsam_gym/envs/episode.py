@@ -149,14 +149,7 @@ class Episode:
         A guided state has two channels more, which the means do not tell: how much M and the SRM's map differ on
         average, and the SRM's map at the patch's centre, where the prompt would be.
         """
-        grid, guide = self.rules.grid, self.guide.sigmoid()
-        state = make_state(self.rules.state, self.embeddings, self.mask, guide)
-        means = [grid.pool_product(self.embeddings, factor) for factor in state.factors.unbind(1)]
-        means.append(grid.pool(state.maps))
-        if self.rules.state == "guided":
-            means.append(grid.pool((guide - self.mask).abs())[:, None])
-            means.append(self.at_centres(self.guide).sigmoid().unflatten(1, (1, grid.side, -1)))
-        return torch.cat(means, dim=1)
+        return patch_means(self.rules, self.embeddings, self.mask, self.guide)
 
     def at_centres(self, maps: Tensor) -> Tensor:
         """Values (B, N) of every row's map, float (B, h, w), at all patches' centres."""
@@ -393,6 +386,19 @@ class Episode:
     def _folds_at(self, at: Tensor) -> Tensor | None:
         """Which fold each row's image is in; None where the SRM has one branch, or has seen none of the images."""
         return None if self._folds is None or self.srm.config.folds == 1 else self._folds[self.index[at]]
+
+
+def patch_means(rules: Rules, embeddings: Tensor, mask: Tensor, guide: Tensor) -> Tensor:
+    """`Episode.patches` of embeddings float (B, C, g, g), M and the SRM's map as logits, both (B, g, g)."""
+    grid, likely = rules.grid, guide.sigmoid()
+    state = make_state(rules.state, embeddings, mask, likely)
+    means = [grid.pool_product(embeddings, factor) for factor in state.factors.unbind(1)]
+    means.append(grid.pool(state.maps))
+    if rules.state == "guided":
+        means.append(grid.pool((likely - mask).abs())[:, None])
+        at_centres = grid.sample(guide, grid.centres.to(guide.device).expand(guide.shape[0], -1, -1))
+        means.append(at_centres.sigmoid().unflatten(1, (1, grid.side, -1)))
+    return torch.cat(means, dim=1)
 
 
 def _deal(dataset: Dataset, folds: int) -> Tensor:

@@ -55,7 +55,7 @@ class PatchGrid:
 
     def sample(self, maps: Tensor, points: Tensor) -> Tensor:
         """Bilinear values (B, …) of maps (B, h, w) that span the frame, at their own points (B, …, 2)."""
-        at = (points / self.image_size * 2 - 1).view(len(points), 1, -1, 2)
+        at = (points / self.image_size * 2 - 1).view(points.shape[0], 1, -1, 2)
         values = F.grid_sample(maps[:, None], at, padding_mode="border", align_corners=False)
         return values.view(points.shape[:-1])
 

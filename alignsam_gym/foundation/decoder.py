@@ -100,14 +100,21 @@ class BatchedDecoder:
         Returns low-resolution logits (B, K, 4h, 4w) and predicted IoU (B, K); K is 3 if `multimask_output`,
         else 1.
         """
-        decoder = self.mask_decoder
         with torch.autocast(points.device.type, enabled=False):  # positions need all their digits
             sparse, _ = self.prompt_encoder(points=(points, labels), boxes=None, masks=None)
-        tokens = torch.cat([self.output_tokens.expand(len(sparse), -1, -1), sparse], dim=1)
         # After the points comes the one "not a point" token that SamPredictor, too, adds when there is no box.
         real = F.pad(labels != PADDING, (len(self.output_tokens), 1), value=True)
         visible = None if bool(real.all()) else real[:, None, None, :]
-        hidden, pixels = _two_way(decoder.transformer, image, self.offsets, self.final_offset, tokens, visible)
+        return self.decode_tokens(image, sparse, visible, multimask_output)
+
+    def decode_tokens(
+        self, image: ImageTerms, sparse: Tensor, visible: Tensor | None, multimask_output: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """`decode` of prompts that are tokens (B, n, C) already; visible: bool (B, 1, 1, output tokens + n), which of
+        the output tokens and these take part, or None for all."""
+        tokens = torch.cat([self.output_tokens.expand(sparse.shape[0], -1, -1), sparse], dim=1)
+        transformer = self.mask_decoder.transformer
+        hidden, pixels = _two_way(transformer, image, self.offsets, self.final_offset, tokens, visible)
         return self._answer(hidden, pixels, image.details, multimask_output)
 
     def _answer(self, hidden: Tensor, pixels: Tensor, details: Tensor, multimask_output: bool) -> tuple[Tensor, Tensor]:
@@ -140,7 +147,7 @@ class BatchedDecoder:
         """Upscaled pixels (B, h·w·4·4, K) as they lie in the image: (B, K, 4h, 4w)."""
         height, width = self.size
         x = x.unflatten(1, (height, width, 2, 2, 2, 2)).permute(0, 7, 1, 3, 5, 2, 4, 6)
-        return x.reshape(len(x), -1, 4 * height, 4 * width)
+        return x.reshape(x.shape[0], -1, 4 * height, 4 * width)
 
 
 def fold(x: Tensor) -> Tensor:

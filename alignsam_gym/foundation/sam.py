@@ -66,14 +66,14 @@ class PromptableModel:
         self.decode_batch = 8
         with torch.no_grad():
             make = _DECODERS.get(type(sam.mask_decoder), BatchedDecoder)
-            self._decoder = make(self.sam.prompt_encoder, self.sam.mask_decoder)
+            self.decoder = make(self.sam.prompt_encoder, self.sam.mask_decoder)
         self.decode_precision, self.compiled = decode_precision, compile
         self._decode_type = getattr(torch, check_choice("decode_precision", decode_precision, DECODE_PRECISIONS))
-        self._decode = self._decoder.decode
+        self._decode = self.decoder.decode
         if compile:
             mode = "reduce-overhead" if device.type == "cuda" else "default"
-            self._decode = torch.compile(self._decoder.decode, mode=mode)
-        self.record_shape = (sam.prompt_encoder.embed_dim + self._decoder.details, height, width)
+            self._decode = torch.compile(self.decoder.decode, mode=mode)
+        self.record_shape = (sam.prompt_encoder.embed_dim + self.decoder.details, height, width)
 
     @torch.no_grad()
     def encode(self, images: Sequence[np.ndarray]) -> Tensor:
@@ -97,7 +97,7 @@ class PromptableModel:
     def read(self, records: Tensor) -> ImageTerms:
         """What `decode` needs of B images, records float32 (B, R, h, w)."""
         with self._arithmetic(self._decode_type):
-            parts = [self._decoder.read(part) for part in records.split(self.decode_batch)]
+            parts = [self.decoder.read(part) for part in records.split(self.decode_batch)]
         return ImageTerms(*(torch.cat(terms).to(self._decode_type) for terms in zip(*parts, strict=True)))
 
     @torch.no_grad()
@@ -117,7 +117,7 @@ class PromptableModel:
             terms = ImageTerms(*(rows_of(term, some) for term in image))
             with self._arithmetic(self._decode_type):
                 if last is not None:
-                    terms = self._decoder.with_mask(terms, last[chosen][:, None])
+                    terms = self.decoder.with_mask(terms, last[chosen][:, None])
                 parts.append(self._decode(terms, p * self.input_size, given)[0][:, 0].float())
         return torch.cat(parts)
 

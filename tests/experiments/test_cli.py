@@ -176,6 +176,28 @@ def test_arguments_of_other_commands_are_passed_on_in_order(alignsam, monkeypatc
     ]
 
 
+def test_an_exported_agent_predicts_as_its_run_does(alignsam, make_run, photos, tmp_path):
+    run = make_run()
+    assert "one.alignsam" in alignsam("export", run, tmp_path / "one.alignsam")
+    for place in (run, tmp_path / "one.alignsam"):
+        alignsam("predict", place, photos / "wide.jpg", "--out", tmp_path / f"of-{place.name}")
+    first, second = ((tmp_path / f"of-{name}/wide.png").read_bytes() for name in (run.name, "one.alignsam"))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere", "out"], "no bundle or run nowhere"),
+        (["{run}", "{run}/config.yaml/out"], "cannot be written"),
+        (["{run}", "out", "--sb3", "--onnx"], "give one"),
+    ],
+)
+def test_an_export_that_cannot_be_ends_with_a_message(alignsam, make_run, arguments, says):
+    run = make_run()
+    assert says in alignsam("export", *(one.format(run=run) for one in arguments), status=1)
+
+
 @pytest.mark.parametrize("command", ["train", "evaluate", "datasets", "weights"])
 def test_help_has_examples(alignsam, command):
     assert f"alignsam {command}" in alignsam(command, "--help")

@@ -76,7 +76,7 @@ def test_several_masks_may_be_asked_for(model):
     image = model.read(torch.randn(2, *model.record_shape))
     points, labels = _prompts(2, 3)
     with torch.no_grad():
-        masks, iou = model._decoder.decode(image, points, labels, multimask_output=True)
+        masks, iou = model.decoder.decode(image, points, labels, multimask_output=True)
     assert (masks.shape, iou.shape) == ((2, 3, 32, 32), (2, 3))
 
 

@@ -1,0 +1,185 @@
+"""A trained agent as ONNX graphs, to be run where there is no PyTorch.
+
+The graphs hold all that needs weights; what is left is a short loop, which `examples/onnx_predict.py` shows in NumPy.
+B is any batch, N the number of patches, R × h × w the record of an image, C its embedding's channels, g the cells of
+the SRM's states; everything is float32 unless it says otherwise.
+
+=============  ==========================================================  ==========================================
+file           inputs                                                      outputs
+=============  ==========================================================  ==========================================
+encoder.onnx   image uint8 (B, S, S, 3), RGB, of the encoder's own size    record (B, R, h, w)
+decoder.onnx   record; points (B, n, 2), (x, y) as fractions of the        logits (B, 4h, 4w), SAM's answer (Eq. 2)
+               frame; labels int64 (B, n), 1, 0, or −1 for no point
+srm.onnx       record; mask (B, 4h, 4w), the last answer's probabilities,  guide (B, g, g), y_r (Eq. 12) as logits;
+               ones before there is one; similarity (B, g, g), CLIP's map  centres (B, N), the same at the patches'
+               of the text, only of an explicit branch                     centres: a prompt's label is whether > 0
+policy.onnx    record; mask; guide; visited (B, N), 1 where a patch was    scores (B, N), or (B, N + 1) with stopping
+               prompted                                                    last: the highest is the action
+=============  ==========================================================  ==========================================
+
+``agent.json`` has image_size, patch_size, max_steps and the encoder's input_size.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from agents.predictor import AlignSAM
+from alignsam_gym.envs.episode import Rules, patch_means
+from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.foundation.decoder import PADDING
+from alignsam_gym.foundation.sam import PromptableModel
+from alignsam_gym.srm import SRM
+from alignsam_gym.state import State, make_state, srm_state
+
+_OPSET = 18
+_LARGEST = 2**31  # bytes that one ONNX file can hold
+
+
+def export_onnx(agent: AlignSAM, folder: Path) -> None:
+    """Write the four graphs and ``agent.json`` into `folder`.
+
+    Raises OptionError if the packages of extra ``onnx`` are missing, for an agent on another device than the CPU, or
+    one whose rules the graphs do not know: labels by others than the SRM, ``mask_prompt``, maps that do not divide
+    into cells.
+    """
+    try:
+        import onnxscript  # noqa: F401  # torch.onnx names it only in a traceback
+    except ImportError as error:
+        raise OptionError("The export needs onnx and onnxscript: pip install alignsam-gym[onnx].") from error
+    rules, model = agent.rules, agent.model
+    if model.device.type != "cpu":
+        raise OptionError(f"The export needs the agent on the CPU, not {model.device}: load it with device='cpu'.")
+    for name, value, wanted in (
+        ("label_source", rules.label_source, "srm"),
+        ("initial_prompts", rules.initial_prompts, "srm"),
+        ("mask_prompt", rules.mask_prompt, False),
+    ):
+        if value != wanted:
+            raise OptionError(f"env.{name}={value} has no ONNX graphs; only {wanted} has.")
+    height = model.embedding_shape[1]
+    cells = min(rules.cells, height)
+    if height % cells:
+        raise OptionError(f"env.cells={rules.cells} does not divide the embedding's {height} cells: no ONNX graphs.")
+    record, mask = torch.rand(2, *model.record_shape), torch.rand(2, *model.logits_shape)
+    guide, visited = torch.randn(2, cells, cells), torch.zeros(2, rules.grid.count)
+    image = torch.randint(0, 256, (2, model.input_size, model.input_size, 3), dtype=torch.uint8)
+    points, labels = torch.rand(2, 3, 2), torch.tensor([[1, 0, 1], [1, 0, PADDING]])
+    similarity = {"similarity": torch.rand(2, cells, cells)} if agent.srm.kind == "explicit" else {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder, "encoder", _Encoder(model), {"image": image}, ["record"])
+        _write(folder, "decoder", _Decoder(model), {"record": record, "points": points, "labels": labels}, ["logits"])
+        srm = _SRM(agent.srm, rules, cells, model.embedding_shape[0])
+        _write(folder, "srm", srm, {"record": record, "mask": mask, **similarity}, ["guide", "centres"])
+        seen = {"record": record, "mask": mask, "guide": guide, "visited": visited}
+        _write(folder, "policy", _Policy(agent.policy, rules, cells, model.embedding_shape[0]), seen, ["scores"])
+        sizes = {"image_size": rules.grid.image_size, "patch_size": rules.grid.patch_size, "max_steps": rules.max_steps}
+        (folder / "agent.json").write_text(json.dumps(sizes | {"input_size": model.input_size}))
+    except OSError as error:
+        raise WeightsError(f"{folder} cannot be written ({error.strerror}).") from error
+
+
+def _write(folder: Path, name: str, module: nn.Module, inputs: dict[str, Tensor], outputs: list[str]) -> None:
+    free = torch.export.Dim.DYNAMIC
+    shapes = {key: {0: free, 1: free} if key in ("points", "labels") else {0: free} for key in inputs}
+    module = module.eval()
+    with torch.no_grad():
+        module(**inputs)  # what is computed once and kept is kept now, and not as the symbols of an export
+        torch.onnx.export(
+            module,
+            kwargs=inputs,
+            f=folder / f"{name}.onnx",
+            input_names=list(inputs),
+            output_names=outputs,
+            opset_version=_OPSET,
+            dynamic_shapes=shapes,
+            external_data=sum(value.nbytes for value in module.state_dict().values()) > _LARGEST,
+            dynamo=True,
+            verbose=False,
+        )
+
+
+class _Encoder(nn.Module):
+    def __init__(self, model: PromptableModel) -> None:
+        super().__init__()
+        self.sam = model.sam
+
+    def forward(self, image: Tensor) -> Tensor:
+        pixels = (image.permute(0, 3, 1, 2).float() - self.sam.pixel_mean) / self.sam.pixel_std
+        return self.sam.image_encoder(pixels).half().float()  # as records are kept
+
+
+class _Decoder(nn.Module):
+    """`BatchedDecoder` without a question about values: padding is masked out whether there is any or not."""
+
+    def __init__(self, model: PromptableModel) -> None:
+        super().__init__()
+        self.sam, self.decoder, self.size = model.sam, model.decoder, model.input_size
+
+    def forward(self, record: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+        labels = F.pad(labels, (0, 1), value=PADDING)  # SAM's own "not a point"
+        sparse = self._tokens(F.pad(points, (0, 0, 0, 1)), labels[..., None])
+        outputs = len(self.decoder.output_tokens)
+        real = torch.cat([labels.new_ones(1, outputs).expand(labels.shape[0], -1), labels[:, :-1] + 1], dim=1)
+        visible = F.pad(real, (0, 1), value=1)[:, None, None] > 0
+        return self.decoder.decode_tokens(self.decoder.read(record), sparse, visible)[0][:, 0]
+
+    def _tokens(self, points: Tensor, labels: Tensor) -> Tensor:
+        encoder = cast(Any, self.sam.prompt_encoder)
+        places = encoder.pe_layer._pe_encoding(points + 0.5 / self.size)
+        negative, positive = (encoder.point_embeddings[label].weight for label in (0, 1))
+        kinds = torch.where(labels == 1, positive, torch.where(labels == 0, negative, encoder.not_a_point_embed.weight))
+        return torch.where(labels == PADDING, 0.0, places) + kinds
+
+
+class _Cells(nn.Module):
+    """Records and masks on the grid of g cells a side."""
+
+    def __init__(self, cells: int, channels: int) -> None:
+        super().__init__()
+        self.cells, self.channels = cells, channels
+
+    def forward(self, record: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        embedding = record[:, : self.channels]
+        return self._means(embedding), self._means(mask[:, None])[:, 0]
+
+    def _means(self, maps: Tensor) -> Tensor:
+        factor = maps.shape[-1] // self.cells
+        return F.avg_pool2d(maps, factor) if factor > 1 else maps
+
+
+class _SRM(nn.Module):
+    def __init__(self, srm: SRM, rules: Rules, cells: int, channels: int) -> None:
+        super().__init__()
+        self.members, self.grid, self.kind = srm.members, rules.grid, srm_state(rules.state)
+        self.on_cells = _Cells(cells, channels)
+
+    def forward(self, record: Tensor, mask: Tensor, similarity: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        embedding, coarse = self.on_cells(record, mask)
+        state = make_state(self.kind, embedding, coarse, coarse)
+        if similarity is not None:
+            factors = torch.cat([similarity[:, None], state.factors], dim=1)
+            state = State(state.embeddings, factors, state.maps)
+        guide = torch.stack([member(state) for member in self.members]).mean(0)
+        return guide, self.grid.sample(guide, self.grid.centres.expand(guide.shape[0], -1, -1))
+
+
+class _Policy(nn.Module):
+    def __init__(self, policy: Any, rules: Rules, cells: int, channels: int) -> None:
+        super().__init__()
+        self.policy, self.rules = policy, rules
+        self.on_cells = _Cells(cells, channels)
+
+    def forward(self, record: Tensor, mask: Tensor, guide: Tensor, visited: Tensor) -> Tensor:
+        embedding, coarse = self.on_cells(record, mask)
+        patches = patch_means(self.rules, embedding, coarse, guide).half().float()  # as they are observed
+        observation = patches if self.rules.revisit == "allow" else {"patches": patches, "visited": visited}
+        features = self.policy.extract_features(observation, self.policy.pi_features_extractor)
+        return self.policy.action_net(self.policy.mlp_extractor.forward_actor(features))

@@ -1,0 +1,64 @@
+"""A mask for an image by the ONNX graphs of `alignsam export RUN graphs/ --onnx`: no PyTorch, none of this package.
+
+python examples/onnx_predict.py graphs/ photo.jpg mask.png
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+
+
+def load(folder: Path) -> tuple[dict, dict]:
+    """The sizes in ``agent.json``, and the graphs by name."""
+    names = ("encoder", "decoder", "srm", "policy")
+    return json.loads((folder / "agent.json").read_text()), {
+        name: onnxruntime.InferenceSession(folder / f"{name}.onnx", providers=["CPUExecutionProvider"])
+        for name in names
+    }
+
+
+def predict(sizes: dict, graphs: dict, image: np.ndarray) -> np.ndarray:
+    """The mask, bool (H, W), of an image uint8 (H, W, 3) RGB, by an agent that no text guides."""
+    size, step = sizes["image_size"], sizes["patch_size"]
+    side = size // step
+
+    def run(name: str, **inputs: np.ndarray) -> list[np.ndarray]:
+        return graphs[name].run(None, inputs)
+
+    frame = resize(resize(image, size), sizes["input_size"])
+    [record] = run("encoder", image=frame[None])
+    everywhere = np.ones((1, 4 * record.shape[2], 4 * record.shape[3]), np.float32)
+    guide, _ = run("srm", record=record, mask=everywhere)
+    cells = guide.shape[1]
+    extremes = np.array([guide.argmax(), guide.argmin()])  # the initial pair
+    points = [((cell % cells + 0.5) / cells, (cell // cells + 0.5) / cells) for cell in extremes]
+    labels, visited = [1, 0], np.zeros((1, side**2), np.float32)
+    for prompts in range(sizes["max_steps"] + 1):
+        [logits] = run("decoder", record=record, points=np.array([points], np.float32), labels=np.array([labels]))
+        if prompts == sizes["max_steps"]:
+            break
+        mask = 1 / (1 + np.exp(-logits))
+        guide, centres = run("srm", record=record, mask=mask)
+        [scores] = run("policy", record=record, mask=mask, guide=guide, visited=visited)
+        patch = int(scores.argmax())
+        if patch == side**2:  # the agent stops
+            break
+        points.append(((patch % side + 0.5) / side, (patch // side + 0.5) / side))
+        labels.append(int(centres[0, patch] > 0))
+        visited[0, patch] = 1
+    return cv2.resize(logits[0], image.shape[1::-1], interpolation=cv2.INTER_LINEAR) > 0
+
+
+def resize(image: np.ndarray, side: int) -> np.ndarray:
+    shrinks = min(image.shape[:2]) > side
+    return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+if __name__ == "__main__":
+    folder, source, target = sys.argv[1:]
+    mask = predict(*load(Path(folder)), cv2.imread(source)[..., ::-1])
+    cv2.imwrite(target, mask.astype(np.uint8) * 255)

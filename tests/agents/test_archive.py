@@ -1,0 +1,237 @@
+"""Bundles from strangers: what they may hold, and what happens if they hold anything else."""
+
+import pickle
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from agents import AlignSAM
+from agents.archive import MEMBERS, export
+from agents.runs import load_config
+from alignsam_gym.errors import AlignSAMError, WeightsError
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+
+
+class Evil:
+    """Unpickling makes a folder."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        import os
+
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.fixture
+def bundle(make_run, tmp_path):
+    """The folder of a bundle."""
+    export(make_run(), tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def change(folder, **groups):
+    """Change some keys of a bundle's configuration, by group."""
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    for group, values in groups.items():
+        config[group] = config[group] | values if isinstance(values, dict) else values
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def pack(folder, file, **options):
+    with zipfile.ZipFile(file, "w", **options) as archive:
+        for member in folder.iterdir():
+            archive.write(member, member.name)
+    return file
+
+
+def test_run_folder_and_file_predict_alike(make_run, tmp_path):
+    run = make_run()
+    export(run, tmp_path / "folder")
+    export(run, tmp_path / "one.alignsam")
+    expected = AlignSAM.load(run).predict(IMAGE)
+    for place in ("folder", "one.alignsam"):
+        answer = AlignSAM.load(tmp_path / place).predict(IMAGE)
+        np.testing.assert_array_equal(answer.probability, expected.probability)
+        np.testing.assert_array_equal(answer.points, expected.points)
+    assert sorted(file.name for file in (tmp_path / "folder").iterdir()) == sorted(MEMBERS)
+
+
+def test_a_bundle_can_be_exported_again_and_is_the_same(bundle, tmp_path):
+    export(bundle, tmp_path / "a.alignsam")
+    export(bundle, tmp_path / "b.alignsam")
+    export(bundle, bundle)  # onto itself
+    export(tmp_path / "a.alignsam", tmp_path / "c.alignsam")
+    export(bundle, tmp_path / "d.alignsam")
+    assert len({(tmp_path / f"{name}.alignsam").read_bytes() for name in "abcd"}) == 1
+
+
+def test_a_bundle_tells_nothing_of_where_it_was_made(make_run, tmp_path):
+    run = make_run()
+    change(run, dataset={"root": "/home/me/secret"}, cache_dir="/home/me/cache")
+    export(run, tmp_path / "bundle")
+    assert "/home/me" not in (tmp_path / "bundle/config.yaml").read_text()
+
+
+def test_own_weights_are_named_by_their_digest_and_checked(make_run, tmp_path, monkeypatch):
+    (tmp_path / "own.pth").write_bytes(b"weights")
+    (tmp_path / "other.pth").write_bytes(b"others")
+    run = make_run()
+    change(run, env={"sam": str(tmp_path / "own.pth")})
+    AlignSAM.from_run(run)
+    with pytest.raises(WeightsError, match=r"own\.pth: give its file, sam="):
+        AlignSAM.load(run)
+    export(run, tmp_path / "b.alignsam")
+    with pytest.raises(WeightsError, match=r"sha256:[0-9a-f]{64}: give its file, sam=<path>"):
+        AlignSAM.load(tmp_path / "b.alignsam")
+    with pytest.raises(WeightsError, match="is not the model that this agent was trained with"):
+        AlignSAM.load(tmp_path / "b.alignsam", sam=str(tmp_path / "other.pth"))
+    AlignSAM.load(tmp_path / "b.alignsam", sam=str(tmp_path / "own.pth"))
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_no_pickle_is_run(bundle, tmp_path, name, packed):
+    for dump in (pickle.dumps, lambda thing: _saved(thing, tmp_path)):
+        (bundle / name).write_bytes(dump(Evil(tmp_path / "ran")))
+        place = pack(bundle, tmp_path / "evil.alignsam") if packed else bundle
+        with pytest.raises(AlignSAMError):
+            AlignSAM.load(place)
+        assert not (tmp_path / "ran").exists()
+
+
+def _saved(thing, folder):
+    torch.save(thing, folder / "saved.pt")
+    return (folder / "saved.pt").read_bytes()
+
+
+@pytest.mark.parametrize("as_torch", [False, True])
+def test_a_pickle_instead_of_the_file_is_not_run(tmp_path, as_torch):
+    evil = Evil(tmp_path / "ran")
+    (tmp_path / "evil.alignsam").write_bytes(_saved(evil, tmp_path) if as_torch else pickle.dumps(evil))
+    with pytest.raises(WeightsError, match="no bundle"):
+        AlignSAM.load(tmp_path / "evil.alignsam")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_checkpoint_beside_the_bundle_is_not_opened(bundle, tmp_path):
+    (bundle / "checkpoint.pt").write_bytes(pickle.dumps(Evil(tmp_path / "ran")))
+    AlignSAM.load(bundle)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"env": {"sam": "/etc/passwd"}}, "give its file, sam="),
+        ({"env": {"sam": "../secret.pth"}}, "give its file, sam="),
+        ({"env": {"clip": "ViT-B-16//etc/passwd"}}, "give its file, clip="),
+        ({"env": {"clip": "hf-hub:evil/repo"}}, "give its file, clip="),
+        ({"env": {"clip": "local-dir:/etc"}}, "give its file, clip="),
+        ({"env": {"sam": "${oc.env:HOME}"}}, "interpolations"),
+        ({"dataset": {"text": "${oc.env:HOME}"}}, "interpolations"),
+        ({"elsewhere": ["${oc.env:HOME}"]}, "interpolations"),
+        ({"env": {"_target_": "os.system"}}, "env._target_ is unknown"),
+        ({"env": {"image_size": 10**9}}, "env.image_size=1000000000 is not a whole number from 1 to 4096"),
+        ({"env": {"patch_size": 1, "image_size": 4096}}, "more than 64 patches a side"),
+        ({"env": {"max_steps": True}}, "env.max_steps=True"),
+        ({"env": {"stop": "yes"}}, "env.stop='yes' is not true or false"),
+        ({"env": {"state": ["product"]}}, "env.state=.* is not a word"),
+        ({"env": {"state": "product; rm"}}, "state='product; rm' is unknown"),
+        ({"srm": {"width": 10**9}}, "srm.width"),
+        ({"srm": {"layers": 3}}, "srm.layers is unknown here"),
+        ({"agent": {"width": 10**9}}, "agent.width"),
+        ({"agent": {"policy": "os.system"}}, "agent.policy"),
+        ({"agent": {"policy": {"_target_": "os.system"}}}, "agent.policy"),
+        ({"agent": {"first_trust": [[1]]}}, "agent.first_trust"),
+        ({"dataset": {"text": 5}}, "dataset.text=5"),
+        ({"env": 3}, "no group 'env'"),
+    ],
+)
+def test_a_strangers_configuration_is_refused(bundle, changes, says, monkeypatch):
+    change(bundle, **changes)
+    with pytest.raises(AlignSAMError, match=says):
+        AlignSAM.load(bundle)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "no group"),
+        ("- a list", "it is a list"),
+        ("{", "no configuration"),
+        ("env: !!python/object/apply:os.mkdir [ran]", "tags or references"),
+        ("a: &a [1, 1]\nb: [*a, *a]", "tags or references"),
+        ("[" * 60_000, "no configuration"),
+        ("a: " + "x" * 70_000, "more than 65536 bytes"),
+        ('env: {sam: "\\x24{oc.env:HOME}"}', "interpolations"),
+        ("\0", "no configuration"),
+    ],
+)
+def test_what_is_no_configuration_is_refused(bundle, text, says, tmp_path):
+    (bundle / "config.yaml").write_text(text)
+    for read in (AlignSAM.load, load_config):
+        if read is load_config and "no group" in says:
+            continue
+        with pytest.raises(WeightsError, match=says):
+            read(bundle)
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_missing_and_torn_files_are_errors(bundle, tmp_path, name):
+    whole = (bundle / name).read_bytes()
+    for part in (b"", whole[: len(whole) // 2], whole[:-1] if name != "config.yaml" else b"\xff\xfe", None):
+        if part is None:
+            (bundle / name).unlink()
+        else:
+            (bundle / name).write_bytes(part)
+        with pytest.raises(WeightsError, match=name):
+            AlignSAM.load(bundle)
+
+
+def test_a_torn_file_is_an_error(bundle, tmp_path):
+    whole = pack(bundle, tmp_path / "whole.alignsam").read_bytes()
+    for length in (0, 10, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "torn.alignsam").write_bytes(whole[:length])
+        with pytest.raises(WeightsError, match=r"torn\.alignsam is no bundle"):
+            AlignSAM.load(tmp_path / "torn.alignsam")
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    (tmp_path / "torn.alignsam").write_bytes(flipped)
+    with pytest.raises(WeightsError, match="torn"):
+        AlignSAM.load(tmp_path / "torn.alignsam")
+
+
+def test_members_that_could_land_elsewhere_or_swell_are_refused(bundle, tmp_path):
+    with pytest.raises(WeightsError, match="not compressed"):
+        AlignSAM.load(pack(bundle, tmp_path / "bomb.alignsam", compression=zipfile.ZIP_DEFLATED))
+    pack(bundle, tmp_path / "more.alignsam")
+    with zipfile.ZipFile(tmp_path / "more.alignsam", "a") as archive:
+        archive.writestr("../../escaped", "")
+    with pytest.raises(WeightsError, match="and nothing else"):
+        AlignSAM.load(tmp_path / "more.alignsam")
+    assert not (tmp_path.parent.parent / "escaped").exists()
+
+
+def test_weights_of_another_shape_are_an_error(bundle):
+    change(bundle, srm={"width": 16})
+    with pytest.raises(WeightsError, match=r"srm\.safetensors"):
+        AlignSAM.load(bundle)
+
+
+def test_an_unfinished_run_and_an_unwritable_place_are_errors(make_run, tmp_path):
+    run = make_run()
+    (tmp_path / "file").touch()
+    for target in ("file/out.alignsam", "file/folder"):
+        with pytest.raises(WeightsError, match="cannot be written"):
+            export(run, tmp_path / target)
+    shutil.copytree(run, tmp_path / "unfinished")
+    (tmp_path / "unfinished/policy.safetensors").unlink()
+    with pytest.raises(WeightsError, match="has its training finished"):
+        export(tmp_path / "unfinished", tmp_path / "out")

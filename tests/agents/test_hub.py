@@ -1,0 +1,137 @@
+"""The Hub is a stand-in on loopback: what huggingface_hub asks of the real one, over HTTP."""
+
+import base64
+import hashlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import huggingface_hub
+import numpy as np
+import pytest
+from huggingface_hub import constants
+
+from agents import AlignSAM
+from agents.archive import MEMBERS, export
+from agents.hub import push
+from alignsam_gym.errors import WeightsError
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+
+
+class Hub(BaseHTTPRequestHandler):
+    """One repository, me/agent; `files` maps its paths to their content."""
+
+    files: dict[str, bytes]
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        path = self.path.partition("?")[0]
+        if path.startswith("/api/models/me/agent/revision/"):
+            self.answer({"id": "me/agent", "sha": COMMIT, "siblings": [{"rfilename": name} for name in self.files]})
+        elif path.startswith("/api/models/me/agent/tree/"):
+            self.answer([
+                {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+                for name, content in self.files.items()
+            ])  # fmt: skip
+        elif path.startswith("/me/agent/resolve/") and (name := path.rpartition("/")[2]) in self.files:
+            content = self.files[name]
+            headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
+            self.send(content, headers)
+        else:
+            self.send(b"", {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}, 404)
+
+    def do_POST(self):
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/api/repos/create":
+            self.answer({"url": f"{self.server.url}/me/agent", "name": "me/agent", "id": "1"})
+        elif self.path == "/api/validate-yaml":
+            self.answer({"errors": [], "warnings": []})
+        elif self.path == "/api/models/me/agent/preupload/main":
+            names = [file["path"] for file in json.loads(content)["files"]]
+            answers = [{"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in names]
+            self.answer({"files": answers})
+        elif self.path.startswith("/api/models/me/agent/commit/main"):
+            for entry in map(json.loads, content.splitlines()):
+                if entry["key"] == "file":
+                    self.files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
+            url = f"{self.server.url}/me/agent/commit/{COMMIT}"
+            self.answer({"success": True, "commitOid": COMMIT, "commitUrl": url})
+        else:
+            self.answer({}, 404)
+
+    def answer(self, value, status=200):
+        self.send(json.dumps(value).encode(), {"Content-Type": "application/json"}, status)
+
+    def send(self, content, headers, status=200):
+        self.send_response(status)
+        for name, value in (headers | {"Content-Length": str(len(content))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """The files of the repository that the stand-in serves."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Repository", (Hub,), {"files": {}}))
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.RequestHandlerClass.files
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_an_agent_is_loaded_from_the_hub(hub, make_run, tmp_path):
+    export(make_run(), tmp_path / "bundle")
+    hub |= {name: (tmp_path / "bundle" / name).read_bytes() for name in MEMBERS}
+    hub["evil.py"] = b"raise SystemExit"
+    loaded = AlignSAM.from_hub("me/agent", batch_size=2)
+    np.testing.assert_array_equal(
+        loaded.predict(IMAGE).probability, AlignSAM.load(tmp_path / "bundle").predict(IMAGE).probability
+    )
+    assert not list((tmp_path / "hub").rglob("evil.py"))
+
+
+def test_what_was_pushed_is_loaded_again(hub, make_run):
+    run = make_run()
+    ways = {"agent": {"images": 7, "miou_by_step": [0.5, 0.625], "foreground_rate": 0.25}}
+    (run / "metrics.json").write_text(json.dumps({"prompting": ways}))
+    assert push(run, "me/agent").endswith("/me/agent")
+    assert hub.keys() == {*MEMBERS, "README.md"}
+    np.testing.assert_array_equal(
+        AlignSAM.from_hub("me/agent").predict(IMAGE).mask, AlignSAM.load(run).predict(IMAGE).mask
+    )
+    page = hub["README.md"].decode()
+    assert "| agent | 7 | 0.500 | 0.625 | 25.0% |" in page
+    assert 'AlignSAM.from_hub("me/agent")' in page
+    assert huggingface_hub.ModelCard(page).data.library_name == "alignsam-gym"
+
+
+@pytest.mark.parametrize("repo", ["me/another", "no such name"])
+def test_what_is_not_there_is_an_error(hub, repo):
+    with pytest.raises(WeightsError, match=f"{repo} cannot be had from the Hub"):
+        AlignSAM.from_hub(repo)
+
+
+def test_a_hub_that_does_not_answer_is_an_error(hub, make_run, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(WeightsError, match="cannot be pushed"):
+        push(make_run(), "me/agent")

@@ -1,0 +1,95 @@
+"""The graphs against PyTorch, and the loop in examples/ against `AlignSAM.predict`."""
+
+import importlib.util
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from agents import AlignSAM
+from agents.onnx_export import export_onnx
+from alignsam_gym.data import shapes
+from alignsam_gym.envs.episode import Episode
+from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.foundation.encoded import EncodedDataset
+from alignsam_gym.foundation.store import RecentStore
+
+EXAMPLE = Path(__file__).parents[2] / "examples/onnx_predict.py"
+
+
+@pytest.fixture(scope="module")
+def example():
+    spec = importlib.util.spec_from_file_location("onnx_predict", EXAMPLE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run_graph(tmp_path):
+    def run(name, **inputs):
+        session = onnxruntime.InferenceSession(tmp_path / f"graphs/{name}.onnx", providers=["CPUExecutionProvider"])
+        return session.run(None, {key: np.asarray(value) for key, value in inputs.items()})
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rules", [{}, {"state": "concat", "revisit": "allow", "cells": 4}, {"branch": "explicit"}])
+def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, run_graph, rules):
+    agent = AlignSAM.from_run(make_run(**rules))
+    export_onnx(agent, tmp_path / "graphs")
+    toy_dataset.samples = [type(sample)(**vars(sample) | {"text": "star"}) for sample in toy_dataset.samples]
+    encoded = EncodedDataset(toy_dataset, agent.model, RecentStore(8), 64, agent.clip)
+    episode = Episode(agent.rules, encoded, agent.srm, learns=False, count=3)
+    episode.begin(range(3), [0, 1, 2], [np.random.default_rng(0)] * 3)
+    episode.act([0, 1], [5, 10])  # so that the third row's prompts are padded
+    images = np.stack([sample.image for sample in toy_dataset.samples[:3]])
+    [record] = run_graph("encoder", image=images)
+    expected = torch.stack([sample.record for sample in encoded.fetch([0, 1, 2])]).float()
+    np.testing.assert_allclose(record, expected, rtol=2e-3, atol=1e-3)  # a digit of half precision
+    record = expected
+    used = 3
+    points, labels = episode.points[:, :used] / 64, episode.labels[:, :used]
+    assert (labels == -1).any()
+    [logits] = run_graph("decoder", record=record, points=points, labels=labels)
+    np.testing.assert_allclose(logits, episode.logits, atol=1e-4)
+    similarity = {"similarity": episode.similarity} if agent.srm.kind == "explicit" else {}
+    mask = episode.logits.sigmoid()
+    guide, centres = run_graph("srm", record=record, mask=mask, **similarity)
+    np.testing.assert_allclose(guide, episode.guide, atol=1e-4)
+    np.testing.assert_allclose(centres, episode.at_centres(episode.guide), atol=1e-4)
+    visited = episode.visited.float()
+    [scores] = run_graph("policy", record=record, mask=mask, guide=guide, visited=visited)
+    patches = episode.patches().half().float()
+    seen = patches if agent.rules.revisit == "allow" else {"patches": patches, "visited": visited}
+    wanted = agent.policy.get_distribution(seen).distribution.logits.detach().numpy()
+    scores -= np.log(np.exp(scores).sum(1, keepdims=True))
+    np.testing.assert_allclose(scores, wanted, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_the_examples_loop_draws_the_same_masks(make_run, example, tmp_path):
+    agent = AlignSAM.from_run(make_run(max_steps=5))
+    export_onnx(agent, tmp_path / "graphs")
+    sizes, graphs = example.load(tmp_path / "graphs")
+    for number, size in enumerate([(50, 90), (130, 70), (64, 64)]):
+        image = cv2.resize(shapes.draw("saliency", "test", number).image, size[::-1])
+        mask, expected = example.predict(sizes, graphs, image), agent.predict(image).mask
+        assert mask.shape == size
+        assert (mask & expected).sum() / (mask | expected).sum() > 0.99
+
+
+@pytest.mark.parametrize("rules", [{"label_source": "last"}, {"mask_prompt": True}])
+def test_rules_without_graphs_are_an_error(make_run, tmp_path, rules):
+    with pytest.raises(OptionError, match=next(iter(rules))):
+        export_onnx(AlignSAM.from_run(make_run(**rules)), tmp_path)
+
+
+def test_a_place_that_cannot_be_written_is_an_error(make_run, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(WeightsError, match="cannot be written"):
+        export_onnx(AlignSAM.from_run(make_run()), tmp_path / "file/graphs")

@@ -1,0 +1,17 @@
+import numpy as np
+from stable_baselines3 import PPO
+
+from agents.runs import load_run
+from agents.sb3_export import export_sb3
+
+
+def test_stable_baselines_loads_it_and_chooses_the_same(make_run, toy_dataset, tmp_path):
+    run = make_run()
+    export_sb3(run, tmp_path / "out/policy.zip")
+    model = PPO.load(tmp_path / "out/policy.zip", device="cpu")
+    _, env, policy = load_run(run, {}, samples=toy_dataset)
+    observation, _ = env.reset(seed=0)
+    for _ in range(3):
+        chosen, _ = model.predict(observation, deterministic=True)
+        np.testing.assert_array_equal(chosen, policy.predict(observation, deterministic=True)[0])
+        observation, *_ = env.step(chosen)
