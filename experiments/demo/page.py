@@ -23,8 +23,8 @@ _DROP = 140  # pixels
 _LIMITS = f"PNG, JPEG or BMP, at most {MOST_BYTES // 1024**2} MB and {MOST_PIXELS // 10**6} million pixels."
 _INTRODUCTION = """# AlignSAM: watch SAM being prompted
 Choose an image, let it be prompted step by step, and correct the answer. Discs are positive prompts, squares negative
-ones; **0** marks the initial pair, **1, 2, …** the steps, **a, b, …** points of your own. Images stay in the memory of
-the computer that runs this page."""
+ones; **0** marks the initial pair, **1, 2, …** the steps, **a, b, …** points of your own. Images stay on the computer
+that runs this page, and are deleted when it ends."""
 _CACHE = (600, 3600)  # seconds: how often old uploads and pictures shown are deleted, and how old they are then
 
 
@@ -78,7 +78,7 @@ class _Parts:
             label="Picture", interactive=False, format="jpeg", buttons=[], show_label=False, elem_id="picture"
         )
         self.status = gr.HTML()
-        self.step = gr.Slider(0, 1, step=1, label="t: prompts after the initial pair", interactive=False)
+        self.step = gr.Slider(0, 1, step=1, precision=0, label="t: prompts after the initial pair", interactive=False)
         self.view = gr.Radio(VIEWS, value=ANSWERED, label="Show")
         gr.Markdown("## 3. Correct it\nClick on the picture, or type where a point is, in pixels of the image.")
         self.label = gr.Radio([POSITIVE, NEGATIVE], value=POSITIVE, label="Your next point is")
@@ -93,13 +93,20 @@ class _Parts:
     def connect(self, page: gr.Blocks, pointers: Pointers) -> None:
         """Say what follows from what."""
 
-        def on(event: Callable[..., Any], handler: Callable[..., tuple], inputs: Sequence, outputs: Sequence) -> None:
+        def on(
+            event: Callable[..., Any],
+            handler: Callable[..., tuple],
+            inputs: Sequence,
+            outputs: Sequence,
+            busy: str = "once",  # what is done with events meanwhile: all but the first are dropped
+        ) -> None:
             event(
                 _told(handler, len(outputs)),
                 list(inputs),
                 [*outputs, self.notice],
                 api_name=handler.__name__,
                 concurrency_id="models",
+                trigger_mode=busy,
                 show_progress="minimal",
             )
 
@@ -126,11 +133,11 @@ class _Parts:
         on(self.truth.upload, upload_truth, [self.truth, self.picked], chosen)
         asked = [self.picked, self.pointer, self.text, self.view]
         on(self.run.click, prompt, asked, [self.session, self.own, self.step, *self.shown])
-        on(self.step.input, look, [*seen, self.picked], self.shown)
+        on(self.step.input, look, [*seen, self.picked], self.shown, busy="always_last")
         on(self.view.input, look, [*seen, self.picked], self.shown)
-        on(self.picture.select, click, mine, corrected)
-        on(self.add.click, add_typed, [*mine, self.x, self.y], corrected)
-        on(self.undo.click, undo, seen, corrected)
+        on(self.picture.select, click, mine, corrected, busy="multiple")
+        on(self.add.click, add_typed, [*mine, self.x, self.y], corrected, busy="multiple")
+        on(self.undo.click, undo, seen, corrected, busy="multiple")
         on(self.reset.click, reset, seen, corrected)
 
 
