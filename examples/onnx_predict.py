@@ -3,8 +3,8 @@
 python examples/onnx_predict.py graphs/ photo.jpg mask.png
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 import cv2
@@ -58,7 +58,17 @@ def resize(image: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("graphs", "image", "mask"):
+        parser.add_argument(name)
+    args = parser.parse_args()
+    image = cv2.imread(args.image)
+    if image is None:
+        parser.error(f"{args.image} cannot be read as an image")
+    mask = predict(*load(Path(args.graphs)), image[..., ::-1])
+    cv2.imwrite(args.mask, mask.astype(np.uint8) * 255)
+
+
 if __name__ == "__main__":
-    folder, source, target = sys.argv[1:]
-    mask = predict(*load(Path(folder)), cv2.imread(source)[..., ::-1])
-    cv2.imwrite(target, mask.astype(np.uint8) * 255)
+    main()

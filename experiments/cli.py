@@ -155,6 +155,36 @@ def push(
         typer.echo(f"The agent is at {hub.push(run, repo, private)}")
 
 
+@app.command()
+def demo(
+    run: Annotated[
+        list[Path] | None, typer.Option(help="A training's folder, or a bundle, to choose from; as often as you like.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to serve at; 0.0.0.0 lets others in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to serve at.", min=1, max=65535)] = 7860,
+    sam: Annotated[str | None, typer.Option(help="Another SAM than the run's, or than the embedded one.")] = None,
+    clip: Annotated[str | None, typer.Option(help="Another CLIP, ARCHITECTURE/WEIGHTS.")] = None,
+    device: Device = "auto",
+) -> None:
+    """A page in the browser: watch SAM being prompted step by step, and correct it.
+
+    Without a run, CLIP's map of a text prompts: that needs no training.
+
+    alignsam demo
+
+    alignsam demo --run outputs/train/2026-01-01_12-00-00 --run shadows.alignsam
+    """
+    with _told():
+        from experiments.demo.pointers import Pointers
+        from experiments.demo.server import served
+
+        pointers = Pointers(run or [], sam, clip, device)
+        pointers.get(pointers.names[0])  # what is wrong with it is told here
+        with served(pointers, host, port) as page:
+            typer.echo(f"AlignSAM's demo is at {page.local_url} (Ctrl-C ends it)")
+            page.block_thread()
+
+
 def main() -> None:
     app(prog_name="alignsam")
 

@@ -14,10 +14,9 @@ import numpy as np
 
 from agents.callbacks import CURVES
 from alignsam_gym.envs.episode import Episode
-from alignsam_gym.envs.rendering import PANEL, draw_answer, overlay, upsample
+from alignsam_gym.envs.rendering import PANEL, TRUTH, draw_answer, overlay, upsample
 from experiments.evaluation import Way, played_by, prompt
 
-_TRUTH = (240, 228, 66)
 _SHOWN = (0, 1, 2, 3, 5, 8, 11, 15)
 
 
@@ -60,7 +59,7 @@ def _strips(episode: Episode, indices: list[int], name: str, way: Way) -> list[l
             image = cv2.resize(sample.image, (PANEL, PANEL), interpolation=cv2.INTER_AREA)
             if step == 0:
                 mask = cv2.resize(sample.mask.astype(np.uint8), (PANEL, PANEL), interpolation=cv2.INTER_NEAREST) > 0
-                strips[index] = [(f"{sample.id}, {name}\nground truth", overlay(image, mask, _TRUTH))]
+                strips[index] = [(f"{sample.id}, {name}\nground truth", overlay(image, mask, TRUTH))]
             if step in _SHOWN or step == episode.rules.max_steps:
                 answer = upsample(episode.logits[row], (PANEL, PANEL))
                 title = f"t = {step}, IoU {float(episode.iou[row]):.2f}"

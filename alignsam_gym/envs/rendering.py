@@ -19,8 +19,9 @@ PANEL = 400
 """Side of a panel in pixels."""
 
 # Two colours that the common forms of colour blindness tell apart; shapes tell the labels apart without any.
-_TRUTH, _ANSWER = (240, 228, 66), (0, 158, 115)
+TRUTH, ANSWER = (240, 228, 66), (0, 158, 115)
 _POSITIVE, _NEGATIVE = (0, 90, 200), (213, 94, 0)
+_WHITE = (255, 255, 255)
 
 
 def render_row(episode: Episode, row: int) -> np.ndarray:
@@ -32,18 +33,18 @@ def render_row(episode: Episode, row: int) -> np.ndarray:
     answer = upsample(episode.logits[row], (PANEL, PANEL))
     image = cv2.resize(sample.image, (PANEL, PANEL), interpolation=cv2.INTER_AREA)
     truth = cv2.resize(sample.mask.astype(np.uint8), (PANEL, PANEL), interpolation=cv2.INTER_NEAREST) > 0
-    panels = [image, overlay(image, truth, _TRUTH), draw_answer(episode, row, image, answer)]
+    panels = [image, overlay(image, truth, TRUTH), draw_answer(episode, row, image, answer)]
     return np.concatenate(panels, axis=1)
 
 
 def draw_answer(episode: Episode, row: int, image: np.ndarray, answer: np.ndarray) -> np.ndarray:
     """`image` (PANEL, PANEL, 3) with the answer (bool) and the numbered prompts of a row drawn on it."""
-    picture = overlay(image, answer, _ANSWER)
+    picture = overlay(image, answer, ANSWER)
     scale = PANEL / episode.rules.grid.image_size
     points, labels = episode.points[row].cpu().numpy(), episode.labels[row].cpu().numpy()
     for slot in np.flatnonzero(labels != PADDING):
         x, y = (points[slot] * scale).astype(int).tolist()
-        _mark(picture, x, y, bool(labels[slot]), str(max(0, slot - 1)))
+        mark(picture, (x, y), bool(labels[slot]), str(max(0, slot - 1)))
     return picture
 
 
@@ -63,21 +64,23 @@ def overlay(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -
     tinted = (0.5 * np.arange(256)[:, None] + 0.5 * np.array(colour)).astype(np.uint8)
     picture[mask] = np.take_along_axis(tinted, picture[mask], axis=0)  # a table, as large pictures fill the memory
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(picture, outlines, -1, (255, 255, 255), 1, cv2.LINE_AA)
+    return cv2.drawContours(picture, outlines, -1, _WHITE, 1, cv2.LINE_AA)
 
 
-def _mark(picture: np.ndarray, x: int, y: int, positive: bool, number: str) -> None:
-    radius = 9
+def mark(picture: np.ndarray, at: tuple[int, int], positive: bool, name: str, radius: int = 9) -> None:
+    """Draw a prompt on `picture`: a disc if it is positive, else a square, with its name in it."""
+    x, y = at
+    line = max(1, radius // 8)
     if positive:
-        cv2.circle(picture, (x, y), radius, _POSITIVE, cv2.FILLED, cv2.LINE_AA)
-        cv2.circle(picture, (x, y), radius, (255, 255, 255), 1, cv2.LINE_AA)
+        cv2.circle(picture, at, radius, _POSITIVE, cv2.FILLED, cv2.LINE_AA)
+        cv2.circle(picture, at, radius, _WHITE, line, cv2.LINE_AA)
     else:
         corners = (x - radius, y - radius), (x + radius, y + radius)
         cv2.rectangle(picture, *corners, _NEGATIVE, cv2.FILLED)
-        cv2.rectangle(picture, *corners, (255, 255, 255), 1)
-    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.38
-    (width, height), _ = cv2.getTextSize(number, font, size, 1)
-    cv2.putText(picture, number, (x - width // 2, y + height // 2), font, size, (255, 255, 255), 1, cv2.LINE_AA)
+        cv2.rectangle(picture, *corners, _WHITE, line)
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.38 * radius / 9
+    (width, height), _ = cv2.getTextSize(name, font, size, line)
+    cv2.putText(picture, name, (x - width // 2, y + height // 2), font, size, _WHITE, line, cv2.LINE_AA)
 
 
 def show(picture: np.ndarray) -> None:

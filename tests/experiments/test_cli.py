@@ -1,6 +1,7 @@
 import errno
 import json
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -153,6 +154,15 @@ def test_a_hundred_million_pixels_have_a_mask(alignsam, make_run, tmp_path):
         alignsam("predict", make_run(format), tmp_path / "huge.png", "--out", tmp_path / "out", "--format", format)
     [entry] = json.loads((tmp_path / "out/predictions.json").read_text())
     assert entry["segmentation"]["size"] == [9000, 12000]
+
+
+def test_a_demo_of_no_run_ends_with_the_message(alignsam):
+    assert "no bundle or run nowhere" in alignsam("demo", "--run", "nowhere", status=1)
+
+
+def test_a_demo_without_gradio_says_what_to_install(alignsam, make_run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert "pip install alignsam-gym[demo]" in alignsam("demo", "--run", make_run(), status=1)
 
 
 def test_arguments_of_other_commands_are_passed_on_in_order(alignsam, monkeypatch):
