@@ -74,6 +74,10 @@ def test_a_scene_is_prompted_watched_corrected_and_saved(page, tmp_path):
     assert set(np.unique(mask)) <= {0, 255}
     page.get_by_role("button", name="Undo").click()
     page.get_by_role("rowheader", name="a", exact=True).wait_for(state="detached")
+    page.get_by_role("slider").focus()
+    for _ in range(2):  # faster than SAM may answer
+        page.keyboard.press("ArrowLeft")
+    says(page, "t = 0 of 3")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     page_width = page.viewport_size["width"]
     assert page.get_by_role("table").bounding_box()["x"] < page_width
