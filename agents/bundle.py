@@ -15,9 +15,12 @@ POLICY, SRM_WEIGHTS = "policy.safetensors", "srm.safetensors"
 
 
 def save_agent(folder: Path, policy: BasePolicy, srm: SRM) -> None:
-    """Write policy and SRM into `folder`, for `load_agent`."""
-    save_model(policy, str(folder / POLICY))  # which knows that SB3's three names of the extractor are one
-    srm.save(folder / SRM_WEIGHTS)
+    """Write policy and SRM into `folder`, for `load_agent`. Raises WeightsError."""
+    try:
+        save_model(policy, str(folder / POLICY))  # which knows that SB3's three names of the extractor are one
+        srm.save(folder / SRM_WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"The agent cannot be written into {folder} ({error}); is the disk full?") from error
 
 
 def load_agent(folder: Path, policy: BasePolicy, srm: SRM) -> None:

@@ -22,7 +22,7 @@ _REPLAYED = ("observations", "next_observations", "actions", "rewards", "dones",
 
 
 def save_checkpoint(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv, history: list[dict[str, float]]) -> None:
-    """Write all that training goes on from, atomically."""
+    """Write all that training goes on from, atomically. Raises WeightsError, and keeps what was there before."""
     assert model._last_episode_starts is not None
     state = {
         "counts": {name: getattr(model, name) for name in _COUNTS if hasattr(model, name)},
@@ -40,8 +40,14 @@ def save_checkpoint(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv, hi
         assert model.replay_buffer is not None
         state["replay"] = _replay_state(model.replay_buffer)
     partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
+    try:
+        torch.save(state, partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # the second is torch's, of a full disk
+        partial.unlink(missing_ok=True)
+        raise WeightsError(
+            f"{path} cannot be written ({error}); is the disk full? Training can go on from what was written before."
+        ) from error
 
 
 def load_checkpoint(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv) -> list[dict[str, float]]:

@@ -94,3 +94,18 @@ def test_a_damaged_checkpoint_is_told(make_toy_learner, tmp_path):
 def test_checkpoints_hold_no_code(train, algorithm, tmp_path):
     train(algorithm, tmp_path / "c.pt")
     torch.load(tmp_path / "c.pt", weights_only=True)
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(train, tmp_path, monkeypatch):
+    train("ppo", tmp_path / "run.pt", interrupt=ROUND + 8)
+    kept = (tmp_path / "run.pt").read_bytes()
+
+    def fill(state, path):
+        path.write_bytes(b"half of it")
+        raise RuntimeError("unexpected pos 881600 vs 881488")
+
+    monkeypatch.setattr("torch.save", fill)
+    with pytest.raises(WeightsError, match="is the disk full"):
+        train("ppo", tmp_path / "run.pt", resume=True)
+    assert (tmp_path / "run.pt").read_bytes() == kept
+    assert [file.name for file in tmp_path.iterdir()] == ["run.pt"]
