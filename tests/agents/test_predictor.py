@@ -96,12 +96,12 @@ def test_a_text_is_asked_for_where_it_guides(make_run):
 
 @pytest.mark.slow
 def test_text_guides_an_explicit_run(make_run):
-    run = make_run(branch="explicit")
+    run = make_run(branch="explicit", initial_prompts="clip")  # an untrained SRM hardly heeds it
     agent = AlignSAM.from_run(run)
     with pytest.raises(OptionError, match="give text="):
         agent.predict(picture(40, 40))
-    star, ring = (agent.predict(picture(40, 40), text=text).probability for text in ("star", "ring"))
-    assert not np.array_equal(star, ring)
+    star, cat = (agent.predict(picture(40, 40), text=text).probability for text in ("star", "cat"))
+    assert not np.array_equal(star, cat)
 
 
 @pytest.mark.parametrize(("name", "value"), [("label_source", "oracle"), ("initial_prompts", "truth")])
