@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.policies import Prompting
 from agents.predictor import AlignSAM
 from alignsam_gym.envs.episode import Rules, patch_means
 from alignsam_gym.errors import OptionError, WeightsError
@@ -63,6 +64,8 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
     ):
         if value != wanted:
             raise OptionError(f"env.{name}={value} has no ONNX graphs; only {wanted} has.")
+    if not isinstance(agent.policy, Prompting) or agent.policy.memory:
+        raise OptionError("Only agents of ppo, a2c and maskable_ppo have ONNX graphs.")
     height = model.embedding_shape[1]
     cells = min(rules.cells, height)
     if height % cells:

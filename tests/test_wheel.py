@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TINY = [
-    "dataset=shapes", "episodes=1", "env.num_envs=2", "env.shots=2", "env.max_steps=2", "srm.width=8", "agent.width=8",
+    "dataset=shapes", "episodes=1", "env.num_envs=2", "env.shots=2", "env.max_steps=2", "srm.width=8", "policy.width=8",
     "agent.n_epochs=1", "agent.batch_size=4", "evaluate.limit=1", "evaluate.batch_size=1", "evaluate.filmstrips=0",
 ]  # fmt: skip
 
