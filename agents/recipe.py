@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from omegaconf import OmegaConf
 
-from agents.runs import CONFIG, load_config
+from agents.runs import CONFIG, GROUPS, load_config
 from alignsam_gym.envs.factory import make_episode
 from alignsam_gym.errors import WeightsError
 from alignsam_gym.foundation.weights import CHECKPOINTS, file_digest
@@ -74,10 +74,7 @@ class _RefusalError(Exception):
 
 
 def _checked(config: Mapping[str, Any]) -> Recipe:
-    for name in ("env", "srm", "agent", "policy", "dataset"):
-        if not isinstance(config.get(name), dict):
-            raise _RefusalError(f"it has no group {name!r}, as a training's has")
-    env, srm, agent, policy, dataset = (config[name] for name in ("env", "srm", "agent", "policy", "dataset"))
+    env, srm, agent, policy, dataset = (config[name] for name in GROUPS)
     _check_names("env", env, {*inspect.signature(make_episode).parameters, "num_envs"})
     _check_names("srm", srm, {field.name for field in fields(SRMConfig)})
     for group, limits in _NUMBERS.items():

@@ -21,6 +21,8 @@ from alignsam_gym.errors import WeightsError
 from alignsam_gym.srm import SRM
 
 CONFIG = "config.yaml"
+GROUPS = ("env", "srm", "agent", "policy", "dataset")
+"""Of the configuration: what any use of a run needs."""
 _LARGEST = 16 * 1024  # bytes; a run's has two thousand
 
 
@@ -97,6 +99,8 @@ def load_config(folder: Path) -> DictConfig:
         raise WeightsError(f"{file} is no configuration of a run: it is a list.")
     if any("${" in text for text in _texts(values)):
         raise WeightsError(f"{file} is refused: it holds interpolations, ${{…}}, which no run writes.")
+    if lacking := [name for name in GROUPS if not OmegaConf.is_dict(config.get(name))]:
+        raise WeightsError(f"{file} has no group {lacking[0]!r}, as a training of this version has; train again.")
     return config
 
 

@@ -1,7 +1,8 @@
-"""Maps at another resolution."""
+"""Maps at another resolution, and how well they agree."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,3 +13,14 @@ def on_cells(maps: Tensor, cells: tuple[int, ...]) -> Tensor:
         return maps
     mode = "area" if cells[0] < maps.shape[1] else "bilinear"
     return F.interpolate(maps[:, None], cells, mode=mode)[:, 0]
+
+
+def iou(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
+    """IoU, float (B,), of answers as logits with the truth's and the labelled pixels' shares, all float (B, h, w).
+
+    1 where there is neither an answer nor a target.
+    """
+    answer, target = (logits > 0).float() * scored, (truth > 0.5).float() * scored
+    union = torch.maximum(answer, target).sum((1, 2))
+    overlap = (answer * target).sum((1, 2))
+    return torch.where(union > 0, overlap / union.clamp(min=1e-6), torch.ones_like(union))

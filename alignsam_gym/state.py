@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 STATES = ("product", "concat", "guided")
 """``product``: E(x) · M, the paper's. ``concat``: E(x), E(x) · M and M side by side, in which what SAM has
-missed stays visible. ``guided``: E(x) · M, M and the SRM's map side by side, in which it can also be told
-where the SRM and SAM disagree. [ours; env.state]"""
+missed stays visible. ``guided``: the agent sees E(x) · M, M and the SRM's map side by side, in which it can also be
+told where the SRM and SAM disagree; the SRM sees ``concat``. [ours; env.state]"""
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ def state_channels(kind: str, embedding_channels: int) -> int:
 
 
 def srm_state(kind: str) -> str:
-    """The kind of state that the SRM sees: the agent's, but never its own map."""
-    return "product" if kind == "guided" else kind
+    """The kind of state that the SRM sees: the agent's, but never its own map, and instead what SAM missed. [ours]"""
+    return "concat" if kind == "guided" else kind
 
 
 class StateProjection(nn.Module):

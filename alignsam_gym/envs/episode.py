@@ -19,7 +19,7 @@ from alignsam_gym.envs.grid import PatchGrid
 from alignsam_gym.errors import OptionError, check_choice
 from alignsam_gym.foundation.decoder import PADDING, ImageTerms
 from alignsam_gym.foundation.encoded import EncodedDataset
-from alignsam_gym.maps import on_cells
+from alignsam_gym.maps import iou, on_cells
 from alignsam_gym.rows import rows_of
 from alignsam_gym.srm import SRM
 from alignsam_gym.state import STATES, State, make_state, srm_state, state_channels
@@ -363,11 +363,7 @@ class Episode:
         self.iou[at] = self._iou(at, logits)
 
     def _iou(self, at: Tensor, logits: Tensor) -> Tensor:
-        answer = (logits > 0).float() * self.scored[at]
-        truth = (self.truth[at] > 0.5).float() * self.scored[at]
-        union = torch.maximum(answer, truth).sum((1, 2))
-        overlap = (answer * truth).sum((1, 2))
-        return torch.where(union > 0, overlap / union.clamp(min=1e-6), torch.ones_like(union))
+        return iou(logits, self.truth[at], self.scored[at])
 
     def _recalibrate(self, at: Tensor) -> None:
         """Ask the SRM for its map of the state that SAM's answer led to."""

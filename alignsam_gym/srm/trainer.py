@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.maps import iou
 from alignsam_gym.srm.branches import BRANCHES
 from alignsam_gym.state import State
 
@@ -38,6 +39,9 @@ class SRMConfig:
     blank_every: one state in so many has its mask replaced by ones, as in the state from which an
         evaluation episode takes its first pair of prompts; 0 for none. [ours]
     dropout: how likely a channel of a state's embedding is left out of a gradient step. [ours]
+    select_every: early stopping. After every so many states, the branch that a fold's map is asked of is replaced by
+        the one that goes on learning if that one's IoU on the fold, which it has not seen, is the highest so far; until
+        the first comparison it always is. 0 for always. With one fold nothing is unseen, and it always is. [ours]
     """
 
     width: int = 64
@@ -47,23 +51,27 @@ class SRMConfig:
     folds: int = 1
     blank_every: int = 4
     dropout: float = 0.0
+    select_every: int = 0
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> SRMConfig:
-        """From a mapping. Raises OptionError for an unknown name or less than one fold."""
+        """From a mapping. Raises OptionError for an unknown name or a value out of range."""
         known = [field.name for field in fields(cls)]
         if unknown := set(values) - set(known):
             raise OptionError(f"srm has no option {', '.join(sorted(map(str, unknown)))}; it takes {', '.join(known)}.")
         config = cls(**values)
         if config.folds < 1:
             raise OptionError(f"srm.folds={config.folds}: there must be at least one.")
+        if config.select_every < 0:
+            raise OptionError(f"srm.select_every={config.select_every}: it counts states; 0 leaves selection out.")
         return config
 
 
 class SRM:
     """One branch for each fold, and their optimiser while they learn.
 
-    kind: of branch, one of `BRANCHES`. channels: of the state it sees. seed: of its initial weights.
+    members: the branches that are asked. learners: those that learn, the same unless `SRMConfig.select_every` keeps
+    them apart. kind: of branch, one of `BRANCHES`. channels: of the state it sees. seed: of its initial weights.
     """
 
     def __init__(self, kind: str, channels: int, config: SRMConfig, device: torch.device, seed: int) -> None:
@@ -77,7 +85,11 @@ class SRM:
             torch.manual_seed(seed % 2**63)  # a generator's own seed may be longer
             members = [BRANCHES[self.kind](self.channels, self.config.width) for _ in range(self.config.folds)]
         self.members = nn.ModuleList(members).to(self.device).to(memory_format=torch.channels_last)
-        self.optimizer = torch.optim.Adam(self.members.parameters(), lr=self.config.learning_rate)
+        selects = self.config.select_every and self.config.folds > 1
+        self.learners = deepcopy(self.members) if selects else self.members
+        self.optimizer = torch.optim.Adam(self.learners.parameters(), lr=self.config.learning_rate)
+        self._unseen = torch.zeros(3, self.config.folds, device=self.device)  # highest mean of IoU, sum, count
+        self._taught = 0
         self.generator = torch.Generator(self.device).manual_seed(seed % 2**63)
 
     @torch.no_grad()
@@ -103,8 +115,10 @@ class SRM:
         Returns the mean loss, NaN if no branch had anything to learn.
         """
         losses = []
+        if self.learners is not self.members and folds is not None:
+            self._select(states, target, scored, folds)
         for _ in range(self.updates):
-            for fold, member in enumerate(self.members):
+            for fold, member in enumerate(self.learners):
                 rows = slice(None) if folds is None else folds != fold
                 parts = (part[rows].split(self.config.batch_size) for part in (states, target, scored))
                 for s, t, w in zip(*parts, strict=True):
@@ -116,6 +130,26 @@ class SRM:
                     self.optimizer.step()
                     losses.append(loss.detach())
         return float(torch.stack(losses).mean()) if losses else float("nan")
+
+    @torch.no_grad()
+    def _select(self, states: State, target: Tensor, scored: Tensor, folds: Tensor) -> None:
+        """Judge the learners by images that they have not seen, and let those be asked that did best."""
+        highest, total, count = self._unseen
+        for fold, learner in enumerate(self.learners):
+            if (mine := folds == fold).any():
+                ious = iou(learner(states[mine]), target[mine], scored[mine])
+                total[fold] += ious.sum()
+                count[fold] += len(ious)
+        every, before = self.config.select_every, self._taught
+        self._taught += len(states)
+        if due := self._taught // every > before // every:
+            mean = total / count
+        for fold, (member, learner) in enumerate(zip(self.members, self.learners, strict=True)):
+            if self._taught < every or (due and mean[fold] > highest[fold]):
+                member.load_state_dict(learner.state_dict())
+        if due:
+            highest.copy_(torch.fmax(highest, mean))
+            self._unseen[1:] = 0
 
     def _thinned(self, states: State) -> State:
         """States with some channels of their embeddings left out, the others strengthened as much."""
@@ -130,6 +164,9 @@ class SRM:
         return deepcopy(
             {
                 "members": self.members.state_dict(),
+                "learners": self.learners.state_dict(),
+                "unseen": self._unseen,
+                "taught": self._taught,
                 "optimizer": self.optimizer.state_dict(),
                 "generator": self.generator.get_state(),
             }
@@ -138,6 +175,9 @@ class SRM:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state_dict` was taken."""
         self.members.load_state_dict(state["members"])
+        self.learners.load_state_dict(state["learners"])
+        self._unseen.copy_(state["unseen"])
+        self._taught = state["taught"]
         self.optimizer.load_state_dict(deepcopy(state["optimizer"]))
         self.generator.set_state(state["generator"].cpu())
 

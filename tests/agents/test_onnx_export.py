@@ -89,6 +89,14 @@ def test_rules_without_graphs_are_an_error(make_run, tmp_path, rules):
         export_onnx(AlignSAM.from_run(make_run(**rules)), tmp_path)
 
 
+@pytest.mark.parametrize("algorithm", ["dqn", "recurrent_ppo"])
+def test_policies_without_graphs_are_an_error(make_run, make_toy_learner, tmp_path, algorithm):
+    agent = AlignSAM.from_run(make_run())
+    agent.policy = make_toy_learner(algorithm).policy
+    with pytest.raises(OptionError, match="ppo, a2c and maskable_ppo"):
+        export_onnx(agent, tmp_path)
+
+
 def test_a_place_that_cannot_be_written_is_an_error(make_run, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(WeightsError, match="cannot be written"):

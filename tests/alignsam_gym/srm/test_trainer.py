@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.maps import iou
 from alignsam_gym.srm import BRANCHES, SRM, SRMConfig
 from alignsam_gym.srm.trainer import segmentation_loss
 from alignsam_gym.state import State
@@ -147,13 +148,18 @@ def test_saved_weights_answer_alike(tmp_path):
     assert torch.equal(srm.logits(states), other.logits(states))
 
 
-def test_a_state_dict_carries_the_optimiser_too():
-    srm, resumed = _srm(0), _srm(1)
-    srm.learn(*_batch())
+@pytest.mark.parametrize("options", [{}, {"folds": 2, "select_every": 24}])
+def test_a_state_dict_carries_all_that_learning_goes_on_from(options):
+    srm, resumed = _srm(0, **options), _srm(1, **options)
+    folds = torch.tensor([0, 1] * 4) if options else None
+    for seed in range(4):
+        srm.learn(*_batch(seed=seed), folds)
     resumed.load_state_dict(copy.deepcopy(srm.state_dict()))
-    srm.learn(*_batch(seed=2))
-    resumed.learn(*_batch(seed=2))
-    assert _same(_weights(srm), _weights(resumed))
+    for seed in range(4, 9):
+        srm.learn(*_batch(seed=seed), folds)
+        resumed.learn(*_batch(seed=seed), folds)
+        assert _same(_weights(srm), _weights(resumed))
+    assert _same(srm.learners.state_dict(), resumed.learners.state_dict())
 
 
 @pytest.mark.parametrize("content", ["missing", "rubbish", "another width"])
@@ -170,6 +176,12 @@ def test_files_that_hold_no_such_weights_are_weights_errors(tmp_path, content):
 def test_an_unknown_option_is_named_with_those_that_exist():
     with pytest.raises(OptionError, match=r"srm has no option lr; it takes width, learning_rate, updates"):
         SRMConfig.of({"lr": 1e-3, "width": 8})
+
+
+@pytest.mark.parametrize("option", [{"folds": 0}, {"select_every": -1}])
+def test_a_value_out_of_range_is_named(option):
+    with pytest.raises(OptionError, match="srm.{}={}".format(*next(iter(option.items())))):
+        SRMConfig.of(option)
 
 
 def test_options_not_given_are_the_papers():
@@ -202,6 +214,48 @@ def test_a_branch_trained_among_folds_equals_one_trained_on_the_others_alone():
         together.learn(states, target, scored, folds)
         alone.learn(states[folds == 0], target[folds == 0], scored[folds == 0])
     torch.testing.assert_close(together.members[1].state_dict(), alone.members[0].state_dict())
+
+
+def test_a_branch_is_replaced_only_by_one_that_does_better_on_unseen_images():
+    srm = _srm(folds=2, select_every=64, learning_rate=1e-2, batch_size=8)
+    states, target, scored = _batch(16)
+    folds = torch.tensor([0, 1] * 8)
+
+    @torch.no_grad()
+    def unseen(branches):
+        return [
+            float(iou(branch(states[folds == fold]), target[folds == fold], scored[folds == fold]).mean())
+            for fold, branch in enumerate(branches)
+        ]
+
+    untaught = unseen(srm.members)
+    for _ in range(80):
+        srm.learn(states, target, scored, folds)
+    taught = unseen(srm.members)
+    assert min(taught) > max(untaught)
+    kept = _weights(srm)
+    opposite = torch.where((folds == 0)[:, None, None], 1 - target, target)
+    for _ in range(3):  # fold 0's labels are now wrong, which only the branch of fold 1 learns
+        srm.learn(states, opposite, scored, folds)
+    assert _same(kept, _weights(srm)), "there was no comparison yet"
+    for _ in range(13):
+        srm.learn(states, opposite, scored, folds)
+    assert unseen(srm.learners)[1] < taught[1] / 2
+    assert unseen(srm.members)[1] >= taught[1], "what was spoilt is not asked"
+
+
+def test_until_the_first_comparison_the_branch_that_learns_is_asked():
+    srm = _srm(folds=2, select_every=24)
+    folds = torch.tensor([0, 1] * 4)
+    for _ in range(3):
+        before = copy.deepcopy(srm.learners.state_dict())
+        srm.learn(*_batch(), folds)
+        assert _same(before, srm.members.state_dict())
+
+
+def test_with_one_fold_nothing_is_held_back():
+    srm = _srm(select_every=3)
+    assert srm.learners is srm.members
 
 
 def test_each_fold_asks_its_own_branch_and_new_images_ask_all():
