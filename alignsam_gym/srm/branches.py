@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,9 +30,6 @@ class ImplicitBranch(nn.Module):
 class ExplicitBranch(nn.Module):
     """V(s_c, s_t) and the head (§3.3): three convolutions over both states, self-attention, two convolutions.
 
-    What they say is added to CLIP's map M_c, the first factor of its states, which is so recalibrated instead of found
-    anew: before anything is learned, its labels are CLIP's. [ours]
-
     The paper gives no sizes: projection and blocks as in `ImplicitBranch`; every cell attends, with four heads and a
     residual connection, to the means of 4 × 4 cells, as attention among all would cost more than SAM's decoder; the
     second of the last two convolutions is the head. [ours: `width`]
@@ -51,14 +47,10 @@ class ExplicitBranch(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.query, self.key, self.value, self.mix = (nn.Linear(width, width) for _ in range(4))
         self.decode = nn.Sequential(_block(width), nn.Conv2d(width, 1, 3, padding=1))
-        for parameter in self.decode[-1].parameters():
-            nn.init.zeros_(parameter)
-        self.sharpness, self.threshold = (nn.Parameter(torch.tensor(value)) for value in (4.0, 0.5))
 
     def forward(self, state: State) -> Tensor:
         x = self.blocks(self.project(state))
-        clips = self.sharpness * (state.factors[:, 0] - self.threshold)
-        return clips + self.decode(x + self._attend(x))[:, 0]
+        return self.decode(x + self._attend(x))[:, 0]
 
     def _attend(self, x: Tensor) -> Tensor:
         fine = self._tokens(x)
