@@ -27,7 +27,6 @@ from experiments.reproduction.orderings import claims, orderings
 from experiments.reproduction.plan import (
     BESIDE_RANDOM,
     BEYOND,
-    FIGURES,
     PICTURES,
     TABLES,
     Cell,
@@ -66,15 +65,21 @@ def reproduce(config: DictConfig, execute: Execute, interrupt: Callable[[], None
     execute, interrupt: see `carry_out`. Raises OptionError and KeyboardInterrupt.
     """
     chosen = _chosen(config.table, [*TABLES, BEYOND], "table")
-    tables = [beyond(config.beyond) if each == BEYOND else make_table(int(each), config.rivals) for each in chosen]
+    tables = [
+        (beyond(config.beyond) if each == BEYOND else make_table(int(each), config.rivals)).of_tasks(config.tasks)
+        for each in chosen
+    ]
     pictures = _chosen(config.figure, PICTURES, "figure")
     if not tables and not pictures:
         raise OptionError("Nothing is asked for: name tables or figures, such as table=2 or figure=all.")
-    sweeps = {"T": sweep("env.max_steps", config.figure7["T"], config.figure7.tasks)}
-    sweeps["E"] = sweep("episodes", config.figure7.E, config.figure7.tasks)
-    strips = {5: [main_cell(task) for task in FIGURES]}
-    strips[6] = [main_cell(task, evaluation=BESIDE_RANDOM) for task in FIGURES]
+    sweeps = {"T": sweep("env.max_steps", config.figure7["T"], config.figure7.tasks).of_tasks(config.tasks)}
+    sweeps["E"] = sweep("episodes", config.figure7.E, config.figure7.tasks).of_tasks(config.tasks)
+    for table in tables + (list(sweeps.values()) if 7 in pictures else []):
+        if not table.cells:
+            raise OptionError(f"{table.name} shows none of the tasks that are left: {', '.join(config.tasks)}.")
     runs, output = Runs(config), Path(config.output)
+    strips = {5: [main_cell(task) for task in config.tasks]}
+    strips[6] = [main_cell(task, evaluation=BESIDE_RANDOM) for task in config.tasks]
     for table in tables + (list(sweeps.values()) if 7 in pictures else []):
         for cell in table.cells.values():
             for seed in config.seeds:
@@ -85,7 +90,7 @@ def reproduce(config: DictConfig, execute: Execute, interrupt: Callable[[], None
     failures = carry_out(list(runs.found.values()), config.jobs, execute, interrupt)
     results = Results(runs, failures)
     failed = sum(_write(table, results, output, config.resamples) for table in tables)
-    ordered = [claim for table in tables for claim in claims(table.number)]
+    ordered = [claim for table in tables for claim in claims(table.number) if claim.tasks <= {*config.tasks}]
     if ordered:
         text = orderings(ordered, results, config.resamples)
         print(text)

@@ -28,6 +28,10 @@ class Claim:
     terms: tuple[tuple[float, Cell], ...]
     within: float | None = None
 
+    @property
+    def tasks(self) -> set[str]:
+        return {cell.task for _, cell in self.terms}
+
     def judge(self, low: float, high: float) -> str:
         """In words, for a sum that is somewhere from low to high."""
         floor, ceiling = (0.0, float("inf")) if self.within is None else (-self.within, self.within)

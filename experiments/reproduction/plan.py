@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -104,6 +104,10 @@ class Table:
     @property
     def columns(self) -> list[str]:
         return list(dict.fromkeys(column for _, column in self.cells))
+
+    def of_tasks(self, tasks: Collection[str]) -> Table:
+        """What is about these alone."""
+        return replace(self, cells={place: cell for place, cell in self.cells.items() if cell.task in tasks})
 
     def for_categories(self, categories: Sequence[str]) -> Table:
         """With a row or column for each of them."""

@@ -117,6 +117,10 @@ def test_a_changed_configuration_is_an_error(configured, stub):
         (["table=2", "overrides=['episode=3']"], "episode"),
         (["table=2", "tasks.blur=nowhere"], "nowhere"),
         (["table=2", "+tasks.depth=shapes"], "tasks='depth' is unknown"),
+        (
+            ["table=3", "~tasks.semantic"],
+            "Table 3 shows none of the tasks that are left: blur, shadow, glass, saliency",
+        ),
     ],
 )
 def test_mistakes_are_told_before_anything_runs(configured, stub, overrides, says):
@@ -158,6 +162,19 @@ def test_rivals_have_the_trainings_model_and_images(configured, stub):
         "env.shots=5",
         "env.shots=20",
     }
+
+
+def test_tasks_that_are_left_out_are_not_run(configured, stub):
+    left_out = [f"~tasks.{task}" for task in ("shadow", "glass", "semantic")]
+    config = configured("table=[2,4,5,9]", "figure=[5,7]", "figure7.T=[5]", "figure7.E=[30]", "seeds=[0]", *left_out)
+    assert reproduce(config, stub, stub.interrupt) == 0
+    trained_on = {argument for command in stub.commands for argument in command if argument.startswith("dataset=")}
+    assert trained_on == {"dataset=shapes-defocus", "dataset=shapes"}
+    output = Path(config.output)
+    assert sorted(path.name for path in output.glob("figure5*")) == ["figure5_blur.png", "figure5_saliency.png"]
+    for name in ("orderings.md", "table2.md", "table9.md"):
+        text = (output / name).read_text()
+        assert "blur" in text and "saliency" in text and "shadow" not in text and "semantic" not in text
 
 
 def test_sweeps_and_strips(configured, stub):
