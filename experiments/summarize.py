@@ -28,11 +28,23 @@ def main(config: DictConfig) -> None:
     files = sorted(file for place in places for file in Path(place).rglob(METRICS))
     if not files:
         raise DataError(f"There is no {METRICS} below {', '.join(map(str, places))}; has a training finished there?")
-    runs = [json.loads(file.read_text()) for file in files]
+    runs = read_runs(files)
     table = "\n\n".join(all_tables(runs, config.resamples))
     print(table)
     if config.output:
         Path(config.output).write_text(table + "\n")
+
+
+def read_runs(files: Sequence[Path]) -> list[dict[str, Any]]:
+    """What `metrics.json` files hold. Raises DataError if they do not measure the same methods."""
+    runs = [json.loads(file.read_text()) for file in files]
+    for file, run in zip(files, runs, strict=True):
+        if run["prompting"].keys() != runs[0]["prompting"].keys():
+            raise DataError(
+                f"{file} measures {', '.join(run['prompting'])}, but {files[0]} {', '.join(runs[0]['prompting'])}: "
+                f"name runs of one configuration, or of one method."
+            )
+    return runs
 
 
 def all_tables(runs: Sequence[dict[str, Any]], resamples: int) -> list[str]:
@@ -110,7 +122,7 @@ def _first(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def _share(runs: Sequence[dict[str, Any]], name: str, key: str) -> str:
-    values = 100 * np.array([run["prompting"][name].get(key, np.nan) for run in runs])
+    values = 100 * np.array([run["prompting"][name].get(key) for run in runs], dtype=float)  # None is NaN then
     return "" if np.isnan(values).any() else f"{values.mean():.1f} ± {values.std():.1f}"
 
 

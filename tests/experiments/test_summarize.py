@@ -1,6 +1,10 @@
-import numpy as np
+import json
 
-from experiments.summarize import by_category, final_metrics, summary
+import numpy as np
+import pytest
+
+from alignsam_gym.errors import DataError
+from experiments.summarize import by_category, final_metrics, read_runs, summary
 
 
 def run(seed, agent, random):
@@ -66,7 +70,7 @@ def test_categories_are_rows_and_ways_of_prompting_columns():
 def test_a_method_without_steps_has_its_final_figure_alone():
     runs = [run(seed, [0.6, 0.8], [0.5, 0.5]) for seed in (0, 1)]
     for one in runs:
-        one["prompting"]["persam"] = {"images": 2, "miou": 0.4, "miou_by_step": [0.4]}
+        one["prompting"]["persam"] = {"images": 2, "miou": 0.4, "miou_by_step": [0.4], "foreground_rate": None}
         one["iou_by_image"]["persam"] = {"0": 0.3, "1": 0.5}
     table = summary(runs, resamples=20)
     assert "| mIoU after 0 | mIoU at the end |" in table
@@ -76,3 +80,12 @@ def test_a_method_without_steps_has_its_final_figure_alone():
     assert gain
     alone = [{**one, "prompting": {"persam": one["prompting"]["persam"]}} for one in runs]
     assert cells(summary(alone, resamples=20), "persam")[4] == ""
+
+
+def test_runs_of_different_methods_are_not_averaged(tmp_path):
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for file, name in zip(files, ("persam", "samed"), strict=True):
+        file.write_text(json.dumps({"seed": 0, "prompting": {name: {"miou": 0.5}}}))
+    assert read_runs(files[:1])[0]["seed"] == 0
+    with pytest.raises(DataError, match=r"b\.json measures samed, but .*a\.json persam"):
+        read_runs(files)
