@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from gymnasium import spaces
 from sb3_contrib import QRDQN
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.qrdqn.policies import QRDQNPolicy, QuantileNetwork
-from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from agents.heads import Head, MakeHead, head_of
+from agents.heads import Head, head_of
 from agents.policies import Prompting
-from agents.values import ActionValues, Exploring
+from agents.values import Exploring, Valuing
 
 
 class MaskablePromptPolicy(Prompting, MaskableActorCriticPolicy):  # type: ignore[misc]
@@ -66,26 +62,12 @@ class RecurrentPromptPolicy(Prompting, RecurrentActorCriticPolicy):
         return torch.cat([features, memory], dim=1), lstm_states
 
 
-class QuantilePolicy(QRDQNPolicy):
-    """Chooses the patch with the highest mean of the quantiles of its return; else as `agents.values.QPolicy`."""
-
-    def __init__(
-        self,
-        observation_space: spaces.Space,
-        action_space: spaces.Discrete,
-        lr_schedule: Schedule,
-        *,
-        head: MakeHead,
-        temperature: float,
-        **kwargs: Any,
-    ) -> None:
-        self.make_head, self.temperature = head, temperature
-        super().__init__(observation_space, action_space, lr_schedule, net_arch=[], **kwargs)
+class QuantilePolicy(Valuing, QRDQNPolicy):
+    """Chooses the patch with the highest mean of the quantiles of its return."""
 
     def make_quantile_net(self) -> QuantileNetwork:
         network = super().make_quantile_net()
-        head = head_of(self.make_head, network.features_extractor, self.action_space, self.n_quantiles)
-        network.quantile_net = ActionValues(head, self.temperature).to(self.device)  # type: ignore[assignment]
+        network.quantile_net = self.action_values(network.features_extractor, self.n_quantiles)  # type: ignore[assignment]
         return network
 
 

@@ -17,8 +17,9 @@ from agents.heads import Head, MakeHead, head_of
 
 if TYPE_CHECKING:
     _Learner = OffPolicyAlgorithm
+    _Policy = DQNPolicy
 else:
-    _Learner = object
+    _Learner = _Policy = object  # sb3-contrib's have their own bases
 
 
 class ActionValues(nn.Module):
@@ -42,8 +43,11 @@ class ActionValues(nn.Module):
         return self.head.forbid(values + advantages - advantages.mean(2, keepdim=True), features).flatten(1)
 
 
-class QPolicy(DQNPolicy):
-    """Chooses the patch of the highest Q. head: as of `agents.policies.Prompting`. temperature: of `ActionValues`."""
+class Valuing(_Policy):
+    """What a policy of SB3 that learns what actions are worth becomes with a `Head`.
+
+    head: as of `agents.policies.Prompting`. temperature: of `ActionValues`.
+    """
 
     def __init__(
         self,
@@ -58,10 +62,18 @@ class QPolicy(DQNPolicy):
         self.make_head, self.temperature = head, temperature
         super().__init__(observation_space, action_space, lr_schedule, net_arch=[], **kwargs)
 
+    def action_values(self, extractor: nn.Module, outputs: int = 1) -> ActionValues:
+        """A new network that reads the extractor's features; outputs: for each action."""
+        head = head_of(self.make_head, extractor, self.action_space, outputs)
+        return ActionValues(head, self.temperature).to(self.device)
+
+
+class QPolicy(Valuing, DQNPolicy):
+    """Chooses the patch of the highest Q."""
+
     def make_q_net(self) -> QNetwork:
         network = super().make_q_net()
-        head = head_of(self.make_head, network.features_extractor, self.action_space)
-        network.q_net = ActionValues(head, self.temperature).to(self.device)  # type: ignore[assignment]
+        network.q_net = self.action_values(network.features_extractor)  # type: ignore[assignment]
         return network
 
 
