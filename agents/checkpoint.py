@@ -14,7 +14,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from alignsam_gym.envs.vector import AlignSAMVectorEnv
-from alignsam_gym.errors import WeightsError
+from alignsam_gym.errors import AlignSAMError, WeightsError
 
 CHECKPOINT = "checkpoint.pt"
 _COUNTS = ("num_timesteps", "_n_updates", "_n_calls", "_episode_num", "exploration_rate")
@@ -56,6 +56,9 @@ def load_checkpoint(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv) ->
         state = torch.load(path, map_location=model.device, weights_only=True)
         model.policy.load_state_dict(state["policy"])
         model.policy.optimizer.load_state_dict(state["optimizer"])
+        env.load_state_dict(state["environment"])
+    except AlignSAMError:  # of an image that cannot be loaded any more
+        raise
     except Exception as error:  # torch.load names no narrower class for a damaged file
         raise WeightsError(f"{path} is not a checkpoint of this configuration ({error}).") from error
     for name, value in state["counts"].items():
@@ -63,7 +66,6 @@ def load_checkpoint(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv) ->
     if isinstance(model, OffPolicyAlgorithm):
         assert model.replay_buffer is not None
         _restore_replay(model.replay_buffer, state["replay"])
-    env.load_state_dict(state["environment"])
     model._last_obs = env.observe()
     model._last_episode_starts = np.array(state["starts"], bool)
     if state["memory"]:

@@ -91,6 +91,13 @@ def test_a_damaged_checkpoint_is_told(make_toy_learner, tmp_path):
         load_checkpoint(torn, model, model.get_env().env)
 
 
+def test_a_checkpoint_with_another_srm_is_told(make_toy_learner, train, tmp_path):
+    train("ppo", tmp_path / "c.pt")
+    model = make_toy_learner("ppo", srm={"width": 24})
+    with pytest.raises(WeightsError, match=r"c\.pt is not a checkpoint of this configuration"):
+        load_checkpoint(tmp_path / "c.pt", model, model.get_env().env)
+
+
 def test_checkpoints_hold_no_code(train, algorithm, tmp_path):
     train(algorithm, tmp_path / "c.pt")
     torch.load(tmp_path / "c.pt", weights_only=True)
