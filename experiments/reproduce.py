@@ -74,13 +74,14 @@ def reproduce(config: DictConfig, execute: Execute, interrupt: Callable[[], None
         raise OptionError("Nothing is asked for: name tables or figures, such as table=2 or figure=all.")
     sweeps = {"T": sweep("env.max_steps", config.figure7["T"], config.figure7.tasks).of_tasks(config.tasks)}
     sweeps["E"] = sweep("episodes", config.figure7.E, config.figure7.tasks).of_tasks(config.tasks)
-    for table in tables + (list(sweeps.values()) if 7 in pictures else []):
+    measured = tables + (list(sweeps.values()) if 7 in pictures else [])
+    for table in measured:
         if not table.cells:
             raise OptionError(f"{table.name} shows none of the tasks that are left: {', '.join(config.tasks)}.")
     runs, output = Runs(config), Path(config.output)
     strips = {5: [main_cell(task) for task in config.tasks]}
     strips[6] = [main_cell(task, evaluation=BESIDE_RANDOM) for task in config.tasks]
-    for table in tables + (list(sweeps.values()) if 7 in pictures else []):
+    for table in measured:
         for cell in table.cells.values():
             for seed in config.seeds:
                 runs.of(cell, seed)

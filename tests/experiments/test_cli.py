@@ -1,8 +1,6 @@
 import errno
 import json
-import struct
 import sys
-import zlib
 from pathlib import Path
 
 import cv2
@@ -14,6 +12,7 @@ from typer.testing import CliRunner
 from agents import AlignSAM
 from experiments import cli, predictions
 from experiments.cli import app
+from tests.pictures import png_that_states
 
 
 @pytest.fixture
@@ -39,14 +38,6 @@ def photos(tmp_path):
         image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
         cv2.imwrite(str(folder / name), image)
     return folder
-
-
-def png_that_states(width, height):
-    """The start of a PNG of that size, with no pixels."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = (b"IHDR" + header, b"IDAT")
-    parts = (struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def test_masks_have_the_images_names_and_sizes(alignsam, make_run, photos, tmp_path):

@@ -1,19 +1,10 @@
-import struct
-import zlib
-
 import cv2
 import numpy as np
 import pytest
 
 from alignsam_gym.errors import DataError
 from experiments.demo import pictures
-
-
-def png_that_states(width, height):
-    """The start of a PNG of that size, without pixels."""
-    chunks = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"IDAT"
-    framed = (struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+from tests.pictures import png_that_states
 
 
 @pytest.mark.parametrize("name", pictures.EXAMPLES)
