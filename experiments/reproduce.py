@@ -91,7 +91,7 @@ def reproduce(config: DictConfig, execute: Execute, interrupt: Callable[[], None
     failures = carry_out(list(runs.found.values()), config.jobs, execute, interrupt)
     results = Results(runs, failures)
     failed = sum(_write(table, results, output, config.resamples) for table in tables)
-    ordered = [claim for table in tables for claim in claims(table.number) if claim.tasks <= {*config.tasks}]
+    ordered = [claim for table in tables for claim in claims(table.number, config.tasks, config.rivals)]
     if ordered:
         text = orderings(ordered, results, config.resamples)
         print(text)

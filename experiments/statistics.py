@@ -19,13 +19,20 @@ def interval(values: Sequence[np.ndarray], resamples: int) -> tuple[float, float
 
     Runs are drawn with replacement, and images within each; so with one value a run, runs alone.
     """
+    return stratified_interval([values], resamples)
+
+
+def stratified_interval(strata: Sequence[Sequence[np.ndarray]], resamples: int) -> tuple[float, float]:
+    """That of the mean over strata, such as tasks, of the mean over each one's runs, which are drawn for each alone."""
     rng = np.random.default_rng(0)
-    means = []
-    for _ in range(resamples):
-        runs = rng.integers(len(values), size=len(values))
-        means.append(np.mean([rng.choice(values[run], len(values[run])).mean() for run in runs]))
+    means = np.mean([[_resampled_mean(values, rng) for _ in range(resamples)] for values in strata], axis=0)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
+
+
+def _resampled_mean(values: Sequence[np.ndarray], rng: np.random.Generator) -> float:
+    runs = rng.integers(len(values), size=len(values))
+    return float(np.mean([rng.choice(values[run], len(values[run])).mean() for run in runs]))
 
 
 def shown_interval(values: Sequence[np.ndarray], resamples: int) -> str:

@@ -2,74 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
-from experiments.reproduction.plan import ABLATIONS, FIGURES, LABELS, MORE_STEPS, OTHER_LABELS, STEPS, Cell, main_cell
-from experiments.reproduction.results import Results, is_single, samples
-from experiments.statistics import interval, markdown
+from experiments.reproduction.paper import printed
+from experiments.reproduction.plan import (
+    FIGURES,
+    LABELS,
+    MORE_STEPS,
+    ORACLE,
+    OTHER_LABELS,
+    OURS,
+    STEPS,
+    Cell,
+    main_cell,
+    methods,
+)
+from experiments.reproduction.results import Measured, Results, is_single, samples
+from experiments.statistics import markdown, stratified_interval
 
-_LOWER_IS_BETTER = ("ber_percent", "mae")
 _FLAT = 1.0  # points
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Something that the paper's table `number` shows: that a weighted sum of cells is above zero.
+    """That the mean over tasks of a weighted sum of cells is above zero.
 
-    within: that it is nearer to zero than this, instead.
+    number: of the paper's table that shows it; None for what the paper does not compare. within: that it is nearer to
+    zero than this, instead.
     """
 
-    number: int
+    number: int | None
     words: str
     terms: tuple[tuple[float, Cell], ...]
     within: float | None = None
 
-    @property
-    def tasks(self) -> set[str]:
-        return {cell.task for _, cell in self.terms}
-
     def judge(self, low: float, high: float) -> str:
-        """In words, for a sum that is somewhere from low to high."""
+        """In words, for a mean that is somewhere from low to high."""
         floor, ceiling = (0.0, float("inf")) if self.within is None else (-self.within, self.within)
         if floor < low and high < ceiling:
             return "holds"
         return "does not hold" if high <= floor or ceiling <= low else "open: the interval allows both"
 
 
-def claims(number: int | str) -> list[Claim]:
-    """Those of one table; none of 3, 9, 10 and `BEYOND`, whose cells are in the others or are not ordered."""
+def claims(number: int | str, tasks: Collection[str], rivals: Sequence[str]) -> list[Claim]:
+    """Those of one table about tasks; none of 9, 10 and `BEYOND`, which are in the others or not ordered."""
+    here = [task for task in FIGURES if task in tasks]
     match number:
         case 2:
+            one_target = [task for task in here if task != "semantic"]
+            groups = {task: [task] for task in one_target}
+            if len(one_target) > 1:
+                groups["all tasks"] = one_target
             return [
-                _better(2, task, "ours", main_cell(task), row, main_cell(task, **ABLATIONS[row]))
-                for task in FIGURES
-                if task != "semantic"
-                for row in ("w/o RL", "w/o SRM", "w/o MSI")
+                _ahead(2, name, group, row, options)
+                for name, group in groups.items()
+                for row, options in _others(rivals)
             ]
+        case 3 if "semantic" in here:
+            return [_ahead(3, "semantic", ["semantic"], row, options) for row, options in _others(rivals)]
         case 4:
             explicit_wins = {"blur": False, "shadow": True, "glass": False, "saliency": False, "semantic": True}
-            return [_branches(task, explicit) for task, explicit in explicit_wins.items()]
+            return [_branches(task, explicit_wins[task]) for task in here]
         case 5:
             rising = [
                 _better(5, task, f"T = {late}", _after(task, late), f"T = {early}", _after(task, early))
-                for task in FIGURES
+                for task in here
                 for early, late in pairwise(STEPS[:-1])
             ]
-            return rising + [_flat(task) for task in FIGURES]
-        case 8:
+            return rising + [_flat(task) for task in here]
+        case 8 if "semantic" in here:
             best, *others = LABELS
             cells = {row: main_cell("semantic", way=way, evaluation=OTHER_LABELS) for row, way in LABELS.items()}
             return [_better(8, "semantic", best, cells[best], row, cells[row]) for row in others]
     return []
 
 
+def _others(rivals: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Rows of Tables 2 and 3 that the method is to be ahead of."""
+    return [(row, options) for row, options in methods(rivals).items() if row not in (OURS, ORACLE)]
+
+
+def _ahead(number: int, name: str, tasks: Sequence[str], row: str, options: Mapping[str, Any]) -> Claim:
+    """By each task's main figure, of which more is better. [ours] where the paper does not print the row."""
+    terms = tuple(term for task in tasks for term in ((1.0, main_cell(task)), (-1.0, main_cell(task, **options))))
+    shown = number if row in printed(number).here.values() else None
+    return Claim(shown, f"{name}: ours better than {row}", terms)
+
+
 def _better(number: int, task: str, name: str, cell: Cell, other: str, worse: Cell) -> Claim:
-    sign = -1.0 if cell.figure in _LOWER_IS_BETTER else 1.0
-    return Claim(number, f"{task}: {name} better than {other}", ((sign, cell), (-sign, worse)))
+    return Claim(number, f"{task}: {name} better than {other}", ((1.0, cell), (-1.0, worse)))
 
 
 def _branches(task: str, explicit_wins: bool) -> Claim:
@@ -91,18 +117,21 @@ def _flat(task: str) -> Claim:
 
 def orderings(found: Sequence[Claim], results: Results, resamples: int) -> str:
     """A Markdown table of claims, with the paired difference here and its interval."""
-    lines = [["table", "the paper's ordering", "here", "difference", "95% interval"], ["---"] * 5]
+    lines = [["the paper's table", "ordering", "here", "difference", "95% interval"], ["---"] * 5]
     for claim in found:
-        lines.append([str(claim.number), claim.words, *_judged(claim, results, resamples)])
+        lines.append([str(claim.number or "none"), claim.words, *_judged(claim, results, resamples)])
     return markdown(lines)
 
 
 def _judged(claim: Claim, results: Results, resamples: int) -> list[str]:
-    values = samples([(weight, results.of(cell)) for weight, cell in claim.terms])
-    if not values:
+    by_task: dict[str, list[tuple[float, Measured]]] = {}
+    for weight, cell in claim.terms:
+        by_task.setdefault(cell.task, []).append((weight, results.of(cell)))
+    strata = [samples(terms) for terms in by_task.values()]
+    if not all(strata):
         return ["not measured", "", ""]
-    difference = float(np.mean([one.mean() for one in values]))
-    if is_single(values):
+    difference = float(np.mean([np.mean([one.mean() for one in values]) for values in strata]))
+    if all(map(is_single, strata)):
         return [claim.judge(difference, difference), f"{difference:+.2f}", "(one seed)"]
-    low, high = interval(values, resamples)
+    low, high = stratified_interval(strata, resamples)
     return [claim.judge(low, high), f"{difference:+.2f}", f"{low:+.2f} to {high:+.2f}"]

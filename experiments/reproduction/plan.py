@@ -22,14 +22,16 @@ AVERAGES = dict.fromkeys(FIGURES, "over_images") | {"semantic": "over_categories
 EACH = "each category"
 """In the place of a category: a row or column for each that there is."""
 
+OURS, ORACLE = "ours", "oracle"
+
 ABLATIONS: Mapping[str, dict[str, Any]] = {
-    "ours": {},
+    OURS: {},
     "w/o RL": {"way": "random"},
     "w/o SRM": {"way": "agent, labels: positive"},
     "w/o MSI": {"way": "agent, one step"},
     "grid": {"way": "grid"},
     "SRM only": {"way": "srm"},
-    "oracle": {"way": "oracle"},
+    ORACLE: {"way": "oracle"},
 }
 """Rows of Tables 2 and 3, all of one trained agent; the last three are not in the paper."""
 
@@ -145,19 +147,20 @@ def main_cell(task: str, **options: Any) -> Cell:
     return Cell(task, FIGURES[task][0], AVERAGES[task], **options)
 
 
-def _methods(rivals: Sequence[str]) -> dict[str, dict[str, Any]]:
+def methods(rivals: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Rows of Tables 2 and 3, as options of their cells."""
     return {**ABLATIONS, **{name: {"rival": name, "way": name} for name in rivals}}
 
 
 def _table2(rivals: Sequence[str]) -> Found:
-    for (row, options), (task, figures) in product(_methods(rivals).items(), FIGURES.items()):
+    for (row, options), (task, figures) in product(methods(rivals).items(), FIGURES.items()):
         for figure in figures:
             if task != "semantic":
                 yield (row, f"{task} {figure}"), Cell(task, figure, AVERAGES[task], **options)
 
 
 def _table3(rivals: Sequence[str]) -> Found:
-    for row, options in _methods(rivals).items():
+    for row, options in methods(rivals).items():
         yield from _by_category(row, options)
 
 
@@ -186,15 +189,15 @@ def _table8(rivals: Sequence[str]) -> Found:
 
 
 def _table9(rivals: Sequence[str]) -> Found:
-    for row, task in product(("w/o RL", "ours"), FIGURES):
+    for row, task in product(("w/o RL", OURS), FIGURES):
         options = ABLATIONS[row]
         yield (row, f"{task} {FIGURES[task][0]}"), main_cell(task, **options)
         yield (row, f"{task} foreground_rate"), Cell(task, "foreground_rate", **options)
 
 
 def _table10(rivals: Sequence[str]) -> Found:
-    for name, task, shots in product(("persam", "ours"), ("blur", "glass", "saliency"), (5, 20)):
-        rival: dict[str, Any] = {"rival": name, "way": name} if name != "ours" else {}
+    for name, task, shots in product(("persam", OURS), ("blur", "glass", "saliency"), (5, 20)):
+        rival: dict[str, Any] = {"rival": name, "way": name} if name != OURS else {}
         yield (name, f"{task} {shots}-shot"), Cell(task, variant=(f"env.shots={shots}",), **rival)
 
 

@@ -6,15 +6,12 @@ import csv
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from alignsam_gym.metrics import AVERAGES as MEAN_OVER
 from alignsam_gym.metrics import TITLES
+from experiments.reproduction.paper import printed
 from experiments.reproduction.plan import AVERAGES, Table
 from experiments.reproduction.results import Measured, Results
 from experiments.statistics import interquartile_means, markdown
@@ -49,18 +46,13 @@ def show(table: Table, results: Results, resamples: int) -> Shown:
     table = results.expand(table)
     measured = {place: results.of(cell) for place, cell in table.cells.items()}
     intervals = {place: one.interval(resamples) if one.values else None for place, one in measured.items()}
-    paper = _paper().get(table.number, {"columns": [], "rows": {}, "here": {}})
-    printed = {
+    paper = printed(table.number)
+    figures = {
         (row, column): figure
-        for row, figures in paper["rows"].items()
-        for column, figure in zip(paper["columns"], figures, strict=True)
+        for row, figures in paper.rows.items()
+        for column, figure in zip(paper.columns, figures, strict=True)
     }
-    return Shown(table, measured, intervals, printed, paper["here"])
-
-
-@cache
-def _paper() -> dict[int | str, Any]:
-    return OmegaConf.to_container(OmegaConf.load(Path(__file__).parent / "paper.yaml"))  # type: ignore[return-value]
+    return Shown(table, measured, intervals, figures, paper.here)
 
 
 def heading(column: str) -> str:

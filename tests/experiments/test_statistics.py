@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from experiments.reproduction.results import Measured, samples
-from experiments.statistics import interquartile_means, interval
+from experiments.statistics import interquartile_means, interval, stratified_interval
 
 
 def test_an_interval_of_runs_alone_is_that_of_all_their_draws():
@@ -18,6 +18,17 @@ def test_an_interval_over_images_is_as_wide_as_the_standard_error_says():
     low, high = interval([values], resamples=1000)
     assert (high - low) / 2 == pytest.approx(1.96 * values.std() / np.sqrt(2000), rel=0.1)
     assert low < values.mean() < high
+
+
+def test_strata_are_drawn_each_for_itself():
+    """So the mean of two has the variance of a mean, which it would not with the same draws for both."""
+    first, second = np.random.default_rng(2).normal(0.5, 0.1, (2, 2000))
+    low, high = stratified_interval([[first], [second]], resamples=1000)
+    assert (high - low) / 2 == pytest.approx(1.96 * 0.1 / np.sqrt(2 * 2000), rel=0.1)
+    assert low < (first.mean() + second.mean()) / 2 < high
+    assert stratified_interval([[first]], resamples=50) == interval([first], resamples=50)
+    low, high = stratified_interval([[first], [first]], resamples=1000)
+    assert (high - low) / 2 == pytest.approx(1.96 * 0.1 / np.sqrt(2 * 2000), rel=0.1)
 
 
 def test_an_interquartile_mean_is_that_of_the_middle_half():

@@ -66,6 +66,21 @@ def test_a_cell_is_the_mean_of_what_its_runs_measured(configured, stub):
         assert (Path(config.output) / name).stat().st_size > 10_000
 
 
+def test_a_difference_over_tasks_is_the_mean_of_the_tasks(configured, stub):
+    config = configured("table=2", "rivals=[persam]")
+    reproduce(config, stub, stub.interrupt)
+    found = {}
+    for line in (Path(config.output) / "orderings.md").read_text().splitlines()[2:]:
+        number, words, judged, difference, between = (part.strip() for part in line.strip("|").split("|"))
+        low, high = map(float, between.split(" to "))
+        assert low <= float(difference) <= high
+        assert (judged == "holds") == (low > 0)
+        found[words] = (number, float(difference))
+    for row, number in {"w/o RL": "2", "persam": "2", "SRM only": "none"}.items():
+        by_task = [found[f"{task}: ours better than {row}"][1] for task in ("blur", "shadow", "glass", "saliency")]
+        assert found[f"all tasks: ours better than {row}"] == (number, pytest.approx(np.mean(by_task), abs=0.02))
+
+
 def test_a_failed_run_leaves_the_others_and_is_tried_again(configured, stub):
     config = configured(*SOME)
     stub.fails = lambda command: "dataset=shapes-shadow" in command and "seed=1" in command
