@@ -8,7 +8,8 @@ import logging
 import platform
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial, wraps
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.policies import BasePolicy
 
@@ -24,7 +26,7 @@ from agents.runs import CONFIG
 from alignsam_gym.data import Dataset
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.vector import AlignSAMVectorEnv
-from alignsam_gym.errors import AlignSAMError
+from alignsam_gym.errors import AlignSAMError, OptionError
 from alignsam_gym.foundation.files import write_atomically
 from alignsam_gym.metrics import PromptingScores, table_metrics
 from experiments.evaluation import Way, compare, print_metrics, print_table, ways_of_prompting
@@ -34,6 +36,16 @@ from experiments.pictures import filmstrip
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Two trainings in one folder would overwrite each other's checkpoints. Raises OptionError."""
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise OptionError(f"Another process is training in {folder}; wait until it ends, or choose another.") from error
 
 
 def save_config(folder: Path, config: DictConfig) -> None:

@@ -25,7 +25,7 @@ from agents.imitation import warm_start
 from agents.runs import load_config, make_env
 from agents.vec_env import PromptVecEnv
 from experiments.pictures import learning_curve
-from experiments.runs import chosen_ways, evaluate, report_errors, save_config
+from experiments.runs import alone_in, chosen_ways, evaluate, report_errors, save_config
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,8 @@ def main(config: DictConfig) -> float:
     if config.resume:
         folder = Path(config.resume)
         config = load_config(folder)
-    return train(folder, config)
+    with alone_in(folder):
+        return train(folder, config)
 
 
 def train(folder: Path, config: DictConfig) -> float:

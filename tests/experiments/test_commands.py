@@ -131,7 +131,9 @@ def test_an_interrupted_training_goes_on(tmp_path, sign):
     deadline = time.time() + 120
     while not (tmp_path / "checkpoint.pt").exists() and time.time() < deadline:
         time.sleep(0.2)
-    time.sleep(3)
+    second = run("train", f"resume={tmp_path}", f"hydra.run.dir={tmp_path / 'log'}", check=False)
+    assert second.returncode == 1
+    assert f"Another process is training in {tmp_path}" in second.stderr
     process.send_signal(sign)
     output, _ = process.communicate(timeout=60)
     assert "Traceback" not in output
