@@ -13,12 +13,13 @@ from experiments.reproduction.paper import printed
 from experiments.reproduction.plan import (
     FIGURES,
     LABELS,
-    MORE_STEPS,
     ORACLE,
     OTHER_LABELS,
     OURS,
+    SRM_ONLY,
     STEPS,
     Cell,
+    after,
     main_cell,
     methods,
 )
@@ -54,13 +55,9 @@ def claims(number: int | str, tasks: Collection[str], rivals: Sequence[str]) -> 
     here = [task for task in FIGURES if task in tasks]
     match number:
         case 2:
-            one_target = [task for task in here if task != "semantic"]
-            groups = {task: [task] for task in one_target}
-            if len(one_target) > 1:
-                groups["all tasks"] = one_target
             return [
                 _ahead(2, name, group, row, options)
-                for name, group in groups.items()
+                for name, group in _groups([task for task in here if task != "semantic"])
                 for row, options in _others(rivals)
             ]
         case 3 if "semantic" in here:
@@ -70,16 +67,23 @@ def claims(number: int | str, tasks: Collection[str], rivals: Sequence[str]) -> 
             return [_branches(task, explicit_wins[task]) for task in here]
         case 5:
             rising = [
-                _better(5, task, f"T = {late}", _after(task, late), f"T = {early}", _after(task, early))
+                _better(5, task, f"T = {late}", after(task, late), f"T = {early}", after(task, early))
                 for task in here
                 for early, late in pairwise(STEPS[:-1])
             ]
-            return rising + [_flat(task) for task in here]
+            fewer = [_sooner(name, group, step) for name, group in _groups(here) for step in STEPS[:2]]
+            return rising + [_flat(task) for task in here] + fewer
         case 8 if "semantic" in here:
             best, *others = LABELS
             cells = {row: main_cell("semantic", way=way, evaluation=OTHER_LABELS) for row, way in LABELS.items()}
             return [_better(8, "semantic", best, cells[best], row, cells[row]) for row in others]
     return []
+
+
+def _groups(tasks: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Each task, and all of them at once."""
+    together = [("all tasks", list(tasks))] if len(tasks) > 1 else []
+    return [(task, [task]) for task in tasks] + together
 
 
 def _others(rivals: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
@@ -104,15 +108,17 @@ def _branches(task: str, explicit_wins: bool) -> Claim:
     return _better(4, task, names[0], best, names[1], other)
 
 
-def _after(task: str, step: int) -> Cell:
-    return Cell(task, "iou", main_cell(task).average, evaluation=MORE_STEPS, step=step)
+def _sooner(name: str, tasks: Sequence[str], step: int) -> Claim:
+    """The agent needs fewer prompts than its SRM's likeliest patches do. [ours]"""
+    terms = tuple(term for task in tasks for term in ((1.0, after(task, step)), (-1.0, after(task, step, SRM_ONLY))))
+    return Claim(None, f"{name}, T = {step}: {OURS} better than {SRM_ONLY}", terms)
 
 
 def _flat(task: str) -> Claim:
     """More prompts than in training change little: less than a point. [ours]"""
     trained, most = STEPS[-2:]
     words = f"{task}: T = {most} within {_FLAT:g} point of T = {trained}"
-    return Claim(5, words, ((1.0, _after(task, most)), (-1.0, _after(task, trained))), within=_FLAT)
+    return Claim(5, words, ((1.0, after(task, most)), (-1.0, after(task, trained))), within=_FLAT)
 
 
 def orderings(found: Sequence[Claim], results: Results, resamples: int) -> str:

@@ -22,7 +22,7 @@ AVERAGES = dict.fromkeys(FIGURES, "over_images") | {"semantic": "over_categories
 EACH = "each category"
 """In the place of a category: a row or column for each that there is."""
 
-OURS, ORACLE = "ours", "oracle"
+OURS, SRM_ONLY, ORACLE = "ours", "SRM only", "oracle"
 
 ABLATIONS: Mapping[str, dict[str, Any]] = {
     OURS: {},
@@ -30,7 +30,7 @@ ABLATIONS: Mapping[str, dict[str, Any]] = {
     "w/o SRM": {"way": "agent, labels: positive"},
     "w/o MSI": {"way": "agent, one step"},
     "grid": {"way": "grid"},
-    "SRM only": {"way": "srm"},
+    SRM_ONLY: {"way": "srm"},
     ORACLE: {"way": "oracle"},
 }
 """Rows of Tables 2 and 3, all of one trained agent; the last three are not in the paper."""
@@ -56,7 +56,9 @@ class Evaluation:
 
 
 OTHER_LABELS = Evaluation("labels", (f"evaluate.ways={list(LABELS.values())}", "evaluate.filmstrips=0"))
-MORE_STEPS = Evaluation("steps", (f"evaluate.max_steps={STEPS[-1]}", "evaluate.ways=[agent]", "evaluate.filmstrips=0"))
+MORE_STEPS = Evaluation(
+    "steps", (f"evaluate.max_steps={STEPS[-1]}", "evaluate.ways=[agent,srm]", "evaluate.filmstrips=0")
+)
 BESIDE_RANDOM = Evaluation(
     "beside_random",
     ("evaluate.ways=[agent]", "evaluate.limit=1", "evaluate.filmstrips=3", "evaluate.filmstrip_ways=[agent,random]"),
@@ -147,6 +149,11 @@ def main_cell(task: str, **options: Any) -> Cell:
     return Cell(task, FIGURES[task][0], AVERAGES[task], **options)
 
 
+def after(task: str, step: int, row: str = OURS) -> Cell:
+    """IoU after so many prompts. row: of `ABLATIONS`, `OURS` or `SRM_ONLY`."""
+    return Cell(task, "iou", AVERAGES[task], evaluation=MORE_STEPS, step=step, **ABLATIONS[row])
+
+
 def methods(rivals: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Rows of Tables 2 and 3, as options of their cells."""
     return {**ABLATIONS, **{name: {"rival": name, "way": name} for name in rivals}}
@@ -179,8 +186,8 @@ def _table5(rivals: Sequence[str]) -> Found:
         options: dict[str, Any] = {"evaluation": MORE_STEPS, "step": step}
         cell = Cell("semantic", average="by_category", category=EACH, **options)
         yield (EACH, str(step)), cell
-    for task, step in product(reversed(FIGURES), STEPS):
-        yield (f"{task}, mean", str(step)), Cell(task, "iou", AVERAGES[task], evaluation=MORE_STEPS, step=step)
+    for task, row, step in product(reversed(FIGURES), (OURS, SRM_ONLY), STEPS):
+        yield (f"{task}, {row}", str(step)), after(task, step, row)
 
 
 def _table8(rivals: Sequence[str]) -> Found:

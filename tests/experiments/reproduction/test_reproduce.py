@@ -86,7 +86,7 @@ def test_a_failed_run_leaves_the_others_and_is_tried_again(configured, stub):
     stub.fails = lambda command: "dataset=shapes-shadow" in command and "seed=1" in command
     failed = reproduce(config, stub, stub.interrupt)
     text = (Path(config.output) / "table2.md").read_text()
-    assert failed == 8 * 2 + 5  # every row of a task's two columns, and what is prompted for longer
+    assert failed == 8 * 2 + 2 * 5  # every row of a task's two columns, and what is prompted for longer, in two ways
     assert "1 of 2 seeds failed" in text
     assert "exit status 1: error: there is no such data set" in text
     assert lines(config.output, 2)["here", "ours", "blur iou"]["failed"] == "0"
