@@ -96,13 +96,10 @@ def _results(group: Group, resamples: int) -> dict[str, Any]:
 
 
 def _reproduction(folder: Path) -> Iterable[dict[str, Any]]:
-    """What `experiments.reproduce` has written: tables with their plots, the orderings, the figures."""
+    """What `experiments.reproduce` has written: tables with their plots, and the figures."""
     for file in sorted(folder.glob("table*.md"), key=lambda file: (len(file.stem), file.stem)):
         found = blocks(file.read_text())
         yield {"blocks": found, "pictures": if_there(file.with_suffix(".png"), f"Plot of {found[0].lines[0]}")}
-    if (folder / "orderings.md").exists():
-        heading = Block("heading", ["Orderings"])
-        yield {"blocks": [heading, *blocks((folder / "orderings.md").read_text())], "pictures": []}
     figures: list[Picture] = []
     for file in sorted(folder.glob("figure*.png")):
         number, _, task = file.stem.removeprefix("figure").partition("_")

@@ -90,12 +90,7 @@ def reproduce(config: DictConfig, execute: Execute, interrupt: Callable[[], None
             runs.of(cell, config.seeds[0])
     failures = carry_out(list(runs.found.values()), config.jobs, execute, interrupt)
     results = Results(runs, failures)
-    failed = sum(_write(table, results, output, config.resamples) for table in tables)
-    ordered = [claim for table in tables for claim in claims(table.number, config.tasks, config.rivals)]
-    if ordered:
-        text = orderings(ordered, results, config.resamples)
-        print(text)
-        write_atomically(output / "orderings.md", text.encode() + b"\n")
+    failed = sum(_write(table, results, config) for table in tables)
     if 7 in pictures:
         failed += _draw_sweeps(sweeps, results, output, config.resamples)
     for number in sorted({5, 6} & {*pictures}):
@@ -112,12 +107,15 @@ def _chosen(asked: Any, there: Sequence[int | str], name: str) -> list[int | str
     return [number for number in there if number in numbers]
 
 
-def _write(table: Table, results: Results, output: Path, resamples: int) -> int:
+def _write(table: Table, results: Results, config: DictConfig) -> int:
     """``table<number>.md``, ``.csv`` and ``.png``; returns how many cells failed."""
+    output, resamples = Path(config.output), config.resamples
     shown = show(table, results, resamples)
     text = as_markdown(shown, results)
     if table.number == 2:
         text += "\n" + over_tasks(shown, resamples) + "\n"
+    if found := claims(table.number, config.tasks, config.rivals):
+        text += "\nWhat is ahead of what, by paired differences:\n\n" + orderings(found, results, resamples) + "\n"
     print(text)
     write_atomically(output / f"table{table.number}.md", text.encode())
     write_atomically(output / f"table{table.number}.csv", as_csv(shown, results).encode())

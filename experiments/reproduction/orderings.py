@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -33,13 +33,12 @@ _FLAT = 1.0  # points
 class Claim:
     """That the mean over tasks of a weighted sum of cells is above zero.
 
-    number: of the paper's table that shows it; None for what the paper does not compare. within: that it is nearer to
-    zero than this, instead.
+    printed: whether the paper's figures say so, too. within: that it is nearer to zero than this, instead.
     """
 
-    number: int | None
     words: str
     terms: tuple[tuple[float, Cell], ...]
+    printed: bool = True
     within: float | None = None
 
     def judge(self, low: float, high: float) -> str:
@@ -55,28 +54,25 @@ def claims(number: int | str, tasks: Collection[str], rivals: Sequence[str]) -> 
     here = [task for task in FIGURES if task in tasks]
     match number:
         case 2:
-            return [
-                _ahead(2, name, group, row, options)
-                for name, group in _groups([task for task in here if task != "semantic"])
-                for row, options in _others(rivals)
-            ]
+            groups = _groups([task for task in here if task != "semantic"])
+            return [_ahead(2, *group, *other) for group in groups for other in _others(rivals)]
         case 3 if "semantic" in here:
-            return [_ahead(3, "semantic", ["semantic"], row, options) for row, options in _others(rivals)]
+            return [_ahead(3, "semantic", ["semantic"], *other) for other in _others(rivals)]
         case 4:
             explicit_wins = {"blur": False, "shadow": True, "glass": False, "saliency": False, "semantic": True}
             return [_branches(task, explicit_wins[task]) for task in here]
         case 5:
             rising = [
-                _better(5, task, f"T = {late}", after(task, late), f"T = {early}", after(task, early))
+                _better(f"{task}: T = {late}", after(task, late), f"T = {early}", after(task, early))
                 for task in here
                 for early, late in pairwise(STEPS[:-1])
             ]
-            fewer = [_sooner(name, group, step) for name, group in _groups(here) for step in STEPS[:2]]
+            fewer = [_sooner(*group, step) for group in _groups(here) for step in STEPS[:2]]
             return rising + [_flat(task) for task in here] + fewer
         case 8 if "semantic" in here:
             best, *others = LABELS
             cells = {row: main_cell("semantic", way=way, evaluation=OTHER_LABELS) for row, way in LABELS.items()}
-            return [_better(8, "semantic", best, cells[best], row, cells[row]) for row in others]
+            return [_better(f"semantic: {best}", cells[best], row, cells[row]) for row in others]
     return []
 
 
@@ -93,39 +89,42 @@ def _others(rivals: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
 
 def _ahead(number: int, name: str, tasks: Sequence[str], row: str, options: Mapping[str, Any]) -> Claim:
     """By each task's main figure, of which more is better. [ours] where the paper does not print the row."""
-    terms = tuple(term for task in tasks for term in ((1.0, main_cell(task)), (-1.0, main_cell(task, **options))))
-    shown = number if row in printed(number).here.values() else None
-    return Claim(shown, f"{name}: ours better than {row}", terms)
-
-
-def _better(number: int, task: str, name: str, cell: Cell, other: str, worse: Cell) -> Claim:
-    return Claim(number, f"{task}: {name} better than {other}", ((1.0, cell), (-1.0, worse)))
-
-
-def _branches(task: str, explicit_wins: bool) -> Claim:
-    names = ("explicit", "implicit") if explicit_wins else ("implicit", "explicit")
-    best, other = (main_cell(task, variant=(f"branch={name}",)) for name in names)
-    return _better(4, task, names[0], best, names[1], other)
+    pairs = [(main_cell(task), main_cell(task, **options)) for task in tasks]
+    return Claim(f"{name}: {OURS} better than {row}", _leads(pairs), row in printed(number).here.values())
 
 
 def _sooner(name: str, tasks: Sequence[str], step: int) -> Claim:
     """The agent needs fewer prompts than its SRM's likeliest patches do. [ours]"""
-    terms = tuple(term for task in tasks for term in ((1.0, after(task, step)), (-1.0, after(task, step, SRM_ONLY))))
-    return Claim(None, f"{name}, T = {step}: {OURS} better than {SRM_ONLY}", terms)
+    pairs = [(after(task, step), after(task, step, SRM_ONLY)) for task in tasks]
+    return Claim(f"{name}, T = {step}: {OURS} better than {SRM_ONLY}", _leads(pairs), printed=False)
 
 
 def _flat(task: str) -> Claim:
     """More prompts than in training change little: less than a point. [ours]"""
     trained, most = STEPS[-2:]
     words = f"{task}: T = {most} within {_FLAT:g} point of T = {trained}"
-    return Claim(5, words, ((1.0, after(task, most)), (-1.0, after(task, trained))), within=_FLAT)
+    return Claim(words, _leads([(after(task, most), after(task, trained))]), within=_FLAT)
+
+
+def _branches(task: str, explicit_wins: bool) -> Claim:
+    names = ("explicit", "implicit") if explicit_wins else ("implicit", "explicit")
+    best, other = (main_cell(task, variant=(f"branch={name}",)) for name in names)
+    return _better(f"{task}: {names[0]}", best, names[1], other)
+
+
+def _better(name: str, cell: Cell, other: str, worse: Cell) -> Claim:
+    return Claim(f"{name} better than {other}", _leads([(cell, worse)]))
+
+
+def _leads(pairs: Iterable[tuple[Cell, Cell]]) -> tuple[tuple[float, Cell], ...]:
+    return tuple(term for better, worse in pairs for term in ((1.0, better), (-1.0, worse)))
 
 
 def orderings(found: Sequence[Claim], results: Results, resamples: int) -> str:
     """A Markdown table of claims, with the paired difference here and its interval."""
-    lines = [["the paper's table", "ordering", "here", "difference", "95% interval"], ["---"] * 5]
+    lines = [["", "in the paper", "here", "difference", "95% interval"], ["---"] * 5]
     for claim in found:
-        lines.append([str(claim.number or "none"), claim.words, *_judged(claim, results, resamples)])
+        lines.append([claim.words, "yes" if claim.printed else "", *_judged(claim, results, resamples)])
     return markdown(lines)
 
 

@@ -61,15 +61,16 @@ def folder(tmp_path):
     (failed / "overrides.json").write_text("[]")
     (failed / "log.txt").write_text("line\n" * 50 + "error: nothing <here>\n")
     (tmp_path / "table2.md").write_text(
-        "## Table 2: four\n\nOf toys.\n\n| from |  | x |\n| --- | --- | --- |\n| paper | Ours | 68.47 |\n"
+        "## Table 2: four\n\nOf toys.\n\n| from |  | x |\n| --- | --- | --- |\n| paper | Ours | 68.47 |\n\n"
+        "What is ahead:\n\n| | here |\n| --- | --- |\n| ours | holds |\n"
     )
-    (tmp_path / "orderings.md").write_text("| table | here |\n| --- | --- |\n| 2 | holds |\n")
     cv2.imwrite(str(tmp_path / "table2.png"), np.zeros((4, 4, 3), np.uint8))
     return tmp_path
 
 
 def test_the_page_is_whole_and_needs_nothing_else(folder):
     text = make_page([folder], "Runs & more", resamples=20)
+    assert "holds" in text
     page = Page(text)
     assert "script" not in {tag for tag, _ in page.elements}
     for _, attributes in page.elements:
