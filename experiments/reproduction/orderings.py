@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -23,7 +23,7 @@ from experiments.reproduction.plan import (
     main_cell,
     methods,
 )
-from experiments.reproduction.results import Measured, Results, is_single, samples
+from experiments.reproduction.results import Results, is_single, samples
 from experiments.statistics import markdown, stratified_interval
 
 _FLAT = 1.0  # points
@@ -31,13 +31,13 @@ _FLAT = 1.0  # points
 
 @dataclass(frozen=True)
 class Claim:
-    """That the mean over tasks of a weighted sum of cells is above zero.
+    """That one cell's lead over another, or the mean of several such leads, is above zero.
 
     printed: whether the paper's figures say so, too. within: that it is nearer to zero than this, instead.
     """
 
     words: str
-    terms: tuple[tuple[float, Cell], ...]
+    pairs: Sequence[tuple[Cell, Cell]]
     printed: bool = True
     within: float | None = None
 
@@ -90,20 +90,20 @@ def _others(rivals: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
 def _ahead(number: int, name: str, tasks: Sequence[str], row: str, options: Mapping[str, Any]) -> Claim:
     """By each task's main figure, of which more is better. [ours] where the paper does not print the row."""
     pairs = [(main_cell(task), main_cell(task, **options)) for task in tasks]
-    return Claim(f"{name}: {OURS} better than {row}", _leads(pairs), row in printed(number).here.values())
+    return Claim(f"{name}: {OURS} better than {row}", pairs, row in printed(number).here.values())
 
 
 def _sooner(name: str, tasks: Sequence[str], step: int) -> Claim:
     """The agent needs fewer prompts than its SRM's likeliest patches do. [ours]"""
     pairs = [(after(task, step), after(task, step, SRM_ONLY)) for task in tasks]
-    return Claim(f"{name}, T = {step}: {OURS} better than {SRM_ONLY}", _leads(pairs), printed=False)
+    return Claim(f"{name}, T = {step}: {OURS} better than {SRM_ONLY}", pairs, printed=False)
 
 
 def _flat(task: str) -> Claim:
     """More prompts than in training change little: less than a point. [ours]"""
     trained, most = STEPS[-2:]
     words = f"{task}: T = {most} within {_FLAT:g} point of T = {trained}"
-    return Claim(words, _leads([(after(task, most), after(task, trained))]), within=_FLAT)
+    return Claim(words, [(after(task, most), after(task, trained))], within=_FLAT)
 
 
 def _branches(task: str, explicit_wins: bool) -> Claim:
@@ -113,11 +113,7 @@ def _branches(task: str, explicit_wins: bool) -> Claim:
 
 
 def _better(name: str, cell: Cell, other: str, worse: Cell) -> Claim:
-    return Claim(f"{name} better than {other}", _leads([(cell, worse)]))
-
-
-def _leads(pairs: Iterable[tuple[Cell, Cell]]) -> tuple[tuple[float, Cell], ...]:
-    return tuple(term for better, worse in pairs for term in ((1.0, better), (-1.0, worse)))
+    return Claim(f"{name} better than {other}", [(cell, worse)])
 
 
 def orderings(found: Sequence[Claim], results: Results, resamples: int) -> str:
@@ -129,10 +125,7 @@ def orderings(found: Sequence[Claim], results: Results, resamples: int) -> str:
 
 
 def _judged(claim: Claim, results: Results, resamples: int) -> list[str]:
-    by_task: dict[str, list[tuple[float, Measured]]] = {}
-    for weight, cell in claim.terms:
-        by_task.setdefault(cell.task, []).append((weight, results.of(cell)))
-    strata = [samples(terms) for terms in by_task.values()]
+    strata = [samples([(1.0, results.of(cell)), (-1.0, results.of(other))]) for cell, other in claim.pairs]
     if not all(strata):
         return ["not measured", "", ""]
     difference = float(np.mean([np.mean([one.mean() for one in values]) for values in strata]))

@@ -99,7 +99,7 @@ def test_the_papers_own_figures_follow_its_orderings():
             if not claim.printed:
                 continue
             total = 0.0
-            for weight, cell in claim.terms:
+            for weight, cell in (term for pair in claim.pairs for term in zip((1, -1), pair, strict=True)):
                 row, column = next(place for place, there in table.cells.items() if there == cell)
                 total += weight * paper.rows[here[row]][paper.columns.index(column)]
             assert claim.judge(total, total) == "holds", claim.words
