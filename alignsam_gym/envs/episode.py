@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alignsam_gym.data.samples import Dataset, sample_groups
+from alignsam_gym.data.samples import deal
 from alignsam_gym.envs.grid import PatchGrid
-from alignsam_gym.errors import OptionError, check_choice
+from alignsam_gym.errors import DataError, OptionError, check_choice
 from alignsam_gym.foundation.decoder import PADDING, ImageTerms
-from alignsam_gym.foundation.encoded import EncodedDataset
-from alignsam_gym.maps import iou, on_cells
+from alignsam_gym.foundation.encoded import EncodedDataset, EncodedSample
+from alignsam_gym.maps import iou, on_cells, share_of
 from alignsam_gym.rows import rows_of
 from alignsam_gym.srm import SRM
 from alignsam_gym.state import STATES, State, make_state, srm_state, state_channels
@@ -79,8 +79,8 @@ class Episode:
     - steps: int64 (B,), prompts given by actions. visited: bool (B, N). stopped: bool (B,), by the agent's own choice.
     - logits: float32 (B, 4h, 4w), SAM's last answer. mask: float32 (B, g, g), M_{t−1} of Eq. 4: its
       probabilities, averaged over each cell. [ours]
-    - embeddings: float32 (B, C, g, g), E(x). truth_coarse, scored_coarse: float32 (B, g, g), the foreground's and the
-      labelled pixels' share of each cell (y′ of Eq. 13).
+    - embeddings: float32 (B, C, g, g), E(x). scored_coarse: float32 (B, g, g), the labelled pixels' share of each cell.
+      truth_coarse: the foreground's share of these (y′ of Eq. 13).
     - similarity: float32 (B, g, g) in [0, 1], M_c, CLIP's map of the image's text; zeros without a CLIP.
     - guide: float32 (B, g, g), the SRM's map y_r for the current state (Eq. 12), as logits.
     - iou: float32 (B,), of that answer with the truth, at the logits' own resolution.
@@ -89,6 +89,8 @@ class Episode:
     """
 
     def __init__(self, rules: Rules, encoded: EncodedDataset, srm: SRM, learns: bool, count: int) -> None:
+        if count < 1:
+            raise OptionError(f"num_envs={count}: there must be at least one.")
         self.rules, self.encoded, self.srm, self.learns = rules, encoded, srm, learns
         self.model = encoded.model
         device, grid = self.model.device, rules.grid
@@ -112,7 +114,7 @@ class Episode:
         self.truth_coarse, self.scored_coarse = (torch.zeros(count, cells, cells, device=device) for _ in range(2))
         self.iou = torch.zeros(count, device=device)
         self.hit, self.repeated, self.stopped = (torch.zeros(count, dtype=torch.bool, device=device) for _ in range(3))
-        self._folds = _deal(encoded.dataset, srm.config.folds).to(device) if learns else None
+        self._folds = torch.tensor(deal(encoded.dataset, srm.config.folds), device=device) if learns else None
         self._decks: list[list[int]] = [[] for _ in range(count)]
 
     def __len__(self) -> int:
@@ -169,7 +171,12 @@ class Episode:
         self._decks[row] = []
 
     def draw(self, row: int, generator: np.random.Generator) -> int:
-        """The next image of a row: each comes once, in random order, before any comes again. [ours]"""
+        """The next image of a row: each comes once, in random order, before any comes again. [ours]
+
+        Raises DataError if there are none.
+        """
+        if not len(self.encoded):
+            raise DataError(f"{self.encoded.dataset.name} has no samples.")
         if not self._decks[row]:
             self._decks[row] = generator.permutation(len(self.encoded)).tolist()
         return self._decks[row].pop()
@@ -182,14 +189,14 @@ class Episode:
         if outside := [i for i in indices if not 0 <= i < len(self.encoded)]:
             raise OptionError(f"index={outside[0]} is outside the data set's {len(self.encoded)} samples.")
         at = torch.tensor(rows, dtype=torch.int64, device=self.model.device)
-        masks = self._look(at, indices)
+        samples = self._look(at, indices)
         self.labels[at] = PADDING
         for fresh in (self.points, self.steps, self.visited, self.hit, self.repeated, self.stopped):
             fresh[at] = 0
         match self.rules.initial_prompts:
             case "truth":
-                for row, mask, generator in zip(rows, masks, generators, strict=True):
-                    self._prompt_from_truth(row, mask, generator)
+                for row, sample, generator in zip(rows, samples, generators, strict=True):
+                    self._prompt_from_truth(row, sample, generator)
             case "srm":  # its map (§3.3) with M = 1: nothing is known yet. [ours]
                 self.mask[at] = 1.0
                 self._recalibrate(at)
@@ -273,10 +280,16 @@ class Episode:
     def state_dict(self) -> dict[str, Any]:
         """Where the episodes and the SRM stand; what follows from prompts and images is left out."""
         tensors = {name: getattr(self, name).clone() for name in _PROGRESS}
-        return tensors | {"decks": [list(deck) for deck in self._decks], "srm": self.srm.state_dict()}
+        ids = list(self.encoded.dataset.ids)
+        return tensors | {"ids": ids, "decks": [list(deck) for deck in self._decks], "srm": self.srm.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where `state_dict` was taken."""
+        """Go on from where `state_dict` was taken. Raises DataError if the images are others now."""
+        if changed := set(state["ids"]) ^ set(self.encoded.dataset.ids):
+            raise DataError(
+                f"The labelled images of {self.encoded.dataset.name} are others now ({len(changed)} differ, such as "
+                f"{min(changed)}); bring back those that were learned from, or begin anew."
+            )
         self.srm.load_state_dict(state["srm"])
         self._decks = [list(deck) for deck in state["decks"]]
         self._look(torch.arange(len(self), device=self.model.device), state["index"].tolist())
@@ -294,8 +307,8 @@ class Episode:
             allowed[:, : self.rules.grid.count] = (free | ~free.any(1, keepdim=True)).cpu().numpy()
         return allowed
 
-    def _look(self, at: Tensor, indices: Sequence[int]) -> list[np.ndarray]:
-        """Put images in rows; returns their masks, bool (H, W) each, void left out."""
+    def _look(self, at: Tensor, indices: Sequence[int]) -> list[EncodedSample]:
+        """Put images in rows; returns their samples."""
         samples = self.encoded.fetch(indices)
         self.index[at] = torch.tensor(indices, dtype=torch.int64, device=self.model.device)
         cells = self.embeddings.shape[2:]
@@ -304,20 +317,21 @@ class Episode:
             self.embeddings[row] = F.interpolate(record[:, : sample.channels], cells, mode="area")[0]
             for kept, new in zip(self.image, self.model.read(record), strict=True):
                 kept[row] = new[0]
-        for name in ("truth", "scored"):
-            shares = torch.stack([getattr(sample, name) for sample in samples])
-            getattr(self, name)[at] = shares
-            getattr(self, f"{name}_coarse")[at] = on_cells(shares, cells)
+        truth, scored = (torch.stack([getattr(sample, name) for sample in samples]) for name in ("truth", "scored"))
+        self.truth[at], self.scored[at] = truth, scored
+        self.scored_coarse[at] = on_cells(scored, cells)
+        self.truth_coarse[at] = share_of(on_cells(truth * scored, cells), self.scored_coarse[at])
         if self.encoded.clip:
             self.similarity[at] = on_cells(torch.stack([cast(Tensor, sample.similarity) for sample in samples]), cells)
-        masks = [sample.mask for sample in samples]
-        centres = np.stack([self.rules.grid.truth(mask) for mask in masks])
+        centres = np.stack([self.rules.grid.truth(sample.mask) for sample in samples])
         self.truth_at[at] = torch.from_numpy(centres).to(self.model.device)
-        return masks
+        return samples
 
-    def _prompt_from_truth(self, row: int, mask: np.ndarray, generator: np.random.Generator) -> None:
+    def _prompt_from_truth(self, row: int, sample: EncodedSample, generator: np.random.Generator) -> None:
         """One random foreground and one random background pixel (§3.2); if one kind is missing, only the other."""
-        for slot, (region, label) in enumerate(((mask, 1), (~mask, 0))):
+        mask = sample.mask
+        background = ~mask if sample.void is None else ~(mask | sample.void)
+        for slot, (region, label) in enumerate(((mask, 1), (background, 0))):
             pixels = np.flatnonzero(region)
             if len(pixels):
                 y, x = np.divmod(int(generator.choice(pixels)), mask.shape[1])
@@ -400,12 +414,3 @@ def patch_means(rules: Rules, embeddings: Tensor, mask: Tensor, guide: Tensor) -
         at_centres = grid.sample(guide, grid.centres.to(guide.device).expand(guide.shape[0], -1, -1))
         means.append(at_centres.sigmoid().unflatten(1, (1, grid.side, -1)))
     return torch.cat(means, dim=1)
-
-
-def _deal(dataset: Dataset, folds: int) -> Tensor:
-    """A fold for each image, int64 (images,): groups in turn, images of one group together. Raises OptionError."""
-    groups = sample_groups(dataset)
-    order = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-    if len(order) < folds:
-        raise OptionError(f"srm.folds={folds} is more than the {len(order)} images or groups of images to learn from.")
-    return torch.tensor([order[group] % folds for group in groups])

@@ -19,6 +19,7 @@ from alignsam_gym.data.samples import Dataset, Sample
 from alignsam_gym.errors import DataError
 from alignsam_gym.foundation.sam import PromptableModel
 from alignsam_gym.foundation.store import Store
+from alignsam_gym.maps import share_of
 
 if TYPE_CHECKING:
     from alignsam_gym.foundation.clip_surgery import ClipSurgery
@@ -34,7 +35,7 @@ class EncodedSample:
     mask: bool (H, W), the foreground at the image's own size, void left out. void: bool (H, W), or None.
     text: what the target is called, or None.
     record: float16 (R, h, w), what the model's `encode` gives of the image, whether it came from disk or not.
-    truth, scored: float32 (4h, 4w), the foreground's and the labelled pixels' share of each logit's area.
+    scored: float32 (4h, 4w), the labelled pixels' share of each logit's area. truth: the foreground's share of these.
     similarity: float32 (h, w) in [0, 1], M_c: CLIP's map of the sample's text; None without a CLIP.
     """
 
@@ -182,14 +183,15 @@ class EncodedDataset:
             return torch.from_numpy(area).to(self.model.device)
 
         fine = self.model.logits_shape
+        labelled = shrink(scored, fine)
         return EncodedSample(
             mask=mask,
             void=sample.void,
             text=sample.text,
             record=record.to(self.model.device),
             channels=self.model.embedding_shape[0],
-            truth=shrink(mask, fine),
-            scored=shrink(scored, fine),
+            truth=share_of(shrink(mask, fine), labelled),
+            scored=labelled,
             similarity=None if similarity is None else self._on_grid(similarity),
         )
 

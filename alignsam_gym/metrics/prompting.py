@@ -24,8 +24,8 @@ class PromptedImage:
     """What one way of prompting did on one image, after each number of prompts t = 0 … T.
 
     category: what the target is called, if it has a name. overlaps: int (T + 1, 2), intersection and union in pixels
-    of the image itself. hits, repeats: bool (T,), whether each prompt hit the target, or an earlier patch.
-    scores: of the answer after T prompts.
+    of the image itself. hits, repeats: bool (n,), whether each of n ≤ T prompts hit the target, or an earlier patch;
+    they are fewer where the agent stopped. scores: of the answer after T prompts.
     """
 
     id: str
@@ -55,7 +55,7 @@ class PromptingScores:
         self.totals = MetricTotals()
         self._ious: list[np.ndarray] = []
         self._overlaps: dict[str, np.ndarray] = {}
-        self._hits, self._repeats = 0.0, 0.0
+        self._prompted, self._hits, self._repeats = 0, 0.0, 0.0
 
     def add(self, image: PromptedImage) -> None:
         """One more image, of as many steps as the others."""
@@ -65,6 +65,7 @@ class PromptingScores:
         category = str(image.category)
         self._overlaps[category] = self._overlaps.get(category, 0) + image.overlaps
         if len(image.hits):
+            self._prompted += 1
             self._hits += float(image.hits.mean())
             self._repeats += float(image.repeats.mean())
 
@@ -76,13 +77,12 @@ class PromptingScores:
         """Plain numbers for JSON.
 
         miou, miou_by_step: means over images, after T and after 0 … T prompts. iou_pooled_over_pixels: of all images
-        together, after T. foreground_rate: FR, the mean over images of Eq. 14, and repeated: the share of prompts at
-        patches chosen before; both in [0, 1], and None of a method that does not prompt step by step (T = 0).
+        together, after T. foreground_rate: FR, the mean of Eq. 14 over the images that were prompted, and repeated: the
+        share of prompts at patches chosen before; both in [0, 1], and None where no image was prompted step by step.
         metrics: see `MetricTotals.summary`. iou_by_category_by_step: of the pixels of each category's images, after
         0 … T prompts; only where there are several categories (Table 5).
         """
         ious = self.ious()
-        prompted = ious.shape[1] > 1
         metrics = self.totals.summary()
         categories = {name: _ious(overlaps).round(5).tolist() for name, overlaps in sorted(self._overlaps.items())}
         return {
@@ -90,8 +90,8 @@ class PromptingScores:
             "miou": float(ious[:, -1].mean()),
             "miou_by_step": ious.mean(0).round(5).tolist(),
             "iou_pooled_over_pixels": metrics["over_pixels"]["iou"],
-            "foreground_rate": self._hits / len(self.ids) if prompted else None,
-            "repeated": self._repeats / len(self.ids) if prompted else None,
+            "foreground_rate": self._hits / self._prompted if self._prompted else None,
+            "repeated": self._repeats / self._prompted if self._prompted else None,
             "metrics": metrics,
             **({"iou_by_category_by_step": categories} if len(categories) > 1 else {}),
         }

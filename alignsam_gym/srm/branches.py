@@ -7,6 +7,9 @@ from torch.nn import functional as F
 
 from alignsam_gym.state import State, StateProjection
 
+NORM_GROUPS = 8
+"""Of group normalisation, which divide a branch's width."""
+
 
 class ImplicitBranch(nn.Module):
     """V(∅, s_t) and the head: two convolution blocks, then one logit for each cell of the embedding.
@@ -65,7 +68,7 @@ class ExplicitBranch(nn.Module):
 
 
 def _block(width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(8, width), nn.ReLU())
+    return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(NORM_GROUPS, width), nn.ReLU())
 
 
 BRANCHES: dict[str, type[ImplicitBranch] | type[ExplicitBranch]] = {

@@ -4,17 +4,27 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignsam_gym.maps import iou
+from alignsam_gym.maps import iou, share_of
 
 
 @given(st.integers(0, 2**32 - 1))
 def test_iou_counts_labelled_pixels(seed):
+    """Of cells of four pixels, so many of which have a label."""
     rng = np.random.default_rng(seed)
-    logits, truth, scored = rng.normal(size=(3, 4, 5)), rng.random((3, 4, 5)), rng.random((3, 4, 5)) > 0.3
-    found = iou(*(torch.from_numpy(part).float() for part in (logits, truth, scored)))
-    for answer, target, pixels, value in zip(logits > 0, truth > 0.5, scored, found, strict=True):
-        ours, theirs = ({*zip(*np.nonzero(mask & pixels), strict=True)} for mask in (answer, target))
-        assert float(value) == pytest.approx(len(ours & theirs) / len(ours | theirs) if ours | theirs else 1)
+    logits, truth, labelled = rng.normal(size=(3, 4, 5)), rng.random((3, 4, 5)), rng.integers(0, 5, (3, 4, 5))
+    found = iou(*(torch.from_numpy(part).float() for part in (logits, truth, labelled / 4)))
+    for answer, target, pixels, value in zip(logits > 0, truth > 0.5, labelled, found, strict=True):
+        both, either = pixels[answer & target].sum(), pixels[answer | target].sum()
+        assert float(value) == pytest.approx(both / either if either else 1)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_share_of_nothing_is_nothing(seed):
+    rng = np.random.default_rng(seed)
+    part, whole = np.sort(rng.integers(0, 4, (2, 3, 4)), axis=0) / 4
+    shares = share_of(torch.from_numpy(part), torch.from_numpy(whole)).numpy()
+    np.testing.assert_allclose(shares * whole, part)
+    assert (shares[whole == 0] == 0).all()
 
 
 def test_nothing_found_where_nothing_is_agrees():

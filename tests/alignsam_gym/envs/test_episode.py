@@ -7,6 +7,7 @@ import torch
 from segment_anything import SamPredictor
 
 from alignsam_gym.errors import OptionError
+from alignsam_gym.maps import iou
 from alignsam_gym.srm import SRM, SRMConfig
 from alignsam_gym.state import STATES
 
@@ -59,8 +60,8 @@ class Replay:
 
     @property
     def iou(self):
-        truth, answer = _shrink(self.truth, 32) > 0.5, self.logits > 0
-        weight = _shrink(~self.void, 32)
+        truth, weight = _labelled_shares(self.truth, self.void, 32)
+        truth, answer = truth > 0.5, self.logits > 0
         union = (weight * (truth | answer)).sum()
         return (weight * (truth & answer)).sum() / union if union else 1.0
 
@@ -81,6 +82,12 @@ def _shrink(values, side):
         values = np.repeat(values, np.lcm(size, side) // size, axis)
         values = np.stack([part.mean(axis) for part in np.split(values, side, axis)], axis)
     return values
+
+
+def _labelled_shares(mask, void, side):
+    """The foreground's share of each cell's labelled pixels, 0 where there are none, and the share of these."""
+    foreground, scored = _shrink(mask & ~void, side), _shrink(~void, side)
+    return np.divide(foreground, scored, out=np.zeros_like(scored), where=scored > 0), scored
 
 
 def _start(env, model, sample, frame=64):
@@ -185,12 +192,35 @@ def test_what_is_learned_may_see_fewer_cells_than_the_state_has(make_toy, kind):
 
 def test_void_is_neither_foreground_nor_scored_on_the_srms_cells(make_toy, one_sample):
     mask, void = np.zeros((64, 64), bool), np.zeros((64, 64), bool)
-    mask[:, :40], void[:20] = True, True
+    mask[:, :36], void[:20] = True, True
+    void[30:, ::3] = True
     env = make_toy(dataset=one_sample(mask, void))
     env.reset(seed=0)
     episode = env.unwrapped.episode
-    for found, expected in ((episode.truth_coarse, mask & ~void), (episode.scored_coarse, ~void)):
-        np.testing.assert_allclose(found[0].numpy(), _shrink(expected, 8), atol=1e-6)
+    shares = _labelled_shares(mask, void, 8)
+    for found, expected in zip((episode.truth_coarse, episode.scored_coarse), shares, strict=True):
+        np.testing.assert_allclose(found[0].numpy(), expected, atol=1e-6)
+
+
+def test_an_answer_that_is_right_wherever_there_is_a_label_is_whole(make_toy, one_sample):
+    """However much of its cells is void."""
+    void = np.ones((64, 64), bool)
+    void[::2, ::3] = False
+    env = make_toy(dataset=one_sample(np.ones((64, 64), bool), void))
+    env.reset(seed=0)
+    episode = env.unwrapped.episode
+    assert iou(torch.ones_like(episode.logits), episode.truth, episode.scored).item() == 1
+
+
+def test_the_first_background_pixel_has_a_label(make_toy, one_sample):
+    mask, void = np.zeros((64, 64), bool), np.ones((64, 64), bool)
+    mask[:8], void[:8], void[60:, 60:] = True, False, False
+    env = make_toy(dataset=one_sample(mask, void))
+    for seed in range(20):
+        env.reset(seed=seed)
+        points = env.unwrapped.episode.points[0].numpy()
+        assert points[0, 1] < 8
+        assert (points[1] > 60).all()
 
 
 @pytest.mark.parametrize("kind", STATES)

@@ -127,11 +127,14 @@ def test_truth_is_the_share_of_foreground(toy_dataset, toy_model, tmp_path):
 
 def test_void_is_neither_foreground_nor_scored(one_sample, toy_model, tmp_path):
     mask, void = np.zeros((64, 64), bool), np.zeros((64, 64), bool)
-    mask[:, :40], void[:20] = True, True
+    mask[:, :41], void[:21] = True, True
+    void[30:, ::2] = True
     sample = EncodedDataset(one_sample(mask, void), toy_model, EmbeddingStore(tmp_path), 64)[0]
     np.testing.assert_array_equal(sample.mask, mask & ~void)
     np.testing.assert_array_equal(sample.void, void)
-    np.testing.assert_allclose(sample.truth.numpy(), _blocks(mask & ~void, 32), atol=1e-6)
+    foreground, labelled = _blocks(mask & ~void, 32), _blocks(~void, 32)
+    expected = np.divide(foreground, labelled, out=np.zeros((32, 32)), where=labelled > 0)
+    np.testing.assert_allclose(sample.truth.numpy(), expected, atol=1e-6)
     np.testing.assert_allclose(sample.scored.numpy(), _blocks(~void, 32), atol=1e-6)
 
 

@@ -93,6 +93,15 @@ def test_a_categorys_iou_at_a_step_is_that_of_its_pixels_together(images):
         assert summary["metrics"]["by_category"][category]["iou"] == pytest.approx(figure, abs=1e-5)
 
 
+def test_rates_are_of_the_prompts_that_were_given():
+    scores = PromptingScores()
+    for name, hits in (("a", [True, False, True]), ("b", [True]), ("stopped at once", [])):
+        scores.add(_image(name, [_first(5, 10)] * 4, _first(10, 10), np.array(hits, bool), ~np.array(hits, bool)))
+    summary = scores.summary()
+    assert summary["foreground_rate"] == pytest.approx((2 / 3 + 1) / 2)
+    assert summary["repeated"] == pytest.approx(1 / 3 / 2)
+
+
 def test_what_does_not_prompt_has_no_rates():
     scores = PromptingScores()
     scores.add(_image("a", [_first(5, 10)], _first(10, 10), [], []))
