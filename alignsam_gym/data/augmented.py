@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -41,32 +39,26 @@ class Augmented:
         return self._altered(sample, self.ids[index], [self.seed, place, copy]) if copy else sample
 
     def _altered(self, sample: Sample, name: str, entropy: list[int]) -> Sample:
-        from torchvision.tv_tensors import Image, Mask  # takes seconds to import, and few need it
+        from torchvision.transforms.v2 import functional as F  # takes seconds to import, and few need it
 
-        masks = [sample.mask] if sample.void is None else [sample.mask, sample.void]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(np.random.default_rng(entropy).integers(2**62)))
-            image, altered = self._transform(
-                Image(torch.tensor(sample.image).permute(2, 0, 1)), Mask(torch.from_numpy(np.stack(masks)))
-            )
-        mask, void = (*altered.numpy().astype(bool), None)[:2]
+        generator = np.random.default_rng(entropy)  # not torch's own, which all threads share
+        masks = torch.from_numpy(np.stack([sample.mask] if sample.void is None else [sample.mask, sample.void]))
+        size = list(sample.mask.shape)
+        part = _part(generator, *size)
+        image = F.resized_crop(torch.tensor(sample.image).permute(2, 0, 1), *part, size)
+        altered = F.resized_crop(masks, *part, size, interpolation=F.InterpolationMode.NEAREST)
+        if generator.random() < 0.5:
+            image, altered = F.horizontal_flip(image), F.horizontal_flip(altered)
+        for adjust in (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation):
+            image = adjust(image, generator.uniform(0.7, 1.3))
+        image = F.adjust_hue(image, generator.uniform(-0.05, 0.05))
+        mask, void = (*altered.numpy(), None)[:2]
         return Sample(name, np.ascontiguousarray(image.permute(1, 2, 0).numpy()), mask, void, sample.text)
 
-    @cached_property
-    def _transform(self) -> Any:
-        from torchvision.transforms import v2
 
-        class PartAtItsOwnSize(v2.RandomResizedCrop):
-            """A part, enlarged to the size of the whole, whatever that is."""
-
-            def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-                self.size = v2.functional.get_size(flat_inputs[0])
-                return super().make_params(flat_inputs)
-
-        return v2.Compose(
-            [
-                PartAtItsOwnSize(1, scale=(0.4, 1.0)),
-                v2.RandomHorizontalFlip(),
-                v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05),
-            ]
-        )
+def _part(generator: np.random.Generator, height: int, width: int) -> tuple[int, int, int, int]:
+    """Top, left, height and width of at least two fifths of an image, up to a third longer or less long than it."""
+    share, longer = generator.uniform(0.4, 1.0), np.exp(generator.uniform(-1, 1) * np.log(4 / 3))
+    h = round(height * min(1.0, np.sqrt(share / longer)))
+    w = round(width * min(1.0, np.sqrt(share * longer)))
+    return int(generator.integers(height - h + 1)), int(generator.integers(width - w + 1)), h, w

@@ -23,8 +23,11 @@ def read_image(file: Path) -> np.ndarray:
 
 
 def rgb_of(picture: Image.Image) -> np.ndarray:
-    """A Pillow image as `read_image` would give its file."""
-    return np.asarray(_in_8_bits(ImageOps.exif_transpose(picture)).convert("RGB"))
+    """A Pillow image as `read_image` would give its file. Raises DataError for one that cannot be decoded."""
+    try:
+        return np.asarray(_in_8_bits(ImageOps.exif_transpose(picture)).convert("RGB"))
+    except _BROKEN as error:  # Pillow decodes when it is first asked for pixels
+        raise DataError(f"The image cannot be decoded: {error}.") from error
 
 
 def read_luminance(file: Path) -> np.ndarray:

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sample:
-    """One image and what is to be segmented in it.
+    """One image and what is to be segmented in it. Raises DataError for arrays of other types or sizes than these.
 
     id: unique in its data set; names files and rows of tables.
     image: uint8 (H, W, 3), RGB.
@@ -33,6 +33,16 @@ class Sample:
     void: np.ndarray | None = None
     text: str | None = None
 
+    def __post_init__(self) -> None:
+        size = self.image.shape[:2]
+        wanted = {"image": ((*size, 3), np.uint8), "mask": (size, bool), "void": (size, bool)}
+        for name, (shape, dtype) in wanted.items():
+            array = getattr(self, name)
+            if array is not None and (array.shape, array.dtype) != (shape, dtype):
+                raise DataError(
+                    f"The {name} of {self.id} is {array.dtype} {array.shape}; it must be {np.dtype(dtype)} {shape}."
+                )
+
 
 def groups_of(ids: Sequence[str]) -> list[str]:
     """The group of each id: what stands before its last slash, as a video's name does before its frames'.
@@ -40,14 +50,14 @@ def groups_of(ids: Sequence[str]) -> list[str]:
     Members of one group are much alike and must stay on one side of any split. If there is only one, it is no
     grouping, and each id is a group of its own.
     """
-    groups = [name.rpartition("/")[0] for name in ids]
-    return groups if len(set(groups)) > 1 else list(ids)
+    return _several([name.rpartition("/")[0] for name in ids], ids)
 
 
 class Dataset(Protocol):
     """A sequence of samples, loaded when indexed, with stable ids that are known beforehand.
 
-    It may also say which branch of the SRM suits it (`preferred_branch`).
+    It may also say which branch of the SRM suits it (`preferred_branch`), and which samples are much alike
+    (`sample_groups`). Samples are loaded by several threads at once.
     """
 
     name: str
@@ -65,7 +75,21 @@ def preferred_branch(dataset: Dataset) -> str:
 
 def sample_groups(dataset: Dataset) -> list[str]:
     """The group of each sample: the data set's attribute ``groups``, or what `groups_of` reads from the ids."""
-    return list(getattr(dataset, "groups", ())) or groups_of(dataset.ids)
+    groups = getattr(dataset, "groups", None)
+    return groups_of(dataset.ids) if groups is None else _several(groups, dataset.ids)
+
+
+def _several(groups: Sequence[str], ids: Sequence[str]) -> list[str]:
+    return list(groups if len(set(groups)) > 1 else ids)
+
+
+def deal(dataset: Dataset, folds: int) -> list[int]:
+    """A fold for each sample: groups in turn, samples of one group together. Raises OptionError."""
+    groups = sample_groups(dataset)
+    order = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    if len(order) < folds:
+        raise OptionError(f"srm.folds={folds} is more than the {len(order)} images or groups of images to learn from.")
+    return [order[group] % folds for group in groups]
 
 
 class Subset:
@@ -76,6 +100,8 @@ class Subset:
         self.name = whole.name
         self.branch = preferred_branch(whole)
         self.ids: Sequence[str] = [whole.ids[i] for i in self.indices]
+        groups = sample_groups(whole)
+        self.groups: Sequence[str] = [groups[i] for i in self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -93,7 +119,8 @@ def draw_shots(dataset: Dataset, shots: int, seed: int, per: str = "dataset", sk
     per: ``dataset``, or ``category`` for so many of each, of a data set that lists its samples' `categories`.
     skip: samples that cannot be loaded are replaced by others, with a warning.
 
-    The draw depends on `seed`, `shots` and the number of samples (and their categories) only. Raises OptionError.
+    The draw depends on `seed`, `shots` and the number of samples (and their categories) only. Raises OptionError, and
+    DataError if no sample can be loaded.
     """
     rng = np.random.default_rng(seed)
     chosen: list[int] = []

@@ -43,6 +43,7 @@ class ShapesDataset:
 
         if task == "named":
             self.categories = [kind for _, kind in self.targets]
+            self.groups = [str(scene) for scene, _ in self.targets]
 
     def __len__(self) -> int:
         return len(self.targets)

@@ -72,6 +72,7 @@ class VOCDataset:
         if not self.targets:
             raise DataError(f"No image of VOC2012's {split} split below {self.root} shows {', '.join(sorted(wanted))}.")
         self.ids: Sequence[str] = [f"{image}_{category}" for image, category in self.targets]
+        self.groups: Sequence[str] = [image for image, _ in self.targets]
         self.categories: Sequence[str] = [category for _, category in self.targets]
 
     def __len__(self) -> int:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.maps import iou
-from alignsam_gym.srm.branches import BRANCHES
+from alignsam_gym.srm.branches import BRANCHES, NORM_GROUPS
 from alignsam_gym.state import State
 
 PAPER_UPDATES = {"implicit": 1, "explicit": 5}
@@ -27,7 +27,7 @@ PAPER_UPDATES = {"implicit": 1, "explicit": 5}
 class SRMConfig:
     """Hyperparameters of the SRM (config group ``srm``).
 
-    width: channels of the branch. [ours]
+    width: channels of the branch, a multiple of `NORM_GROUPS`. [ours]
     learning_rate: of Adam (1e-4 in §4.1).
     updates: q, gradient steps after every action; None for §4.1's, 1 for the implicit branch and 5 for the explicit.
         With several environments an action is one of each, and a step is made for every `batch_size` of them. [ours]
@@ -60,10 +60,18 @@ class SRMConfig:
         if unknown := set(values) - set(known):
             raise OptionError(f"srm has no option {', '.join(sorted(map(str, unknown)))}; it takes {', '.join(known)}.")
         config = cls(**values)
-        if config.folds < 1:
-            raise OptionError(f"srm.folds={config.folds}: there must be at least one.")
-        if config.select_every < 0:
-            raise OptionError(f"srm.select_every={config.select_every}: it counts states; 0 leaves selection out.")
+        for name, fits, wanted in (
+            ("width", config.width > 0 and config.width % NORM_GROUPS == 0, f"a multiple of {NORM_GROUPS}"),
+            ("learning_rate", config.learning_rate > 0, "above 0"),
+            ("updates", config.updates is None or config.updates > 0, "at least 1, or null for the paper's"),
+            ("batch_size", config.batch_size > 0, "at least 1"),
+            ("folds", config.folds > 0, "at least 1"),
+            ("blank_every", config.blank_every >= 0, "a count of states, or 0 for none"),
+            ("dropout", 0 <= config.dropout < 1, "at least 0 and below 1"),
+            ("select_every", config.select_every >= 0, "a count of states, or 0 for no selection"),
+        ):
+            if not fits:
+                raise OptionError(f"srm.{name}={getattr(config, name)}: it must be {wanted}.")
         return config
 
 
@@ -82,7 +90,7 @@ class SRM:
     def start(self, seed: int) -> None:
         """(Re)initialise weights and optimiser."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed % 2**63)  # a generator's own seed may be longer
+            torch.default_generator.manual_seed(seed % 2**63)  # a generator's own seed may be longer
             members = [BRANCHES[self.kind](self.channels, self.config.width) for _ in range(self.config.folds)]
         self.members = nn.ModuleList(members).to(self.device).to(memory_format=torch.channels_last)
         selects = self.config.select_every and self.config.folds > 1
@@ -110,8 +118,9 @@ class SRM:
     def learn(self, states: State, target: Tensor, scored: Tensor, folds: Tensor | None = None) -> float:
         """`updates` passes over the batch (Eq. 13).
 
-        target, scored: float (B, h, w), the shares of foreground and of labelled pixels in each cell. folds: int64
-        (B,), the fold of each state's image, from which its own branch does not learn; None if there is one branch.
+        scored: float (B, h, w), the labelled pixels' share of each cell. target: the foreground's share of these.
+        folds: int64 (B,), the fold of each state's image, from which its own branch does not learn; None if there is
+        one branch.
         Returns the mean loss, NaN if no branch had anything to learn.
         """
         losses = []
@@ -195,8 +204,8 @@ class SRM:
 
 def segmentation_loss(logits: Tensor, target: Tensor, scored: Tensor) -> Tensor:
     """Dice + binary cross-entropy (Eq. 13) of maps (B, h, w), unlabelled cells left out; a scalar."""
-    entropy = F.binary_cross_entropy_with_logits(logits, target, weight=scored, reduction="sum") / scored.sum()
+    entropy = F.binary_cross_entropy_with_logits(logits, target, weight=scored, reduction="sum")
     probability, truth = logits.sigmoid() * scored, target * scored
     overlap = (probability * truth).sum((1, 2))
     dice = 1 - (2 * overlap + 1) / (probability.sum((1, 2)) + truth.sum((1, 2)) + 1)
-    return entropy + dice.mean()
+    return entropy / scored.sum().clamp(min=1e-6) + dice.mean()

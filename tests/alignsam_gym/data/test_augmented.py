@@ -1,5 +1,9 @@
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from alignsam_gym.data import Augmented, Sample
 from alignsam_gym.data.samples import sample_groups
@@ -54,6 +58,22 @@ def test_copies_differ_and_come_again_alike():
     np.testing.assert_array_equal(more[4].image, again[4].image)
     assert (more[4].image != more[7].image).any()
     assert (more[4].image != other[4].image).any()
+
+
+def test_copies_are_the_same_to_several_threads_and_leave_torchs_generator_alone():
+    class AnySize(Marked):
+        def __getitem__(self, index):
+            sample = super().__getitem__(index)
+            return replace(sample, image=sample.image[: 20 + 3 * index], mask=sample.mask[: 20 + 3 * index])
+
+    more = Augmented(AnySize(), 30, seed=0)
+    state = torch.get_rng_state()
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(more.__getitem__, range(len(more))))
+    assert torch.equal(state, torch.get_rng_state())
+    for i, sample in enumerate(together):
+        np.testing.assert_array_equal(sample.image, more[i].image)
+        np.testing.assert_array_equal(sample.mask, more[i].mask)
 
 
 def test_copies_stay_in_their_samples_group():

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from alignsam_gym.data import DATASETS, Subset, draw_shots, load_dataset, preferred_branch
-from alignsam_gym.data.samples import groups_of
-from alignsam_gym.errors import OptionError
+from alignsam_gym.data import DATASETS, Sample, Subset, draw_shots, load_dataset, preferred_branch
+from alignsam_gym.data.samples import groups_of, sample_groups
+from alignsam_gym.errors import DataError, OptionError
 
 
 class Numbers:
@@ -94,3 +94,32 @@ def test_frames_of_one_video_are_one_group_and_lone_images_their_own():
     assert groups_of(["dog/1", "dog/2", "cat/1"]) == ["dog", "dog", "cat"]
     assert groups_of(["1", "2"]) == ["1", "2"]
     assert groups_of(["all/1", "all/2"]) == ["all/1", "all/2"]
+
+
+def test_some_of_a_data_sets_samples_stay_in_their_groups(toy_dataset):
+    toy_dataset.groups = ["x", "x", "y", "y", "y"]
+    assert sample_groups(Subset(toy_dataset, [1, 3, 4])) == ["x", "y", "y"]
+    assert sample_groups(Subset(toy_dataset, [3, 4])) == ["toy3", "toy4"]
+
+
+def test_the_kinds_of_one_scene_are_one_group():
+    data = load_dataset("shapes-named", "test")
+    scenes = [name.rpartition("_")[0] for name in data.ids]
+    assert len(set(scenes)) < len(scenes)
+    assert len(set(zip(scenes, sample_groups(data), strict=True))) == len(set(sample_groups(data))) == len(set(scenes))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image": np.zeros((4, 5), np.uint8)}, r"image of a is uint8 \(4, 5\); it must be uint8 \(4, 5, 3\)"),
+        ({"image": np.zeros((4, 5, 3))}, r"image of a is float64"),
+        ({"mask": np.zeros((4, 5), np.uint8)}, r"mask of a is uint8 \(4, 5\); it must be bool \(4, 5\)"),
+        ({"mask": np.zeros((5, 4), bool)}, r"mask of a is bool \(5, 4\)"),
+        ({"void": np.zeros((4, 5, 1), bool)}, r"void of a is bool \(4, 5, 1\)"),
+    ],
+)
+def test_a_sample_of_other_arrays_is_refused(change, message):
+    arrays = {"image": np.zeros((4, 5, 3), np.uint8), "mask": np.zeros((4, 5), bool)}
+    with pytest.raises(DataError, match=message):
+        Sample("a", **(arrays | change))

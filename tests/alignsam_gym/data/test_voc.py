@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from alignsam_gym.data import draw_shots, load_dataset
+from alignsam_gym.data.samples import sample_groups
 from alignsam_gym.data.voc import CATEGORIES
 from alignsam_gym.errors import DataError, OptionError
 from tests.alignsam_gym.data.trees import H, W, write_voc
@@ -32,6 +33,7 @@ def test_each_category_in_each_image_is_a_sample(root):
     assert list(train.ids) == ["2007_a_cat", "2007_a_dog", "2007_b_cat", "2007_c_diningtable"]
     assert list(test.ids) == ["2008_a_dog"]
     assert train.branch == "explicit"
+    assert sample_groups(train) == ["2007_a", "2007_a", "2007_b", "2007_c"]
 
 
 def test_a_sample_holds_its_category_the_void_and_the_categorys_name(root):

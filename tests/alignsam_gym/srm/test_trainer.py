@@ -77,6 +77,13 @@ def test_cells_without_a_label_have_no_influence():
     assert torch.equal(segmentation_loss(logits, flipped, scored), loss)
 
 
+def test_nothing_is_learned_from_samples_without_any_label():
+    srm = SRM("implicit", 3, SRMConfig(), torch.device("cpu"), seed=0)
+    states, target, scored = _batch()
+    assert srm.learn(states, target, torch.zeros_like(scored)) == 0
+    assert srm.logits(states).isfinite().all()
+
+
 def test_a_simple_map_is_learned_quickly():
     srm = _srm(learning_rate=1e-2)
     states, target, scored = _batch(32)
@@ -178,7 +185,13 @@ def test_an_unknown_option_is_named_with_those_that_exist():
         SRMConfig.of({"lr": 1e-3, "width": 8})
 
 
-@pytest.mark.parametrize("option", [{"folds": 0}, {"select_every": -1}])
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"width": 12}, {"width": 0}, {"learning_rate": -1}, {"updates": 0}, {"batch_size": 0}, {"folds": 0},
+        {"blank_every": -1}, {"dropout": 1.0}, {"dropout": -0.5}, {"select_every": -1},
+    ],
+)  # fmt: skip
 def test_a_value_out_of_range_is_named(option):
     with pytest.raises(OptionError, match="srm.{}={}".format(*next(iter(option.items())))):
         SRMConfig.of(option)
