@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,9 @@ from alignsam_gym.state import STATES, srm_state, state_channels
 
 if TYPE_CHECKING:
     from alignsam_gym.foundation.clip_surgery import ClipSurgery
+
+if hasattr(os, "register_at_fork"):  # a forked worker that uses OpenMP waits for ever for its parent's threads
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def make_episode(
@@ -61,7 +66,7 @@ def make_episode(
     check_choice("initial_prompts", initial_prompts, ("auto", *INITIAL_PROMPTS))
     check_choice("state", state, STATES)
     training = split == "train"
-    if isinstance(reward, str):
+    if not isinstance(reward, Mapping):
         reward = {check_choice("reward", reward, REWARDS): 1.0}
     rules = Rules(
         grid=PatchGrid(image_size, patch_size),
@@ -119,6 +124,10 @@ def open_samples(
     elif dataset_options:
         raise OptionError(
             f"{', '.join(sorted(dataset_options))} cannot be passed on to a data set that is given as an object."
+        )
+    elif not hasattr(dataset, "ids"):
+        raise OptionError(
+            f"dataset={dataset!r} is neither a name nor a data set; a folder is dataset='folder' with root=<path>."
         )
     else:
         samples = dataset

@@ -19,7 +19,7 @@ Prompter = Callable[[Episode], np.ndarray]
 def play(episode: Episode, indices: Sequence[int], prompter: Prompter) -> Iterator[int]:
     """Play each row of `episode` to the end, on the image at its index; stops after 0, 1, …, T prompts."""
     rows = range(len(episode))
-    episode.begin(rows, indices, [np.random.default_rng(0)] * len(rows))
+    episode.begin(rows, indices, [np.random.default_rng([0, index]) for index in indices])
     yield 0
     for step in range(1, episode.rules.max_steps + 1):
         episode.act(rows, prompter(episode))

@@ -9,7 +9,7 @@ import numpy as np
 
 from alignsam_gym.envs.factory import make_episode
 from alignsam_gym.envs.rendering import RENDER_FPS, RENDER_MODES, close_window, render_row, show
-from alignsam_gym.envs.spaces import OBSERVATIONS, action_space, observation_space, observe
+from alignsam_gym.envs.spaces import OBSERVATIONS, action_space, observation_space, observe, whole_numbers
 from alignsam_gym.errors import OptionError, check_choice
 
 
@@ -128,7 +128,7 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
         self.episode = make_episode(1, **options)
         self.observation_space = observation_space(self.episode, observation)
         self.action_space = action_space(self.episode)
-        self._started = False
+        self._started, self._ended = False, True
 
     @property
     def srm(self) -> Any:
@@ -148,21 +148,24 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
         if unknown := (options or {}).keys() - {"index"}:
             raise OptionError(f"reset has no option {', '.join(sorted(unknown))}; it takes index.")
         index = (options or {}).get("index")
-        self.episode.begin(
-            [0], [self.episode.draw(0, self.np_random) if index is None else int(index)], [self.np_random]
-        )
+        chosen = self.episode.draw(0, self.np_random) if index is None else int(whole_numbers("index", index, ()))
+        self.episode.begin([0], [chosen], [self.np_random])
+        self._ended = False
         if self.render_mode == "human":
             self.render()
         return self._observe(), self._info()
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Prompt at the patch `action`. Raises OptionError for an action that is not in the space."""
+        """Prompt at the patch `action`. Raises OptionError for one not in the space, and Gymnasium's ResetNeeded."""
+        if self._ended:
+            raise gym.error.ResetNeeded("Call reset() before step(): no episode is in progress.")
         if not self.action_space.contains(action):
             raise OptionError(f"Action {action!r} is not in {self.action_space}.")
         reward = float(self.episode.act([0], [int(action)])[0])
         if self.render_mode == "human":
             self.render()
         terminated, truncated = bool(self.episode.terminated()[0]), bool(self.episode.truncated()[0])
+        self._ended = terminated or truncated
         return self._observe(), reward, terminated, truncated, self._info()
 
     def action_masks(self) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 from alignsam_gym.envs.episode import Episode
+from alignsam_gym.errors import OptionError
 
 OBSERVATIONS = ("state", "patches")
 _BOUND = float(np.finfo(np.float16).max)  # embeddings are rounded to float16, so none lies beyond
@@ -26,6 +27,15 @@ def observation_space(episode: Episode, observation: str) -> spaces.Space[Any]:
 def action_space(episode: Episode) -> spaces.Discrete:
     """The patches, and stopping if the rules have it."""
     return spaces.Discrete(episode.actions)
+
+
+def whole_numbers(name: str, value: Any, *shapes: tuple[int, ...]) -> np.ndarray:
+    """`value` as an int64 array of one of `shapes`. Raises OptionError for other shapes or numbers."""
+    numbers = np.asarray(value)
+    if numbers.dtype.kind not in "iu" or numbers.shape not in shapes:
+        wanted = " or ".join(f"{shape[0]} whole numbers" if shape else "one whole number" for shape in shapes)
+        raise OptionError(f"{name}={value!r}: it must be {wanted}.")
+    return numbers.astype(np.int64)
 
 
 def observe(episode: Episode, observation: str) -> Any:

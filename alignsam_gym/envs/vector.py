@@ -13,8 +13,10 @@ from gymnasium.vector.utils import batch_space, iterate
 
 from alignsam_gym.envs.factory import make_episode
 from alignsam_gym.envs.rendering import RENDER_FPS, RENDER_MODES, close_window, render_row, show
-from alignsam_gym.envs.spaces import OBSERVATIONS, action_space, observation_space, observe
+from alignsam_gym.envs.spaces import OBSERVATIONS, action_space, observation_space, observe, whole_numbers
 from alignsam_gym.errors import OptionError, check_choice
+
+_MODES = tuple(mode.value for mode in AutoresetMode)
 
 
 class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
@@ -57,10 +59,11 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         self.render_mode = (
             None if render_mode is None else check_choice("render_mode", render_mode, tuple(RENDER_MODES))
         )
+        mode = AutoresetMode(check_choice("autoreset_mode", getattr(autoreset_mode, "value", autoreset_mode), _MODES))
         steps = max_steps if max_episode_steps is None else min(max_steps, max_episode_steps)
         self.episode = make_episode(num_envs, max_steps=steps, **options)
         self.num_envs = num_envs
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.autoreset_mode = mode
         self.metadata = {
             "render_modes": RENDER_MODES,
             "render_fps": RENDER_FPS,
@@ -89,14 +92,19 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
             rows = np.asarray(options["reset_mask"], bool)
             if rows.shape != (self.num_envs,):
                 raise OptionError(f"reset_mask has shape {rows.shape}; it needs ({self.num_envs},).")
+            if not rows.any() or (not self._generators and not rows.all()):
+                raise OptionError(f"reset_mask={rows.tolist()}: at least one row, and at first all, must be reset.")
         if not self._generators or (seed is not None and rows.all()):
             self._start_run(seed)
         elif seed is not None:
             self._reseed(seed, rows)
         indices = None
-        if "index" in options:
-            indices = np.broadcast_to(np.asarray(options["index"], int), self.num_envs)[rows].tolist()
+        if options.get("index") is not None:
+            chosen = whole_numbers("index", options["index"], (), (self.num_envs,))
+            indices = np.broadcast_to(chosen, self.num_envs)[rows].tolist()
         self._begin(rows, indices)
+        if self.render_mode == "human":
+            self.render()
         return self.observe(), self._info(rows)
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -109,13 +117,14 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
             raise gym.error.ResetNeeded("Call reset() before step().")
         if self.autoreset_mode == AutoresetMode.DISABLED and self._finished.any():
             raise gym.error.ResetNeeded("Some episodes have ended: reset(options={'reset_mask': …}) them first.")
-        if not self.action_space.contains(np.asarray(actions, dtype=np.int64)):
+        chosen = whole_numbers("actions", actions, (self.num_envs,))
+        if not self.action_space.contains(chosen):
             raise OptionError(f"Actions {actions!r} are not in {self.action_space}.")
         restarting = self._finished.copy()
         acting = np.flatnonzero(~restarting)
         rewards = np.zeros(self.num_envs, np.float64)
         if len(acting):
-            rewards[acting] = self.episode.act(acting.tolist(), np.asarray(actions)[acting])
+            rewards[acting] = self.episode.act(acting.tolist(), chosen[acting])
         if restarting.any():
             self._begin(restarting)
         terminations, truncations = self.episode.terminated(), self.episode.truncated()
@@ -125,6 +134,8 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
             final = self._final(ended)
             self._begin(ended)
+        if self.render_mode == "human":
+            self.render()
         return self.observe(), rewards, terminations, truncations, self._info() | final
 
     def observe(self) -> Any:

@@ -50,7 +50,7 @@ class MobileImageEncoder(nn.Module):
 
 
 def build_mobile_sam() -> Sam:
-    """An untrained MobileSAM. Raises WeightsError without `timm`."""
+    """An untrained MobileSAM."""
     grid = INPUT_SIZE // STRIDE
     return Sam(
         image_encoder=MobileImageEncoder(),

@@ -7,6 +7,7 @@ from alignsam_gym.envs.prompters import (
     disagreement_prompter,
     grid_prompter,
     oracle_prompter,
+    play,
     srm_prompter,
 )
 
@@ -72,6 +73,18 @@ def test_the_oracle_takes_the_largest_error_where_no_centre_is_wrong(make_episod
         assert torch.equal(centres, episode.truth_at[row])
     episode.logits[:, 9, 17] *= -1  # a lone wrong logit in patch (1, 2)
     assert oracle_prompter(episode).tolist() == [6, 6, 6]
+
+
+def test_first_prompts_from_the_truth_are_an_images_own_in_any_batch(make_episode):
+    episode = make_episode(split="test", initial_prompts="truth")
+    points = {}
+    for indices in ([0, 1, 2], [2, 2, 0]):
+        next(play(episode, indices, grid_prompter))
+        for row, index in enumerate(indices):
+            points.setdefault(index, []).append(episode.points[row, :2].tolist())
+    assert points[0][0] == points[0][1]
+    assert points[2][0] == points[2][1] == points[2][2]
+    assert points[0][0] != points[2][0]
 
 
 def test_random_prompts_never_repeat_and_reach_every_patch(make_episode):

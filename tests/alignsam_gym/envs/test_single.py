@@ -1,5 +1,6 @@
 import pickle
 import warnings
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -13,7 +14,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 import alignsam_gym  # noqa: F401  # registers the environment
 from alignsam_gym.envs.single import AlignSAMEnv
-from alignsam_gym.errors import AlignSAMError, OptionError
+from alignsam_gym.errors import AlignSAMError, DataError, OptionError
 from alignsam_gym.srm import SRM, SRMConfig
 from alignsam_gym.state import State
 
@@ -134,7 +135,9 @@ def test_an_index_chooses_the_image_and_the_next_reset_draws_again(make_toy):
 
 
 def test_without_a_seed_two_environments_differ(make_toy):
-    first, second = (make_toy().reset()[1]["point"].tolist() for _ in range(2))
+    # Ten first points each: two unseeded generators may well agree on one.
+    envs = make_toy(), make_toy()
+    first, second = ([env.reset()[1]["point"].tolist() for _ in range(10)] for env in envs)
     assert first != second
 
 
@@ -191,6 +194,35 @@ def test_an_action_that_is_none_is_refused(make_toy, action):
     env.reset(seed=0)
     with pytest.raises(OptionError, match=r"is not in Discrete\(16\)"):
         env.step(action)
+
+
+def test_step_needs_an_episode_in_progress(make_toy):
+    env = make_toy(max_steps=1).unwrapped
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(0)
+    for _ in range(2):
+        env.reset(seed=0)
+        env.step(0)
+        with pytest.raises(gym.error.ResetNeeded):
+            env.step(0)
+
+
+@pytest.mark.parametrize("index", [2.7, "2", [2], -1, 5])
+def test_an_index_that_is_none_is_refused(make_toy, index):
+    with pytest.raises(OptionError, match="index="):
+        make_toy().reset(options={"index": index})
+
+
+@pytest.mark.parametrize("dataset", [None, ["a", "b"], Path("images")])
+def test_what_is_no_data_set_is_refused(make_toy, dataset):
+    with pytest.raises(OptionError, match=r"is neither a name nor a data set; .*root=<path>"):
+        make_toy(dataset=dataset)
+
+
+def test_a_data_set_without_samples_is_told(make_toy, toy_dataset):
+    toy_dataset.ids = []
+    with pytest.raises(DataError, match="toy has no samples"):
+        make_toy(dataset=toy_dataset, split="test").reset(seed=0)
 
 
 @pytest.mark.parametrize("action", [3, np.int64(3), np.array(3)])

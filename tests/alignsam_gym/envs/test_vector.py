@@ -272,12 +272,41 @@ def test_an_unknown_reset_option_is_refused_as_by_the_single_environment(make_to
         make_toy_vec(2).reset(options={"indx": 1})
 
 
-@pytest.mark.parametrize("actions", [[0, -1], [0, 16]])
+@pytest.mark.parametrize("mask", [[False] * 3, [True, False, True]])
+def test_the_first_reset_is_of_all_rows(make_toy_vec, mask):
+    with pytest.raises(OptionError, match=r"reset_mask=.* at first all"):
+        make_toy_vec(3).reset(options={"reset_mask": np.array(mask)})
+
+
+@pytest.mark.parametrize("index", [[0, 1], 2.7, [0, 1, 2.5], "0"])
+def test_indices_that_are_none_are_refused(make_toy_vec, index):
+    with pytest.raises(OptionError, match=r"index=.*one whole number or 3 whole numbers"):
+        make_toy_vec(3).reset(options={"index": index})
+
+
+def test_options_without_meaning_are_refused(make_toy_vec):
+    with pytest.raises(OptionError, match="num_envs=0"):
+        AlignSAMVectorEnv(0)
+    with pytest.raises(OptionError, match="autoreset_mode='never' is unknown; choose one of NextStep"):
+        make_toy_vec(2, autoreset_mode="never")
+
+
+@pytest.mark.parametrize("actions", [[0, -1], [0, 16], [0.0, 1.5], [0], 0])
 def test_an_action_outside_the_space_is_refused_as_by_the_single_environment(make_toy_vec, actions):
     envs = make_toy_vec(2)
     envs.reset(seed=0)
     with pytest.raises(OptionError):
         envs.step(np.array(actions))
+
+
+def test_the_first_row_is_shown_to_people(make_toy_vec, monkeypatch):
+    shown = []
+    monkeypatch.setattr("alignsam_gym.envs.vector.show", shown.append)
+    envs = make_toy_vec(2, render_mode="human")
+    envs.reset(seed=0)
+    envs.step(np.array([3, 4]))
+    assert len(shown) == 2
+    assert (shown[0] != shown[1]).any()
 
 
 # Going on
@@ -347,3 +376,17 @@ def test_single_environments_work_in_spawned_processes():
     remote.close()
     for (state, *_), (expected, *_) in zip(theirs, ours, strict=True):
         np.testing.assert_allclose(state, expected, atol=1e-3)
+
+
+def test_forked_processes_do_not_wait_for_threads_that_they_have_not(run_python):
+    assert "(2, 128, 32, 32)" in run_python("""
+import faulthandler, gymnasium as gym, torch
+faulthandler.dump_traceback_later(120, exit=True)
+torch.set_num_threads(2)
+options = {"shots": 2, "label_source": "oracle"}
+gym.make("alignsam_gym:AlignSAM-v0", **options).reset(seed=0)
+envs = gym.make_vec("AlignSAM-v0", 2, vectorization_mode="async", vector_kwargs={"context": "fork"}, **options)
+envs.reset_async(seed=0)
+print(envs.reset_wait(timeout=60)[0].shape)
+envs.close()
+""")
