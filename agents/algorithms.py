@@ -17,6 +17,9 @@ from agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.errors import OptionError, check_choice
 
+_OURS = {"policy", "env", "device", "seed", "tensorboard_log", "_init_setup_model"}
+"""Arguments of learners that are no options of the config group ``agent``."""
+
 
 class Algorithm(NamedTuple):
     """Where its learner and its policy are: ``module:name``, imported only where chosen."""
@@ -46,7 +49,7 @@ def make_learner(
     name = options.pop("algorithm")
     learner, policy_class = _classes(name)
     policy_kwargs = _network(env.env.episode, policy) | dict(options.pop("policy_kwargs", {}))
-    if unknown := options.keys() - inspect.signature(learner).parameters.keys():
+    if unknown := options.keys() & _OURS | options.keys() - inspect.signature(learner).parameters.keys():
         raise OptionError(f"agent={name} has no option {', '.join(sorted(unknown))}.")
     return learner(
         policy_class,
@@ -80,6 +83,8 @@ def _classes(name: str) -> tuple[type[BaseAlgorithm], type[BasePolicy]]:
 
 def _network(episode: Episode, options: Mapping[str, Any]) -> dict[str, Any]:
     """Keywords of any of our policies for the network that `options` describe and the states of `episode`."""
+    if unknown := options.keys() - {"network", "width", "first_trust"}:
+        raise OptionError(f"policy has no option {', '.join(sorted(unknown))}; it takes network, width, first_trust.")
     extractor, head = NETWORKS[check_choice("policy.network", options["network"], tuple(NETWORKS))]
     seen: dict[str, Any] = {"width": options["width"]}
     given: dict[str, Any] = {}

@@ -28,6 +28,8 @@ def export(source: Path, target: Path) -> None:
 
     Files of weights that the run names are left out, and named by their SHA-256. Raises WeightsError.
     """
+    if source.is_dir() and target.is_dir() and source.samefile(target):
+        raise WeightsError(f"{target} is the run itself, whose configuration a bundle's would replace; name another.")
     with opened(source) as run:
         recipe = read_recipe(run)
         named = {kind: portable(kind, str(recipe.env[kind])) for kind in ("sam", "clip") if kind in recipe.env}
@@ -46,8 +48,7 @@ def _write(run: Path, recipe: Recipe, target: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         recipe.write(folder)
         for name in (POLICY, SRM_WEIGHTS):
-            if not ((folder / name).exists() and (folder / name).samefile(run / name)):
-                shutil.copyfile(run / name, folder / name)
+            shutil.copyfile(run / name, folder / name)
         if target.suffix == SUFFIX:
             _pack(folder, target)
 

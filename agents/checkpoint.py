@@ -33,6 +33,7 @@ def save_checkpoint(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv, hi
         "environment": env.state_dict(),
         "history": history,
         "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all(),
         "numpy": _plain(np.random.get_state(legacy=False)),
         "python": random.getstate(),
     }
@@ -57,10 +58,16 @@ def load_checkpoint(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv) ->
         model.policy.load_state_dict(state["policy"])
         model.policy.optimizer.load_state_dict(state["optimizer"])
         env.load_state_dict(state["environment"])
+        _restore(model, env, state)
     except AlignSAMError:  # of an image that cannot be loaded any more
         raise
     except Exception as error:  # torch.load names no narrower class for a damaged file
         raise WeightsError(f"{path} is not a checkpoint of this configuration ({error}).") from error
+    return state["history"]
+
+
+def _restore(model: BaseAlgorithm, env: AlignSAMVectorEnv, state: dict[str, Any]) -> None:
+    """Counts, buffers and generators."""
     for name, value in state["counts"].items():
         setattr(model, name, value)
     if isinstance(model, OffPolicyAlgorithm):
@@ -71,11 +78,12 @@ def load_checkpoint(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv) ->
     if state["memory"]:
         model._last_lstm_states = type(model._last_lstm_states)(*map(tuple, state["memory"]))  # type: ignore[attr-defined]
     torch.set_rng_state(state["torch"].cpu())
+    if len(state["cuda"]) == torch.cuda.device_count():  # gone on with elsewhere, a policy's draws are others
+        torch.cuda.set_rng_state_all([generator.cpu() for generator in state["cuda"]])
     generator = state["numpy"]
     generator["state"]["key"] = np.asarray(generator["state"]["key"], np.uint32)
     np.random.set_state(generator)
     random.setstate(state["python"])
-    return state["history"]
 
 
 def _replay_state(buffer: ReplayBuffer) -> dict[str, Any]:

@@ -100,8 +100,8 @@ def _results(metrics: dict[str, Any]) -> str:
     lines = [f"| prompting | images | mIoU after 0 | after {last} | hits |", "| --- | --- | --- | --- | --- |"]
     for name, summary in ways.items():
         curve = summary["miou_by_step"]
-        figures = f"{summary['images']} | {curve[0]:.3f} | {curve[-1]:.3f} | {summary['foreground_rate']:.1%}"
-        lines.append(f"| {name} | {figures} |")
+        hits = "" if (rate := summary["foreground_rate"]) is None else f"{rate:.1%}"
+        lines.append(f"| {name} | {summary['images']} | {curve[0]:.3f} | {curve[-1]:.3f} | {hits} |")
     return "\n".join(lines)
 
 

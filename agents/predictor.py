@@ -64,7 +64,6 @@ class AlignSAM:
         self.rules, self.model, self.clip, self.srm = episode.rules, episode.model, episode.encoded.clip, episode.srm
         self.rows, self.text = len(episode), text
         self.policy = policy
-        self._prompter = AgentPrompter(policy, deterministic=True)
         self._store = RecentStore(_RECENT)
 
     @classmethod
@@ -156,7 +155,7 @@ class AlignSAM:
         size = self.rules.grid.image_size
         encoded = EncodedDataset(samples, self.model, self._store, size, self.clip)
         episode = Episode(self.rules, encoded, self.srm, learns=False, count=len(frames))
-        for _ in play(episode, range(len(frames)), self._prompter):
+        for _ in play(episode, range(len(frames)), AgentPrompter(self.policy, deterministic=True)):
             yield episode
 
     def _prediction(self, episode: Episode, row: int, frame: _Frame) -> Prediction:

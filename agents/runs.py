@@ -36,7 +36,8 @@ def make_env(
     options: dict[str, Any] = OmegaConf.to_container(config.env, resolve=True)  # type: ignore[assignment]
     options.pop("num_envs")
     if split == "test":
-        options["max_steps"] = config.evaluate.get("max_steps") or config.env.max_steps
+        given = config.evaluate.get("max_steps")
+        options["max_steps"] = config.env.max_steps if given is None else given
     dataset: dict[str, Any] = OmegaConf.to_container(config.dataset, resolve=True)  # type: ignore[assignment]
     source = {"dataset": dataset.pop("name"), **dataset} if samples is None else {"dataset": samples}
     return make_environments(

@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from alignsam_gym.envs.vector import AlignSAMVectorEnv
+from alignsam_gym.errors import OptionError
 
 
 def make_environments(num_envs: int, **options: Any) -> AlignSAMVectorEnv:
@@ -31,8 +32,8 @@ def make_environments(num_envs: int, **options: Any) -> AlignSAMVectorEnv:
 class PromptVecEnv(VecEnv):
     """One `AlignSAMVectorEnv` as an SB3 ``VecEnv``: no copies of the environment, no processes.
 
-    Episodes end by truncation only, so every ending carries ``terminal_observation`` and
-    ``TimeLimit.truncated``, from which SB3 bootstraps γ^(T−t) V(s_T) (Eq. 6).
+    Every ending carries ``terminal_observation`` and ``TimeLimit.truncated``. Unless the agent stopped it is a
+    truncation, from which SB3 bootstraps γ^(T−t) V(s_T) (Eq. 6).
 
     env: with ``autoreset_mode="SameStep"``, as SB3 resets within the step. Raises ValueError for another.
     """
@@ -46,11 +47,18 @@ class PromptVecEnv(VecEnv):
 
     def reset(self) -> Any:
         seeds = self._seeds if any(seed is not None for seed in self._seeds) else None
-        observation, info = self.env.reset(seed=seeds)  # type: ignore[arg-type]
+        observation, info = self.env.reset(seed=seeds, options=self._merged_options())  # type: ignore[arg-type]
         self._reset_seeds()
         self._reset_options()
         self.reset_infos = _per_row(info, range(self.num_envs))
         return observation
+
+    def _merged_options(self) -> dict[str, list[Any]]:
+        """The rows' options for the next reset as the vector environment takes them. Raises OptionError."""
+        first = self._options[0]
+        if any(row.keys() != first.keys() for row in self._options):
+            raise OptionError(f"The rows' options must have the same names, unlike {self._options}.")
+        return {name: [row[name] for row in self._options] for name in first}
 
     def step_async(self, actions: np.ndarray) -> None:
         self._actions = actions

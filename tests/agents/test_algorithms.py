@@ -116,6 +116,10 @@ def test_unknown_names_and_options_are_told(make_toy_venv):
         make_learner(venv, {"algorithm": "ppo"}, {"network": "vit", "width": 8}, 0)
     with pytest.raises(OptionError, match="agent=a2c has no option clip_range"):
         make_learner(venv, {"algorithm": "a2c", "clip_range": 0.2}, CNN, 0)
+    with pytest.raises(OptionError, match="agent=ppo has no option device, seed"):
+        make_learner(venv, {"algorithm": "ppo", "device": "cpu", "seed": 1}, CNN, 0)
+    with pytest.raises(OptionError, match="policy has no option depth; it takes network"):
+        make_learner(venv, {"algorithm": "ppo"}, CNN | {"depth": 3}, 0)
 
 
 def test_conf_offers_every_algorithm_with_options_that_it_has(make_toy_venv):

@@ -66,10 +66,17 @@ def test_run_folder_and_file_predict_alike(make_run, tmp_path):
 def test_a_bundle_can_be_exported_again_and_is_the_same(bundle, tmp_path):
     export(bundle, tmp_path / "a.alignsam")
     export(bundle, tmp_path / "b.alignsam")
-    export(bundle, bundle)  # onto itself
     export(tmp_path / "a.alignsam", tmp_path / "c.alignsam")
     export(bundle, tmp_path / "d.alignsam")
     assert len({(tmp_path / f"{name}.alignsam").read_bytes() for name in "abcd"}) == 1
+
+
+def test_a_run_is_not_written_over_by_its_bundle(make_run):
+    run = make_run()
+    before = (run / "config.yaml").read_text()
+    with pytest.raises(WeightsError, match="is the run itself"):
+        export(run, run.parent / "." / run.name)
+    assert (run / "config.yaml").read_text() == before
 
 
 def test_a_bundle_tells_nothing_of_where_it_was_made(make_run, tmp_path):

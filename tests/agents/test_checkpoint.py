@@ -5,7 +5,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from agents.callbacks import Checkpoints, EpisodeStatistics
 from agents.checkpoint import load_checkpoint
-from alignsam_gym.errors import WeightsError
+from alignsam_gym.errors import DataError, WeightsError
 
 ROUND, TOTAL = 4 * 6, 4 * 4 * 6
 
@@ -94,6 +94,24 @@ def test_a_damaged_checkpoint_is_told(make_toy_learner, tmp_path):
 def test_a_checkpoint_with_another_srm_is_told(make_toy_learner, train, tmp_path):
     train("ppo", tmp_path / "c.pt")
     model = make_toy_learner("ppo", srm={"width": 24})
+    with pytest.raises(WeightsError, match=r"c\.pt is not a checkpoint of this configuration"):
+        load_checkpoint(tmp_path / "c.pt", model, model.get_env().env)
+
+
+def test_other_labelled_images_than_before_are_told(make_toy_learner, train, toy_dataset, tmp_path):
+    train("ppo", tmp_path / "c.pt")
+    toy_dataset.ids[3] = "new"
+    model = make_toy_learner("ppo", dataset=toy_dataset)
+    with pytest.raises(DataError, match=r"images of toy are others now \(2 differ, such as new\)"):
+        load_checkpoint(tmp_path / "c.pt", model, model.get_env().env)
+
+
+def test_a_checkpoint_that_lacks_a_part_is_told(make_toy_learner, train, tmp_path):
+    train("ppo", tmp_path / "c.pt")
+    state = torch.load(tmp_path / "c.pt", weights_only=True)
+    del state["counts"]
+    torch.save(state, tmp_path / "c.pt")
+    model = make_toy_learner("ppo")
     with pytest.raises(WeightsError, match=r"c\.pt is not a checkpoint of this configuration"):
         load_checkpoint(tmp_path / "c.pt", model, model.get_env().env)
 

@@ -83,6 +83,13 @@ def test_what_is_no_image_is_an_error(make_run, image, says):
         AlignSAM.from_run(make_run()).predict(image)
 
 
+def test_a_torn_pillow_image_is_an_error(make_run, tmp_path):
+    Image.fromarray(picture(50, 70)).save(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:2000])
+    with pytest.raises(DataError, match="cannot be decoded"):
+        AlignSAM.from_run(make_run()).predict(Image.open(tmp_path / "a.png"))
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)])
 def test_the_smallest_images_have_masks(make_run, size):
     assert AlignSAM.from_run(make_run()).predict(picture(*size)).mask.shape == size
@@ -92,6 +99,23 @@ def test_a_text_is_asked_for_where_it_guides(make_run):
     plain = AlignSAM.from_run(make_run())
     with pytest.raises(OptionError, match="leave the text out"):
         plain.predict(picture(20, 20), text="star")
+
+
+def test_what_a_policy_remembers_is_of_one_image(make_run, monkeypatch):
+    """However the steps of two predictions are mixed."""
+    agent = AlignSAM.load(make_run())
+
+    def predict(observation, memory, **_):
+        step = 0 if memory is None else memory + 1
+        return np.full(len(observation["visited"]), 5 * step), step
+
+    monkeypatch.setattr(agent.policy, "predict", predict)
+    images = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8) for i in range(2)]
+    alone = [list(agent.predict_steps(image)) for image in images]
+    mixed = zip(*zip(*map(agent.predict_steps, images), strict=True), strict=True)
+    for one, other in zip(alone, mixed, strict=True):
+        for expected, found in zip(one, other, strict=True):
+            np.testing.assert_array_equal(found.points, expected.points)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 import alignsam_gym  # noqa: F401  # registers the environment
 from agents.algorithms import make_learner
 from agents.vec_env import PromptVecEnv
+from alignsam_gym.errors import OptionError
 
 STEPS = 3
 PPO = {"algorithm": "ppo", "n_steps": STEPS, "n_epochs": 1, "batch_size": 12, "gae_lambda": 1.0, "gamma": 0.9}
@@ -66,6 +67,25 @@ def test_seed_repeats_through_the_adapter():
     for _ in range(2 * STEPS):
         a, b = (venv.step(np.array([5, 17, 60, 99]))[0] for venv in (first, second))
         np.testing.assert_array_equal(a, b)
+
+
+def test_options_reach_the_next_reset_alone():
+    venv = make_venv()
+    venv.seed(0)
+    venv.set_options({"index": 2})
+    venv.reset()
+    assert [info["index"] for info in venv.reset_infos] == [2, 2, 2, 2]
+    venv.set_options([{"index": row} for row in (3, 1, 0, 2)])
+    venv.reset()
+    assert [info["index"] for info in venv.reset_infos] == [3, 1, 0, 2]
+    drawn = []
+    for _ in range(4):
+        venv.reset()
+        drawn.append([info["index"] for info in venv.reset_infos])
+    assert sorted(row[0] for row in drawn) == [0, 1, 2, 3]
+    venv.set_options([{"index": 1}, {}, {}, {}])
+    with pytest.raises(OptionError, match="same names"):
+        venv.reset()
 
 
 def test_other_autoreset_modes_are_refused():
