@@ -30,6 +30,7 @@ from alignsam_gym.envs.prompters import (
 )
 from alignsam_gym.envs.rendering import upsample
 from alignsam_gym.errors import OptionError
+from alignsam_gym.foundation.decoder import PADDING
 from alignsam_gym.metrics import PromptedImage, PromptingScores, heading, overlap, score_mask, shown_metrics
 from experiments.journal import Journal
 
@@ -66,7 +67,7 @@ def measure(
             answer = upsample(episode.logits[row], sample.mask.shape)
             overlaps, hits, repeats = progress[index]
             overlaps.append(overlap(answer, sample.mask, sample.void))
-            if step:
+            if step and facts["label"][row] != PADDING:  # it has not stopped
                 hits.append(facts["foreground"][row])
                 repeats.append(facts["repeated"][row])
             if step == episode.rules.max_steps:
@@ -192,7 +193,8 @@ def print_table(summaries: Mapping[str, dict[str, Any]], title: str) -> None:
     table = Table("prompting", *(f"t={t}" for t in steps), "FR", "repeated", title=f"mIoU after t prompts: {title}")
     for name, summary in summaries.items():
         curve = summary["miou_by_step"]
-        shares = (f"{summary[key]:.1%}" for key in ("foreground_rate", "repeated"))
+        rates = (summary[key] for key in ("foreground_rate", "repeated"))
+        shares = ("" if rate is None else f"{rate:.1%}" for rate in rates)
         table.add_row(name, *(f"{curve[t]:.3f}" if t < len(curve) else "" for t in steps), *shares)
     Console().print(table)
 

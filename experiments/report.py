@@ -61,7 +61,6 @@ def make_page(folders: Sequence[Path], title: str, resamples: int) -> str:
 
 
 def _overview(groups: Sequence[Group]) -> list[Block]:
-    names = [group.name for group in groups]
     head = ["runs", "seeds", "test images", "minutes of training each"]
     rows = []
     for group in groups:
@@ -69,9 +68,10 @@ def _overview(groups: Sequence[Group]) -> list[Block]:
         images = group.metrics[0]["prompting"][group.first_way]["images"]
         rows.append([group.name, group.seeds, str(images), ", ".join(f"{each:.1f}" for each in minutes)])
     found = [Block("table", [head, *rows], "Runs of one configuration, which differ in their seed alone")]
-    if different := differences(groups):
-        lines = [[key, *values] for key, values in different.items()]
-        found.append(Block("table", [["key", *names], *lines], "What configurations differ in"))
+    different = differences(groups)
+    if any(different):
+        lines = [[group.name, ", ".join(each)] for group, each in zip(groups, different, strict=True)]
+        found.append(Block("table", [["", "unlike most"], *lines], "What configurations differ in"))
     versions = sorted({item for group in groups for run in group.runs for item in run.versions.items()})
     if versions:
         lines = [[name, str(version)] for name, version in versions]

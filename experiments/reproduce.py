@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,12 +22,13 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, ListConfig
 
-from alignsam_gym.errors import OptionError
+from alignsam_gym.errors import OptionError, check_choice
 from alignsam_gym.foundation.files import write_atomically
 from experiments.reproduction.orderings import claims, orderings
 from experiments.reproduction.plan import (
     BESIDE_RANDOM,
     BEYOND,
+    FIGURES,
     PICTURES,
     TABLES,
     Cell,
@@ -41,7 +43,9 @@ from experiments.reproduction.results import Results
 from experiments.reproduction.runner import Execute, Subprocesses, carry_out
 from experiments.reproduction.runs import Runs
 from experiments.reproduction.tables import as_csv, as_markdown, over_tasks, show
+from experiments.rivals import RIVALS
 from experiments.runs import report_errors
+from experiments.statistics import rliable
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +54,7 @@ log = logging.getLogger(__name__)
 @report_errors
 def main(config: DictConfig) -> None:
     processes = Subprocesses(config.jobs)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what it has started, as Ctrl-C does
     try:
         failed = reproduce(config, processes, processes.interrupt)
     except KeyboardInterrupt:
@@ -59,12 +64,30 @@ def main(config: DictConfig) -> None:
         sys.exit(f"error: {failed} cells could not be measured; the tables say why, and the same command tries again.")
 
 
+def check_options(config: DictConfig) -> None:
+    """Raises OptionError for what would be found out late, or taken for something else."""
+    if not isinstance(config.jobs, int) or config.jobs < 1:
+        raise OptionError(f"jobs={config.jobs}: at least one run at a time.")
+    seeds = config.seeds
+    if not isinstance(seeds, ListConfig) or not seeds or not all(isinstance(seed, int) for seed in seeds):
+        raise OptionError(f"seeds={seeds}: a list of whole numbers, such as [0,1,2].")
+    lists = {"rivals": (config.rivals, tuple(RIVALS)), "beyond": (config.beyond, tuple(FIGURES))}
+    for name, (values, known) in (lists | {"figure7.tasks": (config.figure7.tasks, tuple(FIGURES))}).items():
+        if not isinstance(values, ListConfig):
+            raise OptionError(f"{name}={values}: a list, such as [{known[0]}].")
+        for value in values:
+            check_choice(name, value, known)
+
+
 def reproduce(config: DictConfig, execute: Execute, interrupt: Callable[[], None]) -> int:
     """Run what is missing, then write tables and figures into ``output``; returns how many cells failed.
 
     execute, interrupt: see `carry_out`. Raises OptionError and KeyboardInterrupt.
     """
+    check_options(config)
     chosen = _chosen(config.table, [*TABLES, BEYOND], "table")
+    if 2 in chosen and len(config.seeds) > 1:
+        rliable()  # whose absence would be told after the last run
     tables = [
         (beyond(config.beyond) if each == BEYOND else make_table(int(each), config.rivals)).of_tasks(config.tasks)
         for each in chosen
@@ -81,10 +104,12 @@ def reproduce(config: DictConfig, execute: Execute, interrupt: Callable[[], None
     runs, output = Runs(config), Path(config.output)
     strips = {5: [main_cell(task) for task in config.tasks]}
     strips[6] = [main_cell(task, evaluation=BESIDE_RANDOM) for task in config.tasks]
-    for table in measured:
-        for cell in table.cells.values():
-            for seed in config.seeds:
-                runs.of(cell, seed)
+    cells = [cell for table in measured for cell in table.cells.values()]
+    for task in {cell.task for cell in cells if cell.average != "over_images"}:
+        runs.check_categories(task)
+    for cell in cells:
+        for seed in config.seeds:
+            runs.of(cell, seed)
     for number in {5, 6} & {*pictures}:
         for cell in strips[number]:
             runs.of(cell, config.seeds[0])
@@ -100,7 +125,9 @@ def reproduce(config: DictConfig, execute: Execute, interrupt: Callable[[], None
 
 
 def _chosen(asked: Any, there: Sequence[int | str], name: str) -> list[int | str]:
-    numbers = list(there) if asked == "all" else list(asked) if isinstance(asked, ListConfig) else [asked]
+    if asked == "all":  # the paper's
+        return [each for each in there if each != BEYOND]
+    numbers = list(asked) if isinstance(asked, ListConfig) else [asked]
     for number in numbers:
         if number not in there:
             raise OptionError(f"{name}={number}: there are {', '.join(map(str, there))}, a list of them, and all.")
@@ -128,10 +155,11 @@ def _write(table: Table, results: Results, config: DictConfig) -> int:
 
 
 def _draw_sweeps(sweeps: dict[str, Table], results: Results, output: Path, resamples: int) -> int:
-    """``figure7.png`` and a CSV file for each half; returns how many cells failed."""
+    """``figure7.png``, and each half as Markdown and CSV; returns how many cells failed."""
     panels = {name: show(table, results, resamples) for name, table in sweeps.items()}
     curves(panels, "Figure 7: trained with other T and E", output / "figure7.png")
     for name, shown in panels.items():
+        write_atomically(output / f"figure7_{name}.md", as_markdown(shown, results).encode())
         write_atomically(output / f"figure7_{name}.csv", as_csv(shown, results).encode())
     return sum(bool(measured.failures) for shown in panels.values() for measured in shown.measured.values())
 

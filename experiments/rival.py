@@ -27,7 +27,7 @@ from alignsam_gym.metrics import PromptedImage, PromptingScores, overlap, score_
 from experiments.evaluation import print_metrics
 from experiments.masks import write_mask
 from experiments.rivals import Rival, make_rival
-from experiments.runs import report_errors, save_config, write_metrics
+from experiments.runs import check_limit, report_errors, save_config, write_metrics
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,8 @@ def compete(folder: Path, config: DictConfig) -> float:
     shots, test = (open_split(config, split, model) for split in ("train", "test"))
     rival = make_rival(model, method)
     save_config(folder, config)
+    options = config.evaluate
+    check_limit(options.limit)
     started = time.perf_counter()
     rival.fit(shots, config.seed)
     minutes = (time.perf_counter() - started) / 60
@@ -53,7 +55,6 @@ def compete(folder: Path, config: DictConfig) -> float:
     def keep(name: str, mask: np.ndarray) -> None:
         write_mask(folder / "predictions" / config.method.name, name, mask)
 
-    options = config.evaluate
     scores = measure(rival, test, options.limit, options.batch_size, keep if options.save_predictions else None)
     extra = {"training_minutes": round(minutes, 2), "seed": config.seed}
     metrics = write_metrics(folder, {config.method.name: scores}, test.dataset, extra)

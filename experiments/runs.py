@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from stable_baselines3.common.policies import BasePolicy
 
 import alignsam_gym
@@ -114,9 +115,19 @@ def write_metrics(
     return metrics
 
 
+def check_limit(limit: int | None) -> None:
+    """Raises OptionError if ``evaluate.limit`` leaves no test image."""
+    if limit is not None and limit < 1:
+        raise OptionError(f"evaluate.limit={limit}: at least one test image is measured.")
+
+
 def chosen_ways(config: DictConfig, episode: Episode, policy: BasePolicy) -> tuple[dict[str, Way], dict[str, Way]]:
     """The ways of prompting to measure, and those to draw. Raises OptionError."""
     options, clip = config.evaluate, episode.encoded.clip is not None
+    check_limit(options.limit)
+    for name in ("ways", "filmstrip_ways"):
+        if isinstance(options.get(name), str):
+            raise OptionError(f"evaluate.{name}={options[name]}: a list, such as [{options[name]}].")
     named = partial(ways_of_prompting, policy, options.deterministic, config.seed, clip)
     return named(options.get("ways")), named(options.get("filmstrip_ways", ["agent"]))
 
@@ -145,5 +156,7 @@ def report_errors(main: Callable[[DictConfig], T]) -> Callable[[DictConfig], T]:
             return main(config)
         except AlignSAMError as error:
             sys.exit(f"error: {error}")
+        except OmegaConfBaseException as error:  # of a value that is missing or of another type
+            sys.exit(f"error: {str(error).splitlines()[0]}")
 
     return command

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from alignsam_gym.errors import OptionError
+from alignsam_gym.errors import DataError, OptionError
 
 METRICS = "metrics.json"
 """What a finished run's folder holds."""
+
+
+def read_metrics(file: Path) -> dict[str, Any]:
+    """What a `METRICS` file holds. Raises DataError for one that is torn, or of something else."""
+    try:
+        metrics = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read ({error}); delete it, and measure that run again.") from error
+    if not isinstance(metrics, dict) or not metrics.get("prompting"):
+        raise DataError(f"{file} holds no measurements; delete it, and measure that run again.")
+    return metrics
+
+
+def outermost(folders: Iterable[Path]) -> list[Path]:
+    """Those below no other, sorted: evaluations that a run keeps in its own folder are no runs beside it."""
+    there = {*folders}
+    return sorted(folder for folder in there if not there & {*folder.parents})
 
 
 def interval(values: Sequence[np.ndarray], resamples: int) -> tuple[float, float]:
@@ -47,7 +66,7 @@ def interquartile_means(
 
     scores: by name, float (runs, tasks). Raises OptionError if the package is missing.
     """
-    library, metrics = _rliable()
+    library, metrics = rliable()
     logging.getLogger("absl").setLevel(logging.WARNING)  # it names every row
     state = np.random.get_state()
     np.random.seed(0)  # rliable draws from NumPy's global generator, whatever it is given
@@ -60,7 +79,8 @@ def interquartile_means(
     return {name: (float(means[name][0]), (float(low), float(high))) for name, ((low,), (high,)) in intervals.items()}
 
 
-def _rliable() -> tuple[Any, Any]:
+def rliable() -> tuple[Any, Any]:
+    """Its `library` and `metrics`. Raises OptionError without the package."""
     try:
         from rliable import library, metrics  # takes seconds to import
     except ImportError as error:

@@ -6,7 +6,6 @@ python -m experiments.summarize runs=runs/shapes
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,28 +15,29 @@ import numpy as np
 from omegaconf import DictConfig, ListConfig
 
 from alignsam_gym.errors import DataError
+from alignsam_gym.foundation.files import write_atomically
 from alignsam_gym.metrics import heading, shown_metrics
 from experiments.runs import report_errors
-from experiments.statistics import METRICS, markdown, shown_interval
+from experiments.statistics import METRICS, markdown, outermost, read_metrics, shown_interval
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="summarize")
 @report_errors
 def main(config: DictConfig) -> None:
     places = config.runs if isinstance(config.runs, ListConfig) else [config.runs]
-    files = sorted(file for place in places for file in Path(place).rglob(METRICS))
-    if not files:
+    folders = outermost(file.parent for place in places for file in Path(place).rglob(METRICS))
+    if not folders:
         raise DataError(f"There is no {METRICS} below {', '.join(map(str, places))}; has a training finished there?")
-    runs = read_runs(files)
+    runs = read_runs([folder / METRICS for folder in folders])
     table = "\n\n".join(all_tables(runs, config.resamples))
     print(table)
     if config.output:
-        Path(config.output).write_text(table + "\n")
+        write_atomically(Path(config.output), f"{table}\n".encode())
 
 
 def read_runs(files: Sequence[Path]) -> list[dict[str, Any]]:
     """What `metrics.json` files hold. Raises DataError if they do not measure the same methods."""
-    runs = [json.loads(file.read_text()) for file in files]
+    runs = [read_metrics(file) for file in files]
     for file, run in zip(files, runs, strict=True):
         if run["prompting"].keys() != runs[0]["prompting"].keys():
             raise DataError(

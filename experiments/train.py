@@ -24,6 +24,7 @@ from agents.checkpoint import CHECKPOINT, load_checkpoint
 from agents.imitation import warm_start
 from agents.runs import load_config, make_env
 from agents.vec_env import PromptVecEnv
+from alignsam_gym.errors import OptionError
 from experiments.pictures import learning_curve
 from experiments.runs import alone_in, chosen_ways, evaluate, report_errors, save_config
 
@@ -44,6 +45,8 @@ def main(config: DictConfig) -> float:
 
 def train(folder: Path, config: DictConfig) -> float:
     """Train and evaluate one agent in `folder`, going on from the checkpoint that it may hold."""
+    if config.episodes < 1:
+        raise OptionError(f"episodes={config.episodes}: at least one for each image.")
     env = make_env(config, "train", config.env.num_envs)
     test = make_env(config, "test", config.evaluate.batch_size, srm=env.episode.srm)
     venv = PromptVecEnv(env)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from experiments.statistics import METRICS
+from experiments.statistics import METRICS, outermost, read_metrics
 
 _CONFIGS = ("config.yaml", ".hydra/config.yaml")
 _MARKS = (*_CONFIGS, "overrides.json")
@@ -80,11 +80,11 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
 
 
 def grouped(runs: Sequence[Run]) -> list[Group]:
-    """Finished runs, by configuration. Evaluations that a run keeps in its own folder are no runs beside it."""
-    folders = {run.folder for run in runs}
+    """Finished runs, by configuration."""
+    folders = {*outermost(run.folder for run in runs)}
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        if run.metrics is not None and not folders & {*run.folder.parents}:
+        if run.metrics is not None and run.folder in folders:
             key = {name: value for name, value in run.config.items() if name not in _OF_A_SEED}
             groups[json.dumps([key, list(run.metrics["prompting"])], sort_keys=True, default=str)].append(run)
     base = os.path.commonpath([run.folder.parent for run in runs]) if runs else ""
@@ -96,18 +96,19 @@ def _shared_name(runs: Sequence[Run], base: str) -> str:
     return str(shared.relative_to(base)) if shared != Path(base) else shared.name
 
 
-def differences(groups: Sequence[Group]) -> dict[str, list[str]]:
-    """Configuration keys in which groups differ, with each group's value; empty where it has none."""
-    keys = sorted({key for group in groups for key in group.runs[0].config} - {*_OF_A_SEED})
-    values = {key: [str(group.runs[0].config.get(key, "")) for group in groups] for key in keys}
-    return {key: each for key, each in values.items() if len(set(each)) > 1}
+def differences(groups: Sequence[Group]) -> list[list[str]]:
+    """What is unlike most others in each group's configuration, as ``key=value``."""
+    values = [{key: str(value) for key, value in group.runs[0].config.items()} for group in groups]
+    keys = sorted({key for each in values for key in each} - {*_OF_A_SEED})
+    usual = {key: Counter(each.get(key) for each in values).most_common(1)[0][0] for key in keys}
+    return [[f"{key}={each[key]}" for key in keys if key in each and each[key] != usual[key]] for each in values]
 
 
 def _read(folder: Path) -> Run:
     files = [folder / name for name in _CONFIGS if (folder / name).exists()]
     config = _flat(OmegaConf.to_container(OmegaConf.load(files[0]))) if files else {}
     metrics = folder / METRICS
-    return Run(folder, config, json.loads(metrics.read_text()) if metrics.exists() else None)
+    return Run(folder, config, read_metrics(metrics) if metrics.exists() else None)
 
 
 def _flat(config: Any, prefix: str = "") -> dict[str, Any]:

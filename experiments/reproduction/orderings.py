@@ -62,11 +62,7 @@ def claims(number: int | str, tasks: Collection[str], rivals: Sequence[str]) -> 
             explicit_wins = {"blur": False, "shadow": True, "glass": False, "saliency": False, "semantic": True}
             return [_branches(task, explicit_wins[task]) for task in here]
         case 5:
-            rising = [
-                _better(f"{task}: T = {late}", after(task, late), f"T = {early}", after(task, early))
-                for task in here
-                for early, late in pairwise(STEPS[:-1])
-            ]
+            rising = [_rising(task, early, late) for task in here for early, late in pairwise(STEPS[:-1])]
             fewer = [_sooner(*group, step) for group in _groups(here) for step in STEPS[:2]]
             return rising + [_flat(task) for task in here] + fewer
         case 8 if "semantic" in here:
@@ -99,11 +95,17 @@ def _sooner(name: str, tasks: Sequence[str], step: int) -> Claim:
     return Claim(f"{name}, T = {step}: {OURS} better than {SRM_ONLY}", pairs, printed=False)
 
 
+def _rising(task: str, early: int, late: int) -> Claim:
+    """The paper tells of categories alone; of the other tasks it is [ours]."""
+    words = f"{task}: T = {late} better than T = {early}"
+    return Claim(words, [(after(task, late), after(task, early))], printed=task == "semantic")
+
+
 def _flat(task: str) -> Claim:
     """More prompts than in training change little: less than a point. [ours]"""
     trained, most = STEPS[-2:]
     words = f"{task}: T = {most} within {_FLAT:g} point of T = {trained}"
-    return Claim(words, [(after(task, most), after(task, trained))], within=_FLAT)
+    return Claim(words, [(after(task, most), after(task, trained))], printed=False, within=_FLAT)
 
 
 def _branches(task: str, explicit_wins: bool) -> Claim:

@@ -91,7 +91,7 @@ Cells = Mapping[tuple[str, str], Cell]
 
 @dataclass(frozen=True)
 class Table:
-    """number: the paper's, or `BEYOND`. cells: in reading order."""
+    """number: the paper's, of a table or of Figure 7, or `BEYOND`. cells: in reading order."""
 
     number: int | str
     title: str
@@ -99,7 +99,9 @@ class Table:
 
     @property
     def name(self) -> str:
-        return f"Table {self.number}" if self.number in TABLES else "Beyond the paper"
+        if self.number == BEYOND:
+            return "Beyond the paper"
+        return f"Table {self.number}" if self.number in TABLES else f"Figure {self.number}"
 
     @property
     def rows(self) -> list[str]:
@@ -226,7 +228,7 @@ LEVERS: Sequence[tuple[str, ...]] = (
     ("srm.folds=5",),
     ("srm.dropout=0",),
     ("srm.select_every=0",),
-    ("warm_start=lookahead", "policy.first_trust=[0,0]"),
+    ("warm_start=lookahead", "++policy.first_trust=[0,0]"),  # which other networks than patch have not
     ("experiment=paper",),
     ("experiment=best",),
 )

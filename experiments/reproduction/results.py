@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from alignsam_gym.errors import DataError
 from experiments.reproduction.plan import EACH, Cell, Table
 from experiments.reproduction.runs import Runs
-from experiments.statistics import METRICS, interval
+from experiments.statistics import METRICS, interval, read_metrics
 
 SCALES = {"ber_percent": 1.0, "mae": 1.0}
 """What a figure is multiplied by to be as the paper prints it; 100 unless it is here."""
@@ -46,9 +47,10 @@ class Measured:
         return self.images.keys() == self.values.keys()
 
     def interval(self, resamples: int) -> tuple[float, float] | None:
-        """95%, over seeds and images, or over seeds alone; None where one value is all there is."""
+        """95%, over seeds and images, or over seeds alone; None where these are one, or all alike."""
         values = samples([(1.0, self)])
-        return None if is_single(values) else interval(values, resamples)
+        alike = not self.whole and len(set(self.values.values())) == 1
+        return None if alike or is_single(values) else interval(values, resamples)
 
 
 def is_single(values: Sequence[np.ndarray]) -> bool:
@@ -87,12 +89,19 @@ class Results:
             if folder in self.failures:
                 failures[seed] = self.failures[folder]
                 continue
-            metrics = self._read(folder)
             try:
-                values[seed] = scale * figure_of(cell, metrics["prompting"][cell.way])
+                metrics = self._read(folder)
+                figure = figure_of(cell, metrics["prompting"][cell.way])
             except KeyError as error:
                 failures[seed] = f"{folder / METRICS} has no {error}"
                 continue
+            except DataError as error:
+                failures[seed] = str(error)
+                continue
+            if figure is None:
+                failures[seed] = f"{cell.way} prompted no image"
+                continue
+            values[seed] = scale * figure
             if (cell.figure, cell.average, cell.step) == ("iou", "over_images", None):
                 images[seed] = {name: scale * iou for name, iou in metrics["iou_by_image"][cell.way].items()}
         return Measured(values, images, failures)
@@ -104,12 +113,13 @@ class Results:
             for seed in self.runs.config.seeds if cell.category == EACH else ():
                 folder = self.runs.of(cell, seed).folder
                 if folder not in self.failures:
-                    known.append(set(self._read(folder)["prompting"][cell.way]["metrics"].get("by_category", ())))
+                    with suppress(KeyError, DataError):  # which `of` tells
+                        known.append(set(self._read(folder)["prompting"][cell.way]["metrics"].get("by_category", ())))
         return table.for_categories(sorted(set.intersection(*known)) if known else [])
 
 
-def figure_of(cell: Cell, summary: Mapping[str, Any]) -> float:
-    """A cell's figure of `PromptingScores.summary`. Raises KeyError."""
+def figure_of(cell: Cell, summary: Mapping[str, Any]) -> float | None:
+    """A cell's figure of `PromptingScores.summary`; None of an FR if nothing was prompted. Raises KeyError."""
     if cell.figure == "foreground_rate":
         return summary["foreground_rate"]
     if cell.step is None:
@@ -124,4 +134,4 @@ def figure_of(cell: Cell, summary: Mapping[str, Any]) -> float:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / METRICS).read_text())
+    return read_metrics(folder / METRICS)

@@ -25,7 +25,7 @@ class Subprocesses:
     """Commands as processes that share the cores. workers: how many at once."""
 
     def __init__(self, workers: int) -> None:
-        self.environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers))}
+        self.workers = workers
         self._alive: list[subprocess.Popen] = []
         self._lock, self._ended = Lock(), False
 
@@ -33,8 +33,10 @@ class Subprocesses:
         with self._lock, output.open("a") as file:
             if self._ended:
                 return 130
+            threads = max(1, (os.cpu_count() or 1) // self.workers)
+            environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
             process = subprocess.Popen(
-                command, env=self.environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+                command, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
             )
             self._alive.append(process)
         return process.wait()

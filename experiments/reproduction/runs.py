@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from agents.checkpoint import CHECKPOINT
-from alignsam_gym.data import load_dataset, preferred_branch
-from alignsam_gym.errors import OptionError, check_choice
+from alignsam_gym.data import Dataset, load_dataset, preferred_branch
+from alignsam_gym.errors import DataError, OptionError, check_choice
 from experiments.reproduction.plan import FIGURES, TRAINING_WAYS, Cell, Evaluation
 from experiments.statistics import METRICS
 
@@ -26,6 +27,8 @@ _SHARED = (
     *(f"env.{name}" for name in ("sam", "clip", "image_size", "precision", "shots", "shots_per", "on_error")),
     *("device", "cache_dir", "evaluate.batch_size", "evaluate.limit"),
 )
+_OF_THE_DATA = ("dataset.", "env.shots_seed=")
+"""How those overrides begin that a rival takes as they are given."""
 
 
 @dataclass
@@ -66,6 +69,8 @@ class Run:
     def claim(self) -> None:
         """Note the overrides in the folder. Raises OptionError if it holds a run of others."""
         note = self.folder / _OVERRIDES
+        if self.folder.exists() and [*self.folder.iterdir()] == [note]:  # claimed, and never begun
+            note.unlink()
         if note.exists():
             kept = tuple(json.loads(note.read_text()))
             if kept != self.overrides:
@@ -99,6 +104,13 @@ class Runs:
     def dataset(self, task: str) -> str:
         """The data set that stands for a task, as the command line names it."""
         return self._source(task)[0].removeprefix("dataset=")
+
+    def check_categories(self, task: str) -> None:
+        """Raises OptionError if a task's data set has no categories."""
+        with suppress(DataError):  # of data that is not here, whose runs will say so
+            samples = _test_split(self._configuration(task, ()))
+            if not hasattr(samples, "categories"):
+                raise OptionError(f"tasks.{task}={samples.name}: it has no categories, which the table is about.")
 
     def of(self, cell: Cell, seed: int) -> Run:
         """The run that has a cell's figure for a seed."""
@@ -139,14 +151,14 @@ class Runs:
         for key in _SHARED:
             value = OmegaConf.select(config, key)
             yield f"{key}={'null' if value is None else _quoted(value) if isinstance(value, str) else value}"
+        yield from (each for each in self.common if each.lstrip("+~").startswith(_OF_THE_DATA))
 
     def _effective(self, task: str, variant: tuple[str, ...]) -> tuple[str, ...]:
         """Nothing, if a variant is what the configuration itself comes to, so that one run serves both."""
         if (task, variant) not in self._known:
             own, varied = deepcopy(self._configuration(task, ())), self._configuration(task, variant)
             if own.env.branch == "auto" != varied.env.branch:
-                options: dict[str, Any] = OmegaConf.to_container(own.dataset, resolve=True)  # type: ignore[assignment]
-                own.env.branch = preferred_branch(load_dataset(options.pop("name"), "test", **options))
+                own.env.branch = preferred_branch(_test_split(own))
             self._known[task, variant] = () if own == varied else variant
         return self._known[task, variant]
 
@@ -157,6 +169,11 @@ class Runs:
             except HydraException as error:
                 raise OptionError(f"tasks.{task}, or overrides: {error}") from error
         return self._composed[task, variant]
+
+
+def _test_split(config: DictConfig) -> Dataset:
+    options: dict[str, Any] = OmegaConf.to_container(config.dataset, resolve=True)  # type: ignore[assignment]
+    return load_dataset(options.pop("name"), "test", **options)
 
 
 def _listed(overrides: Iterable[str]) -> str:

@@ -72,13 +72,14 @@ def as_markdown(shown: Shown, results: Results) -> str:
     for row in shown.table.rows:
         lines.append(["here", row, *(_cell(shown, row, column) for column in shown.columns)])
     for row in shown.paper_rows:
-        figures = (shown.printed.get((row, column)) for column in shown.columns)
-        lines.append(["paper", row, *("" if figure is None else f"{figure:g}" for figure in figures)])
+        figures = [shown.printed.get((row, column)) for column in shown.columns]
+        printed = zip(figures, map(_digits, shown.columns), strict=True)
+        lines.append(["paper", row, *("" if figure is None else f"{figure:.{digits}f}" for figure, digits in printed)])
     parts = [
         f"## {shown.table.name}: {shown.table.title}",
         f"Here {datasets}; seeds {seeds}. The paper's rows are of its own data sets and models. Figures are means over "
         f"{means}, in percent but for MAE, ± the standard deviation over seeds, with a 95% bootstrap interval, of "
-        "IoU over images by seeds and images, of all else by seeds alone (none if there is one).",
+        "IoU over images after the last prompt by seeds and images, of all else by seeds alone (none if they agree).",
         markdown(lines),
     ]
     failures = {
@@ -91,13 +92,18 @@ def as_markdown(shown: Shown, results: Results) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _digits(column: str) -> int:
+    """As many as the paper prints."""
+    return 3 if column.endswith(" mae") else 2
+
+
 def _cell(shown: Shown, row: str, column: str) -> str:
     measured = shown.measured.get((row, column))
     if measured is None:
         return ""
     if not measured.values:
         return "failed"
-    digits = 3 if column.endswith(" mae") else 2
+    digits = _digits(column)
     spread = f" ± {measured.spread:.{digits}f}" if len(measured.values) > 1 else ""
     interval = shown.intervals[row, column]
     between = f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})" if interval else ""

@@ -53,6 +53,10 @@ def test_a_typo_fails_at_once():
         composed("env.max_stepz=5")
 
 
+def test_the_best_settings_are_the_defaults_written_out():
+    assert composed("experiment=best") == composed()
+
+
 def test_the_papers_settings():
     """§4.1, and the sizes that it gives in passing."""
     config = composed("experiment=paper")

@@ -7,7 +7,7 @@ from agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.prompters import RandomPrompter, oracle_prompter
 from alignsam_gym.errors import OptionError
 from alignsam_gym.metrics import overlap, score_mask
-from experiments.evaluation import DEFAULT_WAYS, Way, compare, played_by, prompt, ways_of_prompting
+from experiments.evaluation import DEFAULT_WAYS, Way, compare, measure, played_by, prompt, ways_of_prompting
 from experiments.journal import Journal
 
 WAYS = {"random": Way(RandomPrompter(0)), "oracle": Way(oracle_prompter, {"label_source": "oracle"})}
@@ -89,6 +89,24 @@ def test_random_prompts_do_not_depend_on_the_batch(make_episode):
 
     assert first_choices(1) == first_choices(2) == first_choices(4)
     assert len(set(first_choices(4))) > 1
+
+
+def test_rates_leave_out_what_comes_after_stopping(make_toy_vec):
+    envs = make_toy_vec(2, split="test", stop=True, max_steps=4, label_source="oracle").unwrapped
+    envs.reset(seed=0)
+    stop = envs.episode.actions - 1
+
+    def prompter(episode):
+        steps = episode.steps.tolist()
+        return np.array(
+            [5 if index == 0 or step < 2 else stop for index, step in zip(episode.index, steps, strict=True)]
+        )
+
+    first, second = measure(envs.episode, [0, 1], prompter)
+    assert (len(first.hits), len(second.hits)) == (4, 2)
+    assert first.repeats.tolist() == [False, True, True, True]
+    assert second.repeats.tolist() == [False, True]
+    assert len(first.overlaps) == len(second.overlaps) == 5
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from alignsam_gym.errors import DataError
+from experiments.statistics import outermost
 from experiments.summarize import by_category, final_metrics, read_runs, summary
 
 
@@ -80,6 +81,17 @@ def test_a_method_without_steps_has_its_final_figure_alone():
     assert gain
     alone = [{**one, "prompting": {"persam": one["prompting"]["persam"]}} for one in runs]
     assert cells(summary(alone, resamples=20), "persam")[4] == ""
+
+
+def test_evaluations_in_a_runs_own_folder_are_no_runs_beside_it(tmp_path):
+    folders = [tmp_path / place for place in ("a", "a/evaluation", "b/seed=0", "b/seed=0/steps")]
+    assert outermost(folders) == [folders[0], folders[2]]
+
+
+def test_a_torn_file_is_told(tmp_path):
+    (tmp_path / "metrics.json").write_text("{")
+    with pytest.raises(DataError, match=r"metrics\.json cannot be read"):
+        read_runs([tmp_path / "metrics.json"])
 
 
 def test_runs_of_different_methods_are_not_averaged(tmp_path):

@@ -115,6 +115,13 @@ def test_what_the_paper_does_not_compare_is_told_apart():
     assert beside == {f"blur: ours better than {row}" for row in ("grid", "SRM only", "msa", "clip_points")}
 
 
+def test_only_the_rise_over_categories_is_the_papers():
+    printed_ones = [claim.words for claim in claims(5, FIGURES, []) if claim.printed]
+    assert printed_ones == [
+        f"semantic: T = {late} better than T = {early}" for early, late in ((1, 5), (5, 10), (10, 15))
+    ]
+
+
 def test_claims_are_of_the_tasks_at_hand():
     assert claims(3, ["blur"], RIVALS) == claims(8, ["blur"], RIVALS) == []
     (branches,) = claims(4, ["glass"], [])

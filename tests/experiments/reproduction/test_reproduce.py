@@ -14,6 +14,7 @@ import pytest
 
 from alignsam_gym.errors import OptionError
 from experiments.reproduce import reproduce
+from experiments.reproduction.plan import TABLES
 
 SOME = ["table=[2,5]", "rivals=[persam]"]
 
@@ -129,6 +130,16 @@ def test_a_changed_configuration_is_an_error(configured, stub):
     [
         ([], "Nothing is asked for"),
         (["table=7"], "there are 2, 3, 4"),
+        (["table=2", "jobs=0"], "jobs=0: at least one"),
+        (["table=2", "jobs=0.5"], "jobs=0.5"),
+        (["table=2", "seeds=3"], "seeds=3: a list"),
+        (["table=2", "seeds=[]"], "seeds="),
+        (["table=2", "rivals=persam"], r"rivals=persam: a list, such as \[persam\]"),
+        (["table=2", "rivals=[sam3]"], "rivals='sam3' is unknown; choose one of persam"),
+        (["table=beyond", "beyond=[salience]"], "beyond='salience' is unknown"),
+        (["table=2", "figure7.tasks=[foo]"], "figure7.tasks='foo' is unknown"),
+        (["figure=7", "~tasks.glass", "figure7.tasks=[glass]"], "Figure 7 shows none of the tasks"),
+        (["table=3", "tasks.semantic=shapes"], "tasks.semantic=shapes: it has no categories"),
         (["figure=[5,8]"], "there are 5, 6, 7"),
         (["table=2", "overrides=['episode=3']"], "episode"),
         (["table=2", "tasks.blur=nowhere"], "nowhere"),
@@ -180,6 +191,56 @@ def test_rivals_have_the_trainings_model_and_images(configured, stub):
     }
 
 
+def test_rivals_have_the_trainings_data_too(configured, stub):
+    changes = "overrides=['dataset.category=ring','env.shots_seed=7','episodes=3']"
+    reproduce(configured("table=3", "seeds=[0]", "rivals=[persam]", "tasks.semantic=shapes-named", changes), stub, None)
+    (rival,) = (command for command in stub.commands if command[2] == "experiments.rival")
+    assert {"dataset.category=ring", "env.shots_seed=7"} < set(rival)
+    assert "episodes=3" not in rival
+
+
+def test_a_folder_in_which_nothing_began_may_be_of_another_configuration(configured, stub):
+    def stop(command, log):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(configured("table=9", "seeds=[0]"), stop, lambda: None)
+    assert reproduce(configured("table=9", "seeds=[0]", "overrides=['episodes=3']"), stub, stub.interrupt) == 0
+    assert all("episodes=3" in command for command in stub.commands)
+
+
+def test_torn_and_empty_figures_are_failed_cells(configured, stub):
+    config = configured("table=9", "seeds=[0]")
+    reproduce(config, stub, stub.interrupt)
+    runs = Path(config.output) / "runs"
+    (runs / "shapes-shadow/default/seed=0/metrics.json").write_text('{"seed": 0, "prompt')
+    (runs / "shapes-mirror/default/seed=0/metrics.json").write_text('{"seed": 0}')
+    unprompted = runs / "shapes/default/seed=0/metrics.json"
+    metrics = json.loads(unprompted.read_text())
+    metrics["prompting"]["agent"]["foreground_rate"] = None
+    unprompted.write_text(json.dumps(metrics))
+    assert reproduce(config, stub, stub.interrupt) == 4 + 4 + 1
+    table = (Path(config.output) / "table9.md").read_text()
+    assert "shapes-shadow/default/seed=0/metrics.json cannot be read" in table
+    assert "shapes-mirror/default/seed=0/metrics.json holds no measurements" in table
+    assert "saliency FR, seed 0: agent prompted no image" in table
+
+
+def test_without_rliable_nothing_begins(configured, stub, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rliable", None)
+    with pytest.raises(OptionError, match="needs rliable"):
+        reproduce(configured("table=2"), stub, stub.interrupt)
+    assert stub.commands == []
+
+
+def test_all_tables_of_the_paper_can_be_made_by_its_own_settings(configured, stub):
+    config = configured("table=all", "seeds=[0]", "overrides=['experiment=paper']")
+    assert reproduce(config, stub, stub.interrupt) == 0
+    made = {path.name for path in Path(config.output).glob("table*.md")}
+    assert made == {f"table{number}.md" for number in TABLES}
+    assert reproduce(configured("table=beyond", "seeds=[0]", "overrides=['experiment=paper']"), stub, None) == 0
+
+
 def test_tasks_that_are_left_out_are_not_run(configured, stub):
     left_out = [f"~tasks.{task}" for task in ("shadow", "glass", "semantic")]
     config = configured("table=[2,4,5,9]", "figure=[5,7]", "figure7.T=[5]", "figure7.E=[30]", "seeds=[0]", *left_out)
@@ -229,7 +290,8 @@ def test_a_table_is_measured_on_drawn_scenes(tmp_path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_the_runs_too_and_failures_end_with_a_status(tmp_path):
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_an_ending_reaches_the_runs_too_and_failures_end_with_a_status(tmp_path, ending):
     output = tmp_path / "out"
     command = arguments(output, "seeds=[0]")
     command[-3] = command[-3].replace("episodes=1", "episodes=900")
@@ -241,7 +303,7 @@ def test_ctrl_c_ends_the_runs_too_and_failures_end_with_a_status(tmp_path):
     checkpoint = output / "runs/shapes/default/seed=0/checkpoint.pt"
     while not checkpoint.exists() and time.time() < deadline:
         time.sleep(0.2)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, ending)
     text, _ = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "the same command goes on" in text
