@@ -161,7 +161,8 @@ class _Cells(nn.Module):
 class _SRM(nn.Module):
     def __init__(self, srm: SRM, rules: Rules, cells: int, channels: int) -> None:
         super().__init__()
-        self.members, self.grid, self.kind = srm.members, rules.grid, srm_state(rules.state)
+        self.members, self.told_by_text = srm.members, srm.told_by_text
+        self.grid, self.kind = rules.grid, srm_state(rules.state)
         self.on_cells = _Cells(cells, channels)
 
     def forward(self, record: Tensor, mask: Tensor, similarity: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -170,7 +171,7 @@ class _SRM(nn.Module):
         if similarity is not None:
             factors = torch.cat([similarity[:, None], state.factors], dim=1)
             state = State(state.embeddings, factors, state.maps)
-        guide = torch.stack([member(state) for member in self.members]).mean(0)
+        guide = torch.stack([member(state) for member in self.members]).mean(0) + self.told_by_text(state)
         return guide, self.grid.sample(guide, self.grid.centres.expand(guide.shape[0], -1, -1))
 
 

@@ -189,7 +189,8 @@ def make_run(toy_sam: PromptableModel, tmp_path: Path) -> Callable[..., Path]:
         folder = tmp_path / name
         folder.mkdir()
         options = {"image_size": 64, "patch_size": 16, "max_steps": 3, "state": "guided", "revisit": "forbid"} | env
-        srm, network = {"width": 8, "folds": 2}, {"network": "patch", "width": 8, "first_trust": [8.0, 2.0]}
+        srm = {"width": 8, "folds": 2, "text_trust": 2}
+        network = {"network": "patch", "width": 8, "first_trust": [8.0, 2.0]}
         agent = {"algorithm": "ppo", "n_steps": 3, "batch_size": 2}
         envs = make_environments(2, dataset=ToyDataset(), srm=srm, **options)
         with torch.random.fork_rng(devices=[]):

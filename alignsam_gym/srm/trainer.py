@@ -21,6 +21,8 @@ from alignsam_gym.state import State
 
 PAPER_UPDATES = {"implicit": 1, "explicit": 5}
 """q of §4.1."""
+_SUREST = 1e-3
+"""M_c has 0 and 1 in every image; its log-odds are taken to be no surer than this."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ class SRMConfig:
     select_every: early stopping. After every so many states, the branch that a fold's map is asked of is replaced by
         the one that goes on learning if that one's IoU on the fold, which it has not seen, is the highest so far; until
         the first comparison it always is. 0 for always. With one fold nothing is unseen, and it always is. [ours]
+    text_trust: how much an explicit branch's answer is CLIP's. The log-odds of M_c, so many times, are added to what
+        the branch says, which learns without them: two experts, of whom one has not seen the few labelled images and
+        cannot overfit to them. 0 for the branch alone. [ours]
     """
 
     width: int = 64
@@ -52,6 +57,7 @@ class SRMConfig:
     blank_every: int = 4
     dropout: float = 0.0
     select_every: int = 0
+    text_trust: float = 0.0
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> SRMConfig:
@@ -69,6 +75,7 @@ class SRMConfig:
             ("blank_every", config.blank_every >= 0, "a count of states, or 0 for none"),
             ("dropout", 0 <= config.dropout < 1, "at least 0 and below 1"),
             ("select_every", config.select_every >= 0, "a count of states, or 0 for no selection"),
+            ("text_trust", config.text_trust >= 0, "at least 0"),
         ):
             if not fits:
                 raise OptionError(f"srm.{name}={getattr(config, name)}: it must be {wanted}.")
@@ -107,12 +114,18 @@ class SRM:
         folds: int64 (B,), the fold of each state's image, whose own branch is asked; None for new images.
         """
         if folds is None:
-            return torch.stack([member(states) for member in self.members]).mean(0)
+            return torch.stack([member(states) for member in self.members]).mean(0) + self.told_by_text(states)
         maps = torch.empty_like(states.embeddings[:, 0])
         for fold, member in enumerate(self.members):
             if (mine := folds == fold).any():
                 maps[mine] = member(states[mine])
-        return maps
+        return maps + self.told_by_text(states)
+
+    def told_by_text(self, states: State) -> Tensor | float:
+        """What `SRMConfig.text_trust` adds to the answers of explicit branches, float (B, h, w)."""
+        if self.kind == "implicit" or not self.config.text_trust:
+            return 0.0
+        return self.config.text_trust * torch.logit(states.factors[:, 0], eps=_SUREST)
 
     @torch.enable_grad()  # collectors such as TorchRL's step environments without
     def learn(self, states: State, target: Tensor, scored: Tensor, folds: Tensor | None = None) -> float:
@@ -146,7 +159,8 @@ class SRM:
         highest, total, count = self._unseen
         for fold, learner in enumerate(self.learners):
             if (mine := folds == fold).any():
-                ious = iou(learner(states[mine]), target[mine], scored[mine])
+                seen = states[mine]
+                ious = iou(learner(seen) + self.told_by_text(seen), target[mine], scored[mine])
                 total[fold] += ious.sum()
                 count[fold] += len(ious)
         every, before = self.config.select_every, self._taught

@@ -189,7 +189,7 @@ def test_an_unknown_option_is_named_with_those_that_exist():
     "option",
     [
         {"width": 12}, {"width": 0}, {"learning_rate": -1}, {"updates": 0}, {"batch_size": 0}, {"folds": 0},
-        {"blank_every": -1}, {"dropout": 1.0}, {"dropout": -0.5}, {"select_every": -1},
+        {"blank_every": -1}, {"dropout": 1.0}, {"dropout": -0.5}, {"select_every": -1}, {"text_trust": -1},
     ],
 )  # fmt: skip
 def test_a_value_out_of_range_is_named(option):
@@ -278,3 +278,47 @@ def test_each_fold_asks_its_own_branch_and_new_images_ask_all():
     maps = srm.logits(states, torch.tensor([1, 0, 0, 1]))
     torch.testing.assert_close(maps, torch.stack([two[0], one[1], one[2], two[3]]))
     torch.testing.assert_close(srm.logits(states), (one + two) / 2)
+
+
+def _explicit(**options):
+    return SRM("explicit", 6, SRMConfig.of({"width": 8, "folds": 2, **options}), CPU, seed=0)
+
+
+def _batch_with_text():
+    """A batch, with a CLIP's map of it that begins with the lowest and the highest value there is."""
+    states, target, scored = _batch()
+    similarity = torch.rand(target.shape, generator=torch.Generator().manual_seed(0)) * 0.9 + 0.05
+    similarity[:, 0, :2] = torch.tensor([0.0, 1.0])
+    factors = torch.cat([similarity[:, None], states.factors], dim=1)
+    return State(states.embeddings, factors, states.maps), target, scored, similarity.double().numpy()
+
+
+@pytest.mark.parametrize("asked_as", [None, torch.tensor([0, 1] * 4)])
+def test_text_is_trusted_in_what_is_answered_and_not_in_what_is_learned(asked_as):
+    states, target, scored, similarity = _batch_with_text()
+    alone, told = _explicit(), _explicit(text_trust=2)
+    for srm in (alone, told):
+        srm.learn(states, target, scored, torch.tensor([0, 1] * 4))
+    assert _same(_weights(alone), _weights(told))
+    added = told.logits(states, asked_as).double() - alone.logits(states, asked_as).double()
+    np.testing.assert_allclose(added[:, 1:], 2 * np.log(similarity / (1 - similarity))[:, 1:], atol=1e-4)
+    assert added.isfinite().all()
+    assert (added[:, 0, 0] < -10).all()
+    assert (added[:, 0, 1] > 10).all()
+
+
+def test_an_implicit_branch_hears_no_text():
+    states, *_ = _batch()
+    assert torch.equal(_srm(text_trust=2).logits(states), _srm().logits(states))
+
+
+def test_the_branch_chosen_on_unseen_images_is_the_best_with_its_text():
+    """What is told drowns the branches here: none does better than another, and the first comparison decides."""
+    states, target, scored, _ = _batch_with_text()
+    srm, folds = _explicit(text_trust=1e6, select_every=8), torch.tensor([0, 1] * 4)
+    srm.learn(states, target, scored, folds)
+    kept = _weights(srm)
+    for _ in range(10):
+        srm.learn(states, target, scored, folds)
+    assert _same(kept, _weights(srm))
+    assert not _same(kept, srm.learners.state_dict())
