@@ -114,11 +114,12 @@ class SRM:
         folds: int64 (B,), the fold of each state's image, whose own branch is asked; None for new images.
         """
         if folds is None:
-            return torch.stack([member(states) for member in self.members]).mean(0) + self.told_by_text(states)
-        maps = torch.empty_like(states.embeddings[:, 0])
-        for fold, member in enumerate(self.members):
-            if (mine := folds == fold).any():
-                maps[mine] = member(states[mine])
+            maps = torch.stack([member(states) for member in self.members]).mean(0)
+        else:
+            maps = torch.empty_like(states.embeddings[:, 0])
+            for fold, member in enumerate(self.members):
+                if (mine := folds == fold).any():
+                    maps[mine] = member(states[mine])
         return maps + self.told_by_text(states)
 
     def told_by_text(self, states: State) -> Tensor | float:
