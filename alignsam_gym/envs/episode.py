@@ -5,6 +5,7 @@ This is the only copy of the rules: the single environment plays a batch of one.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -184,8 +185,15 @@ class Episode:
     def begin(self, rows: Sequence[int], indices: Sequence[int], generators: Sequence[np.random.Generator]) -> None:
         """Start anew in `rows`, each on the image at its index, with the initial prompts.
 
-        Raises OptionError for an index that no sample has, and DataError for a sample that cannot be loaded.
+        Raises OptionError for an index that no sample has, and DataError for a sample that cannot be loaded. Warns if
+        prompts or labels are to come from an SRM that has learned nothing, nor will.
         """
+        if "srm" in (self.rules.label_source, self.rules.initial_prompts) and not (self.learns or self.srm.learned):
+            warnings.warn(
+                "The SRM that is to label the prompts has learned nothing: its labels are random. Give a trained one, "
+                "srm=training_env.unwrapped.srm, or another label_source and initial_prompts.",
+                stacklevel=2,
+            )
         if outside := [i for i in indices if not 0 <= i < len(self.encoded)]:
             raise OptionError(f"index={outside[0]} is outside the data set's {len(self.encoded)} samples.")
         at = torch.tensor(rows, dtype=torch.int64, device=self.model.device)

@@ -104,7 +104,8 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
     - ``device``: ``auto``, ``cpu``, ``cuda``, ….
     - ``cache_dir``: where embeddings are kept; by default ``$ALIGNSAM_CACHE`` or the user's cache.
     - ``srm``: options of the SRM (`alignsam_gym.srm.SRMConfig`), or a trained `alignsam_gym.srm.SRM`, which
-      is used frozen: ``gym.make("AlignSAM-v0", split="test", srm=training_env.unwrapped.srm)``.
+      is used frozen: ``gym.make("AlignSAM-v0", split="test", srm=training_env.unwrapped.srm)``. The test split warns
+      where one that learned nothing is to label prompts.
     - ``render_mode``: ``rgb_array`` or ``human``.
 
     ``reset(seed=…)`` begins a new run: all randomness, and the initial weights of an SRM that learns, come

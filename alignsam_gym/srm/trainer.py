@@ -87,6 +87,7 @@ class SRM:
 
     members: the branches that are asked. learners: those that learn, the same unless `SRMConfig.select_every` keeps
     them apart. kind: of branch, one of `BRANCHES`. channels: of the state it sees. seed: of its initial weights.
+    learned: whether the weights are other than those initial ones.
     """
 
     def __init__(self, kind: str, channels: int, config: SRMConfig, device: torch.device, seed: int) -> None:
@@ -105,6 +106,7 @@ class SRM:
         self.optimizer = torch.optim.Adam(self.learners.parameters(), lr=self.config.learning_rate)
         self._unseen = torch.zeros(3, self.config.folds, device=self.device)  # highest mean of IoU, sum, count
         self._taught = 0
+        self.learned = False
         self.generator = torch.Generator(self.device).manual_seed(seed % 2**63)
 
     @torch.no_grad()
@@ -138,6 +140,7 @@ class SRM:
         Returns the mean loss, NaN if no branch had anything to learn.
         """
         losses = []
+        self.learned = True
         if self.learners is not self.members and folds is not None:
             self._select(states, target, scored, folds)
         for _ in range(self.updates):
@@ -198,6 +201,7 @@ class SRM:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state_dict` was taken."""
+        self.learned = True
         self.members.load_state_dict(state["members"])
         self.learners.load_state_dict(state["learners"])
         self._unseen.copy_(state["unseen"])
@@ -215,6 +219,7 @@ class SRM:
             self.members.load_state_dict(load_file(path))
         except (OSError, RuntimeError, SafetensorError) as error:
             raise WeightsError(f"{path} does not hold the weights of this SRM: {error}") from error
+        self.learned = True
 
 
 def segmentation_loss(logits: Tensor, target: Tensor, scored: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """The rules of the game, against a replay by SamPredictor and numpy."""
 
+import warnings
+
 import cv2
 import numpy as np
 import pytest
@@ -459,6 +461,35 @@ def test_a_given_srm_is_used_and_stays_frozen(make_toy):
         env.step(3)
         assert env.unwrapped.srm is trained
         assert torch.equal(before, _weights(env))
+
+
+def _warnings_of_a_reset(env) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        env.reset(seed=0)
+    return [str(warning.message) for warning in caught]
+
+
+@pytest.mark.parametrize("asked", [{}, {"label_source": "positive"}, {"initial_prompts": "truth"}])
+def test_labels_by_an_srm_that_never_learned_come_with_a_warning(make_toy, asked):
+    (warning,) = _warnings_of_a_reset(make_toy(split="test", **asked))
+    assert "learned nothing" in warning
+    assert "srm=" in warning
+
+
+def test_no_warning_where_the_srm_learned_or_labels_nothing(make_toy, tmp_path):
+    train = make_toy(srm={"width": 8})
+    assert not _warnings_of_a_reset(train)
+    train.step(0)
+    learned = train.unwrapped.srm
+    learned.save(tmp_path / "srm.safetensors")
+    read = SRM("implicit", 32, SRMConfig(width=8), torch.device("cpu"), seed=0)
+    read.load_weights(tmp_path / "srm.safetensors")
+    resumed = SRM("implicit", 32, SRMConfig(width=8), torch.device("cpu"), seed=0)
+    resumed.load_state_dict(learned.state_dict())
+    for srm in (learned, read, resumed):
+        assert not _warnings_of_a_reset(make_toy(split="test", srm=srm))
+    assert not _warnings_of_a_reset(make_toy(split="test", label_source="positive", initial_prompts="truth"))
 
 
 @pytest.mark.parametrize(("blank_every", "blank"), [(0, 0), (1, 4), (4, 1), (2, 2)])
