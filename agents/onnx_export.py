@@ -37,7 +37,7 @@ from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.decoder import PADDING
 from alignsam_gym.foundation.sam import PromptableModel
 from alignsam_gym.srm import SRM
-from alignsam_gym.state import State, make_state, srm_state
+from alignsam_gym.state import make_state, srm_state
 
 _OPSET = 18
 _LARGEST = 2**31  # bytes that one ONNX file can hold
@@ -161,7 +161,7 @@ class _Cells(nn.Module):
 class _SRM(nn.Module):
     def __init__(self, srm: SRM, rules: Rules, cells: int, channels: int) -> None:
         super().__init__()
-        self.members, self.told_by_text = srm.members, srm.told_by_text
+        self.srm, self.members = srm, srm.members  # the members as modules of this one, so that their weights are found
         self.grid, self.kind = rules.grid, srm_state(rules.state)
         self.on_cells = _Cells(cells, channels)
 
@@ -169,9 +169,8 @@ class _SRM(nn.Module):
         embedding, coarse = self.on_cells(record, mask)
         state = make_state(self.kind, embedding, coarse, coarse)
         if similarity is not None:
-            factors = torch.cat([similarity[:, None], state.factors], dim=1)
-            state = State(state.embeddings, factors, state.maps)
-        guide = torch.stack([member(state) for member in self.members]).mean(0) + self.told_by_text(state)
+            state = state.after_text(similarity)
+        guide = self.srm.logits(state)
         return guide, self.grid.sample(guide, self.grid.centres.expand(guide.shape[0], -1, -1))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import cast
 
 import torch
@@ -36,6 +36,10 @@ class State:
     def split(self, size: int) -> list[State]:
         """Consecutive parts of at most `size` rows; as `Tensor.split`, one empty part of nothing."""
         return [self[start : start + size] for start in range(0, max(1, len(self)), size)]
+
+    def after_text(self, similarity: Tensor) -> State:
+        """What an explicit branch sees, s_c = E(x) · M_c before s_t: M_c, float (B, h, w), is the first factor."""
+        return replace(self, factors=torch.cat([similarity[:, None], self.factors], dim=1))
 
     def formed(self) -> Tensor:
         """float (B, K·C + L, h, w): each product, then the maps."""

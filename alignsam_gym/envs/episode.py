@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -392,11 +392,9 @@ class Episode:
         self.guide[at] = self.srm.logits(self._srm_states(at, self.mask[at]), self._folds_at(at))
 
     def _srm_states(self, at: Tensor, masks: Tensor) -> State:
-        """s_t, after s_c = E(x) · M_c if the branch is explicit."""
+        """s_t, after s_c if the branch is explicit."""
         state = make_state(srm_state(self.rules.state), rows_of(self.embeddings, at), masks, masks)
-        if self.srm.kind == "implicit":
-            return state
-        return replace(state, factors=torch.cat([self.similarity[at][:, None], state.factors], dim=1))
+        return state.after_text(self.similarity[at]) if self.srm.kind == "explicit" else state
 
     def _teach(self, at: Tensor) -> None:
         """The SRM's q updates after an action, on the states that the action led to."""

@@ -122,9 +122,9 @@ class SRM:
             for fold, member in enumerate(self.members):
                 if (mine := folds == fold).any():
                     maps[mine] = member(states[mine])
-        return maps + self.told_by_text(states)
+        return maps + self._told_by_text(states)
 
-    def told_by_text(self, states: State) -> Tensor | float:
+    def _told_by_text(self, states: State) -> Tensor | float:
         """What `SRMConfig.text_trust` adds to the answers of explicit branches, float (B, h, w)."""
         if self.kind == "implicit" or not self.config.text_trust:
             return 0.0
@@ -164,7 +164,7 @@ class SRM:
         for fold, learner in enumerate(self.learners):
             if (mine := folds == fold).any():
                 seen = states[mine]
-                ious = iou(learner(seen) + self.told_by_text(seen), target[mine], scored[mine])
+                ious = iou(learner(seen) + self._told_by_text(seen), target[mine], scored[mine])
                 total[fold] += ious.sum()
                 count[fold] += len(ious)
         every, before = self.config.select_every, self._taught
