@@ -30,6 +30,7 @@ _WORDS = (
 )  # fmt: skip
 _SWITCHES = ("stop", "mask_prompt")
 _MOST_PATCHES = 64  # a side
+_MOST_TRUST = 1000
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,9 @@ def _checked(config: Mapping[str, Any]) -> Recipe:
             value = config[group].get(name, 1)
             if type(value) is not int or not 1 <= value <= limit:
                 _refuse_value(group, name, value, f"a whole number from 1 to {limit}")
+    trust = srm.get("text_trust", 0)
+    if type(trust) not in (int, float) or not 0 <= trust <= _MOST_TRUST:
+        _refuse_value("srm", "text_trust", trust, f"a number from 0 to {_MOST_TRUST}")
     for kind, names in ((str, _WORDS), (bool, _SWITCHES)):
         for name in names:
             if not isinstance(value := env.get(name, kind()), kind):
@@ -96,10 +100,11 @@ def _checked(config: Mapping[str, Any]) -> Recipe:
             many = value if isinstance(value, list) else [value]
             if not all(isinstance(one, str | int | float | None) for one in many):
                 _refuse_value(group, name, value, "a value or a list of values")
-    if not isinstance(text := dataset.get("text"), str | None):
-        _refuse_value("dataset", "text", text, "a text")
+    text = config.get("text", dataset.get("text"))  # where it was learned, or where a bundle has it
+    if not isinstance(text, str | None):
+        raise _RefusalError(f"text={text!r} is not a text")
     chosen = {name: env[name] for name in (*_WORDS, *_NUMBERS["env"], *_SWITCHES) if name in env}
-    seen = {name: srm[name] for name in _NUMBERS["srm"] if name in srm}
+    seen = {name: srm[name] for name in (*_NUMBERS["srm"], "text_trust") if name in srm}
     return Recipe(chosen, seen, agent, policy, str(dataset.get("name", "")), text)
 
 

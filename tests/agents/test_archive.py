@@ -159,7 +159,9 @@ def test_a_checkpoint_beside_the_bundle_is_not_opened(bundle, tmp_path):
         ({"policy": {"network": "os.system"}}, "policy.network"),
         ({"policy": {"network": {"_target_": "os.system"}}}, "policy.network"),
         ({"policy": {"first_trust": [[1]]}}, "policy.first_trust"),
-        ({"dataset": {"text": 5}}, "dataset.text=5"),
+        ({"dataset": {"text": 5}}, "text=5 is not a text"),
+        ({"srm": {"text_trust": "much"}}, "srm.text_trust='much' is not a number"),
+        ({"srm": {"text_trust": float("nan")}}, "srm.text_trust=nan"),
         ({"env": 3}, "no group 'env'"),
     ],
 )

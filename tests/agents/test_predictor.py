@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -18,8 +20,10 @@ def picture(height, width, seed=0):
     return cv2.circle(image, (width // 2, height // 3), min(height, width) // 4, (200, 220, 240), cv2.FILLED)
 
 
-def test_a_prediction_is_what_an_evaluation_would_answer(make_run, toy_dataset):
-    run = make_run()
+@pytest.mark.parametrize("text", [None, pytest.param("star", marks=pytest.mark.slow)])
+def test_a_prediction_is_what_an_evaluation_would_answer(make_run, toy_dataset, text):
+    run = make_run(branch="explicit" if text else "implicit")
+    toy_dataset.samples = [replace(sample, text=text) for sample in toy_dataset.samples]
     _, env, policy = load_run(run, {}, samples=toy_dataset)
     expected = {}
 
@@ -31,14 +35,14 @@ def test_a_prediction_is_what_an_evaluation_would_answer(make_run, toy_dataset):
     prompt(env.episode, list(range(len(toy_dataset))), AgentPrompter(policy, True), keep)
     agent = AlignSAM.from_run(run, batch_size=3)
     for index, sample in enumerate(toy_dataset.samples):
-        steps = list(agent.predict_steps(sample.image))
+        steps = list(agent.predict_steps(sample.image, text))
         assert len(steps) == 1 + STEPS
         for step, prediction in enumerate(steps):
             mask, points = expected[index, step]
             np.testing.assert_array_equal(prediction.mask, mask)
             np.testing.assert_allclose(prediction.points, points)
             assert len(prediction.labels) == 2 + step
-    many = agent.predict_many(sample.image for sample in toy_dataset.samples)
+    many = agent.predict_many((sample.image for sample in toy_dataset.samples), text)
     for index, prediction in enumerate(many):
         np.testing.assert_array_equal(prediction.mask, expected[index, STEPS][0])
     assert index == len(toy_dataset) - 1
