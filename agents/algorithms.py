@@ -15,7 +15,7 @@ from stable_baselines3.common.policies import BasePolicy
 from agents.heads import NETWORKS
 from agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.episode import Episode
-from alignsam_gym.errors import OptionError, check_choice
+from alignsam_gym.errors import AlignSAMError, OptionError, check_choice
 
 _OURS = {"policy", "env", "device", "seed", "tensorboard_log", "_init_setup_model"}
 """Arguments of learners that are no options of the config group ``agent``."""
@@ -51,15 +51,20 @@ def make_learner(
     policy_kwargs = _network(env.env.episode, policy) | dict(options.pop("policy_kwargs", {}))
     if unknown := options.keys() & _OURS | options.keys() - inspect.signature(learner).parameters.keys():
         raise OptionError(f"agent={name} has no option {', '.join(sorted(unknown))}.")
-    return learner(
-        policy_class,
-        env,
-        policy_kwargs=policy_kwargs,
-        device=env.env.episode.model.device,
-        seed=seed,
-        tensorboard_log=str(log) if log else None,
-        **options,
-    )
+    try:
+        return learner(
+            policy_class,
+            env,
+            policy_kwargs=policy_kwargs,
+            device=env.env.episode.model.device,
+            seed=seed,
+            tensorboard_log=str(log) if log else None,
+            **options,
+        )
+    except (TypeError, ValueError, AssertionError) as error:  # as Stable-Baselines3 refuses values
+        if isinstance(error, AlignSAMError):
+            raise
+        raise OptionError(f"agent={name} cannot be made of these options: {error}") from error
 
 
 def make_policy(env: PromptVecEnv, agent: Mapping[str, Any], policy: Mapping[str, Any]) -> BasePolicy:

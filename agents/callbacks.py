@@ -24,7 +24,7 @@ class EpisodeStatistics(BaseCallback):
     ``time/steps_per_second``, with the updates' time. The learner's own figures are written with them, so it should
     write none: ``learn(log_interval=None)``.
 
-    history: one mapping a round, ``timesteps`` and `CURVES`.
+    history: one mapping a round, ``timesteps``, ``seconds`` that it took, and `CURVES`.
     """
 
     def __init__(self, history: list[dict[str, float]], max_steps: int) -> None:
@@ -46,8 +46,10 @@ class EpisodeStatistics(BaseCallback):
         mean = {
             name: float(np.mean([row[name] for row in self._rows])) for name in ("reward", "foreground", "repeated")
         }
+        elapsed, self._began = time.perf_counter() - self._began, time.perf_counter()
         record = {
             "timesteps": float(self.num_timesteps),
+            "seconds": elapsed,
             "reward": mean["reward"],
             "foreground_rate": mean["foreground"],
             "repeated": mean["repeated"],
@@ -58,7 +60,6 @@ class EpisodeStatistics(BaseCallback):
             self.logger.record(f"rollout/{name}", record[name])
         for step, row in enumerate(self._rows, start=1):
             self.logger.record(f"iou_by_step/{step:02d}", float(row["iou"].mean()))
-        elapsed, self._began = time.perf_counter() - self._began, time.perf_counter()
         self.logger.record("time/steps_per_second", len(self._rows) * len(self._rows[0]["iou"]) / elapsed)
         self.logger.dump(self.num_timesteps)
 

@@ -96,12 +96,11 @@ def card(run: Path, recipe: Recipe, repo: str) -> str:
 def _results(metrics: dict[str, Any]) -> str:
     """The ways of prompting as rows of a table."""
     ways = metrics["prompting"]
-    last = max(len(summary["miou_by_step"]) for summary in ways.values()) - 1
-    lines = [f"| prompting | images | mIoU after 0 | after {last} | hits |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| prompting | images | prompts | mIoU before | after | hits |", "| --- | --- | --- | --- | --- | --- |"]
     for name, summary in ways.items():
         curve = summary["miou_by_step"]
         hits = "" if (rate := summary["foreground_rate"]) is None else f"{rate:.1%}"
-        lines.append(f"| {name} | {summary['images']} | {curve[0]:.3f} | {curve[-1]:.3f} | {hits} |")
+        lines.append(f"| {name} | {summary['images']} | {len(curve) - 1} | {curve[0]:.3f} | {curve[-1]:.3f} | {hits} |")
     return "\n".join(lines)
 
 

@@ -24,7 +24,8 @@ from alignsam_gym.data.samples import Sample
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.prompters import play
 from alignsam_gym.envs.rendering import upsampled_logits
-from alignsam_gym.errors import AlignSAMError, DataError, OptionError, WeightsError
+from alignsam_gym.envs.vector import AlignSAMVectorEnv
+from alignsam_gym.errors import AlignSAMError, DataError, OptionError, WeightsError, check_count
 from alignsam_gym.foundation.decoder import PADDING
 from alignsam_gym.foundation.encoded import EncodedDataset, resize
 from alignsam_gym.foundation.store import RecentStore
@@ -85,12 +86,7 @@ class AlignSAM:
         for a device that is not here.
         """
         with opened(Path(path)) as folder:
-            recipe = read_recipe(folder)
-            chosen = {
-                kind: _chosen(kind, str(recipe.env.get(kind, "tiny")), given)
-                for kind, given in (("sam", sam), ("clip", clip))
-            }
-            return cls._of(folder, replace(recipe, env=recipe.env | chosen), device, batch_size)
+            return cls._of(folder, with_models(read_recipe(folder), sam, clip), device, batch_size)
 
     @classmethod
     def from_hub(cls, repo: str, *, revision: str | None = None, **options: Any) -> AlignSAM:
@@ -107,22 +103,8 @@ class AlignSAM:
         for name, value in (("label_source", "oracle"), ("initial_prompts", "truth")):
             if recipe.env.get(name) == value:
                 raise OptionError(f"env.{name}={value}: this agent prompts by the ground truth, which new images lack.")
-        if batch_size < 1:
-            raise OptionError(f"batch_size={batch_size}: at least one image is prompted at once.")
-        try:
-            env = make_environments(
-                batch_size, dataset=Unlabelled([], None), split="test", device=device, srm=recipe.srm, **recipe.env
-            )
-            policy = trained_policy(folder, env, recipe.agent, recipe.policy)
-        except AlignSAMError:
-            raise
-        except (
-            KeyError,
-            TypeError,
-            ValueError,
-            RuntimeError,
-        ) as error:  # the options are words and numbers, but whose?
-            raise WeightsError(f"{folder} does not describe an agent ({type(error).__name__}: {error}).") from error
+        check_count("batch_size", batch_size, "at least one image is prompted at once")
+        env, policy = restore(folder, recipe, device, batch_size)
         return cls(env.episode, policy, recipe.text)
 
     def predict(self, image: Picture, text: str | None = None) -> Prediction:
@@ -184,6 +166,28 @@ class AlignSAM:
         if not chosen:
             raise OptionError("This agent is guided by a text, which differed by image in its training: give text=….")
         return chosen
+
+
+def with_models(recipe: Recipe, sam: str | None, clip: str | None) -> Recipe:
+    """With `sam` and `clip` where they are given, as `AlignSAM.load` explains. Raises WeightsError."""
+    given = {"sam": sam, "clip": clip}
+    chosen = {kind: _chosen(kind, str(recipe.env.get(kind, "tiny")), name) for kind, name in given.items()}
+    return replace(recipe, env=recipe.env | chosen)
+
+
+def restore(
+    folder: Path, recipe: Recipe, device: str | torch.device, batch_size: int
+) -> tuple[AlignSAMVectorEnv, BasePolicy]:
+    """An environment without images, its SRM trained, and the policy of a run or bundle. Raises AlignSAMError."""
+    try:
+        env = make_environments(
+            batch_size, dataset=Unlabelled([], None), split="test", device=device, srm=recipe.srm, **recipe.env
+        )
+        return env, trained_policy(folder, env, recipe.agent, recipe.policy)
+    except AlignSAMError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # the options are words and numbers, but whose?
+        raise WeightsError(f"{folder} does not describe an agent ({type(error).__name__}: {error}).") from error
 
 
 class _Frame(NamedTuple):

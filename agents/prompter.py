@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from stable_baselines3.common.policies import BasePolicy
 
 from alignsam_gym.envs.episode import Episode
@@ -10,17 +11,24 @@ from alignsam_gym.envs.spaces import observe
 
 
 class AgentPrompter:
-    """A trained policy as a prompter. What it remembers of an episode, if it does, begins anew with the next."""
+    """A trained policy as a prompter. What it remembers of an episode, if it does, begins anew with the next.
 
-    def __init__(self, policy: BasePolicy, deterministic: bool) -> None:
-        self.policy, self.deterministic = policy, deterministic
+    deterministic: its likeliest patches; else draws, which depend on the seed, the batch's images and the step alone.
+    """
+
+    def __init__(self, policy: BasePolicy, deterministic: bool, seed: int = 0) -> None:
+        self.policy, self.deterministic, self.seed = policy, deterministic, seed
         self.memory: tuple[np.ndarray, ...] | None = None
 
     def __call__(self, episode: Episode) -> np.ndarray:
         first = (episode.steps == 0).cpu().numpy()
         if first.all():  # there may be other rows than before
             self.memory = None
-        actions, self.memory = self.policy.predict(
-            observe(episode, "patches"), self.memory, episode_start=first, deterministic=self.deterministic
-        )
+        devices = [self.policy.device] if self.policy.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            place = [self.seed, *episode.index.tolist(), *episode.steps.tolist()]
+            torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+            actions, self.memory = self.policy.predict(
+                observe(episode, "patches"), self.memory, episode_start=first, deterministic=self.deterministic
+            )
         return actions

@@ -5,19 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from agents.algorithms import make_learner
-from agents.predictor import Unlabelled
-from agents.runs import load_run
+from agents.archive import opened
+from agents.predictor import restore, with_models
+from agents.recipe import read_recipe
 from agents.vec_env import PromptVecEnv
 from alignsam_gym.errors import WeightsError
 
 
-def export_sb3(run: Path, target: Path) -> None:
-    """Write the policy of a run's folder as the zip that its algorithm's ``load`` reads. Raises WeightsError.
+def export_sb3(source: Path, target: Path, sam: str | None = None) -> None:
+    """Write the policy of a run or bundle as the zip that its algorithm's ``load`` reads.
 
-    The SRM is not in it, nor the state of the optimiser. Such a zip holds pickles: load only those that you trust.
+    sam: as for `AlignSAM.load`. The SRM is not in the zip, nor the state of the optimiser. Such a zip holds pickles:
+    load only those that you trust. Raises AlignSAMError.
     """
-    config, env, policy = load_run(run, {"evaluate.batch_size": 1}, samples=Unlabelled([], None))
-    model = make_learner(PromptVecEnv(env), config.agent, config.policy, config.seed)
+    with opened(source) as folder:
+        recipe = with_models(read_recipe(folder), sam, clip=None)
+        env, policy = restore(folder, recipe, "cpu", batch_size=1)
+    model = make_learner(PromptVecEnv(env), recipe.agent, recipe.policy, seed=0)
     model.policy.load_state_dict(policy.state_dict())
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,7 @@
 """What can go wrong, as a user would name it. Every message says what, where, and what to do."""
 
+from numbers import Integral
+
 
 class AlignSAMError(Exception):
     """Base of every error that this package raises for a user's input."""
@@ -19,6 +21,15 @@ class DataNotFoundError(DataError):
 
 class WeightsError(AlignSAMError, RuntimeError):
     """Model weights that are missing or are not what they should be."""
+
+
+def check_count(name: str, value: object, reason: str, least: int = 1) -> int:
+    """Return `value` if it is a whole number, `least` or more; raise `OptionError` with the reason otherwise."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise OptionError(f"{name}={value!r}: it must be a whole number.")
+    if value < least:
+        raise OptionError(f"{name}={value}: {reason}.")
+    return int(value)
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> str:

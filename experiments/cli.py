@@ -131,7 +131,7 @@ def export(
         elif sb3:
             from agents.sb3_export import export_sb3
 
-            export_sb3(run, out)
+            export_sb3(run, out, sam=sam)
         else:
             from agents import archive
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
 
 from alignsam_gym.data import load_dataset
-from alignsam_gym.errors import OptionError
+from alignsam_gym.errors import OptionError, check_count
 from alignsam_gym.foundation.encoded import EncodedDataset
 from alignsam_gym.foundation.sam import load_sam
 from alignsam_gym.foundation.store import EmbeddingStore
@@ -33,6 +33,7 @@ def main(config: DictConfig) -> int:
         raise OptionError(
             f"shard={config.shard}: shards are numbered from 0 to num_shards − 1 = {config.num_shards - 1}."
         )
+    check_count("batch_size", config.batch_size, "at least one image is encoded at once")
     options: dict[str, Any] = OmegaConf.to_container(config.dataset, resolve=True)  # type: ignore[assignment]
     name = options.pop("name")
     model = load_sam(config.env.sam, config.device, config.env.precision)

@@ -105,7 +105,12 @@ DEFAULT_WAYS = ("agent", "random", "srm", "disagreement", "clip", "agent, true l
 
 
 def ways_of_prompting(
-    policy: BasePolicy, deterministic: bool, seed: int, clip: bool, names: Sequence[str] | None = None
+    policy: BasePolicy,
+    deterministic: bool,
+    seed: int,
+    clip: bool,
+    names: Sequence[str] | None = None,
+    key: str = "evaluate.ways",
 ) -> dict[str, Way]:
     """The ways called `names`, in that order; None: `DEFAULT_WAYS`. clip: whether there is CLIP's map to prompt by.
 
@@ -114,9 +119,10 @@ def ways_of_prompting(
     ``agent, one step`` is the agent stopped after its first prompt ("Ours-w/o MSI"). The initial pair comes from
     the SRM in all of them. [ours]
 
-    Raises OptionError for no name, an unknown one, and one that needs CLIP's map where there is none.
+    Raises OptionError for no name, an unknown one, and one that needs CLIP's map where there is none. key: of the
+    configuration, that the names come from.
     """
-    agent, true_labels = AgentPrompter(policy, deterministic), {"label_source": "oracle"}
+    agent, true_labels = AgentPrompter(policy, deterministic, seed), {"label_source": "oracle"}
     ways = {
         "agent": Way(agent),
         "random": Way(RandomPrompter(seed)),
@@ -133,12 +139,12 @@ def ways_of_prompting(
     if names is None:
         names = [name for name in DEFAULT_WAYS if name not in lacking]
     if not names:
-        raise OptionError(f"evaluate.ways is empty; name at least one of {', '.join(ways)}.")
+        raise OptionError(f"{key} is empty; name at least one of {', '.join(ways)}.")
     for name in names:
         if name not in ways:
-            raise OptionError(f"evaluate.ways={name!r} is unknown; choose from {', '.join(map(repr, ways))}.")
+            raise OptionError(f"{key}={name!r} is unknown; choose from {', '.join(map(repr, ways))}.")
         if name in lacking:
-            raise OptionError(f"evaluate.ways={name!r} needs CLIP's map; train with branch=explicit.")
+            raise OptionError(f"{key}={name!r} needs CLIP's map; train with branch=explicit.")
     return {name: ways[name] for name in names}
 
 

@@ -15,7 +15,7 @@ import hydra
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from omegaconf import DictConfig, ListConfig
 
-from alignsam_gym.errors import DataError
+from alignsam_gym.errors import DataError, check_count
 from alignsam_gym.foundation.files import write_atomically
 from experiments.reporting.blocks import Block, blocks, inline
 from experiments.reporting.pictures import Picture, by_step, if_there
@@ -30,6 +30,7 @@ _WORST = 10
 @hydra.main(version_base="1.3", config_path="../conf", config_name="report")
 @report_errors
 def main(config: DictConfig) -> None:
+    check_count("resamples", config.resamples, "an interval needs at least one")
     places = config.run_dirs if isinstance(config.run_dirs, ListConfig) else [config.run_dirs]
     page = make_page([Path(place) for place in places], config.title, config.resamples)
     write_atomically(Path(config.output), page.encode())

@@ -22,7 +22,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, ListConfig
 
-from alignsam_gym.errors import OptionError, check_choice
+from alignsam_gym.errors import OptionError, check_choice, check_count
 from alignsam_gym.foundation.files import write_atomically
 from experiments.reproduction.orderings import claims, orderings
 from experiments.reproduction.plan import (
@@ -66,11 +66,17 @@ def main(config: DictConfig) -> None:
 
 def check_options(config: DictConfig) -> None:
     """Raises OptionError for what would be found out late, or taken for something else."""
-    if not isinstance(config.jobs, int) or config.jobs < 1:
-        raise OptionError(f"jobs={config.jobs}: at least one run at a time.")
+    check_count("jobs", config.jobs, "at least one run at a time")
+    check_count("resamples", config.resamples, "an interval needs at least one")
     seeds = config.seeds
     if not isinstance(seeds, ListConfig) or not seeds or not all(isinstance(seed, int) for seed in seeds):
         raise OptionError(f"seeds={seeds}: a list of whole numbers, such as [0,1,2].")
+    if not isinstance(config.overrides, ListConfig):
+        raise OptionError(f"overrides={config.overrides}: a list, such as \"overrides=['sam=vit_b']\".")
+    for name in ("T", "E"):
+        values = config.figure7[name]
+        if not isinstance(values, ListConfig) or not values or not all(isinstance(value, int) for value in values):
+            raise OptionError(f"figure7.{name}={values}: a list of whole numbers, such as [5,10,15].")
     lists = {"rivals": (config.rivals, tuple(RIVALS)), "beyond": (config.beyond, tuple(FIGURES))}
     for name, (values, known) in (lists | {"figure7.tasks": (config.figure7.tasks, tuple(FIGURES))}).items():
         if not isinstance(values, ListConfig):

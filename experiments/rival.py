@@ -20,6 +20,7 @@ from rich.progress import track
 
 from alignsam_gym.envs.factory import open_samples
 from alignsam_gym.envs.rendering import upsample
+from alignsam_gym.errors import check_count
 from alignsam_gym.foundation.encoded import EncodedDataset
 from alignsam_gym.foundation.sam import PromptableModel, load_sam
 from alignsam_gym.foundation.store import EmbeddingStore
@@ -27,7 +28,7 @@ from alignsam_gym.metrics import PromptedImage, PromptingScores, overlap, score_
 from experiments.evaluation import print_metrics
 from experiments.masks import write_mask
 from experiments.rivals import Rival, make_rival
-from experiments.runs import check_limit, report_errors, save_config, write_metrics
+from experiments.runs import check_counts, report_errors, save_config, write_metrics
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,8 @@ def compete(folder: Path, config: DictConfig) -> float:
     rival = make_rival(model, method)
     save_config(folder, config)
     options = config.evaluate
-    check_limit(options.limit)
+    check_counts(options)
+    check_count("seed", config.seed, "seeds are 0 and above", least=0)
     started = time.perf_counter()
     rival.fit(shots, config.seed)
     minutes = (time.perf_counter() - started) / 60

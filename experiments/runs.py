@@ -27,7 +27,7 @@ from agents.runs import CONFIG
 from alignsam_gym.data import Dataset
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.vector import AlignSAMVectorEnv
-from alignsam_gym.errors import AlignSAMError, OptionError
+from alignsam_gym.errors import AlignSAMError, OptionError, check_count
 from alignsam_gym.foundation.files import write_atomically
 from alignsam_gym.metrics import PromptingScores, table_metrics
 from experiments.evaluation import Way, compare, print_metrics, print_table, ways_of_prompting
@@ -41,12 +41,12 @@ T = TypeVar("T")
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Two trainings in one folder would overwrite each other's checkpoints. Raises OptionError."""
+    """Two processes in one folder would overwrite each other's checkpoints and measurements. Raises OptionError."""
     try:
         with FileLock(folder / ".lock", timeout=0):
             yield
     except Timeout as error:
-        raise OptionError(f"Another process is training in {folder}; wait until it ends, or choose another.") from error
+        raise OptionError(f"Another process is at work in {folder}; wait until it ends, or choose another.") from error
 
 
 def save_config(folder: Path, config: DictConfig) -> None:
@@ -78,18 +78,18 @@ def evaluate(
 
     ways, drawn = chosen_ways(config, episode, policy)
     journal = Journal(folder / "evaluation.jsonl", _signature(config, episode, policy))
+    count = min(options.filmstrips, len(episode.encoded))
     try:
         results = compare(episode, options.limit, ways, journal, keep if options.get("save_predictions") else None)
+        if count:
+            spread = [round(i * (len(episode.encoded) - 1) / max(1, count - 1)) for i in range(count)]
+            filmstrip(episode, spread, drawn, folder / "filmstrip.png")
     except KeyboardInterrupt:
         log.warning("interrupted; the same evaluation goes on from %s", journal.path)
         raise SystemExit(130) from None
-    metrics = write_metrics(folder, results, dataset, {**extra, "seed": config.seed})
+    metrics = write_metrics(folder, results, dataset, {**extra, "seed": config.seed})  # last: it tells that all is done
     summaries = metrics["prompting"]
     journal.remove()
-    count = min(options.filmstrips, len(episode.encoded))
-    if count:
-        spread = [round(i * (len(episode.encoded) - 1) / max(1, count - 1)) for i in range(count)]
-        filmstrip(episode, spread, drawn, folder / "filmstrip.png")
     title = f"{dataset.name}, {next(iter(summaries.values()))['images']} test images"
     print_table(summaries, title)
     last, figures = episode.rules.max_steps, {name: one["metrics"] for name, one in summaries.items()}
@@ -100,13 +100,14 @@ def evaluate(
 def write_metrics(
     folder: Path, results: Mapping[str, PromptingScores], dataset: Dataset, extra: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write ``metrics.json``: every method's figures, those that the data set's table shows, and IoU by image."""
+    """Write ``metrics.json``: on what, every method's figures, those that the data set's table shows, IoU by image."""
     per_image = {
         name: {id: round(float(iou), 4) for id, iou in zip(scores.ids, scores.ious()[:, -1], strict=True)}
         for name, scores in results.items()
     }
     metrics = {
         **extra,
+        "measured_on": dataset.name,
         "table": list(table_metrics(dataset.name)),
         "prompting": {name: scores.summary() for name, scores in results.items()},
         "iou_by_image": per_image,
@@ -115,21 +116,23 @@ def write_metrics(
     return metrics
 
 
-def check_limit(limit: int | None) -> None:
-    """Raises OptionError if ``evaluate.limit`` leaves no test image."""
-    if limit is not None and limit < 1:
-        raise OptionError(f"evaluate.limit={limit}: at least one test image is measured.")
+def check_counts(options: DictConfig) -> None:
+    """Raises OptionError for counts in the config group ``evaluate`` that cannot be."""
+    check_count("evaluate.batch_size", options.batch_size, "at least one image is prompted at once")
+    check_count("evaluate.filmstrips", options.get("filmstrips", 0), "a count of test images, or 0 for none", least=0)
+    if options.limit is not None:
+        check_count("evaluate.limit", options.limit, "at least one test image is measured")
 
 
 def chosen_ways(config: DictConfig, episode: Episode, policy: BasePolicy) -> tuple[dict[str, Way], dict[str, Way]]:
     """The ways of prompting to measure, and those to draw. Raises OptionError."""
     options, clip = config.evaluate, episode.encoded.clip is not None
-    check_limit(options.limit)
     for name in ("ways", "filmstrip_ways"):
         if isinstance(options.get(name), str):
             raise OptionError(f"evaluate.{name}={options[name]}: a list, such as [{options[name]}].")
     named = partial(ways_of_prompting, policy, options.deterministic, config.seed, clip)
-    return named(options.get("ways")), named(options.get("filmstrip_ways", ["agent"]))
+    drawn = named(options.get("filmstrip_ways", ["agent"]), key="evaluate.filmstrip_ways")
+    return named(options.get("ways")), drawn
 
 
 def _signature(config: DictConfig, episode: Episode, policy: BasePolicy) -> dict[str, Any]:

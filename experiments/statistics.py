@@ -33,29 +33,37 @@ def outermost(folders: Iterable[Path]) -> list[Path]:
     return sorted(folder for folder in there if not there & {*folder.parents})
 
 
-def interval(values: Sequence[np.ndarray], resamples: int) -> tuple[float, float]:
-    """The 95% bootstrap interval of a mean over runs; values: float (images,) of each.
+def interval(runs: Sequence[Mapping[str, float]], resamples: int) -> tuple[float, float]:
+    """The 95% interval of a mean over runs; runs: a value of each test image, by id, or a single one.
 
-    Runs are drawn with replacement, and images within each; so with one value a run, runs alone.
+    Two things could have been otherwise. Test images are the same in all runs: their means over runs are bootstrapped.
+    Seeds are few, and a bootstrap of few is too narrow: runs' means have the error that Student's t gives them. Where
+    each run has test images of its own, that error is theirs, too, and nothing is bootstrapped.
     """
-    return stratified_interval([values], resamples)
+    return stratified_interval([runs], resamples)
 
 
-def stratified_interval(strata: Sequence[Sequence[np.ndarray]], resamples: int) -> tuple[float, float]:
+def stratified_interval(strata: Sequence[Sequence[Mapping[str, float]]], resamples: int) -> tuple[float, float]:
     """That of the mean over strata, such as tasks, of the mean over each one's runs, which are drawn for each alone."""
     rng = np.random.default_rng(0)
-    means = np.mean([[_resampled_mean(values, rng) for _ in range(resamples)] for values in strata], axis=0)
-    low, high = np.percentile(means, [2.5, 97.5])
+    low, high = np.percentile(np.mean([_draws(runs, resamples, rng) for runs in strata], axis=0), [2.5, 97.5])
     return float(low), float(high)
 
 
-def _resampled_mean(values: Sequence[np.ndarray], rng: np.random.Generator) -> float:
-    runs = rng.integers(len(values), size=len(values))
-    return float(np.mean([rng.choice(values[run], len(values[run])).mean() for run in runs]))
+def _draws(runs: Sequence[Mapping[str, float]], resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Of the mean over runs, float (resamples,)."""
+    means = np.array([np.mean(list(run.values())) for run in runs])
+    draws = np.full(resamples, means.mean())
+    if len(runs) > 1:
+        draws += rng.standard_t(len(runs) - 1, resamples) * means.std(ddof=1) / np.sqrt(len(runs))
+    if all(run.keys() == runs[0].keys() for run in runs):
+        images = np.mean([[run[name] for name in runs[0]] for run in runs], axis=0)
+        draws += rng.choice(images, (resamples, len(images))).mean(1) - images.mean()
+    return draws
 
 
-def shown_interval(values: Sequence[np.ndarray], resamples: int) -> str:
-    low, high = interval(values, resamples)
+def shown_interval(runs: Sequence[Mapping[str, float]], resamples: int) -> str:
+    low, high = interval(runs, resamples)
     return f"{low:.3f} to {high:.3f}"
 
 

@@ -14,7 +14,7 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig, ListConfig
 
-from alignsam_gym.errors import DataError
+from alignsam_gym.errors import DataError, check_count
 from alignsam_gym.foundation.files import write_atomically
 from alignsam_gym.metrics import heading, shown_metrics
 from experiments.runs import report_errors
@@ -24,6 +24,7 @@ from experiments.statistics import METRICS, markdown, outermost, read_metrics, s
 @hydra.main(version_base="1.3", config_path="../conf", config_name="summarize")
 @report_errors
 def main(config: DictConfig) -> None:
+    check_count("resamples", config.resamples, "an interval needs at least one")
     places = config.runs if isinstance(config.runs, ListConfig) else [config.runs]
     folders = outermost(file.parent for place in places for file in Path(place).rglob(METRICS))
     if not folders:
@@ -36,15 +37,24 @@ def main(config: DictConfig) -> None:
 
 
 def read_runs(files: Sequence[Path]) -> list[dict[str, Any]]:
-    """What `metrics.json` files hold. Raises DataError if they do not measure the same methods."""
+    """What `metrics.json` files hold. Raises DataError if they do not measure the same, by the same methods."""
     runs = [read_metrics(file) for file in files]
     for file, run in zip(files, runs, strict=True):
-        if run["prompting"].keys() != runs[0]["prompting"].keys():
-            raise DataError(
-                f"{file} measures {', '.join(run['prompting'])}, but {files[0]} {', '.join(runs[0]['prompting'])}: "
-                f"name runs of one configuration, or of one method."
-            )
+        for here, first in zip(_measured(run), _measured(runs[0]), strict=True):
+            if here != first:
+                raise DataError(
+                    f"{file} measures {here}, but {files[0]} {first}: name runs of one configuration, or of one method."
+                )
     return runs
+
+
+def _measured(run: dict[str, Any]) -> list[str]:
+    """What figures are of, in words: of runs that may be averaged all alike."""
+    ways = run["prompting"]
+    prompts = (f"{name} with {len(way.get('miou_by_step', ())) - 1} prompts" for name, way in ways.items())
+    averages = dict.fromkeys(average for way in ways.values() for average in way.get("metrics", ()))
+    figures = ", ".join([*run.get("table", ()), *averages])
+    return [", ".join(ways), f"on {run.get('measured_on', 'a data set')}", ", ".join(prompts), figures]
 
 
 def all_tables(runs: Sequence[dict[str, Any]], resamples: int) -> list[str]:
@@ -60,9 +70,9 @@ def all_tables(runs: Sequence[dict[str, Any]], resamples: int) -> list[str]:
 def summary(runs: Sequence[dict[str, Any]], resamples: int) -> str:
     """A Markdown table, a row for each way of prompting.
 
-    mIoU is the mean over runs and images, ± the standard deviation of the runs' means, with a 95% interval
-    by bootstrap over runs and, within each, images; the advantage over random prompting is resampled in
-    pairs of the same run and image. A method that does not prompt step by step has neither steps nor FR.
+    mIoU is the mean over runs and images, ± the standard deviation of the runs' means, with the interval of
+    `experiments.statistics.interval`; the advantage over random prompting is paired by run and image. A method
+    that does not prompt step by step has neither steps nor FR.
     """
     names = list(runs[0]["prompting"])
     lasts = {name: len(runs[0]["prompting"][name]["miou_by_step"]) - 1 for name in names}
@@ -77,7 +87,8 @@ def summary(runs: Sequence[dict[str, Any]], resamples: int) -> str:
         ious = _by_image(runs, name)
         means = [f"{curves[:, t].mean():.3f}" if t < curves.shape[1] > 1 else "" for t in steps[:-1]]
         last = f"**{curves[:, -1].mean():.3f}** ± {curves[:, -1].std():.3f}"
-        gain = [] if name == "random" else [a - b for a, b in zip(ious, reference, strict=False)]
+        pairs = [] if name == "random" else zip(ious, reference, strict=False)  # of no reference, none
+        gain = [{image: iou - other[image] for image, iou in one.items()} for one, other in pairs]
         between = shown_interval(gain, resamples) if gain else ""
         shares = [_share(runs, name, key) for key in ("foreground_rate", "repeated")]
         lines.append([name, *means, last, shown_interval(ious, resamples), between, *shares])
@@ -130,8 +141,8 @@ def _shown_steps(last: int) -> list[int]:
     return [t for t in (0, 1, 5, 10) if t < last] + [last]
 
 
-def _by_image(runs: Sequence[dict[str, Any]], name: str) -> list[np.ndarray]:
-    return [np.array(list(run["iou_by_image"][name].values())) for run in runs]
+def _by_image(runs: Sequence[dict[str, Any]], name: str) -> list[dict[str, float]]:
+    return [run["iou_by_image"][name] for run in runs]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 import hydra
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import CallbackList
 
@@ -24,9 +24,9 @@ from agents.checkpoint import CHECKPOINT, load_checkpoint
 from agents.imitation import warm_start
 from agents.runs import load_config, make_env
 from agents.vec_env import PromptVecEnv
-from alignsam_gym.errors import OptionError
+from alignsam_gym.errors import check_count
 from experiments.pictures import learning_curve
-from experiments.runs import alone_in, chosen_ways, evaluate, report_errors, save_config
+from experiments.runs import alone_in, check_counts, chosen_ways, evaluate, report_errors, save_config
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +45,9 @@ def main(config: DictConfig) -> float:
 
 def train(folder: Path, config: DictConfig) -> float:
     """Train and evaluate one agent in `folder`, going on from the checkpoint that it may hold."""
-    if config.episodes < 1:
-        raise OptionError(f"episodes={config.episodes}: at least one for each image.")
+    check_counts(config.evaluate)
+    check_count("episodes", config.episodes, "at least one for each image")
+    check_count("seed", config.seed, "seeds are 0 and above", least=0)
     env = make_env(config, "train", config.env.num_envs)
     test = make_env(config, "test", config.evaluate.batch_size, srm=env.episode.srm)
     venv = PromptVecEnv(env)
@@ -66,7 +67,7 @@ def train(folder: Path, config: DictConfig) -> float:
     bar = ProgressBar(history, total)
     statistics = EpisodeStatistics(history, config.env.max_steps)
     callbacks = CallbackList([statistics, bar, Checkpoints(checkpoint, env, history)])
-    started = time.perf_counter()
+    started = time.perf_counter() - sum(round["seconds"] for round in history)
     try:
         if config.warm_start.rounds and not checkpoint.exists():
             begin(model, config)
@@ -85,6 +86,10 @@ def train(folder: Path, config: DictConfig) -> float:
     finally:
         bar.close()
     minutes = (time.perf_counter() - started) / 60
+    if env.episode.encoded.clip:
+        with open_dict(config):
+            config.text = env.episode.encoded.only_text()  # which the agent takes for granted where none is given
+        save_config(folder, config)
     save_agent(folder, model.policy, env.episode.srm)
     learning_curve(history, folder / "learning_curve.png")
     metrics = evaluate(folder, config, test, model.policy, {"timesteps": total, "training_minutes": round(minutes, 2)})

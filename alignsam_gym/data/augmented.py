@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from alignsam_gym.data.samples import Dataset, Sample, preferred_branch, sample_groups
-from alignsam_gym.errors import OptionError
+from alignsam_gym.errors import check_count
 
 
 class Augmented:
@@ -22,8 +22,7 @@ class Augmented:
     """
 
     def __init__(self, whole: Dataset, copies: int, seed: int) -> None:
-        if copies < 1:
-            raise OptionError(f"augment={copies}: it counts the originals, so it is at least 1.")
+        check_count("augment", copies, "it counts the originals, so it is at least 1")
         self.whole, self.copies, self.seed = whole, copies, seed
         self.name = whole.name
         self.branch = preferred_branch(whole)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from alignsam_gym.data.samples import deal
 from alignsam_gym.envs.grid import PatchGrid
-from alignsam_gym.errors import DataError, OptionError, check_choice
+from alignsam_gym.errors import DataError, OptionError, check_choice, check_count
 from alignsam_gym.foundation.decoder import PADDING, ImageTerms
 from alignsam_gym.foundation.encoded import EncodedDataset, EncodedSample
 from alignsam_gym.maps import iou, on_cells, share_of
@@ -52,10 +52,8 @@ class Rules:
     mask_prompt: bool = False
 
     def __post_init__(self) -> None:
-        if self.max_steps < 1:
-            raise OptionError(f"max_steps={self.max_steps}: an episode needs at least one step.")
-        if self.cells < 1:
-            raise OptionError(f"cells={self.cells}: the SRM needs at least one.")
+        check_count("max_steps", self.max_steps, "an episode needs at least one step")
+        check_count("cells", self.cells, "the SRM needs at least one")
         check_choice("label_source", self.label_source, LABEL_SOURCES)
         check_choice("initial_prompts", self.initial_prompts, INITIAL_PROMPTS)
         check_choice("state", self.state, STATES)
@@ -90,8 +88,7 @@ class Episode:
     """
 
     def __init__(self, rules: Rules, encoded: EncodedDataset, srm: SRM, learns: bool, count: int) -> None:
-        if count < 1:
-            raise OptionError(f"num_envs={count}: there must be at least one.")
+        check_count("num_envs", count, "there must be at least one")
         self.rules, self.encoded, self.srm, self.learns = rules, encoded, srm, learns
         self.model = encoded.model
         device, grid = self.model.device, rules.grid

@@ -13,7 +13,7 @@ import torch
 from alignsam_gym.data import Augmented, Dataset, draw_shots, load_dataset, preferred_branch, without_broken
 from alignsam_gym.envs.episode import INITIAL_PROMPTS, LABEL_SOURCES, REWARDS, Episode, Rules
 from alignsam_gym.envs.grid import PatchGrid
-from alignsam_gym.errors import OptionError, check_choice
+from alignsam_gym.errors import OptionError, check_choice, check_count
 from alignsam_gym.foundation.calibration import calibrate
 from alignsam_gym.foundation.encoded import EncodedDataset
 from alignsam_gym.foundation.sam import PromptableModel, load_sam
@@ -133,8 +133,7 @@ def open_samples(
         samples = dataset
     if split == "test":
         return without_broken(samples) if on_error == "skip" else samples
-    if shots < 1:
-        raise OptionError(f"shots={shots}: at least one labelled image is needed.")
+    check_count("shots", shots, "at least one labelled image is needed")
     return draw_shots(samples, shots, shots_seed, shots_per, skip=on_error == "skip")
 
 

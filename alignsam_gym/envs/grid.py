@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alignsam_gym.errors import OptionError
+from alignsam_gym.errors import OptionError, check_count
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,9 @@ class PatchGrid:
     patch_size: int
 
     def __post_init__(self) -> None:
-        if not 0 < self.patch_size <= self.image_size or self.image_size % self.patch_size:
+        for name in ("image_size", "patch_size"):
+            check_count(name, getattr(self, name), "there must be at least one pixel")
+        if self.image_size % self.patch_size or self.patch_size > self.image_size:
             raise OptionError(
                 f"patch_size={self.patch_size} does not divide image_size={self.image_size} into whole patches."
             )

@@ -84,6 +84,11 @@ class EncodedDataset:
     def __getitem__(self, index: int) -> EncodedSample:
         return self.fetch([index])[0]
 
+    def only_text(self) -> str | None:
+        """What all samples' targets are called; None if they are called otherwise or not at all."""
+        texts = {self[index].text for index in range(len(self))}
+        return texts.pop() if len(texts) == 1 else None
+
     def fetch(self, indices: Sequence[int]) -> list[EncodedSample]:
         """The encoded samples at `indices`, missing ones read from disk or encoded in batches."""
         if self._coming and self._missing(indices):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.errors import OptionError, WeightsError, check_count
 from alignsam_gym.maps import iou
 from alignsam_gym.srm.branches import BRANCHES, NORM_GROUPS
 from alignsam_gym.state import State
@@ -66,15 +67,19 @@ class SRMConfig:
         if unknown := set(values) - set(known):
             raise OptionError(f"srm has no option {', '.join(sorted(map(str, unknown)))}; it takes {', '.join(known)}.")
         config = cls(**values)
+        if config.updates is not None:
+            check_count("srm.updates", config.updates, "it must be at least 1, or null for the paper's")
+        for name in ("width", "batch_size", "folds"):
+            check_count(f"srm.{name}", getattr(config, name), "it must be at least 1")
+        for name in ("blank_every", "select_every"):
+            check_count(f"srm.{name}", getattr(config, name), "it must be a count of states, or 0 for none", least=0)
+        for name in ("learning_rate", "dropout", "text_trust"):
+            if not isinstance(value := getattr(config, name), Real):
+                raise OptionError(f"srm.{name}={value!r}: it must be a number.")
         for name, fits, wanted in (
-            ("width", config.width > 0 and config.width % NORM_GROUPS == 0, f"a multiple of {NORM_GROUPS}"),
+            ("width", config.width % NORM_GROUPS == 0, f"a multiple of {NORM_GROUPS}"),
             ("learning_rate", config.learning_rate > 0, "above 0"),
-            ("updates", config.updates is None or config.updates > 0, "at least 1, or null for the paper's"),
-            ("batch_size", config.batch_size > 0, "at least 1"),
-            ("folds", config.folds > 0, "at least 1"),
-            ("blank_every", config.blank_every >= 0, "a count of states, or 0 for none"),
             ("dropout", 0 <= config.dropout < 1, "at least 0 and below 1"),
-            ("select_every", config.select_every >= 0, "a count of states, or 0 for no selection"),
             ("text_trust", config.text_trust >= 0, "at least 0"),
         ):
             if not fits:

@@ -75,7 +75,8 @@ class Group:
 
 def find_runs(folders: Iterable[Path]) -> list[Run]:
     """Every folder below that a run began in, finished or not."""
-    here = {file.parents[name.count("/")] for folder in folders for name in _MARKS for file in folder.rglob(name)}
+    places = [folder.resolve() for folder in folders]
+    here = {file.parents[name.count("/")] for place in places for name in _MARKS for file in place.rglob(name)}
     return [_read(folder) for folder in sorted(here) if folder.name != ".hydra"]
 
 

@@ -130,7 +130,7 @@ def _judged(claim: Claim, results: Results, resamples: int) -> list[str]:
     strata = [samples([(1.0, results.of(cell)), (-1.0, results.of(other))]) for cell, other in claim.pairs]
     if not all(strata):
         return ["not measured", "", ""]
-    difference = float(np.mean([np.mean([one.mean() for one in values]) for values in strata]))
+    difference = float(np.mean([np.mean([np.mean(list(run.values())) for run in runs]) for runs in strata]))
     if all(map(is_single, strata)):
         return [claim.judge(difference, difference), f"{difference:+.2f}", "(one seed)"]
     low, high = stratified_interval(strata, resamples)

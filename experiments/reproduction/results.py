@@ -53,22 +53,20 @@ class Measured:
         return None if alike or is_single(values) else interval(values, resamples)
 
 
-def is_single(values: Sequence[np.ndarray]) -> bool:
+def is_single(runs: Sequence[Mapping[str, float]]) -> bool:
     """Whether there is nothing to resample."""
-    return len(values) == 1 and len(values[0]) == 1
+    return len(runs) == 1 and len(runs[0]) == 1
 
 
-def samples(terms: Sequence[tuple[float, Measured]]) -> list[np.ndarray]:
-    """A weighted sum for each seed that all terms have: float (images,), or (1,) where images are not kept."""
-    shared = set.intersection(*(set(measured.values) for _, measured in terms))
+def samples(terms: Sequence[tuple[float, Measured]]) -> list[dict[str, float]]:
+    """A weighted sum for each seed that all terms have: of each image, by id, or a single one if these are not kept."""
+    shared = sorted(set.intersection(*(set(measured.values) for _, measured in terms)))
     if not all(measured.whole for _, measured in terms):
-        return [
-            np.array([sum(weight * measured.values[seed] for weight, measured in terms)]) for seed in sorted(shared)
-        ]
+        return [{"": sum(weight * measured.values[seed] for weight, measured in terms)} for seed in shared]
     found = []
-    for seed in sorted(shared):
+    for seed in shared:
         ids = set.intersection(*(set(measured.images[seed]) for _, measured in terms))
-        found.append(np.array([sum(w * measured.images[seed][name] for w, measured in terms) for name in sorted(ids)]))
+        found.append({name: sum(w * measured.images[seed][name] for w, measured in terms) for name in sorted(ids)})
     return found
 
 

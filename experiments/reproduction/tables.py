@@ -78,8 +78,9 @@ def as_markdown(shown: Shown, results: Results) -> str:
     parts = [
         f"## {shown.table.name}: {shown.table.title}",
         f"Here {datasets}; seeds {seeds}. The paper's rows are of its own data sets and models. Figures are means over "
-        f"{means}, in percent but for MAE, ± the standard deviation over seeds, with a 95% bootstrap interval, of "
-        "IoU over images after the last prompt by seeds and images, of all else by seeds alone (none if they agree).",
+        f"{means}, in percent but for MAE, ± the standard deviation over seeds, with a 95% interval: by "
+        "Student's t for seeds and, for IoU over images after the last prompt but where T is a column, a bootstrap of "
+        "images (none if seeds alone vary and agree).",
         markdown(lines),
     ]
     failures = {

@@ -120,7 +120,7 @@ def test_what_was_pushed_is_loaded_again(hub, make_run):
         AlignSAM.from_hub("me/agent").predict(IMAGE).mask, AlignSAM.load(run).predict(IMAGE).mask
     )
     page = hub["README.md"].decode()
-    assert "| agent | 7 | 0.500 | 0.625 | 25.0% |" in page
+    assert "| agent | 7 | 1 | 0.500 | 0.625 | 25.0% |" in page
     assert 'AlignSAM.from_hub("me/agent")' in page
     assert huggingface_hub.ModelCard(page).data.library_name == "alignsam-gym"
 

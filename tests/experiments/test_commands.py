@@ -9,6 +9,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from alignsam_gym.data import shapes
@@ -68,6 +69,8 @@ def test_evaluation_repeats_what_training_measured(trained, tmp_path):
     run("evaluate", f"run={trained}", f"output={tmp_path}")
     again, first = (json.loads((place / "metrics.json").read_text()) for place in (tmp_path, trained))
     assert again["prompting"] == first["prompting"]
+    assert again["measured_on"] == "shapes"
+    assert (tmp_path / "config.yaml").read_text() == (trained / "config.yaml").read_text()
 
 
 @pytest.mark.slow
@@ -133,7 +136,7 @@ def test_an_interrupted_training_goes_on(tmp_path, sign):
         time.sleep(0.2)
     second = run("train", f"resume={tmp_path}", f"hydra.run.dir={tmp_path / 'log'}", check=False)
     assert second.returncode == 1
-    assert f"Another process is training in {tmp_path}" in second.stderr
+    assert f"Another process is at work in {tmp_path}" in second.stderr
     process.send_signal(sign)
     output, _ = process.communicate(timeout=60)
     assert "Traceback" not in output
@@ -143,9 +146,11 @@ def test_an_interrupted_training_goes_on(tmp_path, sign):
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
     config["episodes"] = 1  # enough has been learned
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    rounds = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["history"]
     done = run("train", f"resume={tmp_path}", f"hydra.run.dir={tmp_path / 'log'}")
     assert "going on from step" in done.stdout
-    assert (tmp_path / "metrics.json").exists()
+    minutes = json.loads((tmp_path / "metrics.json").read_text())["training_minutes"]
+    assert minutes >= sum(one["seconds"] for one in rounds) / 60 - 0.01
 
 
 @pytest.mark.slow
@@ -154,6 +159,18 @@ def test_an_interrupted_training_goes_on(tmp_path, sign):
     [
         (["train", "dataset=folder", "dataset.root=nowhere"], "no folder nowhere"),
         (["train", "env.patch_size=33"], "patch_size=33"),
+        (["train", "episodes=abc"], "episodes='abc': it must be a whole number"),
+        (["train", "seed=-1"], "seed=-1"),
+        (["train", "env.shots=many"], "shots='many': it must be a whole number"),
+        (["train", "srm.width=abc"], "srm.width='abc'"),
+        (["train", "srm.dropout=abc"], "srm.dropout='abc': it must be a number"),
+        (["train", "env.num_envs=2.5"], "num_envs=2.5"),
+        (["train", "agent.learning_rate=abc"], "agent=ppo cannot be made of these options"),
+        (["train", "evaluate.batch_size=0"], "evaluate.batch_size=0"),
+        (["rival", "evaluate.batch_size=0"], "evaluate.batch_size=0"),
+        (["embed", "batch_size=0"], "batch_size=0"),
+        (["summarize", "runs=nowhere", "resamples=0"], "resamples=0"),
+        (["report", "run_dirs=nowhere", "resamples=0"], "resamples=0"),
         (["train", "env.label_source=psychic"], "srm, last, clip, positive, oracle"),
         (["train", "resume=nowhere"], "not the folder of a training"),
         (["evaluate", "run=nowhere"], "not the folder of a training"),

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from agents.algorithms import make_policy
+from agents.prompter import AgentPrompter
 from agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.prompters import RandomPrompter, oracle_prompter
 from alignsam_gym.errors import OptionError
@@ -133,6 +134,24 @@ def test_an_agent_prompted_for_longer_does_the_same_at_first(make_ways, make_jou
         assert np.ptp(curves[6][name]) > 0
         for steps in (1, 3):
             assert np.array_equal(curves[steps][name], curves[6][name][:, : steps + 1])
+
+
+def test_draws_depend_on_the_seed_and_not_on_what_was_drawn_before(make_ways, make_toy_vec):
+    episode, _ = make_ways(["agent"])
+    env = make_toy_vec(2, split="test", autoreset_mode="SameStep", observation="patches").unwrapped
+    policy = make_policy(PromptVecEnv(env), {"algorithm": "ppo"}, {"network": "cnn", "width": 8}).eval()
+
+    def chosen(seed):
+        points = []
+        prompter = AgentPrompter(policy, deterministic=False, seed=seed)
+        prompt(episode, [0, 1], prompter, lambda episode, step, batch: points.append(episode.points.clone()))
+        torch.rand(1)
+        return points[-1]
+
+    first = chosen(1)
+    assert torch.equal(chosen(1), first)
+    assert not torch.equal(chosen(2), first)
+    assert not torch.equal(first[0, 2:], first[1, 2:])
 
 
 def test_one_step_is_the_agents_first(make_ways, make_journal):

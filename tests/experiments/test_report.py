@@ -1,5 +1,6 @@
 import json
 from html.parser import HTMLParser
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -100,6 +101,12 @@ def test_the_page_tells_what_was_run_and_what_failed(folder):
     assert texts[texts.index("<hard>") + 1] == "0.070"
     assert any("error: nothing <here>" in text and text.count("line") == 14 for text in texts)
     assert "68.47" in texts
+
+
+def test_folders_may_be_named_in_both_ways(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    page = make_page([Path("runs/longer"), folder / "runs/default"], "Runs", resamples=20)
+    assert "3 finished runs of 2 configurations" in page
 
 
 def test_a_folder_without_runs_is_an_error(tmp_path):

@@ -4,8 +4,9 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
+from agents.runs import load_run
 from alignsam_gym.errors import OptionError
-from experiments.runs import alone_in, check_limit, chosen_ways, report_errors
+from experiments.runs import alone_in, check_counts, chosen_ways, evaluate, report_errors
 
 HOLD = """
 import sys
@@ -35,15 +36,51 @@ def test_one_process_at_a_time_is_in_a_folder(tmp_path):
     [
         (lambda config: config.run, "error: Missing mandatory value: run"),
         (lambda config: config.nothing, "error: Key 'nothing' is not in struct"),
-        (lambda config: check_limit(config.limit), "error: evaluate.limit=0: at least one test image is measured."),
+        (check_counts, "error: evaluate.limit=0: at least one test image is measured."),
     ],
 )
 def test_a_users_mistake_ends_a_command_with_its_message(mistake, says):
-    config = OmegaConf.create({"run": "???", "limit": 0})
+    config = OmegaConf.create({"run": "???", "limit": 0, "batch_size": 1})
     OmegaConf.set_struct(config, True)
     with pytest.raises(SystemExit) as ended:
         report_errors(mistake)(config)
     assert ended.value.code == says
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"batch_size": 0}, "evaluate.batch_size=0"),
+        ({"limit": "abc"}, "evaluate.limit='abc': it must be a whole number"),
+        ({"filmstrips": -1}, "evaluate.filmstrips=-1"),
+    ],
+)
+def test_counts_that_cannot_be_are_told(options, says):
+    with pytest.raises(OptionError, match=says):
+        check_counts(OmegaConf.create({"limit": None, "batch_size": 1, "filmstrips": 0} | options))
+
+
+def test_a_wrong_way_is_told_by_its_own_key(make_toy_vec):
+    config = OmegaConf.create({"seed": 0, "evaluate": {"deterministic": True, "filmstrip_ways": ["agnet"]}})
+    with pytest.raises(OptionError, match=r"evaluate\.filmstrip_ways='agnet' is unknown"):
+        chosen_ways(config, make_toy_vec(1).unwrapped.episode, None)
+
+
+def test_what_was_not_drawn_is_not_finished(make_run, toy_dataset, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    options = {"limit": None, "ways": ["agent"], "deterministic": True, "filmstrips": 1, "filmstrip_ways": ["agent"]}
+    changes = {f"evaluate.{name}": value for name, value in options.items()}
+    config, env, policy = load_run(make_run(), changes, samples=toy_dataset)
+    with monkeypatch.context() as patched:
+        patched.setattr("experiments.runs.filmstrip", interrupted)
+        with pytest.raises(SystemExit):
+            evaluate(tmp_path, config, env, policy, {})
+    assert not (tmp_path / "metrics.json").exists()
+    evaluate(tmp_path, config, env, policy, {})
+    assert (tmp_path / "metrics.json").exists()
+    assert (tmp_path / "filmstrip.png").exists()
 
 
 @pytest.mark.parametrize("name", ["ways", "filmstrip_ways"])

@@ -101,3 +101,24 @@ def test_runs_of_different_methods_are_not_averaged(tmp_path):
     assert read_runs(files[:1])[0]["seed"] == 0
     with pytest.raises(DataError, match=r"b\.json measures samed, but .*a\.json persam"):
         read_runs(files)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"measured_on": "VOC2012"}, "measures on VOC2012, but .* on toys"),
+        ({"table": ["mae"]}, "measures mae, .* iou"),
+        ({"miou_by_step": [0.1, 0.2, 0.3]}, "agent with 2 prompts, but .* agent with 1 prompts"),
+        ({"metrics": {"over_categories": {}}}, "iou, over_categories, but .* iou, over_images"),
+    ],
+)
+def test_what_was_measured_otherwise_is_not_averaged(tmp_path, changes, says):
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for file, changed in zip(files, ({}, changes), strict=True):
+        way = {"miou_by_step": [0.1, 0.2], "metrics": {"over_images": {}}}
+        run = {"measured_on": "toys", "table": ["iou"]}
+        way |= {key: value for key, value in changed.items() if key in way}
+        run |= {key: value for key, value in changed.items() if key in run}
+        file.write_text(json.dumps(run | {"prompting": {"agent": way}}))
+    with pytest.raises(DataError, match=says):
+        read_runs(files)

@@ -33,10 +33,19 @@ def test_patches_are_numbered_row_by_row_around_their_centres(grid):
 
 
 @pytest.mark.parametrize(
-    ("image_size", "patch_size"), [(800, 90), (800, 0), (800, -80), (80, 800), (0, 80), (-160, 80)]
+    ("image_size", "patch_size", "says"),
+    [
+        (800, 90, "patch_size=90 does not divide image_size=800"),
+        (80, 800, "patch_size=800 does not divide image_size=80"),
+        (800, 0, "patch_size=0: there must be"),
+        (800, -80, "patch_size=-80: there must be"),
+        (0, 80, "image_size=0: there must be"),
+        (800, 80.0, r"patch_size=80\.0: it must be a whole number"),
+        ("800", 80, "image_size='800': it must be a whole number"),
+    ],
 )
-def test_frames_that_are_not_whole_patches_are_refused(image_size, patch_size):
-    with pytest.raises(OptionError, match=f"patch_size={patch_size} does not divide image_size={image_size}"):
+def test_frames_that_are_not_whole_patches_are_refused(image_size, patch_size, says):
+    with pytest.raises(OptionError, match=says):
         PatchGrid(image_size, patch_size)
 
 

@@ -175,3 +175,9 @@ def test_an_error_of_prefetching_is_raised_by_the_fetch(toy_dataset, toy_model, 
     with pytest.raises(DataError, match="torn"):
         encoded.fetch([0])
     assert encoded.fetch([0])[0].mask.any()
+
+
+@pytest.mark.parametrize(("texts", "only"), [(["star"] * 5, "star"), ([*"aabab"], None), ([None] * 5, None)])
+def test_the_only_text_is_told(toy_dataset, toy_model, tmp_path, texts, only):
+    toy_dataset.samples = [replace(sample, text=text) for sample, text in zip(toy_dataset.samples, texts, strict=True)]
+    assert EncodedDataset(toy_dataset, toy_model, EmbeddingStore(tmp_path), 64).only_text() == only
