@@ -13,15 +13,16 @@ from alignsam_gym.envs.prompters import RandomPrompter
 from alignsam_gym.metrics import overlap, score_mask
 from experiments.benchmarks.environment import SRM, STEPS, our_environments
 from experiments.benchmarks.models import Scenes, Setting, benchmark_model
-from experiments.benchmarks.peer import SIDE, PredictorEnv, peer_environment
+from experiments.benchmarks.peer import FRAME, SIDE, PredictorEnv, peer_environment
 from experiments.benchmarks.timing import alternate, statistics
 from experiments.evaluation import measure
 
 
 def evaluate(setting: Setting) -> dict[str, Any]:
-    """Images a second: encoded before, prompted at random, IoU after every prompt, all metrics at the end."""
+    """Images a second, of the frame's own size as the peer's answers are: encoded before, prompted at random, IoU after
+    every prompt, all metrics at the end."""
     images, rounds, steps = (2, 1, 2) if setting.quick else (25, 3, STEPS)
-    model, data = benchmark_model(setting.sam, setting.device, encoder=False), Scenes(images, side=480)
+    model, data = benchmark_model(setting.sam, setting.device, encoder=False), Scenes(images, side=FRAME)
     with tempfile.TemporaryDirectory() as cache:
         envs = our_environments(model, data, images, steps, cache_dir=cache, split="test")
         peer = peer_environment(model, data, steps, SRM, learns=False)

@@ -1,8 +1,9 @@
 """The same method around `SamPredictor`, as one would write it with the libraries alone: what ours is timed against.
 
 One environment an episode, each with its own predictor, in SB3's `DummyVecEnv`; states as float32 observations in
-SB3's own rollout buffer. The networks, their sizes and PPO's settings are ours. An image's features are computed once
-and shared, which already is more than one finds.
+SB3's own rollout buffer. The networks, their sizes and PPO's settings are ours, but that the SRM learns from one state
+at a time, as the environments step one after another, where ours learns from a batch. An image's features are computed
+once and shared, which already is more than one finds.
 """
 
 from __future__ import annotations
