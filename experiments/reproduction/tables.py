@@ -79,7 +79,7 @@ def as_markdown(shown: Shown, results: Results) -> str:
         f"## {shown.table.name}: {shown.table.title}",
         f"Here {datasets}; seeds {seeds}. The paper's rows are of its own data sets and models. Figures are means over "
         f"{means}, in percent but for MAE, ± the standard deviation over seeds, with a 95% interval: "
-        "Student's t over seeds and, for IoU over images at the end of an episode, a bootstrap of the images, too (none "
+        "Student's t over seeds and, for IoU over images at the end of an episode, a bootstrap of images, too (none "
         "if only seeds could differ, and do not).",
         markdown(lines),
     ]
