@@ -51,6 +51,9 @@ def make_learner(
     policy_kwargs = _network(env.env.episode, policy) | dict(options.pop("policy_kwargs", {}))
     if unknown := options.keys() & _OURS | options.keys() - inspect.signature(learner).parameters.keys():
         raise OptionError(f"agent={name} has no option {', '.join(sorted(unknown))}.")
+    for option, value in options.items():
+        if isinstance(value, str) and isinstance(inspect.signature(learner).parameters[option].default, int | float):
+            raise OptionError(f"agent.{option}={value!r}: it must be a number.")
     try:
         return learner(
             policy_class,

@@ -62,7 +62,10 @@ def load_checkpoint(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv) ->
     except AlignSAMError:  # of an image that cannot be loaded any more
         raise
     except Exception as error:  # torch.load names no narrower class for a damaged file
-        raise WeightsError(f"{path} is not a checkpoint of this configuration ({error}).") from error
+        raise WeightsError(
+            f"{path} is not a checkpoint of this configuration ({error}); begin in another folder, or go on by the "
+            f"configuration there with resume={path.parent}."
+        ) from error
     return state["history"]
 
 

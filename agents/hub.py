@@ -108,7 +108,7 @@ def _hub() -> ModuleType:
     try:
         import huggingface_hub
     except ImportError as error:
-        raise OptionError("The Hugging Face Hub needs huggingface_hub: pip install alignsam-gym[hub].") from error
+        raise OptionError("The Hugging Face Hub needs huggingface_hub: pip install 'alignsam-gym[hub]'.") from error
     return huggingface_hub
 
 

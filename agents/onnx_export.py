@@ -53,7 +53,7 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
     try:
         import onnxscript  # noqa: F401  # torch.onnx names it only in a traceback
     except ImportError as error:
-        raise OptionError("The export needs onnx and onnxscript: pip install alignsam-gym[onnx].") from error
+        raise OptionError("The export needs onnx and onnxscript: pip install 'alignsam-gym[onnx]'.") from error
     rules, model = agent.rules, agent.model
     if model.device.type != "cpu":
         raise OptionError(f"The export needs the agent on the CPU, not {model.device}: load it with device='cpu'.")

@@ -38,8 +38,10 @@ def make_env(
     if split == "test":
         given = config.evaluate.get("max_steps")
         options["max_steps"] = config.env.max_steps if given is None else given
-    dataset: dict[str, Any] = OmegaConf.to_container(config.dataset, resolve=True)  # type: ignore[assignment]
-    source = {"dataset": dataset.pop("name"), **dataset} if samples is None else {"dataset": samples}
+    source: dict[str, Any] = {"dataset": samples}
+    if samples is None:
+        name, given = dataset_options(config)
+        source = {"dataset": name, **given}
     return make_environments(
         num_envs,
         split=split,
@@ -49,6 +51,12 @@ def make_env(
         **options,
         **source,
     )
+
+
+def dataset_options(config: DictConfig) -> tuple[str, dict[str, Any]]:
+    """The name and the keywords of a configuration's data set. Raises OmegaConf's MissingMandatoryValue."""
+    options: Any = OmegaConf.to_container(config.dataset, resolve=True, throw_on_missing=True)
+    return options.pop("name"), options
 
 
 def load_run(

@@ -9,12 +9,12 @@ What is on disk already is left alone, so that an interrupted or repeated comman
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.progress import track
 
+from agents.runs import dataset_options
 from alignsam_gym.data import load_dataset
 from alignsam_gym.errors import OptionError, check_count
 from alignsam_gym.foundation.encoded import EncodedDataset
@@ -34,8 +34,7 @@ def main(config: DictConfig) -> int:
             f"shard={config.shard}: shards are numbered from 0 to num_shards − 1 = {config.num_shards - 1}."
         )
     check_count("batch_size", config.batch_size, "at least one image is encoded at once")
-    options: dict[str, Any] = OmegaConf.to_container(config.dataset, resolve=True)  # type: ignore[assignment]
-    name = options.pop("name")
+    name, options = dataset_options(config)
     model = load_sam(config.env.sam, config.device, config.env.precision)
     store = EmbeddingStore(config.cache_dir)
     encoded = 0

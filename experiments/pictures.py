@@ -24,7 +24,7 @@ def learning_curve(history: list[dict[str, float]], path: Path) -> None:
     """Reward, FR, repeated actions and final IoU over the timesteps of training."""
     figure, axes = plt.subplots(1, len(CURVES), figsize=(3.6 * len(CURVES), 3), layout="constrained")
     for axis, name in zip(axes, CURVES, strict=True):
-        axis.plot([record["timesteps"] for record in history], [record[name] for record in history])
+        axis.plot([record["timesteps"] for record in history], [record[name] for record in history], marker=".")
         axis.set(title=name.replace("_", " "), xlabel="steps")
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=110)

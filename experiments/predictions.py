@@ -103,7 +103,7 @@ class RleWriter:
         try:
             from pycocotools import mask
         except ImportError as error:
-            raise OptionError("COCO's RLE needs pycocotools: pip install alignsam-gym[coco].") from error
+            raise OptionError("COCO's RLE needs pycocotools: pip install 'alignsam-gym[coco]'.") from error
         self.file, self._coco = file, mask
         self._results: list[dict[str, Any]] = []
 

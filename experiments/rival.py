@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
 
+from agents.runs import dataset_options
 from alignsam_gym.envs.factory import open_samples
 from alignsam_gym.envs.rendering import upsample
 from alignsam_gym.errors import check_count
@@ -69,11 +70,8 @@ def compete(folder: Path, config: DictConfig) -> float:
 
 def open_split(config: DictConfig, split: str, model: PromptableModel) -> EncodedDataset:
     """The images of a split, of the training split those that an agent of the same configuration would learn from."""
-    dataset: dict[str, Any] = OmegaConf.to_container(config.dataset, resolve=True)  # type: ignore[assignment]
-    env = config.env
-    samples = open_samples(
-        dataset.pop("name"), split, env.shots, env.shots_seed, env.shots_per, env.on_error, **dataset
-    )
+    (name, options), env = dataset_options(config), config.env
+    samples = open_samples(name, split, env.shots, env.shots_seed, env.shots_per, env.on_error, **options)
     return EncodedDataset(samples, model, EmbeddingStore(config.cache_dir), env.image_size)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from stable_baselines3.common.policies import BasePolicy
 
 import alignsam_gym
@@ -159,7 +159,9 @@ def report_errors(main: Callable[[DictConfig], T]) -> Callable[[DictConfig], T]:
             return main(config)
         except AlignSAMError as error:
             sys.exit(f"error: {error}")
-        except OmegaConfBaseException as error:  # of a value that is missing or of another type
+        except MissingMandatoryValue as error:
+            sys.exit(f"error: {error.full_key} is needed: give {error.full_key}=….")
+        except OmegaConfBaseException as error:  # of a value of another type
             sys.exit(f"error: {str(error).splitlines()[0]}")
 
     return command

@@ -12,16 +12,16 @@ import logging
 from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import cv2
 import hydra
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from agents.runs import dataset_options
 from alignsam_gym.data import Dataset, Sample, load_dataset
 from alignsam_gym.data.images import SUFFIXES
 from alignsam_gym.errors import DataError
@@ -37,9 +37,8 @@ log = logging.getLogger(__name__)
 @report_errors
 def main(config: DictConfig) -> float:
     """Returns the mean IoU over images."""
-    options: dict[str, Any] = OmegaConf.to_container(config.dataset, resolve=True)  # type: ignore[assignment]
-    arguments = {key: value for key, value in options.items() if key != "name"}
-    dataset = load_dataset(options["name"], config.split, config.on_error, **arguments)
+    name, options = dataset_options(config)
+    dataset = load_dataset(name, config.split, config.on_error, **options)
     folder, output = Path(config.predictions), Path(config.output)
     files = find_predictions(folder, dataset, config.on_error)
     totals, table = MetricTotals(), StringIO()
@@ -52,11 +51,12 @@ def main(config: DictConfig) -> float:
         rows.writerow([sample.id, sample.text, *(round(figure, 6) for figure in figures.values())])
         totals.add(scores, sample.text)
     if not totals.images:
-        raise DataError(f"Nothing in {folder} could be scored; the first trouble: {next(iter(skipped.values()))}")
+        first = ": ".join(next(iter(skipped.items())))
+        raise DataError(f"Nothing in {folder} could be scored; the first trouble: {first}")
     metrics = totals.summary()
     record = {
-        "predictions": str(folder), "dataset": options, "split": config.split, "images": totals.images,
-        "skipped": skipped, "table": list(table_metrics(dataset.name)), "metrics": metrics,
+        "predictions": str(folder), "dataset": {"name": name, **options}, "split": config.split,
+        "images": totals.images, "skipped": skipped, "table": list(table_metrics(dataset.name)), "metrics": metrics,
     }  # fmt: skip
     write_atomically(output / "scores.csv", table.getvalue().encode())
     write_atomically(output / "scores.json", json.dumps(record, indent=1).encode())

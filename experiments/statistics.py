@@ -92,7 +92,7 @@ def rliable() -> tuple[Any, Any]:
     try:
         from rliable import library, metrics  # takes seconds to import
     except ImportError as error:
-        raise OptionError('An aggregate over tasks needs rliable: pip install "alignsam-gym[reproduce]".') from error
+        raise OptionError("An aggregate over tasks needs rliable: pip install 'alignsam-gym[reproduce]'.") from error
     return library, metrics
 
 

@@ -24,7 +24,7 @@ from agents.checkpoint import CHECKPOINT, load_checkpoint
 from agents.imitation import warm_start
 from agents.runs import load_config, make_env
 from agents.vec_env import PromptVecEnv
-from alignsam_gym.errors import check_count
+from alignsam_gym.errors import OptionError, check_count
 from experiments.pictures import learning_curve
 from experiments.runs import alone_in, check_counts, chosen_ways, evaluate, report_errors, save_config
 
@@ -37,6 +37,8 @@ def main(config: DictConfig) -> float:
     """Returns the mIoU of the first way of prompting, the agent unless `evaluate.ways` says otherwise, for sweepers."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     if config.resume:
+        if others := [each for each in HydraConfig.get().overrides.task if not each.startswith("resume=")]:
+            raise OptionError(f"resume goes on by the run's own configuration; leave out {' '.join(others)}.")
         folder = Path(config.resume)
         config = load_config(folder)
     with alone_in(folder):

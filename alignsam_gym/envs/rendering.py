@@ -88,7 +88,7 @@ def show(picture: np.ndarray) -> None:
     try:
         import pygame
     except ImportError as error:
-        raise OptionError("render_mode='human' needs pygame: pip install alignsam-gym[human].") from error
+        raise OptionError("render_mode='human' needs pygame: pip install 'alignsam-gym[human]'.") from error
     size = picture.shape[1::-1]
     try:
         window = pygame.display.get_surface()

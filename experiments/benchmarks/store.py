@@ -58,7 +58,7 @@ def _records(folder: Path, shape: tuple[int, ...], count: int, rounds: int) -> d
     try:
         import lmdb
     except ImportError as error:
-        raise OptionError('benchmark store needs the package lmdb: pip install "alignsam-gym[test]".') from error
+        raise OptionError("benchmark store needs the package lmdb: pip install 'alignsam-gym[test]'.") from error
     records = {f"{i:064x}": torch.randn(shape).half() for i in range(count)}
     ours = EmbeddingStore(folder / "ours")
     # As ours: what is written outlives the process, not a power cut, and is checked when it is read.

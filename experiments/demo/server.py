@@ -55,7 +55,7 @@ def served(pointers: Pointers, host: str, port: int | None) -> Iterator[Any]:
     try:
         import gradio as gr
     except ImportError as error:
-        raise OptionError("The demo needs Gradio: pip install alignsam-gym[demo].") from error
+        raise OptionError("The demo needs Gradio: pip install 'alignsam-gym[demo]'.") from error
     from starlette.middleware import Middleware
 
     from experiments.demo.page import build

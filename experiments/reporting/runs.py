@@ -17,7 +17,7 @@ from experiments.statistics import METRICS, outermost, read_metrics
 
 _CONFIGS = ("config.yaml", ".hydra/config.yaml")
 _MARKS = (*_CONFIGS, "overrides.json")
-_LOGS = ("log.txt", "train.log", "rival.log", "evaluate.log")
+_LOGS = ("log.txt", "train.log", "rival.log")
 _OF_A_SEED = ("seed", "env.shots_seed", "run", "output", "resume")
 _TAIL = 15  # lines
 

@@ -10,13 +10,13 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from hydra import compose
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from agents.checkpoint import CHECKPOINT
+from agents.runs import dataset_options
 from alignsam_gym.data import Dataset, load_dataset, preferred_branch
 from alignsam_gym.errors import DataError, OptionError, check_choice
 from experiments.reproduction.plan import FIGURES, TRAINING_WAYS, Cell, Evaluation
@@ -172,8 +172,8 @@ class Runs:
 
 
 def _test_split(config: DictConfig) -> Dataset:
-    options: dict[str, Any] = OmegaConf.to_container(config.dataset, resolve=True)  # type: ignore[assignment]
-    return load_dataset(options.pop("name"), "test", **options)
+    name, options = dataset_options(config)
+    return load_dataset(name, "test", **options)
 
 
 def _listed(overrides: Iterable[str]) -> str:

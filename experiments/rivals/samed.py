@@ -36,7 +36,7 @@ class SAMed(TunedSAM):
         try:
             import peft
         except ImportError as error:
-            raise OptionError("method=samed needs peft: pip install alignsam-gym[rivals].") from error
+            raise OptionError("method=samed needs peft: pip install 'alignsam-gym[rivals]'.") from error
         self._peft = peft
 
     def adapt(self, sam: Sam) -> None:

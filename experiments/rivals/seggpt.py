@@ -27,7 +27,7 @@ class SegGPT:
         try:
             from transformers import SegGptForImageSegmentation, SegGptImageProcessor
         except ImportError as error:
-            raise OptionError("method=seggpt needs transformers: pip install alignsam-gym[rivals].") from error
+            raise OptionError("method=seggpt needs transformers: pip install 'alignsam-gym[rivals]'.") from error
         try:
             network: Any = SegGptForImageSegmentation.from_pretrained(checkpoint, local_files_only=True)
         except (OSError, ValueError) as error:

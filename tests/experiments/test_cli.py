@@ -153,7 +153,7 @@ def test_a_demo_of_no_run_ends_with_the_message(alignsam):
 
 def test_a_demo_without_gradio_says_what_to_install(alignsam, make_run, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    assert "pip install alignsam-gym[demo]" in alignsam("demo", "--run", make_run(), status=1)
+    assert "pip install 'alignsam-gym[demo]'" in alignsam("demo", "--run", make_run(), status=1)
 
 
 def test_arguments_of_other_commands_are_passed_on_in_order(alignsam, monkeypatch):

@@ -34,7 +34,7 @@ def test_one_process_at_a_time_is_in_a_folder(tmp_path):
 @pytest.mark.parametrize(
     ("mistake", "says"),
     [
-        (lambda config: config.run, "error: Missing mandatory value: run"),
+        (lambda config: config.run, "error: run is needed: give run=…."),
         (lambda config: config.nothing, "error: Key 'nothing' is not in struct"),
         (check_counts, "error: evaluate.limit=0: at least one test image is measured."),
     ],
