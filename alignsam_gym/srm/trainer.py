@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alignsam_gym.errors import OptionError, WeightsError, check_count
+from alignsam_gym.foundation.files import write_atomically
 from alignsam_gym.maps import iou
 from alignsam_gym.srm.branches import BRANCHES, NORM_GROUPS
 from alignsam_gym.state import State
@@ -216,7 +217,7 @@ class SRM:
 
     def save(self, path: Path) -> None:
         """Write the branches' weights as safetensors, for `load_weights`."""
-        save_file({name: value.contiguous() for name, value in self.members.state_dict().items()}, path)
+        write_atomically(path, save({name: value.contiguous() for name, value in self.members.state_dict().items()}))
 
     def load_weights(self, path: Path) -> None:
         """Read what `save` wrote. Raises WeightsError."""

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from agents.algorithms import make_policy
-from agents.bundle import load_agent, save_agent
+from agents.bundle import POLICY, SRM_WEIGHTS, load_agent, save_agent
 from alignsam_gym.errors import WeightsError
 from alignsam_gym.state import State
 
@@ -21,6 +21,14 @@ def test_a_saved_agent_is_the_same(make_toy_learner, make_toy_venv, tmp_path):
     embeddings = env.episode.embeddings
     states = State(embeddings, env.episode.mask[:, None], embeddings[:, :0])
     torch.testing.assert_close(venv.env.episode.srm.logits(states), env.episode.srm.logits(states))
+
+
+def test_its_files_are_as_open_to_others_as_any(make_toy_learner, tmp_path):
+    model = make_toy_learner("ppo")
+    save_agent(tmp_path, model.policy, model.get_env().env.episode.srm)
+    (tmp_path / "any").touch()
+    assert len({file.stat().st_mode for file in tmp_path.iterdir()}) == 1
+    assert {file.name for file in tmp_path.iterdir()} == {POLICY, SRM_WEIGHTS, "any"}
 
 
 def test_loading_says_what_is_wrong(make_toy_venv, tmp_path):
