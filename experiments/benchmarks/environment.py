@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -59,6 +60,7 @@ def env(setting: Setting) -> dict[str, Any]:
 
 def our_environments(model: PromptableModel, data: Scenes, count: int, steps: int, **options: Any) -> AlignSAMVectorEnv:
     """Our environments, playing the paper's game as the peer's do; options: keywords of `AlignSAM-v0`."""
+    warnings.filterwarnings("ignore", "The SRM that is to label")  # a timing needs labels, not good ones
     options = {"srm": SRM, "cells": 32, **options}
     return make_environments(count, sam=model, dataset=data, shots=len(data), max_steps=steps, **options)
 
