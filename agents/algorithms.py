@@ -49,10 +49,11 @@ def make_learner(
     name = options.pop("algorithm")
     learner, policy_class = _classes(name)
     policy_kwargs = _network(env.env.episode, policy) | dict(options.pop("policy_kwargs", {}))
-    if unknown := options.keys() & _OURS | options.keys() - inspect.signature(learner).parameters.keys():
+    known = inspect.signature(learner).parameters
+    if unknown := options.keys() & _OURS | options.keys() - known.keys():
         raise OptionError(f"agent={name} has no option {', '.join(sorted(unknown))}.")
     for option, value in options.items():
-        if isinstance(value, str) and isinstance(inspect.signature(learner).parameters[option].default, int | float):
+        if isinstance(value, str) and isinstance(known[option].default, int | float):
             raise OptionError(f"agent.{option}={value!r}: it must be a number.")
     try:
         return learner(
@@ -64,9 +65,9 @@ def make_learner(
             tensorboard_log=str(log) if log else None,
             **options,
         )
+    except AlignSAMError:
+        raise
     except (TypeError, ValueError, AssertionError) as error:  # as Stable-Baselines3 refuses values
-        if isinstance(error, AlignSAMError):
-            raise
         raise OptionError(f"agent={name} cannot be made of these options: {error}") from error
 
 

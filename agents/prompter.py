@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
 import numpy as np
 import torch
 from stable_baselines3.common.policies import BasePolicy
@@ -24,11 +27,17 @@ class AgentPrompter:
         first = (episode.steps == 0).cpu().numpy()
         if first.all():  # there may be other rows than before
             self.memory = None
-        devices = [self.policy.device] if self.policy.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            place = [self.seed, *episode.index.tolist(), *episode.steps.tolist()]
-            torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+        with nullcontext() if self.deterministic else self._draws(episode):
             actions, self.memory = self.policy.predict(
                 observe(episode, "patches"), self.memory, episode_start=first, deterministic=self.deterministic
             )
         return actions
+
+    @contextmanager
+    def _draws(self, episode: Episode) -> Iterator[None]:
+        """Let the policy draw from a generator of this step's own."""
+        place = [self.seed, *episode.index.tolist(), *episode.steps.tolist()]
+        device = self.policy.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+            yield

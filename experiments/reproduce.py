@@ -68,15 +68,12 @@ def check_options(config: DictConfig) -> None:
     """Raises OptionError for what would be found out late, or taken for something else."""
     check_count("jobs", config.jobs, "at least one run at a time")
     check_count("resamples", config.resamples, "an interval needs at least one")
-    seeds = config.seeds
-    if not isinstance(seeds, ListConfig) or not seeds or not all(isinstance(seed, int) for seed in seeds):
-        raise OptionError(f"seeds={seeds}: a list of whole numbers, such as [0,1,2].")
     if not isinstance(config.overrides, ListConfig):
         raise OptionError(f"overrides={config.overrides}: a list, such as \"overrides=['sam=vit_b']\".")
-    for name in ("T", "E"):
-        values = config.figure7[name]
+    numbers = {"seeds": config.seeds, "figure7.T": config.figure7["T"], "figure7.E": config.figure7.E}
+    for name, values in numbers.items():
         if not isinstance(values, ListConfig) or not values or not all(isinstance(value, int) for value in values):
-            raise OptionError(f"figure7.{name}={values}: a list of whole numbers, such as [5,10,15].")
+            raise OptionError(f"{name}={values}: a list of whole numbers, such as [5,10,15].")
     lists = {"rivals": (config.rivals, tuple(RIVALS)), "beyond": (config.beyond, tuple(FIGURES))}
     for name, (values, known) in (lists | {"figure7.tasks": (config.figure7.tasks, tuple(FIGURES))}).items():
         if not isinstance(values, ListConfig):
