@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL.Image import DecompressionBombWarning
+from PIL.Image import DecompressionBombWarning, registered_extensions
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agents.predictor import AlignSAM, Prediction
@@ -18,6 +19,8 @@ from alignsam_gym.data.images import SUFFIXES, read_image
 from alignsam_gym.envs.rendering import overlay
 from alignsam_gym.errors import DataError, OptionError
 from experiments.masks import write_file, write_mask, write_picture
+
+log = logging.getLogger(__name__)
 
 RLE_FILE = "predictions.json"
 _TINT = (0, 158, 115)
@@ -45,13 +48,16 @@ def find_images(sources: Sequence[Path]) -> dict[str, Path]:
 
 
 def _below(source: Path) -> list[tuple[Path, Path]]:
-    """Relative path and file of each image."""
+    """Relative path and file of each image. Warns of images of other kinds."""
     if not source.exists():
         raise DataError(f"There is no file or folder {source}.")
-    if source.is_dir():
-        files = [file for file in sorted(source.rglob("*")) if file.suffix.lower() in SUFFIXES]
-        return [(file.relative_to(source), file) for file in files]
-    return [(Path(source.name), source)]
+    if not source.is_dir():
+        return [(Path(source.name), source)]
+    files = sorted(source.rglob("*"))
+    others = {file.suffix.lower() for file in files} & registered_extensions().keys() - set(SUFFIXES)
+    if others:
+        log.warning("%s: left out what is no PNG, JPEG or BMP (%s); convert it.", source, ", ".join(sorted(others)))
+    return [(file.relative_to(source), file) for file in files if file.suffix.lower() in SUFFIXES]
 
 
 def predict_files(agent: AlignSAM, images: Mapping[str, Path], write: Write, text: str | None) -> tuple[int, list[str]]:

@@ -119,6 +119,13 @@ def test_files_of_one_name_are_told_apart(photos):
     assert set(predictions.find_images([photos])) == {"deep/tall", "wide.jpg", "wide.png"}
 
 
+def test_images_of_other_kinds_are_told(photos, caplog):
+    for name in ("wide.webp", "deep/tall.TIF", "notes.txt"):
+        (photos / name).touch()
+    assert set(predictions.find_images([photos])) == {"deep/tall", "wide"}
+    assert "(.tif, .webp)" in caplog.text
+
+
 def test_a_folder_that_cannot_be_written_ends_the_command(alignsam, make_run, photos, tmp_path):
     (tmp_path / "file").touch()
     output = alignsam("predict", make_run(), photos, "--out", tmp_path / "file/out", status=1)
