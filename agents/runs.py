@@ -17,7 +17,7 @@ from agents.bundle import load_agent
 from agents.vec_env import PromptVecEnv, make_environments
 from alignsam_gym.data import Dataset
 from alignsam_gym.envs.vector import AlignSAMVectorEnv
-from alignsam_gym.errors import WeightsError, check_count
+from alignsam_gym.errors import WeightsError
 from alignsam_gym.srm import SRM
 
 CONFIG = "config.yaml"
@@ -59,20 +59,14 @@ def dataset_options(config: DictConfig) -> tuple[str, dict[str, Any]]:
     return options.pop("name"), options
 
 
-def load_run(
-    folder: Path, changes: Mapping[str, Any], samples: Dataset | None = None
-) -> tuple[DictConfig, AlignSAMVectorEnv, BasePolicy]:
-    """A finished run's configuration, test environment and trained policy.
+def load_run(folder: Path, config: DictConfig, samples: Dataset | None = None) -> tuple[AlignSAMVectorEnv, BasePolicy]:
+    """A finished run's test environment and trained policy.
 
-    changes: dotted configuration keys and values that replace the run's. samples: instead of the run's
-    data set. Raises WeightsError, and OptionError for an ``evaluate.batch_size`` that is none.
+    config: the run's (`load_config`), perhaps changed in what the networks do not depend on. samples: instead of the
+    configured data set. Raises WeightsError.
     """
-    config = load_config(folder)
-    for name, value in changes.items():
-        OmegaConf.update(config, name, value, merge=False)
-    rows = check_count("evaluate.batch_size", config.evaluate.batch_size, "at least one image is prompted at once")
-    env = make_env(config, "test", rows, samples=samples)
-    return config, env, trained_policy(folder, env, config.agent, config.policy)
+    env = make_env(config, "test", config.evaluate.batch_size, samples=samples)
+    return env, trained_policy(folder, env, config.agent, config.policy)
 
 
 def trained_policy(

@@ -86,19 +86,17 @@ def predict(
         from alignsam_gym.errors import DataError
         from experiments import predictions
 
-        found = predictions.find_images(images)
+        found = predictions.find_images(images, [out])
         writers = {"mask": predictions.mask_writer, "overlay": predictions.overlay_writer}
         rle = predictions.RleWriter(out / predictions.RLE_FILE) if format == Format.rle else None
         agent = AlignSAM.load(run, sam=sam, clip=clip, device=device, batch_size=batch_size)
-        try:
-            written, skipped = predictions.predict_files(agent, found, rle or writers[format](out), text)
-        finally:
-            if rle:
-                rle.close()
+        written, skipped = predictions.predict_files(agent, found, rle or writers[format](out), text)
         for problem in skipped:
             typer.echo(f"skipped: {problem}", err=True)
         if not written:
             raise DataError(f"None of {len(skipped)} images could be read.")
+        if rle:
+            rle.save()
         typer.echo(f"{written} of {len(found)} images are in {rle.file if rle else out}")
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from agents.runs import load_run
-from experiments.runs import alone_in, check_counts, evaluate, report_errors, save_config
+from agents.runs import CONFIG, load_config, load_run
+from experiments.runs import alone_in, check_counts, chosen_ways, evaluate, report_errors, save_config, unlike
+from experiments.statistics import METRICS
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
@@ -21,13 +22,19 @@ def main(config: DictConfig) -> float:
     """Returns the mIoU of the first way of prompting, the agent unless `evaluate.ways` says otherwise."""
     changes = {name: config[name] for name in ("dataset", "device", "seed") if config[name] is not None}
     changes |= {f"evaluate.{name}": value for name, value in config.evaluate.items() if value is not None}
-    run, env, policy = load_run(Path(config.run), changes)
-    check_counts(run.evaluate)
-    output = Path(config.output)
+    folder, output = Path(config.run), Path(config.output)
+    run = load_config(folder)
+    for name, value in changes.items():
+        OmegaConf.update(run, name, value, merge=False)
+    check_counts(run)
+    env, policy = load_run(folder, run)
+    chosen_ways(run, env.episode, policy)  # before anything in the output is changed
     output.mkdir(parents=True, exist_ok=True)
     extra = {"run": str(config.run), "dataset": OmegaConf.to_object(run.dataset)}
     with alone_in(output):
-        if output.resolve() != Path(config.run).resolve():
+        if output.resolve() != folder.resolve():
+            if (output / CONFIG).exists() and unlike(output, run):
+                (output / METRICS).unlink(missing_ok=True)  # another configuration's
             save_config(output, run)  # what a report tells evaluations apart by
         metrics = evaluate(output, run, env, policy, extra)
     return float(next(iter(metrics["prompting"].values()))["miou"])

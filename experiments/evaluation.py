@@ -195,7 +195,7 @@ def compare(
 def print_table(summaries: Mapping[str, dict[str, Any]], title: str) -> None:
     """The prompters as rows: mIoU after some numbers of prompts, FR and the share of repeated patches."""
     last = max(len(summary["miou_by_step"]) for summary in summaries.values()) - 1
-    steps = [t for t in (0, 1, 5, 10, 15) if t < last] + [last]
+    steps = shown_steps(last)
     table = Table("prompting", *(f"t={t}" for t in steps), "FR", "repeated", title=f"mIoU after t prompts: {title}")
     for name, summary in summaries.items():
         curve = summary["miou_by_step"]
@@ -203,6 +203,11 @@ def print_table(summaries: Mapping[str, dict[str, Any]], title: str) -> None:
         shares = ("" if rate is None else f"{rate:.1%}" for rate in rates)
         table.add_row(name, *(f"{curve[t]:.3f}" if t < len(curve) else "" for t in steps), *shares)
     Console().print(table)
+
+
+def shown_steps(last: int) -> list[int]:
+    """After how many prompts tables show an episode of `last`."""
+    return [t for t in (0, 1, 5, 10, 15) if t < last] + [last]
 
 
 def print_metrics(metrics: Mapping[str, dict[str, dict]], names: Sequence[str], title: str) -> None:

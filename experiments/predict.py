@@ -25,13 +25,14 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     agent = AlignSAM.from_run(config.run, device=config.device, batch_size=config.batch_size)
     output = Path(config.output)
-    mask, picture = mask_writer(output / "masks"), overlay_writer(output / "overlays")
+    masks, overlays = output / "masks", output / "overlays"
+    mask, picture = mask_writer(masks), overlay_writer(overlays)
 
     def write(name: str, file: Path, prediction: Prediction) -> None:
         mask(name, file, prediction)
         picture(name, file, prediction)
 
-    written, skipped = predict_files(agent, find_images([Path(config.images)]), write, config.text)
+    written, skipped = predict_files(agent, find_images([Path(config.images)], [masks, overlays]), write, config.text)
     for problem in skipped:
         log.warning("Skipped: %s", problem)
     if not written:

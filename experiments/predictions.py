@@ -29,12 +29,14 @@ Write = Callable[[str, Path, Prediction], None]
 """Called with an image's name, its file, and what the agent made of it."""
 
 
-def find_images(sources: Sequence[Path]) -> dict[str, Path]:
+def find_images(sources: Sequence[Path], outputs: Sequence[Path]) -> dict[str, Path]:
     """Names and files of the images that `sources` are or hold: paths below a source, without suffix.
 
-    Files of one name keep their suffixes. Raises DataError if there are none, or two would still be called the same.
+    Files of one name keep their suffixes. outputs: folders that predictions will be written to; what they hold already,
+    below a source, is left out. Raises OptionError if a photograph would be replaced by its own mask, and DataError if
+    there are no images, or two would still be called the same.
     """
-    found = [named for source in sources for named in _below(source)]
+    found = [named for source in sources for named in _below(source, outputs)]
     if not found:
         raise DataError(f"{', '.join(map(str, sources))} holds no PNG, JPEG or BMP file.")
     alike = Counter(path.with_suffix("") for path, _ in found)
@@ -43,17 +45,20 @@ def find_images(sources: Sequence[Path]) -> dict[str, Path]:
         name = (path.with_suffix("") if alike[path.with_suffix("")] == 1 else path).as_posix()
         if name in images:
             raise DataError(f"{images[name]} and {file} would both be called {name}; take one folder after the other.")
+        if file.resolve() in [(output / f"{name}.png").resolve() for output in outputs]:
+            raise OptionError(f"{file} would be replaced by its own mask; write the predictions to another folder.")
         images[name] = file
     return images
 
 
-def _below(source: Path) -> list[tuple[Path, Path]]:
-    """Relative path and file of each image. Warns of images of other kinds."""
+def _below(source: Path, outputs: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Relative path and file of each image, but for what is in `outputs`. Warns of images of other kinds."""
     if not source.exists():
         raise DataError(f"There is no file or folder {source}.")
     if not source.is_dir():
         return [(Path(source.name), source)]
-    files = sorted(source.rglob("*"))
+    inside = {output.resolve() for output in outputs if source.resolve() in output.resolve().parents}
+    files = sorted(file for file in source.rglob("*") if not inside & {*file.resolve().parents})
     others = {file.suffix.lower() for file in files} & registered_extensions().keys() - set(SUFFIXES)
     if others:
         log.warning("%s: left out what is no PNG, JPEG or BMP (%s); convert it.", source, ", ".join(sorted(others)))
@@ -99,7 +104,7 @@ def overlay_writer(folder: Path) -> Write:
 
 
 class RleWriter:
-    """One JSON file in COCO's format of results, written by `close`.
+    """One JSON file in COCO's format of results, written by `save`.
 
     Each entry has ``image_id``, the image's name; ``file_name``; ``category_id``, 1; ``segmentation``, a compressed
     RLE; and ``score``, the mean probability in the mask.
@@ -121,5 +126,5 @@ class RleWriter:
             {"image_id": name, "file_name": file.name, "category_id": 1, "segmentation": segmentation, "score": score}
         )
 
-    def close(self) -> None:
+    def save(self) -> None:
         write_file(self.file, json.dumps(self._results).encode())

@@ -54,7 +54,7 @@ def make_page(folders: Sequence[Path], title: str, resamples: int) -> str:
         inline=inline,
         title=title,
         finished=sum(len(group.runs) for group in groups),
-        failed=[run for run in runs if run.metrics is None and run.logs],
+        failed=[run for run in runs if run.metrics is None and run.logs and not run.config.get("resume")],
         overview=_overview(groups),
         reproduction=[part for folder in folders for part in _reproduction(folder)],
         groups=[_results(group, resamples) for group in groups],

@@ -44,7 +44,7 @@ from experiments.reproduction.runner import Execute, Subprocesses, carry_out
 from experiments.reproduction.runs import Runs
 from experiments.reproduction.tables import as_csv, as_markdown, over_tasks, show
 from experiments.rivals import RIVALS
-from experiments.runs import report_errors
+from experiments.runs import check_seed, report_errors
 from experiments.statistics import rliable
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,8 @@ def check_options(config: DictConfig) -> None:
     for name, values in numbers.items():
         if not isinstance(values, ListConfig) or not values or not all(isinstance(value, int) for value in values):
             raise OptionError(f"{name}={values}: a list of whole numbers, such as [5,10,15].")
+    for seed in config.seeds:
+        check_seed(seed)
     lists = {"rivals": (config.rivals, tuple(RIVALS)), "beyond": (config.beyond, tuple(FIGURES))}
     for name, (values, known) in (lists | {"figure7.tasks": (config.figure7.tasks, tuple(FIGURES))}).items():
         if not isinstance(values, ListConfig):

@@ -21,7 +21,6 @@ from rich.progress import track
 from agents.runs import dataset_options
 from alignsam_gym.envs.factory import open_samples
 from alignsam_gym.envs.rendering import upsample
-from alignsam_gym.errors import check_count
 from alignsam_gym.foundation.encoded import EncodedDataset
 from alignsam_gym.foundation.sam import PromptableModel, load_sam
 from alignsam_gym.foundation.store import EmbeddingStore
@@ -43,14 +42,13 @@ def main(config: DictConfig) -> float:
 
 def compete(folder: Path, config: DictConfig) -> float:
     """Train and measure one rival, in `folder`."""
+    check_counts(config)
+    options = config.evaluate
     method: dict[str, Any] = OmegaConf.to_container(config.method, resolve=True)  # type: ignore[assignment]
     model = load_sam(config.env.sam, config.device, config.env.precision)
     shots, test = (open_split(config, split, model) for split in ("train", "test"))
     rival = make_rival(model, method)
     save_config(folder, config)
-    options = config.evaluate
-    check_counts(options)
-    check_count("seed", config.seed, "seeds are 0 and above", least=0)
     started = time.perf_counter()
     rival.fit(shots, config.seed)
     minutes = (time.perf_counter() - started) / 60

@@ -8,7 +8,7 @@ import logging
 import platform
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial, wraps
 from importlib.metadata import version
@@ -23,7 +23,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from stable_baselines3.common.policies import BasePolicy
 
 import alignsam_gym
-from agents.runs import CONFIG
+from agents.runs import CONFIG, load_config
 from alignsam_gym.data import Dataset
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.vector import AlignSAMVectorEnv
@@ -60,6 +60,25 @@ def save_config(folder: Path, config: DictConfig) -> None:
         **{name: version(name) for name in packages},
     }
     (folder / "versions.json").write_text(json.dumps(record, indent=2))
+
+
+def unlike(folder: Path, config: DictConfig, aside: Collection[str] = ()) -> list[str]:
+    """Keys that have other values in the configuration that a run left in `folder`, dotted.
+
+    aside: keys and groups that do not count. Raises WeightsError.
+    """
+    kept, now = (flat(OmegaConf.to_container(each, resolve=True)) for each in (load_config(folder), config))
+    counted = (key for key in kept.keys() | now.keys() if not {key, key.split(".")[0]} & {*aside})
+    return sorted(key for key in counted if kept.get(key) != now.get(key))
+
+
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested groups as one, by dotted key."""
+    if not isinstance(config, dict):
+        return {prefix: config}
+    return {
+        key: value for name, part in config.items() for key, value in flat(part, f"{prefix}.{name}".lstrip(".")).items()
+    }
 
 
 def evaluate(
@@ -116,12 +135,18 @@ def write_metrics(
     return metrics
 
 
-def check_counts(options: DictConfig) -> None:
-    """Raises OptionError for counts in the config group ``evaluate`` that cannot be."""
+def check_counts(config: DictConfig) -> None:
+    """Raises OptionError for a seed, or counts in the config group ``evaluate``, that cannot be."""
+    options = config.evaluate
+    check_seed(config.seed)
     check_count("evaluate.batch_size", options.batch_size, "at least one image is prompted at once")
     check_count("evaluate.filmstrips", options.get("filmstrips", 0), "a count of test images, or 0 for none", least=0)
     if options.limit is not None:
         check_count("evaluate.limit", options.limit, "at least one test image is measured")
+
+
+def check_seed(seed: Any) -> None:
+    check_count("seed", seed, "seeds are 0 and above", least=0)
 
 
 def chosen_ways(config: DictConfig, episode: Episode, policy: BasePolicy) -> tuple[dict[str, Way], dict[str, Way]]:
@@ -145,6 +170,7 @@ def _signature(config: DictConfig, episode: Episode, policy: BasePolicy) -> dict
         "version": alignsam_gym.__version__,
         "config": OmegaConf.to_container(config, resolve=True),
         "sam": episode.model.fingerprint,
+        "clip": episode.encoded.clip.fingerprint if episode.encoded.clip else None,
         "weights": weights.hexdigest(),
         "ids": list(episode.encoded.dataset.ids),
     }

@@ -96,6 +96,12 @@ def rliable() -> tuple[Any, Any]:
     return library, metrics
 
 
+def shown_mean(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
+    """Mean ± standard deviation of runs, which is that of these runs alone; of one there is none."""
+    spread = f" ± {np.std(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{spread}"
+
+
 def markdown(lines: Sequence[Sequence[str]]) -> str:
     """A table, the first line its header and the second ``---``."""
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -17,8 +17,10 @@ from omegaconf import DictConfig, ListConfig
 from alignsam_gym.errors import DataError, check_count
 from alignsam_gym.foundation.files import write_atomically
 from alignsam_gym.metrics import heading, shown_metrics
+from experiments.evaluation import shown_steps
+from experiments.reporting.runs import differences, grouped, read_run
 from experiments.runs import report_errors
-from experiments.statistics import METRICS, markdown, outermost, read_metrics, shown_interval
+from experiments.statistics import METRICS, markdown, outermost, shown_interval, shown_mean
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="summarize")
@@ -29,32 +31,41 @@ def main(config: DictConfig) -> None:
     folders = outermost(file.parent for place in places for file in Path(place).rglob(METRICS))
     if not folders:
         raise DataError(f"There is no {METRICS} below {', '.join(map(str, places))}; has a training finished there?")
-    runs = read_runs([folder / METRICS for folder in folders])
+    runs = read_runs(folders)
     table = "\n\n".join(all_tables(runs, config.resamples))
     print(table)
     if config.output:
         write_atomically(Path(config.output), f"{table}\n".encode())
 
 
-def read_runs(files: Sequence[Path]) -> list[dict[str, Any]]:
-    """What `metrics.json` files hold. Raises DataError if they do not measure the same, by the same methods."""
-    runs = [read_metrics(file) for file in files]
-    for file, run in zip(files, runs, strict=True):
+def read_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """What the folders' `metrics.json` hold. Raises DataError if they do not measure the same, of one configuration."""
+    found = [read_run(folder) for folder in folders]
+    runs = [dict(run.metrics or {}) for run in found]
+    for folder, run in zip(folders, runs, strict=True):
         for here, first in zip(_measured(run), _measured(runs[0]), strict=True):
             if here != first:
                 raise DataError(
-                    f"{file} measures {here}, but {files[0]} {first}: name runs of one configuration, or of one method."
+                    f"{folder} measures {here}, but {folders[0]} {first}: name runs of one configuration, or of one "
+                    "method."
                 )
+    if len(groups := grouped(found)) > 1:
+        told = "; ".join(
+            f"{group.name}: {' '.join(each)}" for group, each in zip(groups, differences(groups), strict=True)
+        )
+        raise DataError(f"These runs are of {len(groups)} configurations, not of one with several seeds. {told}.")
     return runs
 
 
 def _measured(run: dict[str, Any]) -> list[str]:
     """What figures are of, in words: of runs that may be averaged all alike."""
     ways = run["prompting"]
+    images = next(iter(ways.values()))["images"]
     prompts = (f"{name} with {len(way.get('miou_by_step', ())) - 1} prompts" for name, way in ways.items())
     averages = dict.fromkeys(average for way in ways.values() for average in way.get("metrics", ()))
     figures = ", ".join([*run.get("table", ()), *averages])
-    return [", ".join(ways), f"on {run.get('measured_on', 'a data set')}", ", ".join(prompts), figures]
+    where = f"{images} images of {run.get('measured_on', 'a data set')}"
+    return [", ".join(ways), where, ", ".join(prompts), figures]
 
 
 def all_tables(runs: Sequence[dict[str, Any]], resamples: int) -> list[str]:
@@ -77,8 +88,8 @@ def summary(runs: Sequence[dict[str, Any]], resamples: int) -> str:
     names = list(runs[0]["prompting"])
     lasts = {name: len(runs[0]["prompting"][name]["miou_by_step"]) - 1 for name in names}
     longest = max(lasts.values())
-    steps = _shown_steps(longest)
-    final = f"mIoU after {longest}" if set(lasts.values()) == {longest} else "mIoU at the end"
+    steps = shown_steps(longest)
+    final = f"mIoU after {longest}" if longest and set(lasts.values()) == {longest} else "mIoU at the end"
     header = ["prompting", *(f"mIoU after {t}" for t in steps[:-1]), final, "95% interval", "minus random"]
     lines = [[*header, "FR", "repeated"], ["---"] * (len(header) + 2)]
     reference = _by_image(runs, "random") if "random" in names else []
@@ -86,7 +97,8 @@ def summary(runs: Sequence[dict[str, Any]], resamples: int) -> str:
         curves = np.array([run["prompting"][name]["miou_by_step"] for run in runs])
         ious = _by_image(runs, name)
         means = [f"{curves[:, t].mean():.3f}" if t < curves.shape[1] > 1 else "" for t in steps[:-1]]
-        last = f"**{curves[:, -1].mean():.3f}** ± {curves[:, -1].std():.3f}"
+        mean, *spread = shown_mean(curves[:, -1]).split(" ", 1)
+        last = " ".join([f"**{mean}**", *spread])
         pairs = [] if name == "random" else zip(ious, reference, strict=False)  # of no reference, none
         gain = [{image: iou - other[image] for image, iou in one.items()} for one, other in pairs]
         between = shown_interval(gain, resamples) if gain else ""
@@ -111,7 +123,7 @@ def final_metrics(runs: Sequence[dict[str, Any]]) -> str:
         figures = [
             np.array([run["prompting"][row]["metrics"][average][name] for run in runs]) for average, name in shown
         ]
-        lines.append([row, *(f"{values.mean():.3f} ± {values.std():.3f}" for values in figures)])
+        lines.append([row, *map(shown_mean, figures)])
     return "After the last prompt.\n\n" + markdown(lines)
 
 
@@ -134,11 +146,7 @@ def _first(run: dict[str, Any]) -> dict[str, Any]:
 
 def _share(runs: Sequence[dict[str, Any]], name: str, key: str) -> str:
     values = 100 * np.array([run["prompting"][name].get(key) for run in runs], dtype=float)  # None is NaN then
-    return "" if np.isnan(values).any() else f"{values.mean():.1f} ± {values.std():.1f}"
-
-
-def _shown_steps(last: int) -> list[int]:
-    return [t for t in (0, 1, 5, 10) if t < last] + [last]
+    return "" if np.isnan(values).any() else shown_mean(values, 1)
 
 
 def _by_image(runs: Sequence[dict[str, Any]], name: str) -> list[dict[str, float]]:

@@ -26,15 +26,21 @@ from agents.runs import load_config, make_env
 from agents.vec_env import PromptVecEnv
 from alignsam_gym.errors import OptionError, check_count
 from experiments.pictures import learning_curve
-from experiments.runs import alone_in, check_counts, chosen_ways, evaluate, report_errors, save_config
+from experiments.runs import alone_in, check_counts, chosen_ways, evaluate, report_errors, save_config, unlike
 
 log = logging.getLogger(__name__)
+
+_MAY_CHANGE = ("device", "cache_dir", "evaluate", "text")
+"""Keys and groups that a training which goes on may have anew; `text` is noted at its end."""
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 @report_errors
 def main(config: DictConfig) -> float:
-    """Returns the mIoU of the first way of prompting, the agent unless `evaluate.ways` says otherwise, for sweepers."""
+    """Returns the mIoU of the first way of prompting, the agent unless `evaluate.ways` says otherwise, for sweepers.
+
+    It is of the test split: settings that a sweeper finds by it are to be measured on other images.
+    """
     folder = Path(HydraConfig.get().runtime.output_dir)
     if config.resume:
         if others := [each for each in HydraConfig.get().overrides.task if not each.startswith("resume=")]:
@@ -47,9 +53,8 @@ def main(config: DictConfig) -> float:
 
 def train(folder: Path, config: DictConfig) -> float:
     """Train and evaluate one agent in `folder`, going on from the checkpoint that it may hold."""
-    check_counts(config.evaluate)
+    check_counts(config)
     check_count("episodes", config.episodes, "at least one for each image")
-    check_count("seed", config.seed, "seeds are 0 and above", least=0)
     env = make_env(config, "train", config.env.num_envs)
     test = make_env(config, "test", config.evaluate.batch_size, srm=env.episode.srm)
     venv = PromptVecEnv(env)
@@ -57,12 +62,16 @@ def train(folder: Path, config: DictConfig) -> float:
     chosen_ways(config, test.episode, model.policy)  # a wrong name is told now, not after the training
     history: list[dict[str, float]] = []
     checkpoint = folder / CHECKPOINT
+    config.env.branch = env.episode.srm.kind  # what auto became, for other data that the agent may meet
     if checkpoint.exists():
+        if others := unlike(folder, config, _MAY_CHANGE):
+            raise OptionError(
+                f"{folder} holds a training with another {', '.join(others)}; choose another folder, or go on with "
+                f"resume={folder}."
+            )
         history += load_checkpoint(checkpoint, model, env)
         log.info("going on from step %d", model.num_timesteps)
-    else:
-        config.env.branch = env.episode.srm.kind  # what auto became, for other data that the agent may meet
-        save_config(folder, config)
+    save_config(folder, config)
     total = config.episodes * config.env.max_steps * len(env.episode.encoded) // config.env.augment
     rollout = config.env.max_steps * config.env.num_envs
     total = max(rollout, total // rollout * rollout)

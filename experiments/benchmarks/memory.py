@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from gymnasium import spaces
 from rich.console import Console
 from rich.progress import track
@@ -63,7 +65,8 @@ def _probe(sam: str, device: str, what: str, size: int) -> dict[str, float]:
     steps = {"environments": STEPS, "steps": size, "images": 1}[what]
     images = size if what == "images" else environments
     command = [sys.executable, "-m", "experiments.benchmarks.probe", sam, device, environments, steps, images]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
     if done.returncode:
         raise RuntimeError(f"{what}={size} failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])

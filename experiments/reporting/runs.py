@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
+from experiments.runs import flat
 from experiments.statistics import METRICS, outermost, read_metrics
 
 _CONFIGS = ("config.yaml", ".hydra/config.yaml")
 _MARKS = (*_CONFIGS, "overrides.json")
 _LOGS = ("log.txt", "train.log", "rival.log")
-_OF_A_SEED = ("seed", "env.shots_seed", "run", "output", "resume")
+_ASIDE = ("seed", "env.shots_seed", "dataset.seed", "run", "output", "resume", "device", "cache_dir")
+"""Keys in which runs of one configuration may differ."""
 _TAIL = 15  # lines
 
 
@@ -29,6 +31,11 @@ class Run:
     folder: Path
     config: Mapping[str, Any]
     metrics: Mapping[str, Any] | None
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What runs of one configuration have in common."""
+        return {key: value for key, value in self.config.items() if key not in _ASIDE}
 
     @property
     def versions(self) -> dict[str, str]:
@@ -77,7 +84,7 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
     """Every folder below that a run began in, finished or not."""
     places = [folder.resolve() for folder in folders]
     here = {file.parents[name.count("/")] for place in places for name in _MARKS for file in place.rglob(name)}
-    return [_read(folder) for folder in sorted(here) if folder.name != ".hydra"]
+    return [read_run(folder) for folder in sorted(here) if folder.name != ".hydra"]
 
 
 def grouped(runs: Sequence[Run]) -> list[Group]:
@@ -86,8 +93,9 @@ def grouped(runs: Sequence[Run]) -> list[Group]:
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         if run.metrics is not None and run.folder in folders:
-            key = {name: value for name, value in run.config.items() if name not in _OF_A_SEED}
-            groups[json.dumps([key, list(run.metrics["prompting"])], sort_keys=True, default=str)].append(run)
+            groups[json.dumps([run.configuration, list(run.metrics["prompting"])], sort_keys=True, default=str)].append(
+                run
+            )
     base = os.path.commonpath([run.folder.parent for run in runs]) if runs else ""
     return [Group(_shared_name(members, base), members) for members in groups.values()]
 
@@ -99,24 +107,15 @@ def _shared_name(runs: Sequence[Run], base: str) -> str:
 
 def differences(groups: Sequence[Group]) -> list[list[str]]:
     """What is unlike most others in each group's configuration, as ``key=value``."""
-    values = [{key: str(value) for key, value in group.runs[0].config.items()} for group in groups]
-    keys = sorted({key for each in values for key in each} - {*_OF_A_SEED})
+    values = [{key: str(value) for key, value in group.runs[0].configuration.items()} for group in groups]
+    keys = sorted({key for each in values for key in each})
     usual = {key: Counter(each.get(key) for each in values).most_common(1)[0][0] for key in keys}
     return [[f"{key}={each[key]}" for key in keys if key in each and each[key] != usual[key]] for each in values]
 
 
-def _read(folder: Path) -> Run:
+def read_run(folder: Path) -> Run:
+    """Raises DataError for a torn `METRICS`."""
     files = [folder / name for name in _CONFIGS if (folder / name).exists()]
-    config = _flat(OmegaConf.to_container(OmegaConf.load(files[0]))) if files else {}
+    config = flat(OmegaConf.to_container(OmegaConf.load(files[0]))) if files else {}
     metrics = folder / METRICS
     return Run(folder, config, read_metrics(metrics) if metrics.exists() else None)
-
-
-def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(config, dict):
-        return {prefix: config}
-    return {
-        key: value
-        for name, part in config.items()
-        for key, value in _flat(part, f"{prefix}.{name}".lstrip(".")).items()
-    }

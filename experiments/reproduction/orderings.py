@@ -131,7 +131,7 @@ def _judged(claim: Claim, results: Results, resamples: int) -> list[str]:
     if not all(strata):
         return ["not measured", "", ""]
     difference = float(np.mean([np.mean([np.mean(list(run.values())) for run in runs]) for runs in strata]))
-    if all(map(is_single, strata)):
+    if any(map(is_single, strata)):
         return [claim.judge(difference, difference), f"{difference:+.2f}", "(one seed)"]
     low, high = stratified_interval(strata, resamples)
     return [claim.judge(low, high), f"{difference:+.2f}", f"{low:+.2f} to {high:+.2f}"]

@@ -106,11 +106,11 @@ class Runs:
         return self._source(task)[0].removeprefix("dataset=")
 
     def check_categories(self, task: str) -> None:
-        """Raises OptionError if a task's data set has no categories."""
+        """Raises OptionError if a task's data set has no categories, or one alone."""
         with suppress(DataError):  # of data that is not here, whose runs will say so
             samples = _test_split(self._configuration(task, ()))
-            if not hasattr(samples, "categories"):
-                raise OptionError(f"tasks.{task}={samples.name}: it has no categories, which the table is about.")
+            if len(set(getattr(samples, "categories", ()))) < 2:
+                raise OptionError(f"tasks.{task}={samples.name}: it has not several categories, as the table needs.")
 
     def of(self, cell: Cell, seed: int) -> Run:
         """The run that has a cell's figure for a seed."""

@@ -12,9 +12,9 @@ import numpy as np
 from alignsam_gym.metrics import AVERAGES as MEAN_OVER
 from alignsam_gym.metrics import TITLES
 from experiments.reproduction.paper import printed
-from experiments.reproduction.plan import AVERAGES, Table
+from experiments.reproduction.plan import Table
 from experiments.reproduction.results import Measured, Results
-from experiments.statistics import interquartile_means, markdown
+from experiments.statistics import interquartile_means, markdown, shown_mean
 
 _TITLES = TITLES | {"foreground_rate": "FR"}
 
@@ -65,7 +65,11 @@ def as_markdown(shown: Shown, results: Results) -> str:
     """The table with what it is of, then why cells failed."""
     tasks = dict.fromkeys(cell.task for cell in shown.table.cells.values())
     datasets = ", ".join(f"{task} is {results.runs.dataset(task)}" for task in tasks)
-    averaged = {words: [task for task in tasks if AVERAGES[task] == average] for average, words in MEAN_OVER.items()}
+    cells = shown.table.cells.values()
+    averaged = {
+        words: dict.fromkeys(cell.task for cell in cells if cell.average == average)
+        for average, words in MEAN_OVER.items()
+    }
     means = " and ".join(f"{words} ({', '.join(found)})" for words, found in averaged.items() if found)
     seeds = ", ".join(map(str, results.runs.config.seeds))
     lines = [["from", "", *map(heading, shown.columns)], ["---"] * (2 + len(shown.columns))]
@@ -105,11 +109,10 @@ def _cell(shown: Shown, row: str, column: str) -> str:
     if not measured.values:
         return "failed"
     digits = _digits(column)
-    spread = f" ± {measured.spread:.{digits}f}" if len(measured.values) > 1 else ""
     interval = shown.intervals[row, column]
     between = f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})" if interval else ""
     lacking = f", {len(measured.failures)} of {len(measured.failures) + len(measured.values)} seeds failed"
-    return f"{measured.mean:.{digits}f}{spread}{between}" + (lacking if measured.failures else "")
+    return shown_mean([*measured.values.values()], digits) + between + (lacking if measured.failures else "")
 
 
 def as_csv(shown: Shown, results: Results) -> str:

@@ -20,13 +20,15 @@ class ClipPoints:
     clip: as `load_clip` takes it. threshold: cells of the map, from 0 to 1, at or above it are positive points.
     down_sample: by which the map is made smaller before, for smoothness.
 
-    Of SAM's three masks it takes the one that SAM predicts to be best, as published.
+    multimask: of SAM's three masks it takes the one that SAM predicts to be best, as published; False for SAM's single
+    mask, as the embedded SAM was hardly trained for three. [ours]
     """
 
-    def __init__(self, model: PromptableModel, clip: str, threshold: float, down_sample: int) -> None:
+    def __init__(self, model: PromptableModel, clip: str, threshold: float, down_sample: int, multimask: bool) -> None:
         from alignsam_gym.foundation.clip_surgery import load_clip  # open_clip takes seconds to import
 
         self.model, self.clip = model, load_clip(clip, model.device)
+        self.multimask = multimask
         self.threshold, self.side = threshold, max(1, self.clip.grid // down_sample)
 
     def fit(self, shots: EncodedDataset, seed: int) -> None:
@@ -46,7 +48,7 @@ class ClipPoints:
         points, labels = points_of(maps, self.threshold, self.side)
         decoder = decoder_of(self.model.sam)
         records = torch.stack([sample.record.float() for sample in fetched])
-        logits, scores = decoder.decode(decoder.read(records), points * self.model.input_size, labels, True)
+        logits, scores = decoder.decode(decoder.read(records), points * self.model.input_size, labels, self.multimask)
         return logits[torch.arange(len(logits)), scores.argmax(1)]
 
 

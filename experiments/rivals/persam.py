@@ -29,6 +29,8 @@ FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2
 class _Personalised(ABC):
     """Finds the target by what its features look like, and asks SAM there; one image at a time."""
 
+    multimask = True
+
     def __init__(self, model: PromptableModel) -> None:
         self.model = model
         self.decoder = decoder_of(model.sam)
@@ -69,18 +71,18 @@ class _Personalised(ABC):
         box: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """SAM's three masks, as logits (3, 4h, 4w), and what it predicts of their IoU, (3).
+        """SAM's masks, as logits (K, 4h, 4w), and what it predicts of their IoU, (K): three, or one if not `multimask`.
 
         prompts: points (1, N, 2) and labels (1, N). box: (1, 4), x and y of two corners. All in pixels of SAM's input.
         mask: logits (4h, 4w) of an earlier answer.
         """
         sparse, _ = self.decoder.prompt_encoder(points=prompts, boxes=box, masks=None)
         image = self.decoder.read(sample.record[None].float(), None if mask is None else mask[None, None])
-        logits, scores = self.decoder.decode_tokens(image, sparse, multimask_output=True)
+        logits, scores = self.decoder.decode_tokens(image, sparse, multimask_output=self.multimask)
         return logits[0], scores[0]
 
     def refine(self, sample: EncodedSample, prompts: tuple[Tensor, Tensor], logits: Tensor, boxed: bool) -> Tensor:
-        """Ask again with an answer as mask prompt, and, if `boxed`, the box around it: the best of SAM's three masks.
+        """Ask again with an answer as mask prompt, and, if `boxed`, the box around it: the best of SAM's masks.
 
         An empty answer has no box. [ours]
         """
@@ -99,11 +101,15 @@ class PerSAM(_Personalised):
     """Nothing is learned but the target's mean features. SAM is prompted where they are found most and least; the first
     time they guide its decoder too (`GuidedTransformer`), and two refinements follow, the second with a box.
 
+    multimask, boxes: False for refinements by the single-mask output, and without a box: for a SAM that was not
+    trained for the other, as the embedded one. [ours]
+
     Raises OptionError for a SAM whose decoder is not the original one, for which PerSAM is not published.
     """
 
-    def __init__(self, model: PromptableModel) -> None:
+    def __init__(self, model: PromptableModel, multimask: bool, boxes: bool) -> None:
         super().__init__(model)
+        self.multimask, self.boxes = multimask, boxes
         if type(model.sam.mask_decoder) is not MaskDecoder:
             raise OptionError(
                 "method=persam guides SAM's own mask decoder; take sam=tiny, vit_b, vit_l, vit_h or vit_t."
@@ -121,7 +127,7 @@ class PerSAM(_Personalised):
         points = torch.stack([_place(likeness.argmax(), likeness), _place(likeness.argmin(), likeness)])[None]
         prompts = points, torch.tensor([[1, 0]], device=points.device)
         logits = self.ask_guided(sample, prompts, likeness)
-        for boxed in (False, True):
+        for boxed in (False, self.boxes):
             logits = self.refine(sample, prompts, logits, boxed)
         return logits
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from agents import AlignSAM
-from agents.runs import load_run
+from agents.runs import load_config, load_run
 from alignsam_gym.envs.rendering import upsample
 from alignsam_gym.errors import DataError, OptionError
 from alignsam_gym.foundation.sam import load_sam
@@ -24,7 +24,7 @@ def picture(height, width, seed=0):
 def test_a_prediction_is_what_an_evaluation_would_answer(make_run, toy_dataset, text):
     run = make_run(branch="explicit" if text else "implicit")
     toy_dataset.samples = [replace(sample, text=text) for sample in toy_dataset.samples]
-    _, env, policy = load_run(run, {}, samples=toy_dataset)
+    env, policy = load_run(run, load_config(run), samples=toy_dataset)
     expected = {}
 
     def keep(episode, step, batch):

@@ -116,13 +116,34 @@ def test_an_unknown_format_names_those_there_are(alignsam, make_run, photos):
 
 def test_files_of_one_name_are_told_apart(photos):
     (photos / "wide.png").write_bytes((photos / "deep/tall.png").read_bytes())
-    assert set(predictions.find_images([photos])) == {"deep/tall", "wide.jpg", "wide.png"}
+    assert set(predictions.find_images([photos], [])) == {"deep/tall", "wide.jpg", "wide.png"}
+
+
+def test_photographs_are_not_replaced_by_their_masks(alignsam, make_run, photos):
+    before = (photos / "deep/tall.png").read_bytes()
+    output = alignsam("predict", make_run(), photos, "--out", photos, status=1)
+    assert "tall.png would be replaced by its own mask" in output
+    assert (photos / "deep/tall.png").read_bytes() == before
+
+
+def test_earlier_predictions_are_no_photographs(photos):
+    (photos / "masks").mkdir()
+    (photos / "masks/wide.png").write_bytes((photos / "deep/tall.png").read_bytes())
+    assert set(predictions.find_images([photos], [photos / "masks"])) == {"deep/tall", "wide"}
+
+
+def test_a_failure_keeps_earlier_run_lengths(alignsam, make_run, photos, tmp_path):
+    run, out = make_run(), tmp_path / "out"
+    alignsam("predict", run, photos, "--out", out, "--format", "rle")
+    before = (out / "predictions.json").read_bytes()
+    alignsam("predict", run, photos, "--out", out, "--format", "rle", "--text", "star", status=1)
+    assert (out / "predictions.json").read_bytes() == before
 
 
 def test_images_of_other_kinds_are_told(photos, caplog):
     for name in ("wide.webp", "deep/tall.TIF", "notes.txt"):
         (photos / name).touch()
-    assert set(predictions.find_images([photos])) == {"deep/tall", "wide"}
+    assert set(predictions.find_images([photos], [])) == {"deep/tall", "wide"}
     assert "(.tif, .webp)" in caplog.text
 
 

@@ -180,6 +180,7 @@ def test_an_interrupted_training_goes_on(tmp_path, sign):
         (["evaluate", "run=nowhere"], "not the folder of a training"),
         (["evaluate", "run=setup.cfg"], "not the folder of a training"),
         (["evaluate"], "run is needed"),
+        (["reproduce", "table=9", "seeds=[-1]"], "seed=-1"),
         (["predict", "run=nowhere", "images=nowhere"], "not the folder of a training"),
         (["score", "predictions=nowhere"], "no folder nowhere"),
         (["rival", "method=seggpt", "method.checkpoint=nowhere"], "nowhere"),

@@ -4,9 +4,9 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from agents.runs import load_run
+from agents.runs import load_config, load_run
 from alignsam_gym.errors import OptionError
-from experiments.runs import alone_in, check_counts, chosen_ways, evaluate, report_errors
+from experiments.runs import alone_in, check_counts, chosen_ways, evaluate, report_errors, unlike
 
 HOLD = """
 import sys
@@ -40,7 +40,7 @@ def test_one_process_at_a_time_is_in_a_folder(tmp_path):
     ],
 )
 def test_a_users_mistake_ends_a_command_with_its_message(mistake, says):
-    config = OmegaConf.create({"run": "???", "limit": 0, "batch_size": 1})
+    config = OmegaConf.create({"run": "???", "seed": 0, "evaluate": {"limit": 0, "batch_size": 1}})
     OmegaConf.set_struct(config, True)
     with pytest.raises(SystemExit) as ended:
         report_errors(mistake)(config)
@@ -57,7 +57,22 @@ def test_a_users_mistake_ends_a_command_with_its_message(mistake, says):
 )
 def test_counts_that_cannot_be_are_told(options, says):
     with pytest.raises(OptionError, match=says):
-        check_counts(OmegaConf.create({"limit": None, "batch_size": 1, "filmstrips": 0} | options))
+        check_counts(OmegaConf.create({"seed": 0, "evaluate": {"limit": None, "batch_size": 1} | options}))
+
+
+@pytest.mark.parametrize("seed", [-1, "abc"])
+def test_a_seed_that_cannot_be_is_told(seed):
+    with pytest.raises(OptionError, match="seed="):
+        check_counts(OmegaConf.create({"seed": seed, "evaluate": {"limit": None, "batch_size": 1}}))
+
+
+def test_keys_unlike_those_in_a_folder_are_named(make_run):
+    run = make_run()
+    config = load_config(run)
+    assert unlike(run, config) == []
+    config.env.shots, config.device, config.evaluate.batch_size = 9, "cuda", 7
+    assert unlike(run, config) == ["device", "env.shots", "evaluate.batch_size"]
+    assert unlike(run, config, aside=("device", "evaluate")) == ["env.shots"]
 
 
 def test_a_wrong_way_is_told_by_its_own_key(make_toy_vec):
@@ -71,8 +86,10 @@ def test_what_was_not_drawn_is_not_finished(make_run, toy_dataset, tmp_path, mon
         raise KeyboardInterrupt
 
     options = {"limit": None, "ways": ["agent"], "deterministic": True, "filmstrips": 1, "filmstrip_ways": ["agent"]}
-    changes = {f"evaluate.{name}": value for name, value in options.items()}
-    config, env, policy = load_run(make_run(), changes, samples=toy_dataset)
+    run = make_run()
+    config = load_config(run)
+    config.evaluate.update(options)
+    env, policy = load_run(run, config, samples=toy_dataset)
     with monkeypatch.context() as patched:
         patched.setattr("experiments.runs.filmstrip", interrupted)
         with pytest.raises(SystemExit):

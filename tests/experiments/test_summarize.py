@@ -21,6 +21,13 @@ def run(seed, agent, random):
     return {"seed": seed, "prompting": {"agent": scores(agent), "random": scores(random)}, "iou_by_image": by_image}
 
 
+def write(folder, metrics, config=""):
+    folder.mkdir()
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "config.yaml").write_text(config)
+    return folder
+
+
 def cells(table, row):
     line = next(line for line in table.splitlines() if line.startswith(f"| {row} "))
     return [cell.strip() for cell in line.strip("|").split("|")]
@@ -91,34 +98,54 @@ def test_evaluations_in_a_runs_own_folder_are_no_runs_beside_it(tmp_path):
 def test_a_torn_file_is_told(tmp_path):
     (tmp_path / "metrics.json").write_text("{")
     with pytest.raises(DataError, match=r"metrics\.json cannot be read"):
-        read_runs([tmp_path / "metrics.json"])
+        read_runs([tmp_path])
 
 
 def test_runs_of_different_methods_are_not_averaged(tmp_path):
-    files = [tmp_path / "a.json", tmp_path / "b.json"]
-    for file, name in zip(files, ("persam", "samed"), strict=True):
-        file.write_text(json.dumps({"seed": 0, "prompting": {name: {"miou": 0.5}}}))
-    assert read_runs(files[:1])[0]["seed"] == 0
-    with pytest.raises(DataError, match=r"b\.json measures samed, but .*a\.json persam"):
-        read_runs(files)
+    folders = [
+        write(tmp_path / name, {"seed": 0, "prompting": {name: {"images": 3, "miou": 0.5}}})
+        for name in ("persam", "samed")
+    ]
+    assert read_runs(folders[:1])[0]["seed"] == 0
+    with pytest.raises(DataError, match=r"samed measures samed, but .*persam persam"):
+        read_runs(folders)
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"measured_on": "VOC2012"}, "measures on VOC2012, but .* on toys"),
+        ({"measured_on": "VOC2012"}, "measures 3 images of VOC2012, but .* 3 images of toys"),
+        ({"images": 2}, "measures 2 images of toys, but .* 3 images of toys"),
         ({"table": ["mae"]}, "measures mae, .* iou"),
         ({"miou_by_step": [0.1, 0.2, 0.3]}, "agent with 2 prompts, but .* agent with 1 prompts"),
         ({"metrics": {"over_categories": {}}}, "iou, over_categories, but .* iou, over_images"),
     ],
 )
 def test_what_was_measured_otherwise_is_not_averaged(tmp_path, changes, says):
-    files = [tmp_path / "a.json", tmp_path / "b.json"]
-    for file, changed in zip(files, ({}, changes), strict=True):
-        way = {"miou_by_step": [0.1, 0.2], "metrics": {"over_images": {}}}
+    folders = []
+    for name, changed in (("first", {}), ("second", changes)):
+        way = {"images": 3, "miou_by_step": [0.1, 0.2], "metrics": {"over_images": {}}}
         run = {"measured_on": "toys", "table": ["iou"]}
         way |= {key: value for key, value in changed.items() if key in way}
         run |= {key: value for key, value in changed.items() if key in run}
-        file.write_text(json.dumps(run | {"prompting": {"agent": way}}))
+        folders.append(write(tmp_path / name, run | {"prompting": {"agent": way}}))
     with pytest.raises(DataError, match=says):
-        read_runs(files)
+        read_runs(folders)
+
+
+def test_only_seeds_may_differ_in_the_configuration_of_what_is_averaged(tmp_path):
+    def made(name, config):
+        return write(tmp_path / name, {"prompting": {"agent": {"images": 3}}}, config)
+
+    first = made("a", "seed: 0\nenv: {stop: false, shots_seed: 0}\ndevice: cpu")
+    second = made("b", "seed: 1\nenv: {stop: false, shots_seed: 1}\ndevice: cuda")
+    other = made("c", "seed: 2\nenv: {stop: true, shots_seed: 2}\ndevice: cpu")
+    assert len(read_runs([first, second])) == 2
+    with pytest.raises(DataError, match=r"of 2 configurations.* c: env\.stop=True"):
+        read_runs([first, second, other])
+
+
+def test_a_single_run_has_no_spread():
+    table = summary([run(0, np.array([0.5, 0.7]), np.array([0.2, 0.4]))], resamples=20)
+    assert cells(table, "agent")[2] == "**0.600**"
+    assert "±" not in table

@@ -142,7 +142,8 @@ def test_a_changed_configuration_is_an_error(configured, stub):
         (["table=beyond", "beyond=[salience]"], "beyond='salience' is unknown"),
         (["table=2", "figure7.tasks=[foo]"], "figure7.tasks='foo' is unknown"),
         (["figure=7", "~tasks.glass", "figure7.tasks=[glass]"], "Figure 7 shows none of the tasks"),
-        (["table=3", "tasks.semantic=shapes"], "tasks.semantic=shapes: it has no categories"),
+        (["table=3", "tasks.semantic=shapes"], "tasks.semantic=shapes: it has not several categories"),
+        (["table=3", "tasks.semantic=shapes-named"], "tasks.semantic=shapes-named: it has not several categories"),
         (["figure=[5,8]"], "there are 5, 6, 7"),
         (["table=2", "overrides=['episode=3']"], "episode"),
         (["table=2", "tasks.blur=nowhere"], "nowhere"),
@@ -196,7 +197,9 @@ def test_rivals_have_the_trainings_model_and_images(configured, stub):
 
 def test_rivals_have_the_trainings_data_too(configured, stub):
     changes = "overrides=['dataset.category=ring','env.shots_seed=7','episodes=3']"
-    reproduce(configured("table=3", "seeds=[0]", "rivals=[persam]", "tasks.semantic=shapes-named", changes), stub, None)
+    alone = [f"~tasks.{task}" for task in ("blur", "shadow", "glass", "semantic")]
+    asked = ["table=2", "seeds=[0]", "rivals=[persam]", "tasks.saliency=shapes-named", *alone, changes]
+    reproduce(configured(*asked), stub, None)
     (rival,) = (command for command in stub.commands if command[2] == "experiments.rival")
     assert {"dataset.category=ring", "env.shots_seed=7"} < set(rival)
     assert "episodes=3" not in rival
@@ -242,6 +245,14 @@ def test_all_tables_of_the_paper_can_be_made_by_its_own_settings(configured, stu
     made = {path.name for path in Path(config.output).glob("table*.md")}
     assert made == {f"table{number}.md" for number in TABLES}
     assert reproduce(configured("table=beyond", "seeds=[0]", "overrides=['experiment=paper']"), stub, None) == 0
+
+
+def test_a_table_says_what_its_own_figures_are_means_over(configured, stub):
+    config = configured("table=beyond", "beyond=[semantic]", "seeds=[0]")
+    assert reproduce(config, stub, stub.interrupt) == 0
+    text = (Path(config.output) / "tablebeyond.md").read_text()
+    assert "means over images (semantic)" in text
+    assert "over categories" not in text
 
 
 def test_tasks_that_are_left_out_are_not_run(configured, stub):

@@ -46,7 +46,7 @@ class Clip:
 @pytest.fixture
 def rival(toy_model, monkeypatch):
     monkeypatch.setattr(clip_surgery, "load_clip", lambda *_: Clip())
-    return ClipPoints(toy_model, "hand-made", 0.8, 2)
+    return ClipPoints(toy_model, "hand-made", 0.8, 2, multimask=True)
 
 
 class Named:

@@ -19,7 +19,7 @@ def shots(toy_dataset, toy_model, encode):
 
 @pytest.fixture
 def persam(toy_model, shots):
-    rival = PerSAM(toy_model)
+    rival = PerSAM(toy_model, multimask=True, boxes=True)
     rival.fit(shots, seed=0)
     return rival
 
@@ -103,7 +103,7 @@ def test_the_target_is_the_mean_of_the_images_foregrounds(persam, shots):
 def test_each_text_has_its_own_target(toy_model, shots):
     samples = [replace(shots[index], text=text) for index, text in enumerate(("cat", "dog", "cat"))]
     features = [torch.full((32,), value) for value in (1.0, 5.0, 3.0)]
-    rival = PerSAM(toy_model)
+    rival = PerSAM(toy_model, multimask=True, boxes=True)
     rival.know(samples, features)
     found = [float(rival.target(sample)[0]) for sample in (*samples, replace(shots[3], text="cow"))]
     assert found == [2, 5, 2, 3]
@@ -131,6 +131,23 @@ def test_answers_have_the_logits_size_and_repeat_themselves(persam, shots):
     assert torch.equal(logits[1], persam.predict(shots, [3])[0])
 
 
+@torch.no_grad()
+def test_a_sam_of_one_mask_is_asked_for_that_and_without_a_box(shots, toy_model, monkeypatch):
+    rival, asked = PerSAM(toy_model, multimask=False, boxes=False), []
+    rival.fit(shots, seed=0)
+    ask = rival.ask
+
+    def remember(*prompts):
+        asked.append((prompts[2], ask(*prompts)))
+        return asked[-1][1]
+
+    monkeypatch.setattr(rival, "ask", remember)
+    answer = rival.segment(shots[2])
+    assert [box for box, _ in asked] == [None, None]
+    assert [len(masks) for _, (masks, _) in asked] == [1, 1]
+    assert torch.equal(answer, asked[-1][1][0][0])
+
+
 def test_the_weight_of_the_right_mask_grows(toy_model, shots, monkeypatch):
     def ask(self, sample, prompts, box=None, mask=None):
         right = sample.truth * 4 - 2
@@ -152,11 +169,13 @@ def test_an_unlearned_persam_f_weighs_all_masks_alike(toy_model, shots):
 
 def test_masks_without_foreground_teach_nothing(toy_model, one_sample, encode):
     with pytest.raises(DataError, match="has any foreground"):
-        PerSAM(toy_model).fit(encode(one_sample(torch.zeros(64, 64, dtype=torch.bool).numpy()), toy_model), 0)
+        PerSAM(toy_model, multimask=True, boxes=True).fit(
+            encode(one_sample(torch.zeros(64, 64, dtype=torch.bool).numpy()), toy_model), 0
+        )
 
 
 def test_another_decoder_cannot_be_guided(toy_model):
     sam = deepcopy(toy_model.sam)
     sam.mask_decoder.__class__ = type("OtherDecoder", (type(sam.mask_decoder),), {})
     with pytest.raises(OptionError, match="SAM's own mask decoder"):
-        PerSAM(PromptableModel(sam, "other", torch.device("cpu")))
+        PerSAM(PromptableModel(sam, "other", torch.device("cpu")), multimask=True, boxes=True)
