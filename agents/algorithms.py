@@ -67,7 +67,7 @@ def make_learner(
         )
     except AlignSAMError:
         raise
-    except (TypeError, ValueError, AssertionError) as error:  # as Stable-Baselines3 refuses values
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:  # as Stable-Baselines3 refuses values
         raise OptionError(f"agent={name} cannot be made of these options: {error}") from error
 
 

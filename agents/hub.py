@@ -79,12 +79,11 @@ def push(run: Path, repo: str, private: bool = False) -> str:
 def card(run: Path, recipe: Recipe, repo: str) -> str:
     """The page of a repository, Markdown, with what ``metrics.json`` in the run's folder tells, if it is there."""
     env, file = recipe.env, run / "metrics.json"
-    guided = env.get("branch") == "explicit"
     return _CARD.format(
         repo=repo,
         target=recipe.text or f"what {recipe.dataset} shows",
         sam=env.get("sam", "tiny"),
-        text=f', text="{recipe.text or "what to look for"}"' if guided else "",
+        text=f', text="{recipe.text or "what to look for"}"' if recipe.guided else "",
         dataset=recipe.dataset,
         branch=env.get("branch", "implicit"),
         steps=env.get("max_steps", 15),

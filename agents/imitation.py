@@ -33,6 +33,8 @@ def warm_start(policy: BasePolicy, env: AlignSAMVectorEnv, options: Mapping[str,
     """
     if not isinstance(policy, Prompting) or policy.memory:
         raise OptionError("warm_start needs agent=ppo, a2c or maskable_ppo; for others leave warm_start=none.")
+    if "learning_rate" not in options:
+        raise OptionError("warm_start.rounds is set, but warm_start=none says nothing else; take warm_start=lookahead.")
     options = dict(options)
     rng = np.random.default_rng(seed)
     episode = env.episode

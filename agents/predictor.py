@@ -16,7 +16,7 @@ from stable_baselines3.common.policies import BasePolicy
 from agents.archive import opened
 from agents.hub import download
 from agents.prompter import AgentPrompter
-from agents.recipe import DIGEST, Recipe, official, read_recipe, weights_file
+from agents.recipe import Recipe, is_digest, official, portable, read_recipe, weights_file
 from agents.runs import trained_policy
 from agents.vec_env import make_environments
 from alignsam_gym.data.images import read_image, rgb_of
@@ -29,7 +29,6 @@ from alignsam_gym.errors import AlignSAMError, DataError, OptionError, WeightsEr
 from alignsam_gym.foundation.decoder import PADDING
 from alignsam_gym.foundation.encoded import EncodedDataset, resize
 from alignsam_gym.foundation.store import RecentStore
-from alignsam_gym.foundation.weights import file_digest
 
 Picture = np.ndarray | Image.Image | str | Path
 """An image: uint8 (H, W, 3) RGB, a Pillow image, or the path of a file."""
@@ -171,7 +170,10 @@ class AlignSAM:
 def with_models(recipe: Recipe, sam: str | None, clip: str | None) -> Recipe:
     """With `sam` and `clip` where they are given, as `AlignSAM.load` explains. Raises WeightsError."""
     given = {"sam": sam, "clip": clip}
-    chosen = {kind: _chosen(kind, str(recipe.env.get(kind, "tiny")), name) for kind, name in given.items()}
+    trained = {kind: str(recipe.env.get(kind, "tiny")) for kind in given}
+    if not recipe.guided:
+        trained["clip"] = "tiny"  # none is opened
+    chosen = {kind: _chosen(kind, trained[kind], name) for kind, name in given.items()}
     return replace(recipe, env=recipe.env | chosen)
 
 
@@ -235,8 +237,7 @@ def _chosen(kind: str, trained: str, given: str | None) -> str:
         raise WeightsError(
             f"This agent was trained with a {kind} of its maker's own, {trained}: give its file, {kind}=<path>."
         )
-    if trained.startswith(DIGEST) and not official(kind, given):
-        file = weights_file(kind, given)
-        if file.is_file() and DIGEST + file_digest(file) != trained:
-            raise WeightsError(f"{kind}={given} is not the model that this agent was trained with, {trained}.")
+    own = is_digest(kind, trained) and not official(kind, given) and weights_file(kind, given).is_file()
+    if own and portable(kind, given) != trained:
+        raise WeightsError(f"{kind}={given} is not the model that this agent was trained with, {trained}.")
     return given

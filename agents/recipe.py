@@ -11,13 +11,13 @@ from typing import Any, NoReturn
 from omegaconf import OmegaConf
 
 from agents.runs import CONFIG, GROUPS, load_config
-from alignsam_gym.envs.factory import make_episode
+from alignsam_gym.envs.factory import make_episode, needs_text
 from alignsam_gym.errors import WeightsError
 from alignsam_gym.foundation.weights import CHECKPOINTS, file_digest
 from alignsam_gym.srm import SRMConfig
 
 DIGEST = "sha256:"
-"""How a recipe names weights that are nobody's official ones: this, and their SHA-256."""
+"""How a recipe names weights that are nobody's official ones: this, and their SHA-256; a CLIP's architecture before."""
 
 _NUMBERS = {
     "env": {"image_size": 4096, "patch_size": 4096, "max_steps": 1000, "cells": 1024},
@@ -30,6 +30,8 @@ _WORDS = (
 )  # fmt: skip
 _SWITCHES = ("stop", "mask_prompt")
 _MOST_PATCHES = 64  # a side
+_WIDEST = 8192  # channels of a side's patches together, whose square is the weights of a layer
+_DEEPEST = 16  # layers of an LSTM
 _MOST_TRUST = 1000
 
 
@@ -48,6 +50,12 @@ class Recipe:
     policy: dict[str, Any]
     dataset: str
     text: str | None
+
+    @property
+    def guided(self) -> bool:
+        """Whether a text guides the agent."""
+        words = (str(self.env.get(name)) for name in ("branch", "label_source", "initial_prompts"))
+        return needs_text(*words)
 
     def write(self, folder: Path) -> None:
         """Write the ``config.yaml`` that `read_recipe` reads."""
@@ -92,9 +100,14 @@ def _checked(config: Mapping[str, Any]) -> Recipe:
                 _refuse_value("env", name, value, "a word" if kind is str else "true or false")
     if env.get("image_size", 800) > _MOST_PATCHES * env.get("patch_size", 80):
         raise _RefusalError(f"env.patch_size makes more than {_MOST_PATCHES} patches a side")
+    side = env.get("image_size", 800) // env.get("patch_size", 80)
+    if policy.get("width", 1) * side > _WIDEST:
+        raise _RefusalError(f"policy.width and {side} patches a side make more than {_WIDEST} channels together")
     sizes = agent.get("policy_kwargs", {})
     if not isinstance(sizes, dict) or not all(type(one) in (int, float) and 0 < one <= 1024 for one in sizes.values()):
         _refuse_value("agent", "policy_kwargs", sizes, "numbers up to 1024 by name")
+    if (layers := sizes.get("n_lstm_layers", 1)) > _DEEPEST:
+        _refuse_value("agent", "policy_kwargs.n_lstm_layers", layers, f"a number up to {_DEEPEST}")
     for group, values in (("agent", {**agent, "policy_kwargs": None}), ("policy", policy)):
         for name, value in values.items():
             many = value if isinstance(value, list) else [value]
@@ -136,9 +149,15 @@ def weights_file(kind: str, name: str) -> Path:
 
 def portable(kind: str, name: str) -> str:
     """`name` as others may read it: a file of this machine by its SHA-256. Raises WeightsError if it is missing."""
-    if name.startswith(DIGEST) or official(kind, name):
+    if is_digest(kind, name) or official(kind, name):
         return name
     file = weights_file(kind, name)
     if not file.is_file():
         raise WeightsError(f"env.{kind}={name!r} is no file on this machine, so that its SHA-256 cannot be told.")
-    return DIGEST + file_digest(file)
+    architecture = "" if kind == "sam" else f"{name.partition('/')[0]}/"
+    return f"{architecture}{DIGEST}{file_digest(file)}"
+
+
+def is_digest(kind: str, name: str) -> bool:
+    """Whether `name` is what `portable` makes of a file."""
+    return (name if kind == "sam" else name.partition("/")[2]).startswith(DIGEST)

@@ -12,14 +12,14 @@ from agents.vec_env import PromptVecEnv
 from alignsam_gym.errors import WeightsError
 
 
-def export_sb3(source: Path, target: Path, sam: str | None = None) -> None:
+def export_sb3(source: Path, target: Path, sam: str | None = None, clip: str | None = None) -> None:
     """Write the policy of a run or bundle as the zip that its algorithm's ``load`` reads.
 
-    sam: as for `AlignSAM.load`. The SRM is not in the zip, nor the state of the optimiser. Such a zip holds pickles:
-    load only those that you trust. Raises AlignSAMError.
+    sam, clip: as for `AlignSAM.load`. The SRM is not in the zip, nor the state of the optimiser. Such a zip holds
+    pickles: load only those that you trust. Raises AlignSAMError.
     """
     with opened(source) as folder:
-        recipe = with_models(read_recipe(folder), sam, clip=None)
+        recipe = with_models(read_recipe(folder), sam, clip)
         env, policy = restore(folder, recipe, "cpu", batch_size=1)
     model = make_learner(PromptVecEnv(env), recipe.agent, recipe.policy, seed=0)
     model.policy.load_state_dict(policy.state_dict())

@@ -1,6 +1,6 @@
 """What can go wrong, as a user would name it. Every message says what, where, and what to do."""
 
-from numbers import Integral
+from numbers import Integral, Real
 
 
 class AlignSAMError(Exception):
@@ -30,6 +30,18 @@ def check_count(name: str, value: object, reason: str, least: int = 1) -> int:
     if value < least:
         raise OptionError(f"{name}={value}: {reason}.")
     return int(value)
+
+
+def check_number(name: str, value: object) -> None:
+    """Raise `OptionError` if `value` is no number."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise OptionError(f"{name}={value!r}: it must be a number.")
+
+
+def check_switch(name: str, value: object) -> None:
+    """Raise `OptionError` if `value` is neither True nor False: words such as no and off would count as True."""
+    if not isinstance(value, bool):
+        raise OptionError(f"{name}={value!r}: it must be true or false.")
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> str:

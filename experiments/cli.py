@@ -28,6 +28,7 @@ app = typer.Typer(
 _as_they_are = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A training's folder, or a bundle: a folder or one file.")]
 Sam = Annotated[str | None, typer.Option(help="Checkpoint, where the agent was trained with an own one.")]
+Clip = Annotated[str | None, typer.Option(help="ARCHITECTURE/FILE, where the agent was trained with an own one.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 
 
@@ -69,7 +70,7 @@ def predict(
     ),
     text: Annotated[str | None, typer.Option(help="What to look for, where a text guides the agent.")] = None,
     sam: Sam = None,
-    clip: Annotated[str | None, typer.Option(help="ARCHITECTURE/FILE, where it was trained with an own one.")] = None,
+    clip: Clip = None,
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(help="Images prompted at once.")] = 16,
 ) -> None:
@@ -107,6 +108,7 @@ def export(
     sb3: Annotated[bool, typer.Option("--sb3", help="The policy alone, as the zip that PPO.load reads.")] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="ONNX graphs of everything, SAM too, into a folder.")] = False,
     sam: Sam = None,
+    clip: Clip = None,
 ) -> None:
     """Put a trained agent into one file or folder, for others.
 
@@ -125,11 +127,11 @@ def export(
             from agents.onnx_export import export_onnx
             from agents.predictor import AlignSAM
 
-            export_onnx(AlignSAM.load(run, sam=sam, device="cpu", batch_size=1), out)
+            export_onnx(AlignSAM.load(run, sam=sam, clip=clip, device="cpu", batch_size=1), out)
         elif sb3:
             from agents.sb3_export import export_sb3
 
-            export_sb3(run, out, sam=sam)
+            export_sb3(run, out, sam=sam, clip=clip)
         else:
             from agents import archive
 

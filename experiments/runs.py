@@ -27,7 +27,7 @@ from agents.runs import CONFIG, load_config
 from alignsam_gym.data import Dataset
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.vector import AlignSAMVectorEnv
-from alignsam_gym.errors import AlignSAMError, OptionError, check_count
+from alignsam_gym.errors import AlignSAMError, OptionError, check_count, check_switch
 from alignsam_gym.foundation.files import write_atomically
 from alignsam_gym.metrics import PromptingScores, table_metrics
 from experiments.evaluation import Way, compare, print_metrics, print_table, ways_of_prompting
@@ -139,6 +139,8 @@ def check_counts(config: DictConfig) -> None:
     """Raises OptionError for a seed, or counts in the config group ``evaluate``, that cannot be."""
     options = config.evaluate
     check_seed(config.seed)
+    for name in ("deterministic", "save_predictions"):
+        check_switch(f"evaluate.{name}", options.get(name, False))
     check_count("evaluate.batch_size", options.batch_size, "at least one image is prompted at once")
     check_count("evaluate.filmstrips", options.get("filmstrips", 0), "a count of test images, or 0 for none", least=0)
     if options.limit is not None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from alignsam_gym.data.pairs import PairedDataset, match_files, with_agreeing_sizes
 from alignsam_gym.data.samples import groups_of
-from alignsam_gym.errors import DataError, OptionError, check_choice
+from alignsam_gym.errors import DataError, OptionError, check_choice, check_count, check_number
 
 
 class FolderDataset(PairedDataset):
@@ -66,12 +65,15 @@ class FolderDataset(PairedDataset):
 def _held_out(stems: list[str], test: float | Sequence[str], seed: int) -> set[str]:
     if isinstance(test, str):
         test = [test]
-    if not isinstance(test, (int, float)):
+    if isinstance(test, Sequence):
         return {stem for stem in stems if any(fnmatch.fnmatch(stem, pattern) for pattern in test)}
+    check_number("test", test)
+    check_count("seed", seed, "seeds are 0 and above", least=0)
     if not 0 < test < 1:
         raise OptionError(f"test={test} is not a share between 0 and 1.")
     group = dict(zip(stems, groups_of(stems), strict=True))
-    groups = sorted(set(group.values()))
-    count = max(1, round(test * len(groups)))
-    chosen = set(np.random.default_rng(seed).permutation(groups)[:count].tolist())
+    # By hashes, which do not depend on what else is there: a folder that grows keeps the splits of what it had, but for
+    # groups at the margin.
+    groups = sorted(set(group.values()), key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    chosen = {*groups[: max(1, round(test * len(groups)))]}
     return {stem for stem in stems if group[stem] in chosen}

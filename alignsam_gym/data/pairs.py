@@ -10,7 +10,7 @@ import numpy as np
 
 from alignsam_gym.data.images import SUFFIXES, read_image, read_luminance, stated_size
 from alignsam_gym.data.samples import Sample
-from alignsam_gym.errors import DataError, OptionError
+from alignsam_gym.errors import DataError, OptionError, check_number, check_switch
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ class PairedDataset:
     """
 
     def __init__(self, name: str, pairs: Mapping[str, Pair], threshold: int, invert: bool, text: str | None) -> None:
+        check_number("threshold", threshold)
+        check_switch("invert", invert)
         if not 0 <= threshold < 255:
             raise OptionError(f"threshold={threshold} leaves nothing to tell apart; give a luminance from 0 to 254.")
         self.name, self.pairs = name, pairs
@@ -57,14 +59,17 @@ class PairedDataset:
         return mask
 
 
-def match_files(images: Path, masks: Path, skip: bool, pattern: str = "*") -> dict[str, Pair]:
+def match_files(
+    images: Path, masks: Path, skip: bool, pattern: str = "*", part: slice = slice(None)
+) -> dict[str, Pair]:
     """Files of two folders whose paths, without suffix, agree: path -> image and mask, in order.
 
-    pattern: of the images' names, as `fnmatch` has it. skip: leave out, with a warning, what would raise otherwise:
-    an image without a mask, and one name borne by two files. Raises DataError for these, and for a folder that is
-    missing or holds no picture.
+    pattern: of the images' names, as `fnmatch` has it. part: of these images, whether they have masks or not. skip:
+    leave out, with a warning, what would raise otherwise: an image without a mask, and one name borne by two files.
+    Raises DataError for these, and for a folder that is missing or holds no picture.
     """
     found, sought = _by_stem(images, skip, pattern), _by_stem(masks, skip)
+    found = dict(list(found.items())[part])
     missing = [stem for stem in found if stem not in sought]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

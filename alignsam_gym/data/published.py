@@ -84,11 +84,10 @@ class PublishedDataset(PairedDataset):
         check_choice("split", split, ("train", "test"))
         base = layout.tree.locate(root)
         images, masks = layout.folders[split]
-        pairs = match_files(base / images, base / masks, on_error == "skip", layout.pattern)
-        if layout.held_out:
-            first = max(0, len(pairs) - layout.held_out)
-            chosen = slice(first, None) if split == "test" else slice(first)
-            pairs = dict(list(pairs.items())[chosen])
+        part = slice(None)
+        if last := layout.held_out:
+            part = slice(-last, None) if split == "test" else slice(-last)
+        pairs = match_files(base / images, base / masks, on_error == "skip", layout.pattern, part)
         if not pairs:
             raise DataError(f"The {split} split of {layout.tree.name} is empty below {base}.\n{layout.tree}")
         super().__init__(layout.tree.name, pairs, threshold, invert, text or layout.text)

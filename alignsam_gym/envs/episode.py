@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from alignsam_gym.data.samples import deal
 from alignsam_gym.envs.grid import PatchGrid
-from alignsam_gym.errors import DataError, OptionError, check_choice, check_count
+from alignsam_gym.errors import DataError, OptionError, check_choice, check_count, check_number, check_switch
 from alignsam_gym.foundation.decoder import PADDING, ImageTerms
 from alignsam_gym.foundation.encoded import EncodedDataset, EncodedSample
 from alignsam_gym.maps import iou, on_cells, share_of
@@ -60,8 +60,10 @@ class Rules:
         check_choice("revisit", self.revisit, REVISITS)
         if not self.reward:
             raise OptionError(f"reward is empty; weigh at least one of {', '.join(REWARDS)}.")
-        for name in self.reward:
-            check_choice("reward", name, REWARDS)
+        for name, weight in self.reward.items():
+            check_number(f"reward.{check_choice('reward', name, REWARDS)}", weight)
+        check_switch("stop", self.stop)
+        check_switch("mask_prompt", self.mask_prompt)
 
 
 class Episode:

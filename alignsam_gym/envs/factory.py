@@ -13,7 +13,7 @@ import torch
 from alignsam_gym.data import Augmented, Dataset, draw_shots, load_dataset, preferred_branch, without_broken
 from alignsam_gym.envs.episode import INITIAL_PROMPTS, LABEL_SOURCES, REWARDS, Episode, Rules
 from alignsam_gym.envs.grid import PatchGrid
-from alignsam_gym.errors import OptionError, check_choice, check_count
+from alignsam_gym.errors import OptionError, check_choice, check_count, check_switch
 from alignsam_gym.foundation.calibration import calibrate
 from alignsam_gym.foundation.encoded import EncodedDataset
 from alignsam_gym.foundation.sam import PromptableModel, load_sam
@@ -65,6 +65,7 @@ def make_episode(
     check_choice("label_source", label_source, LABEL_SOURCES)
     check_choice("initial_prompts", initial_prompts, ("auto", *INITIAL_PROMPTS))
     check_choice("state", state, STATES)
+    check_switch("compile", compile)
     training = split == "train"
     if not isinstance(reward, Mapping):
         reward = {check_choice("reward", reward, REWARDS): 1.0}
@@ -85,12 +86,10 @@ def make_episode(
         samples = Augmented(samples, augment, shots_seed)
     model = load_sam(sam, device, precision, decode_precision, compile) if isinstance(sam, str) else sam
     store = EmbeddingStore(cache_dir)
-    if count > 1:
+    if check_count("num_envs", count, "there must be at least one") > 1:
         calibrate(model, store.directory)
     kind = preferred_branch(samples) if branch == "auto" else branch
-    reader = None
-    if kind == "explicit" or "clip" in (label_source, rules.initial_prompts):
-        reader = _clip(clip, device)
+    reader = _clip(clip, device) if needs_text(kind, label_source, rules.initial_prompts) else None
     capacity = len(samples) if training else 256  # what is learned from comes again and again
     encoded = EncodedDataset(samples, model, store, image_size, reader, capacity)
     channels = state_channels(srm_state(state), model.embedding_shape[0])
@@ -102,9 +101,16 @@ def make_episode(
                 f"The given srm is an {srm.kind} branch for states of {srm.channels} channels; this environment needs "
                 f"an {kind} one for {channels}."
             )
+        if srm.device != model.device:
+            raise OptionError(f"The given srm is on {srm.device}, this environment on {model.device}: give device=….")
         return Episode(rules, encoded, srm, learns=False, count=count)
     fresh = SRM(kind, channels, SRMConfig.of(srm or {}), model.device, seed=0)
     return Episode(rules, encoded, fresh, learns=training, count=count)
+
+
+def needs_text(branch: str, label_source: str, initial_prompts: str) -> bool:
+    """Whether a text guides an episode, by CLIP's map of it."""
+    return branch == "explicit" or "clip" in (label_source, initial_prompts)
 
 
 def open_samples(
@@ -134,13 +140,16 @@ def open_samples(
     if split == "test":
         return without_broken(samples) if on_error == "skip" else samples
     check_count("shots", shots, "at least one labelled image is needed")
+    check_count("shots_seed", shots_seed, "seeds are 0 and above", least=0)
     return draw_shots(samples, shots, shots_seed, shots_per, skip=on_error == "skip")
 
 
 def _clip(clip: str | ClipSurgery | None, device: str | torch.device) -> ClipSurgery:
     """A CLIP that was asked for by name or given. open_clip takes seconds to import, so only who needs it waits."""
     if clip is None:
-        raise OptionError("branch='explicit' and label_source='clip' need a CLIP, such as clip='tiny'.")
+        raise OptionError(
+            "branch='explicit', and 'clip' as label_source or initial_prompts, need a CLIP, such as clip='tiny'."
+        )
     if not isinstance(clip, str):
         return clip
     from alignsam_gym.foundation.clip_surgery import load_clip

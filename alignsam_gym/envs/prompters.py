@@ -70,7 +70,7 @@ def disagreement_prompter(episode: Episode) -> np.ndarray:
 
 
 def oracle_prompter(episode: Episode) -> np.ndarray:
-    """The patch with the largest error of SAM's answer, of those whose centre is in error.
+    """The patch with the largest error of SAM's answer, of those whose centre is in error, and not void.
 
     Meant for ``label_source="oracle"``: a centre in error is where the true label tells SAM something new.
     Where no centre is in error, the patch with the largest error whatever its centre. Patches may be
@@ -81,6 +81,7 @@ def oracle_prompter(episode: Episode) -> np.ndarray:
     wrong = (answer.float() - (episode.truth > 0.5).float()).abs() * episode.scored
     error = grid.pool(wrong).flatten(1)
     missed = (episode.at_centres(episode.logits) > 0) != episode.truth_at
+    missed &= episode.at_centres(episode.scored) > 0.5
     allowed = torch.from_numpy(episode.allowed()[:, : grid.count]).to(error.device)
     return (error + missed * 2.0).masked_fill(~allowed, -1.0).argmax(1).cpu().numpy()
 

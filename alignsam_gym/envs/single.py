@@ -11,6 +11,7 @@ from alignsam_gym.envs.factory import make_episode
 from alignsam_gym.envs.rendering import RENDER_FPS, RENDER_MODES, close_window, render_row, show
 from alignsam_gym.envs.spaces import OBSERVATIONS, action_space, observation_space, observe, whole_numbers
 from alignsam_gym.errors import OptionError, check_choice
+from alignsam_gym.srm import SRM
 
 
 class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
@@ -132,7 +133,7 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
         self._started, self._ended = False, True
 
     @property
-    def srm(self) -> Any:
+    def srm(self) -> SRM:
         """The semantic recalibration module that this environment asks, and teaches if it learns."""
         return self.episode.srm
 

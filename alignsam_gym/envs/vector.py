@@ -15,6 +15,7 @@ from alignsam_gym.envs.factory import make_episode
 from alignsam_gym.envs.rendering import RENDER_FPS, RENDER_MODES, close_window, render_row, show
 from alignsam_gym.envs.spaces import OBSERVATIONS, action_space, observation_space, observe, whole_numbers
 from alignsam_gym.errors import OptionError, check_choice
+from alignsam_gym.srm import SRM
 
 _MODES = tuple(mode.value for mode in AutoresetMode)
 
@@ -75,6 +76,11 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._generators: list[np.random.Generator] = []
         self._finished = np.zeros(num_envs, bool)
+
+    @property
+    def srm(self) -> SRM:
+        """The semantic recalibration module that all rows ask, and teach if it learns."""
+        return self.episode.srm
 
     def reset(
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None

@@ -35,7 +35,7 @@ from alignsam_gym.foundation.tiny import clip as tiny_clip
 from alignsam_gym.foundation.tiny.model import INPUT_SIZE
 from alignsam_gym.foundation.weights import file_digest
 
-PREPROCESSING = 1
+PREPROCESSING = 2
 """Version of what `ClipSurgery` does to an image and a text; part of every cached map's key."""
 
 DUAL_BLOCKS = 6
@@ -219,7 +219,9 @@ def load_clip(name: str, device: str | torch.device = "auto", image_size: int | 
             f"({str(error).splitlines()[0]}); give a safetensors file or a state dict of that architecture. "
             "TorchScript archives, which OpenAI's own .pt files are, are not read."
         ) from error
-    return ClipSurgery(model, tokenizer, file_digest(path), resolved, image_size or 512)
+    # One file is another model with another activation or normalisation.
+    kind = (architecture, tag.get("quick_gelu", False), model.visual.image_mean, model.visual.image_std)
+    return ClipSurgery(model, tokenizer, f"{kind}|{file_digest(path)}", resolved, image_size or 512)
 
 
 def _load_tiny(device: torch.device, image_size: int | None) -> ClipSurgery:

@@ -184,8 +184,7 @@ class EncodedDataset:
         mask = sample.mask & scored
 
         def shrink(mask: np.ndarray, shape: tuple[int, ...]) -> Tensor:
-            area = cv2.resize(mask.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
-            return torch.from_numpy(area).to(self.model.device)
+            return torch.from_numpy(resize(mask.astype(np.float32), shape[::-1])).to(self.model.device)
 
         fine = self.model.logits_shape
         labelled = shrink(scored, fine)
@@ -205,6 +204,10 @@ class EncodedDataset:
         return hashlib.sha256(what + np.ascontiguousarray(sample.image).tobytes()).hexdigest()
 
 
-def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    shrinks = image.shape[0] > size[1] and image.shape[1] > size[0]
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+def resize(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """To (width, height): a side that shrinks is averaged, one that grows interpolated."""
+    sides = zip(size, image.shape[1::-1], strict=True)
+    across, down = (cv2.INTER_AREA if new < old else cv2.INTER_LINEAR for new, old in sides)
+    if across != down:  # OpenCV averages neither side if one of them grows
+        image = cv2.resize(image, (size[0], image.shape[0]), interpolation=across)
+    return cv2.resize(image, size, interpolation=down)

@@ -20,7 +20,7 @@ from alignsam_gym.foundation.tiny import WEIGHTS, load_tiny_sam
 from alignsam_gym.foundation.weights import CHECKPOINTS, file_digest, remembered_digest, verify
 from alignsam_gym.rows import rows_of
 
-PREPROCESSING = 1
+PREPROCESSING = 2
 """Version of what `PromptableModel.encode` does to an image; part of every cached embedding's key."""
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -122,7 +122,9 @@ class PromptableModel:
             with self._arithmetic(self._decode_type):
                 if last is not None:
                     terms = self.decoder.with_mask(terms, last[chosen][:, None])
-                parts.append(self._decode(terms, p * self.input_size, given)[0][:, 0].float())
+                logits = self._decode(terms, p * self.input_size, given)[0][:, 0]
+                # A copy: where it is compiled for CUDA, the next call writes over the answer of this one.
+                parts.append(logits.to(torch.float32, copy=True))
         return torch.cat(parts)
 
     def _arithmetic(self, dtype: torch.dtype) -> torch.autocast:

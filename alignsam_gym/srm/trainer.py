@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alignsam_gym.errors import OptionError, WeightsError, check_count
+from alignsam_gym.errors import OptionError, WeightsError, check_count, check_number
 from alignsam_gym.foundation.files import write_atomically
 from alignsam_gym.maps import iou
 from alignsam_gym.srm.branches import BRANCHES, NORM_GROUPS
@@ -40,8 +39,9 @@ class SRMConfig:
         folds but one. In training a map is asked of the branch that has not seen the image, so that the agent
         meets labels as wrong as they will be on new images; elsewhere the answer is the branches' mean. 1 is the
         paper's single branch. [ours]
-    blank_every: one state in so many has its mask replaced by ones, as in the state from which an
-        evaluation episode takes its first pair of prompts; 0 for none. [ours]
+    blank_every: one state in so many, by row and step, has its mask replaced by ones, as in the state from which an
+        evaluation episode takes its first pair of prompts; 0 for none. A single row's first is after so many steps.
+        [ours]
     dropout: how likely a channel of a state's embedding is left out of a gradient step. [ours]
     select_every: early stopping. After every so many states, the branch that a fold's map is asked of is replaced by
         the one that goes on learning if that one's IoU on the fold, which it has not seen, is the highest so far; until
@@ -63,7 +63,9 @@ class SRMConfig:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> SRMConfig:
-        """From a mapping. Raises OptionError for an unknown name or a value out of range."""
+        """From a mapping. Raises OptionError for anything else, an unknown name, or a value out of range."""
+        if not isinstance(values, Mapping):
+            raise OptionError(f"srm={values!r}: give its options by name, or a trained SRM.")
         known = [field.name for field in fields(cls)]
         if unknown := set(values) - set(known):
             raise OptionError(f"srm has no option {', '.join(sorted(map(str, unknown)))}; it takes {', '.join(known)}.")
@@ -75,8 +77,7 @@ class SRMConfig:
         for name in ("blank_every", "select_every"):
             check_count(f"srm.{name}", getattr(config, name), "it must be a count of states, or 0 for none", least=0)
         for name in ("learning_rate", "dropout", "text_trust"):
-            if not isinstance(value := getattr(config, name), Real):
-                raise OptionError(f"srm.{name}={value!r}: it must be a number.")
+            check_number(f"srm.{name}", getattr(config, name))
         for name, fits, wanted in (
             ("width", config.width % NORM_GROUPS == 0, f"a multiple of {NORM_GROUPS}"),
             ("learning_rate", config.learning_rate > 0, "above 0"),
@@ -137,13 +138,13 @@ class SRM:
         return self.config.text_trust * torch.logit(states.factors[:, 0], eps=_SUREST)
 
     @torch.enable_grad()  # collectors such as TorchRL's step environments without
-    def learn(self, states: State, target: Tensor, scored: Tensor, folds: Tensor | None = None) -> float:
+    def learn(self, states: State, target: Tensor, scored: Tensor, folds: Tensor | None = None) -> Tensor:
         """`updates` passes over the batch (Eq. 13).
 
         scored: float (B, h, w), the labelled pixels' share of each cell. target: the foreground's share of these.
         folds: int64 (B,), the fold of each state's image, from which its own branch does not learn; None if there is
         one branch.
-        Returns the mean loss, NaN if no branch had anything to learn.
+        Returns the mean loss, a scalar, NaN if no branch had anything to learn.
         """
         losses = []
         self.learned = True
@@ -161,7 +162,7 @@ class SRM:
                     loss.backward()
                     self.optimizer.step()
                     losses.append(loss.detach())
-        return float(torch.stack(losses).mean()) if losses else float("nan")
+        return torch.stack(losses).mean() if losses else torch.tensor(torch.nan)
 
     @torch.no_grad()
     def _select(self, states: State, target: Tensor, scored: Tensor, folds: Tensor) -> None:

@@ -138,9 +138,9 @@ def test_a_checkpoint_beside_the_bundle_is_not_opened(bundle, tmp_path):
     [
         ({"env": {"sam": "/etc/passwd"}}, "give its file, sam="),
         ({"env": {"sam": "../secret.pth"}}, "give its file, sam="),
-        ({"env": {"clip": "ViT-B-16//etc/passwd"}}, "give its file, clip="),
-        ({"env": {"clip": "hf-hub:evil/repo"}}, "give its file, clip="),
-        ({"env": {"clip": "local-dir:/etc"}}, "give its file, clip="),
+        ({"env": {"branch": "explicit", "clip": "ViT-B-16//etc/passwd"}}, "give its file, clip="),
+        ({"env": {"branch": "explicit", "clip": "hf-hub:evil/repo"}}, "give its file, clip="),
+        ({"env": {"branch": "explicit", "clip": "local-dir:/etc"}}, "give its file, clip="),
         ({"env": {"sam": "${oc.env:HOME}"}}, "interpolations"),
         ({"dataset": {"text": "${oc.env:HOME}"}}, "interpolations"),
         ({"elsewhere": ["${oc.env:HOME}"]}, "interpolations"),
@@ -156,6 +156,8 @@ def test_a_checkpoint_beside_the_bundle_is_not_opened(bundle, tmp_path):
         ({"agent": {"algorithm": "os.system"}}, "agent.algorithm"),
         ({"agent": {"policy_kwargs": {"lstm_hidden_size": 10**9}}}, "agent.policy_kwargs"),
         ({"policy": {"width": 10**9}}, "policy.width"),
+        ({"policy": {"width": 1024}, "env": {"image_size": 4096, "patch_size": 64}}, "64 patches a side make more"),
+        ({"agent": {"policy_kwargs": {"n_lstm_layers": 1024}}}, "n_lstm_layers=1024 is not a number up to 16"),
         ({"policy": {"network": "os.system"}}, "policy.network"),
         ({"policy": {"network": {"_target_": "os.system"}}}, "policy.network"),
         ({"policy": {"first_trust": [[1]]}}, "policy.first_trust"),
@@ -169,6 +171,11 @@ def test_a_strangers_configuration_is_refused(bundle, changes, says, monkeypatch
     change(bundle, **changes)
     with pytest.raises(AlignSAMError, match=says):
         AlignSAM.load(bundle)
+
+
+def test_a_clip_that_nothing_asks_for_is_not_needed(bundle):
+    change(bundle, env={"clip": "ViT-B-16//etc/passwd"})
+    assert AlignSAM.load(bundle).clip is None
 
 
 @pytest.mark.parametrize(

@@ -114,3 +114,9 @@ def test_what_cannot_be_warmed_is_told(make_env, algorithm):
     env = make_env()
     with pytest.raises(OptionError, match="agent=ppo, a2c or maskable_ppo"):
         warm_start(_policy(env, algorithm=algorithm), env, OPTIONS, seed=0)
+
+
+def test_rounds_without_the_other_options_are_told(make_env):
+    env = make_env()
+    with pytest.raises(OptionError, match="take warm_start=lookahead"):
+        warm_start(_policy(env), env, {"rounds": 6, "srm_rounds": 0}, seed=0)

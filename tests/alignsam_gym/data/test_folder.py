@@ -189,6 +189,33 @@ def test_images_of_one_folder_stay_on_one_side_and_a_share_counts_folders(tmp_pa
     assert not videos["train"] & videos["test"]
 
 
+@pytest.mark.parametrize("changed", ["removed", "added"])
+def test_a_folder_that_changes_keeps_its_splits_but_for_the_margin(tmp_path, changed):
+    names = [f"{i:02d}" for i in range(40)]
+    _write(tmp_path, names)
+    before = set(_ids(tmp_path)["train"])
+    if changed == "added":
+        _write(tmp_path, ["new"])
+    else:
+        for kind in ("images", "masks"):
+            next((tmp_path / kind).glob("00.*")).unlink()
+    assert len(before & set(_ids(tmp_path)["test"])) <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"invert": "no"}, "invert='no': it must be true or false"),
+        ({"threshold": "127"}, "threshold='127': it must be a number"),
+        ({"test": None}, "test=None: it must be a number"),
+        ({"seed": -1}, "seed=-1"),
+    ],
+)
+def test_a_word_for_a_number_or_a_switch_is_told(folder, options, says):
+    with pytest.raises(OptionError, match=says):
+        FolderDataset("train", folder, **options)
+
+
 def test_one_folder_with_everything_is_split_by_images(tmp_path):
     _write(tmp_path, [f"all/{i}" for i in range(10)])
     assert len(_ids(tmp_path, test=0.2)["test"]) == 2

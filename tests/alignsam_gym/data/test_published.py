@@ -32,6 +32,13 @@ def test_cuhk_holds_out_the_last_hundred_of_its_defocused_images(tmp_path):
     assert "motion0001" not in [*train.ids, *test.ids]
 
 
+def test_a_missing_mask_does_not_move_cuhks_splits(tmp_path):
+    home = write_published("CUHK", tmp_path, count=60)
+    before = list(load_dataset("CUHK", "test", root=tmp_path).ids)
+    next((home / "gt").glob(f"{before[5]}.*")).unlink()
+    assert [*load_dataset("CUHK", "test", root=tmp_path, on_error="skip").ids] == before[:5] + before[6:]
+
+
 @pytest.mark.parametrize("place", ["", "DUTS", "data", "data/DUTS"])
 def test_the_root_may_be_the_data_set_or_a_folder_above_it(place, tmp_path):
     write_published("DUTS", tmp_path / "data")

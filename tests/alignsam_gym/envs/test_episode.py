@@ -27,7 +27,13 @@ class Replay:
         if sample.image.shape[:2] == (64, 64) and frame == 64:
             self.predictor.set_image(sample.image)
         else:  # SamPredictor resizes with another filter
-            self.predictor.features = model.encode([cv2.resize(sample.image, (frame, frame))])
+            height, width = sample.image.shape[:2]
+            image = (
+                sample.image
+                if width <= frame
+                else cv2.resize(sample.image, (frame, height), interpolation=cv2.INTER_AREA)
+            )
+            self.predictor.features = model.encode([cv2.resize(image, (frame, frame))])
             self.predictor.original_size, self.predictor.input_size = (frame, frame), (64, 64)
             self.predictor.is_image_set = True
         self.predictor.features = self.predictor.features.half().float()
@@ -575,7 +581,7 @@ def test_reset_takes_an_index_of_the_data_set_and_nothing_else(make_toy):
         env.reset(options={"indx": 1})
 
 
-def test_no_image_is_labelled_by_a_branch_that_learnt_from_it(make_toy_vec):
+def test_an_image_is_in_one_fold_where_it_teaches_and_where_it_is_labelled(make_toy_vec):
     envs = make_toy_vec(4, srm={"width": 8, "folds": 2})
     envs.reset(seed=0)
     asked, taught = [], []

@@ -75,6 +75,16 @@ def test_the_oracle_takes_the_largest_error_where_no_centre_is_wrong(make_episod
     assert oracle_prompter(episode).tolist() == [6, 6, 6]
 
 
+def test_the_oracle_sees_no_error_at_a_void_centre(make_episode):
+    episode = make_episode()
+    truth = torch.stack([torch.from_numpy(episode.encoded.dataset[row].mask) for row in range(3)])
+    episode.logits = torch.nn.functional.interpolate(truth[:, None].float(), (32, 32), mode="area")[:, 0] - 0.5
+    episode.logits[:, 11:13, 19:21] *= -1  # the centre of patch (1, 2), which nobody has labelled
+    episode.scored[:, 11:13, 19:21] = 0
+    episode.logits[:, 25, 1] *= -1  # a lone wrong logit in patch (3, 0)
+    assert oracle_prompter(episode).tolist() == [12, 12, 12]
+
+
 def test_first_prompts_from_the_truth_are_an_images_own_in_any_batch(make_episode):
     episode = make_episode(split="test", initial_prompts="truth")
     points = {}

@@ -287,8 +287,42 @@ def test_indices_that_are_none_are_refused(make_toy_vec, index):
 def test_options_without_meaning_are_refused(make_toy_vec):
     with pytest.raises(OptionError, match="num_envs=0"):
         AlignSAMVectorEnv(0)
+    with pytest.raises(OptionError, match="num_envs='two': it must be a whole number"):
+        AlignSAMVectorEnv("two")
     with pytest.raises(OptionError, match="autoreset_mode='never' is unknown; choose one of NextStep"):
         make_toy_vec(2, autoreset_mode="never")
+
+
+@pytest.mark.parametrize("name", ["stop", "mask_prompt", "compile"])
+def test_a_word_is_no_switch(name):
+    with pytest.raises(OptionError, match=f"{name}='no': it must be true or false"):
+        AlignSAMVectorEnv(2, **{name: "no"})
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"reward": {"foreground": "much"}}, "reward.foreground='much': it must be a number"),
+        ({"shots_seed": -1}, "shots_seed=-1"),
+        ({"srm": 5}, "srm=5: give its options by name"),
+        ({"srm": "run/srm.safetensors"}, "give its options by name, or a trained SRM"),
+    ],
+)
+def test_what_cannot_be_computed_with_is_told(make_toy_vec, options, says):
+    with pytest.raises(OptionError, match=says):
+        make_toy_vec(2, **options)
+
+
+def test_a_trained_srm_is_taken_from_rows_by_its_name(make_toy_vec):
+    envs = make_toy_vec(2)
+    assert make_toy_vec(2, split="test", srm=envs.unwrapped.srm).unwrapped.srm is envs.unwrapped.srm
+
+
+def test_an_srm_of_another_device_is_refused(make_toy_vec):
+    srm = make_toy_vec(2).unwrapped.srm
+    srm.device = torch.device("cuda:0")
+    with pytest.raises(OptionError, match="The given srm is on cuda:0, this environment on cpu"):
+        make_toy_vec(2, split="test", srm=srm)
 
 
 @pytest.mark.parametrize("actions", [[0, -1], [0, 16], [0.0, 1.5], [0], 0])

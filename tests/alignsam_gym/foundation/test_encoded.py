@@ -138,6 +138,14 @@ def test_void_is_neither_foreground_nor_scored(one_sample, toy_model, tmp_path):
     np.testing.assert_allclose(sample.scored.numpy(), _blocks(~void, 32), atol=1e-6)
 
 
+def test_truth_is_the_share_where_one_side_grows(one_sample, toy_model, tmp_path):
+    mask = np.zeros((16, 320), bool)
+    mask[:, ::4] = True  # a quarter of each cell, which is 10 pixels wide and half a pixel high
+    sample = EncodedDataset(one_sample(mask, None), toy_model, EmbeddingStore(tmp_path), 64)[0]
+    expected = mask[0].reshape(32, 10).mean(1)
+    np.testing.assert_allclose(sample.truth.numpy(), np.tile(expected, (32, 1)), atol=1e-6)
+
+
 class Watched:
     """A data set that notes which samples are loaded, and lacks one."""
 
