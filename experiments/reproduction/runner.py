@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -42,11 +41,11 @@ class Subprocesses:
         return process.wait()
 
     def interrupt(self) -> None:
-        """As Ctrl-C, which they do not get from the terminal, in a session of their own: once, from here."""
+        """End them: in a session of their own they get no Ctrl-C, and of a background job they would ignore it."""
         with self._lock:
             self._ended = True
             for process in self._alive:
-                process.send_signal(signal.SIGINT)
+                process.terminate()
 
 
 def carry_out(runs: Sequence[Run], workers: int, execute: Execute, interrupt: Callable[[], None]) -> dict[Path, str]:

@@ -65,6 +65,25 @@ def test_training_leaves_all_that_it_promises(trained):
 
 
 @pytest.mark.slow
+def test_a_used_folder_takes_no_other_training(trained):
+    before = (trained / "metrics.json").read_bytes()
+    done = run("train", *SMALL, f"hydra.run.dir={trained}", "env.reward=foreground", check=False)
+    assert done.returncode == 1
+    assert "holds a training with another env.reward" in done.stderr
+    assert "reward: delta_iou" in (trained / "config.yaml").read_text()
+    assert (trained / "metrics.json").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_mistaken_evaluation_changes_nothing(trained, tmp_path):
+    run("evaluate", f"run={trained}", f"output={tmp_path}", "evaluate.ways=[agent]")
+    kept = {name: (tmp_path / name).read_bytes() for name in ("metrics.json", "config.yaml")}
+    done = run("evaluate", f"run={trained}", f"output={tmp_path}", "evaluate.ways=[agnet]", check=False)
+    assert "evaluate.ways='agnet' is unknown" in done.stderr
+    assert kept == {name: (tmp_path / name).read_bytes() for name in kept}
+
+
+@pytest.mark.slow
 def test_evaluation_repeats_what_training_measured(trained, tmp_path):
     run("evaluate", f"run={trained}", f"output={tmp_path}")
     again, first = (json.loads((place / "metrics.json").read_text()) for place in (tmp_path, trained))
