@@ -247,5 +247,7 @@ def beyond(tasks: Sequence[str]) -> Table:
 
 def sweep(key: str, values: Sequence[int], tasks: Sequence[str]) -> Table:
     """Half of Figure 7: T (``env.max_steps``) or E (``episodes``) along the columns."""
-    cells = {(task, str(value)): main_cell(task, variant=(f"{key}={value}",)) for task in tasks for value in values}
+    cells = {}
+    for task, value in product(tasks, values):
+        cells[f"{task} {FIGURES[task][0]}", str(value)] = main_cell(task, variant=(f"{key}={value}",))
     return Table(7, key, cells)

@@ -72,7 +72,7 @@ def curves(panels: Mapping[str, Shown], title: str, path: Path) -> None:
             found = [column for column in shown.table.columns if shown.measured[row, column].values]
             x, colour = [float(column) for column in found], f"C{place}"
             means = [shown.measured[row, column].mean for column in found]
-            axis.plot(x, means, "o-", label=row, markersize=4, color=colour)
+            axis.plot(x, means, "o-", label=heading(row), markersize=4, color=colour)
             for at, column in zip(x, found, strict=True):
                 if interval := shown.intervals[row, column]:
                     axis.vlines(at, *interval, color=colour, alpha=0.5, linewidth=2)

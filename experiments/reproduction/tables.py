@@ -56,7 +56,7 @@ def show(table: Table, results: Results, resamples: int) -> Shown:
 
 
 def heading(column: str) -> str:
-    """A column's name in print."""
+    """The name of a column, or of a row that ends in a figure's, in print."""
     *task, figure = column.split(" ")
     return " ".join([*task, _TITLES.get(figure, figure)])
 
@@ -74,7 +74,7 @@ def as_markdown(shown: Shown, results: Results) -> str:
     seeds = ", ".join(map(str, results.runs.config.seeds))
     lines = [["from", "", *map(heading, shown.columns)], ["---"] * (2 + len(shown.columns))]
     for row in shown.table.rows:
-        lines.append(["here", row, *(_cell(shown, row, column) for column in shown.columns)])
+        lines.append(["here", heading(row), *(_cell(shown, row, column) for column in shown.columns)])
     for row in shown.paper_rows:
         figures = [shown.printed.get((row, column)) for column in shown.columns]
         printed = zip(figures, map(_digits, shown.columns), strict=True)
