@@ -45,7 +45,8 @@ def find_images(sources: Sequence[Path], outputs: Sequence[Path]) -> dict[str, P
         name = (path.with_suffix("") if alike[path.with_suffix("")] == 1 else path).as_posix()
         if name in images:
             raise DataError(f"{images[name]} and {file} would both be called {name}; take one folder after the other.")
-        if file.resolve() in [(output / f"{name}.png").resolve() for output in outputs]:
+        targets = (output / f"{name}.png" for output in outputs)
+        if file.exists() and any(target.exists() and target.samefile(file) for target in targets):
             raise OptionError(f"{file} would be replaced by its own mask; write the predictions to another folder.")
         images[name] = file
     return images
@@ -57,8 +58,9 @@ def _below(source: Path, outputs: Sequence[Path]) -> list[tuple[Path, Path]]:
         raise DataError(f"There is no file or folder {source}.")
     if not source.is_dir():
         return [(Path(source.name), source)]
-    inside = {output.resolve() for output in outputs if source.resolve() in output.resolve().parents}
-    files = sorted(file for file in source.rglob("*") if not inside & {*file.resolve().parents})
+    base = source.resolve()
+    inside = {source / output.relative_to(base) for output in map(Path.resolve, outputs) if base in output.parents}
+    files = sorted(file for file in source.rglob("*") if not inside & {*file.parents})
     others = {file.suffix.lower() for file in files} & registered_extensions().keys() - set(SUFFIXES)
     if others:
         log.warning("%s: left out what is no PNG, JPEG or BMP (%s); convert it.", source, ", ".join(sorted(others)))

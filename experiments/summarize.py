@@ -97,8 +97,8 @@ def summary(runs: Sequence[dict[str, Any]], resamples: int) -> str:
         curves = np.array([run["prompting"][name]["miou_by_step"] for run in runs])
         ious = _by_image(runs, name)
         means = [f"{curves[:, t].mean():.3f}" if t < curves.shape[1] > 1 else "" for t in steps[:-1]]
-        mean, *spread = shown_mean(curves[:, -1]).split(" ", 1)
-        last = " ".join([f"**{mean}**", *spread])
+        mean, sign, spread = shown_mean(curves[:, -1]).partition(" ± ")
+        last = f"**{mean}**{sign}{spread}"
         pairs = [] if name == "random" else zip(ious, reference, strict=False)  # of no reference, none
         gain = [{image: iou - other[image] for image, iou in one.items()} for one, other in pairs]
         between = shown_interval(gain, resamples) if gain else ""

@@ -174,15 +174,13 @@ def _checkpoint_path(name: str) -> Path:
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """`device`, with ``auto`` resolved. Raises OptionError for one that is not here."""
+    """`device`, with ``auto`` resolved, and ``cuda`` to which. Raises OptionError for one that is not here."""
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved)
+        return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
         raise OptionError(f"device={str(device)!r} cannot be used here ({str(error).splitlines()[0]}).") from error
-    return resolved
 
 
 def _resolve_precision(precision: str, device: torch.device) -> torch.dtype:

@@ -93,9 +93,8 @@ def grouped(runs: Sequence[Run]) -> list[Group]:
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         if run.metrics is not None and run.folder in folders:
-            groups[json.dumps([run.configuration, list(run.metrics["prompting"])], sort_keys=True, default=str)].append(
-                run
-            )
+            alike = [run.configuration, list(run.metrics["prompting"])]
+            groups[json.dumps(alike, sort_keys=True, default=str)].append(run)
     base = os.path.commonpath([run.folder.parent for run in runs]) if runs else ""
     return [Group(_shared_name(members, base), members) for members in groups.values()]
 
