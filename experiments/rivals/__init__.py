@@ -5,12 +5,12 @@ Each is a module with what its paper publishes, and what this project decides ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, get_type_hints
 
 from torch import Tensor
 
-from alignsam_gym.errors import check_choice
+from alignsam_gym.errors import OptionError, check_choice, check_count, check_number, check_switch
 from alignsam_gym.foundation.encoded import EncodedDataset
 from alignsam_gym.foundation.sam import PromptableModel
 from experiments.rivals.clip_points import ClipPoints
@@ -30,7 +30,7 @@ class Rival(Protocol):
         """Logits float (B, h', w') that span the frame, foreground above 0, of the images at B indices."""
 
 
-RIVALS: dict[str, Callable[..., Rival]] = {
+RIVALS: dict[str, Any] = {
     "persam": PerSAM,
     "persam_f": PerSAMF,
     "samed": SAMed,
@@ -44,4 +44,25 @@ RIVALS: dict[str, Callable[..., Rival]] = {
 def make_rival(model: PromptableModel, options: Mapping[str, Any]) -> Rival:
     """The rival called ``options["name"]``, with its other options. Raises OptionError."""
     arguments = dict(options)
-    return RIVALS[check_choice("method", arguments.pop("name"), tuple(RIVALS))](model, **arguments)
+    rival = RIVALS[check_choice("method", arguments.pop("name"), tuple(RIVALS))]
+    _check(rival, arguments)
+    return rival(model, **arguments)
+
+
+def _check(rival: type[Rival], options: Mapping[str, Any]) -> None:
+    """Raise OptionError unless these are what the constructor takes: counts from 1 on, numbers from 0 on, switches."""
+    constructors = [vars(kind)["__init__"] for kind in rival.__mro__ if "__init__" in vars(kind)]
+    kinds = {name: kind for one in constructors for name, kind in get_type_hints(one).items()}
+    expected = {name: kind for name, kind in kinds.items() if kind in (int, float, bool, str)}
+    if wrong := options.keys() ^ expected.keys():
+        raise OptionError(f"method.{min(wrong)}: this method takes {', '.join(expected)}, and nothing else.")
+    for name, value in options.items():
+        key = f"method.{name}"
+        if expected[name] is int:
+            check_count(key, value, "it must be at least 1")
+        elif expected[name] is float:
+            check_number(key, value)
+            if value < 0:
+                raise OptionError(f"{key}={value}: it must be 0 or more.")
+        elif expected[name] is bool:
+            check_switch(key, value)

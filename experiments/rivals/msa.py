@@ -11,6 +11,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from alignsam_gym.errors import OptionError
 from alignsam_gym.foundation.sam import PromptableModel
 from experiments.rivals.tuned import TunedSAM, blocks_with_attention
 
@@ -24,7 +25,8 @@ class MSA(TunedSAM):
     (these two after the layer norm that follows the sum). Nothing else learns.
 
     An encoder without attention has a bottleneck after each of its stages. [ours] A bottleneck's last layer begins at
-    zero, so that training begins at the frozen model. [ours] MSA is prompted by a click; here nobody clicks. [ours]
+    zero, so that training begins at the frozen model. [ours] MSA is prompted by a click; here nobody clicks, and a
+    learned prompt says what is asked for where there are several classes. [ours]
 
     ratio: of a bottleneck's width to that of its input. scale: of those beside an MLP. positive_weight: of foreground
     in the cross-entropy.
@@ -34,6 +36,10 @@ class MSA(TunedSAM):
         self, model: PromptableModel, ratio: float, scale: float, positive_weight: float, **training: Any
     ) -> None:
         super().__init__(model, **training)
+        if not 0 < ratio <= 1:
+            raise OptionError(
+                f"method.ratio={ratio}: a bottleneck's share of the width lies above 0, and at most at 1."
+            )
         self.ratio, self.scale, self.positive_weight = ratio, scale, positive_weight
 
     def adapt(self, sam: Sam) -> None:
@@ -67,10 +73,11 @@ class Bottleneck(nn.Sequential):
     """Down, GELU, up. layer: makes the two, from numbers of channels."""
 
     def __init__(self, width: int, ratio: float, layer: Callable[..., nn.Module] = nn.Linear) -> None:
-        up: Any = layer(int(width * ratio), width)
+        narrow = max(1, int(width * ratio))
+        up: Any = layer(narrow, width)
         nn.init.zeros_(up.weight)
         nn.init.zeros_(up.bias)
-        super().__init__(layer(width, int(width * ratio)), nn.GELU(), up)
+        super().__init__(layer(width, narrow), nn.GELU(), up)
 
 
 class After(nn.Module):

@@ -21,11 +21,13 @@ class SAMed(TunedSAM):
     """LoRA on the queries and values of the image encoder's attention; the mask decoder and the prompt encoder's
     embedding of no prompt are tuned as they are.
 
-    An encoder without attention has LoRA on its convolutions. [ours] There is one class, so SAMed's softmax over
-    classes is a sigmoid. [ours]
+    An encoder without attention has LoRA on its convolutions. [ours] A sample shows one class, as a data set of this
+    project has it: so SAMed's softmax over all classes is a sigmoid for each, and its mask token for each class is a
+    learned prompt. [ours]
 
     rank: of LoRA. dice: weight of the Dice loss; the cross-entropy has the rest. warmup: steps in which the learning
-    rate rises to its value; from there it falls to 0, by a power of the share of steps left.
+    rate rises to its value; from there it falls to 0, by a power of the share of steps left. Published training ends
+    a fifth before that. [ours]
 
     Raises OptionError without ``peft``.
     """

@@ -21,8 +21,9 @@ from experiments.rivals.deck import Deck
 class TunedSAM(ABC):
     """A SAM that learns to answer without prompts; most of it stays frozen, normalisation included.
 
-    Its answer is that of SAM's single-mask output to no prompt at all. [ours] Images are mirrored with
-    probability ½. [ours]
+    Its answer is that of SAM's single-mask output to no prompt at all. Where the labelled images have several texts, it
+    is prompted by a learned token for the image's own, and for a text that none of them has by the mean of these.
+    [ours] Images are mirrored with probability ½. [ours]
 
     steps: of AdamW, with batches of `batch_size` images from shuffled passes over the labelled ones.
     """
@@ -33,7 +34,6 @@ class TunedSAM(ABC):
         self.model, self.sam = model, model.sam
         self.steps, self.batch_size = steps, batch_size
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
-        self.losses: list[float] = []
 
     @abstractmethod
     def adapt(self, sam: Sam) -> None:
@@ -51,37 +51,48 @@ class TunedSAM(ABC):
         samples = shots.fetch(range(len(shots)))
         pixels = self.model.resize(shots.frames(range(len(shots))))
         truth, scored = (torch.stack([getattr(one, name) for one in samples]).cpu() for name in ("truth", "scored"))
+        texts = [sample.text for sample in samples]
         deck, device = Deck(len(shots), seed), self.model.device
-        self.sam, self.losses = deepcopy(self.model.sam), []
+        self.sam, self.classes = deepcopy(self.model.sam), sorted(set(texts), key=str)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.adapt(self.sam)
+            self.tokens = nn.Embedding(len(self.classes), self.sam.prompt_encoder.embed_dim)
         self.sam.to(device)
-        learning = [parameter for parameter in self.sam.parameters() if parameter.requires_grad]
+        self.tokens.to(device)
+        learning = [p for p in (*self.sam.parameters(), *self.tokens.parameters()) if p.requires_grad]
         optimizer = torch.optim.AdamW(learning, self.learning_rate, weight_decay=self.weight_decay)
         schedule = LambdaLR(optimizer, lambda step: self.rate(step, len(shots)))
         for _ in track(range(self.steps), "training"):
             rows = deck.draw(self.batch_size)
             mirrored = torch.rand(len(rows), generator=deck.generator) < 0.5
             images, target, labelled = (_mirror(part[rows], mirrored).to(device) for part in (pixels, truth, scored))
-            loss = self.loss(self.answer(images), target, labelled)
+            loss = self.loss(self.answer(images, [texts[row] for row in rows]), target, labelled)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             schedule.step()
-            self.losses.append(float(loss.detach()))
 
     @torch.no_grad()
     def predict(self, samples: EncodedDataset, indices: Sequence[int]) -> Tensor:
-        pixels = self.model.resize(samples.frames(indices)).split(self.batch_size)
-        return torch.cat([self.answer(part.to(self.model.device)) for part in pixels])
+        pixels, texts = self.model.resize(samples.frames(indices)), [sample.text for sample in samples.fetch(indices)]
+        parts = [slice(start, start + self.batch_size) for start in range(0, len(texts), self.batch_size)]
+        return torch.cat([self.answer(pixels[part].to(self.model.device), texts[part]) for part in parts])
 
-    def answer(self, pixels: Tensor) -> Tensor:
+    def answer(self, pixels: Tensor, texts: Sequence[str | None]) -> Tensor:
         """Low-resolution logits (B, 4h, 4w) of images uint8 (B, 3, size, size), from `PromptableModel.resize`."""
         records = self.sam.image_encoder(self.sam.preprocess(pixels.float()))
         decoder = decoder_of(self.sam)  # each time, as the weights change
-        no_prompts = records.new_zeros(len(records), 0, self.sam.prompt_encoder.embed_dim)
-        return decoder.decode_tokens(decoder.read(records), no_prompts)[0][:, 0]
+        return decoder.decode_tokens(decoder.read(records), self.prompts(texts))[0][:, 0]
+
+    def prompts(self, texts: Sequence[str | None]) -> Tensor:
+        """Prompt tokens (B, 1, C) that say which class is asked for; (B, 0, C) if there is one class alone."""
+        tokens = self.tokens.weight
+        if len(tokens) == 1:
+            return tokens.new_zeros(len(texts), 0, tokens.shape[1])
+        return torch.stack([tokens[self.classes.index(t)] if t in self.classes else tokens.mean(0) for t in texts])[
+            :, None
+        ]
 
 
 def blocks_with_attention(encoder: nn.Module) -> list[Any]:

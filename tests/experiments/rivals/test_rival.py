@@ -1,4 +1,5 @@
 import json
+import re
 
 import cv2
 import numpy as np
@@ -66,3 +67,27 @@ def test_the_labelled_images_are_the_agents(toy_model):
 def test_an_unknown_method_is_an_error(toy_model):
     with pytest.raises(OptionError, match="persam, persam_f, samed, msa, clip_points, seggpt"):
         make_rival(toy_model, {"name": "sem"})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "named"),
+    [
+        ("persam", {"multimask": "no", "boxes": True}, "method.multimask='no': it must be true or false"),
+        ("persam_f", {"steps": 0, "learning_rate": 1e-3}, "method.steps=0: it must be at least 1"),
+        ("persam_f", {"steps": 1.5, "learning_rate": 1e-3}, "method.steps=1.5: it must be a whole number"),
+        ("persam_f", {"steps": 1, "learning_rate": "high"}, "method.learning_rate='high': it must be a number"),
+        ("persam_f", {"steps": 1, "learning_rate": -1.0}, "method.learning_rate=-1.0: it must be 0 or more"),
+        ("persam_f", {"steps": 1}, "method.learning_rate: this method takes steps, learning_rate, and nothing else"),
+        ("persam", {"multimask": True, "boxes": True, "rank": 4}, "method.rank: this method takes multimask, boxes"),
+    ],
+)
+def test_a_mistaken_option_is_an_error(toy_model, name, options, named):
+    with pytest.raises(OptionError, match=re.escape(named)):
+        make_rival(toy_model, {"name": name, **options})
+
+
+@pytest.mark.parametrize(("method", "key"), [("samed", "rank"), ("msa", "ratio")])
+def test_options_of_what_they_have_in_common_are_checked_too(compete, method, key):
+    for option in (key, "batch_size"):
+        with pytest.raises(OptionError, match=f"method.{option}=0"):
+            compete(f"method={method}", f"method.{option}=0")
