@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+_CHOSEN = ("dataset", "sam", "clip", "branch", "agent", "policy", "warm_start", "experiment")
 _as_they_are = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A training's folder, or a bundle: a folder or one file.")]
 Sam = Annotated[str | None, typer.Option(help="Checkpoint, where the agent was trained with an own one.")]
@@ -206,7 +207,7 @@ def _help(command: str) -> str:
         keys = (_CONF / f"{command}.yaml").read_text(encoding="utf-8").partition("\nhydra:")[0]
         parts.append(f"Keys and their defaults, any of which an argument KEY=VALUE changes:\n\n{keys.strip()}")
     if command == "train":
-        groups = (f"{name}={'|'.join(_choices(name))}" for name in ("dataset", "sam", "clip", "branch", "agent"))
+        groups = (f"{name}={'|'.join(_choices(name))}" for name in _CHOSEN)
         parts += ["Choices:\n\n" + "\n".join(groups), "alignsam train --cfg job prints every key with its value."]
     return "\n\n".join(parts).replace("python -m experiments.", "alignsam ")
 

@@ -1,7 +1,7 @@
 """Measures a trained agent again, perhaps on other data.
 
 python -m experiments.evaluate run=outputs/train/<date>
-python -m experiments.evaluate run=<dir> "dataset={name: folder, root: photos}"
+python -m experiments.evaluate run=<dir> dataset=folder dataset.root=photos
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from experiments.statistics import METRICS
 @report_errors
 def main(config: DictConfig) -> float:
     """Returns the mIoU of the first way of prompting, the agent unless `evaluate.ways` says otherwise."""
-    changes = {name: config[name] for name in ("dataset", "device", "seed") if config[name] is not None}
+    changes = {name: config[name] for name in ("dataset", "device", "seed") if config.get(name) is not None}
     changes |= {f"evaluate.{name}": value for name, value in config.evaluate.items() if value is not None}
     folder, output = Path(config.run), Path(config.output)
     run = load_config(folder)

@@ -51,9 +51,13 @@ def read_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:
                 )
     if len(groups := grouped(found)) > 1:
         told = "; ".join(
-            f"{group.name}: {' '.join(each)}" for group, each in zip(groups, differences(groups), strict=True)
+            f"{group.runs[0].folder}: {' '.join(each) or 'as most'}"
+            for group, each in zip(groups, differences(groups), strict=True)
         )
-        raise DataError(f"These runs are of {len(groups)} configurations, not of one with several seeds. {told}.")
+        raise DataError(
+            f"These runs are of {len(groups)} configurations, not of one with several seeds. {told}. Name the runs of "
+            "one; experiments.report shows several beside each other."
+        )
     return runs
 
 

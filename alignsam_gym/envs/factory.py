@@ -90,7 +90,7 @@ def make_episode(
         calibrate(model, store.directory)
     kind = preferred_branch(samples) if branch == "auto" else branch
     reader = _clip(clip, device) if needs_text(kind, label_source, rules.initial_prompts) else None
-    capacity = len(samples) if training else 256  # what is learned from comes again and again
+    capacity = 1024 if training else 256  # what is learned from comes again and again
     encoded = EncodedDataset(samples, model, store, image_size, reader, capacity)
     channels = state_channels(srm_state(state), model.embedding_shape[0])
     if kind == "explicit":

@@ -54,7 +54,7 @@ class SRMConfig:
     width: int = 64
     learning_rate: float = 1e-4
     updates: int | None = None
-    batch_size: int = 16
+    batch_size: int = 8
     folds: int = 1
     blank_every: int = 4
     dropout: float = 0.0

@@ -93,11 +93,13 @@ def _subcommands(module: str) -> Iterator[str]:
 def groups() -> str:
     """Every file of every configuration group."""
     sections = []
-    for group in sorted(folder for folder in (_ROOT / "conf").iterdir() if any(folder.glob("*.yaml"))):
-        sections.append(f"### {group.name}")
-        for file in sorted(group.glob("*.yaml")):
+    conf = _ROOT / "conf"
+    for folder in sorted({file.parent for file in conf.rglob("*.yaml")} - {conf}):
+        group = folder.relative_to(conf).as_posix()
+        sections.append(f"### {group}")
+        for file in sorted(folder.glob("*.yaml")):
             text = _indented(_fence("yaml", file.read_text(encoding="utf-8")))
-            sections.append(f'??? note "`{group.name}={file.stem}`"\n\n{text}')
+            sections.append(f'??? note "`{group}={file.stem}`"\n\n{text}')
     return "\n\n".join(sections)
 
 

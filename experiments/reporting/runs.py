@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import multimode
 from typing import Any
 
 import numpy as np
@@ -105,11 +106,11 @@ def _shared_name(runs: Sequence[Run], base: str) -> str:
 
 
 def differences(groups: Sequence[Group]) -> list[list[str]]:
-    """What is unlike most others in each group's configuration, as ``key=value``."""
+    """What is unlike most others in each group's configuration, as ``key=value``; all, where no value is usual."""
     values = [{key: str(value) for key, value in group.runs[0].configuration.items()} for group in groups]
     keys = sorted({key for each in values for key in each})
-    usual = {key: Counter(each.get(key) for each in values).most_common(1)[0][0] for key in keys}
-    return [[f"{key}={each[key]}" for key in keys if key in each and each[key] != usual[key]] for each in values]
+    usual = {key: multimode(each.get(key) for each in values) for key in keys}
+    return [[f"{key}={each[key]}" for key in keys if key in each and usual[key] != [each[key]]] for each in values]
 
 
 def read_run(folder: Path) -> Run:

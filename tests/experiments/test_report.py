@@ -96,7 +96,7 @@ def test_the_page_can_be_read_without_pictures(folder):
 def test_the_page_tells_what_was_run_and_what_failed(folder):
     texts = Page(make_page([folder], "Runs", resamples=20)).texts
     assert "3 finished runs of 2 configurations, 1 that did not finish." in texts
-    assert [text for text in texts if "episodes" in text] == ["episodes=50"]
+    assert [text for text in texts if "episodes" in text] == ["episodes=15", "episodes=50"]
     assert "0.700" in texts  # the mean of both seeds
     assert texts[texts.index("<hard>") + 1] == "0.070"
     assert any("error: nothing <here>" in text and text.count("line") == 14 for text in texts)

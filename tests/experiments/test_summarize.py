@@ -141,7 +141,7 @@ def test_only_seeds_may_differ_in_the_configuration_of_what_is_averaged(tmp_path
     second = made("b", "seed: 1\nenv: {stop: false, shots_seed: 1}\ndevice: cuda")
     other = made("c", "seed: 2\nenv: {stop: true, shots_seed: 2}\ndevice: cpu")
     assert len(read_runs([first, second])) == 2
-    with pytest.raises(DataError, match=r"of 2 configurations.* c: env\.stop=True"):
+    with pytest.raises(DataError, match=r"of 2 configurations.*/a: env\.stop=False; .*/c: env\.stop=True"):
         read_runs([first, second, other])
 
 

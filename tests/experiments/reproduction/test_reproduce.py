@@ -143,7 +143,7 @@ def test_a_changed_configuration_is_an_error(configured, stub):
         (["table=2", "figure7.tasks=[foo]"], "figure7.tasks='foo' is unknown"),
         (["figure=7", "~tasks.glass", "figure7.tasks=[glass]"], "Figure 7 shows none of the tasks"),
         (["table=3", "tasks.semantic=shapes"], "tasks.semantic=shapes: it has not several categories"),
-        (["table=3", "tasks.semantic=shapes-named"], "tasks.semantic=shapes-named: it has not several categories"),
+        (["table=3", "tasks.semantic=[shapes-named,'dataset.category=star']"], "it has not several categories"),
         (["figure=[5,8]"], "there are 5, 6, 7"),
         (["table=2", "overrides=['episode=3']"], "episode"),
         (["table=2", "tasks.blur=nowhere"], "nowhere"),
