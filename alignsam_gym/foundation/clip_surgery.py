@@ -8,12 +8,11 @@ touched. At the first of them both are the same; then, with x the original path'
 for each head: queries and keys are replaced by the values, and there is no feed-forward layer. Patch tokens are
 taken from x̂, the class token from x; both go through the final layer norm and the projection.
 
-Feature surgery. What an image answers to every text alike is taken away: the answer to the empty prompt for one
-text, the mean over the texts for several.
+Feature surgery. What an image answers to every text alike is taken away: its answer to the empty prompt.
 
 **[ours]** Where the paper and its code differ or are silent: every token is brought to unit length over its
-features (the authors' first demo did it over the tokens, which they call a mistake in their issue 35); the
-weights of the texts come from the class token, each image's own; a map that is the same everywhere is 0.
+features (the authors' first demo did it over the tokens, which they call a mistake in their issue 35); a map that
+is the same everywhere is 0.
 """
 
 from __future__ import annotations
@@ -40,9 +39,6 @@ PREPROCESSING = 2
 
 DUAL_BLOCKS = 6
 """How many blocks, counted from the last, have the second path. A ViT with fewer has it in all."""
-
-TEMPERATURE = 2.0
-"""Sharpness of the softmax over the texts that weighs them against each other."""
 
 TEMPLATES: tuple[Callable[[str], str], ...] = (
     *open_clip.OPENAI_IMAGENET_TEMPLATES,
@@ -98,17 +94,6 @@ class ClipSurgery:
         answers = single_text_surgery(self.encode(images), self.encode_texts(texts), self.encode_texts([""])[0])
         return self._to_map(answers[:, 1:])
 
-    def similarities(self, images: Sequence[np.ndarray], texts: Sequence[str]) -> Tensor:
-        """Where each of K texts is, told apart from the others: float32 (B, K, grid, grid) in [0, 1].
-
-        images: as in `similarity`. texts: K different ones, the same for all images. Raises OptionError for K < 2:
-        a single text has nothing to be told apart from.
-        """
-        if len(texts) < 2:
-            raise OptionError(f"similarities() tells texts apart and was given {len(texts)}; use similarity().")
-        answers = many_text_surgery(self.encode(images), self.encode_texts(texts))
-        return self._to_map(answers[:, 1:].transpose(1, 2))
-
     @torch.no_grad()
     def encode(self, images: Sequence[np.ndarray]) -> Tensor:
         """Tokens of square frames, uint8 (S, S, 3) RGB each: float32 (B, 1 + grid², D) of unit length.
@@ -150,20 +135,6 @@ def single_text_surgery(image_features: Tensor, text_features: Tensor, redundant
     Returns cosine differences, (B, N).
     """
     return torch.einsum("bnd,bd->bn", image_features, text_features - redundant_features)
-
-
-def many_text_surgery(image_features: Tensor, text_features: Tensor) -> Tensor:
-    """What each token answers to each of K texts and not to all alike.
-
-    image_features: (B, N, D), the class token first; it weighs the texts, so that those that an image does not show
-    count less. text_features: (K, D). Returns weighted cosine differences, (B, N, K), of mean 0 over the texts.
-    """
-    # The paper multiplies feature by feature, subtracts the mean over the texts and then sums the features;
-    # summing first gives the same without a tensor of B × N × K × D.
-    answers = image_features @ text_features.T
-    shares = (TEMPERATURE * answers[:, :1]).softmax(dim=-1)
-    weighted = answers * shares / shares.mean(dim=-1, keepdim=True)
-    return weighted - weighted.mean(dim=-1, keepdim=True)
 
 
 def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -23,7 +23,6 @@ from alignsam_gym.foundation.clip_surgery import (
     TEMPLATES,
     ClipSurgery,
     load_clip,
-    many_text_surgery,
     resize_maps,
     single_text_surgery,
 )
@@ -170,21 +169,6 @@ def _reference_map(answers, grid):
     return answers.reshape(grid, grid)
 
 
-def _many_text_loop(features, texts):
-    """The paper's form: features multiplied one by one, the mean over the texts subtracted, then summed."""
-    tokens, count = len(features), len(texts)
-    scores = np.array([math.exp(2 * features[0] @ text) for text in texts])
-    probabilities = scores / scores.sum()
-    weights = probabilities / probabilities.mean()
-    answers = np.empty((tokens, count))
-    for token in range(tokens):
-        products = [features[token] * texts[k] * weights[k] for k in range(count)]
-        redundant = sum(products) / count
-        for k in range(count):
-            answers[token, k] = (products[k] - redundant).sum()
-    return answers
-
-
 # Architecture surgery.
 
 
@@ -289,39 +273,14 @@ def test_a_single_text_equals_the_loop(surgery, tokenizer):
         np.testing.assert_allclose(got.numpy(), expected, atol=1e-4)
 
 
-def test_many_texts_equal_the_loop(surgery, tokenizer):
-    images, texts = _frames(2, 48), ["dog", "cat", "aeroplane"]
-    maps = surgery.similarities(images, texts)
-    assert maps.shape == (2, 3, 6, 6)
-    features = [_reference_text(surgery.model, tokenizer, text) for text in texts]
-    for image, got in zip(images, maps, strict=True):
-        answers = _many_text_loop(_unit(_reference_tokens(surgery.model, image, HEADS, False)), features)[1:]
-        for k in range(3):
-            np.testing.assert_allclose(got[k].numpy(), _reference_map(answers[:, k], 6), atol=1e-4)
-
-
-def _random_features(seed):
-    rng = np.random.default_rng(seed)
-    shapes = (2, 5, 8), (4, 8)
-    return tuple(_unit(rng.normal(size=shape)) for shape in shapes)
-
-
 @settings(max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_feature_surgery_equals_loops_on_any_features(seed):
-    images, texts = _random_features(seed)
-    many = many_text_surgery(torch.from_numpy(images), torch.from_numpy(texts))
-    single = single_text_surgery(torch.from_numpy(images), torch.from_numpy(texts[:2]), torch.from_numpy(texts[2]))
-    for i, image in enumerate(images):
-        np.testing.assert_allclose(many[i], _many_text_loop(image, texts), atol=1e-12)
-        np.testing.assert_allclose(single[i], [token @ texts[i] - token @ texts[2] for token in image], atol=1e-12)
-
-
-@settings(max_examples=30)
-@given(seed=st.integers(0, 2**32 - 1), order=st.permutations(range(4)))
-def test_the_order_of_the_texts_does_not_matter(seed, order):
-    images, texts = (torch.from_numpy(part) for part in _random_features(seed))
-    torch.testing.assert_close(many_text_surgery(images, texts[order]), many_text_surgery(images, texts)[..., order])
+def test_feature_surgery_equals_the_loop_on_any_features(seed):
+    rng = np.random.default_rng(seed)
+    images, (*texts, empty) = _unit(rng.normal(size=(2, 5, 8))), _unit(rng.normal(size=(3, 8)))
+    answers = single_text_surgery(torch.from_numpy(images), torch.from_numpy(np.stack(texts)), torch.from_numpy(empty))
+    for image, text, got in zip(images, texts, answers, strict=True):
+        np.testing.assert_allclose(got, [token @ text - token @ empty for token in image], atol=1e-12)
 
 
 @settings(max_examples=30)
@@ -339,10 +298,9 @@ def test_the_empty_text_is_nowhere(surgery):
 
 def test_an_images_map_does_not_depend_on_its_neighbours(surgery):
     images, texts = _frames(3, 60), ["dog", "cat", "bird"]
-    together, many = surgery.similarity(images, texts), surgery.similarities(images, texts)
+    together = surgery.similarity(images, texts)
     for i in range(3):
         torch.testing.assert_close(surgery.similarity(images[i : i + 1], texts[i : i + 1])[0], together[i])
-        torch.testing.assert_close(surgery.similarities(images[i : i + 1], texts)[0], many[i])
 
 
 def test_texts_are_encoded_once(tokenizer):
@@ -440,8 +398,6 @@ def test_a_frame_smaller_than_a_patch_is_refused(tokenizer):
 def test_images_and_texts_must_pair_up(surgery):
     with pytest.raises(OptionError, match="2 images came with 1 texts"):
         surgery.similarity(_frames(2, 48), ["dog"])
-    with pytest.raises(OptionError, match=r"given 1; use similarity\(\)"):
-        surgery.similarities(_frames(2, 48), ["dog"])
 
 
 # Loading.
