@@ -18,6 +18,7 @@ is the same everywhere is 0.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ TEMPLATES: tuple[Callable[[str], str], ...] = (
     lambda text: f"this is one {text} in the scene.",
 )
 """CLIP Surgery's 85 prompts: the 80 of CLIP for ImageNet, and 5 that speak of a scene."""
+
+_MOST_TEXTS = 1024  # whose features are kept, some kilobytes each: a page's visitors never run out of texts
 
 
 class ClipSurgery:
@@ -82,7 +85,7 @@ class ClipSurgery:
         self._positions = _positional_embedding(model.visual, self.grid)
         self._mean = torch.tensor(model.visual.image_mean, device=device).view(3, 1, 1)
         self._std = torch.tensor(model.visual.image_std, device=device).view(3, 1, 1)
-        self._text_features: dict[str, Tensor] = {}
+        self._remembered = lru_cache(_MOST_TEXTS)(self._encode_text)
 
     def similarity(self, images: Sequence[np.ndarray], texts: Sequence[str]) -> Tensor:
         """Where each image's own text is: float32 (B, grid, grid) in [0, 1], lowest cell 0, highest 1.
@@ -105,13 +108,12 @@ class ClipSurgery:
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Features of K texts, float32 (K, D) of unit length: each the mean over `TEMPLATES`. Computed once a text."""
-        for text in texts:
-            if text not in self._text_features:
-                prompts = self.tokenizer([template(text) for template in TEMPLATES]).to(self.device)
-                mean = self.model.encode_text(prompts, normalize=True).mean(dim=0)
-                self._text_features[text] = F.normalize(mean, dim=-1)
-        return torch.stack([self._text_features[text] for text in texts])
+        """Features of K texts, float32 (K, D) of unit length: each the mean over `TEMPLATES`. The latest are kept."""
+        return torch.stack([self._remembered(text) for text in texts])
+
+    def _encode_text(self, text: str) -> Tensor:
+        prompts = self.tokenizer([template(text) for template in TEMPLATES]).to(self.device)
+        return F.normalize(self.model.encode_text(prompts, normalize=True).mean(dim=0), dim=-1)
 
     def _preprocess(self, images: Sequence[np.ndarray]) -> Tensor:
         size = (self.input_size, self.input_size)

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.foundation import clip_surgery
 from alignsam_gym.foundation.clip_surgery import (
     TEMPLATES,
     ClipSurgery,
@@ -303,19 +304,39 @@ def test_an_images_map_does_not_depend_on_its_neighbours(surgery):
         torch.testing.assert_close(surgery.similarity(images[i : i + 1], texts[i : i + 1])[0], together[i])
 
 
-def test_texts_are_encoded_once(tokenizer):
-    asked = []
+@pytest.fixture
+def asked():
+    """The prompts that `counting` made tokens of."""
+    return []
 
-    def counting(prompts):
+
+@pytest.fixture
+def counting(tokenizer, asked):
+    def count(prompts):
         asked.extend(prompts)
         return tokenizer(prompts)
 
+    return count
+
+
+def test_texts_are_encoded_once(counting, asked):
     operated = ClipSurgery(_build(), counting, "random", CPU, NATIVE)
     first = operated.encode_texts(["dog", "cat", "dog"])
     assert torch.equal(operated.encode_texts(["cat"])[0], first[1])
     assert torch.equal(first[0], first[2])
     assert len(asked) == len(set(asked)) == 2 * 85
     assert {"a photo of a dog.", "itap of my cat.", "this is one dog in the scene."} <= set(asked)
+
+
+def test_only_the_latest_texts_are_kept(counting, asked, monkeypatch):
+    monkeypatch.setattr(clip_surgery, "_MOST_TEXTS", 2)
+    operated = ClipSurgery(_build(), counting, "random", CPU, NATIVE)
+    first = operated.encode_texts(["dog", "cat", "bird"])
+    assert len(asked) == 3 * 85
+    assert torch.equal(operated.encode_texts(["bird", "cat"]), first[[2, 1]])
+    assert len(asked) == 3 * 85
+    assert torch.equal(operated.encode_texts(["dog"])[0], first[0])
+    assert len(asked) == 4 * 85
 
 
 def test_frames_of_any_side_and_layout_are_resized_as_pillow_does(surgery):
