@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 def default_cache_dir() -> Path:
     """``$ALIGNSAM_CACHE``, or the user's cache directory."""
-    return Path(os.environ.get("ALIGNSAM_CACHE") or platformdirs.user_cache_dir("alignsam-gym"))
+    return Path(os.environ.get("ALIGNSAM_CACHE") or platformdirs.user_cache_dir("alignsam-gym")).expanduser()
 
 
 class Store(Protocol):

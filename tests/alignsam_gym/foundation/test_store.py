@@ -155,3 +155,6 @@ def test_the_environment_variable_names_the_default_directory(tmp_path, monkeypa
     assert _file(tmp_path / "mine").is_file()
     monkeypatch.delenv("ALIGNSAM_CACHE")
     assert default_cache_dir().name == "alignsam-gym"
+    monkeypatch.setenv("ALIGNSAM_CACHE", "~/mine")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_cache_dir() == tmp_path / "mine"
