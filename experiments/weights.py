@@ -23,6 +23,7 @@ from alignsam_gym.foundation.weights import (
     CHECKPOINTS,
     Checkpoint,
     partial_path,
+    reading,
     remembered_digest,
     remove,
     verify,
@@ -42,12 +43,15 @@ def main(config: DictConfig) -> None:
         raise OptionError(f"action={action} needs names, one or more of {', '.join(CHECKPOINTS)}.")
     match action:
         case "list":
-            Console().print(_table(named or list(CHECKPOINTS.values())))
+            with reading(weights_dir()):
+                Console().print(_table(named or list(CHECKPOINTS.values())))
             print(f"They belong in {weights_dir()}")
         case "download":
             _download(named)
         case "verify":
-            _verify(named or [checkpoint for checkpoint in CHECKPOINTS.values() if checkpoint.path.exists()])
+            with reading(weights_dir()):
+                here = [checkpoint for checkpoint in CHECKPOINTS.values() if checkpoint.path.exists()]
+            _verify(named or here)
         case "remove":
             for checkpoint in named:
                 remove(checkpoint)

@@ -68,11 +68,11 @@ class EmbeddingStore:
     def get(self, key: str) -> Tensor | None:
         """The record, float16, or None if there is none that is whole and was written under this key."""
         path = self._path(key)
-        if not path.exists():
-            return None
         try:
             with safe_open(path, "pt") as file:
                 metadata, record = file.metadata() or {}, file.get_tensor(_NAME)
+        except FileNotFoundError:  # whatever keeps it from being opened
+            return None
         except (SafetensorError, OSError) as error:
             self._report(path, str(error))
             return None

@@ -103,6 +103,13 @@ def test_a_mistake_is_a_message(folder, overrides, says):
         command(*overrides)
 
 
+@pytest.mark.parametrize("action", ["list", "verify", "remove", "download"])
+def test_a_folder_that_cannot_be_is_a_message(monkeypatch, action):
+    monkeypatch.setenv("ALIGNSAM_WEIGHTS", "n" * 300)
+    with pytest.raises(SystemExit, match=r"error: .* File name too long"):
+        command(f"action={action}", *(["names=vit_b"] if action in ("remove", "download") else []))
+
+
 @pytest.mark.slow
 def test_the_command_leaves_no_folder_behind(tmp_path):
     environment = {**os.environ, "ALIGNSAM_WEIGHTS": str(tmp_path / "weights"), "PYTHONPATH": str(Path.cwd())}
