@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 @report_errors
 def main(config: DictConfig) -> int:
     """Returns the number of images that were encoded."""
-    if not 0 <= config.shard < config.num_shards:
+    check_count("num_shards", config.num_shards, "the images are dealt to at least one command")
+    if check_count("shard", config.shard, "shards are numbered from 0", least=0) >= config.num_shards:
         raise OptionError(
             f"shard={config.shard}: shards are numbered from 0 to num_shards − 1 = {config.num_shards - 1}."
         )

@@ -11,9 +11,10 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -58,8 +59,8 @@ def main(config: DictConfig) -> None:
                 log.info("%s is no longer at %s", checkpoint.name, checkpoint.path)
 
 
-def _named(names: str | Sequence[str] | None) -> list[Checkpoint]:
-    listed = [names] if isinstance(names, str) else names or []
+def _named(names: Any) -> list[Checkpoint]:
+    listed = names if isinstance(names, ListConfig) else [] if names is None else [names]
     return [CHECKPOINTS[check_choice("names", name, tuple(CHECKPOINTS))] for name in listed]
 
 

@@ -94,6 +94,8 @@ def test_remove_takes_only_what_is_named(folder):
     [
         (["action=fetch"], "action='fetch' is unknown; choose one of list, download, verify, remove"),
         (["names=vit_x"], "names='vit_x' is unknown; choose one of vit_b"),
+        (["names=1"], "names=1 is unknown; choose one of vit_b"),
+        (["names=[1]"], "names=1 is unknown; choose one of vit_b"),
         (["action=download"], "action=download needs names"),
         (["action=remove"], "action=remove needs names"),
     ],
