@@ -112,6 +112,7 @@ def test_a_directory_that_cannot_be_written_is_warned_about_once(tmp_path, caplo
         for key in (KEY, "cd" + "0" * 62):
             store.put(key, torch.ones(1, 1, 1))
             assert store.get(key) is None
+    assert not store.writable
     (record,) = caplog.records
     assert str(blocked) in record.getMessage()
     assert "cache_dir" in record.getMessage()
