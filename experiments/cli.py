@@ -28,7 +28,7 @@ app = typer.Typer(
 _as_they_are = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A training's folder, or a bundle: a folder or one file.")]
 Sam = Annotated[str | None, typer.Option(help="Checkpoint, where the agent was trained with an own one.")]
-Clip = Annotated[str | None, typer.Option(help="ARCHITECTURE/FILE, where the agent was trained with an own one.")]
+Clip = Annotated[str | None, typer.Option(help="ARCHITECTURE/WEIGHTS, where the agent's own is a file, or not here.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 
 

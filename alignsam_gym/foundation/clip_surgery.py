@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
+from huggingface_hub import try_to_load_from_cache  # which open_clip needs
+from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -195,6 +197,19 @@ def load_clip(name: str, device: str | torch.device = "auto", image_size: int | 
     # One file is another model with another activation or normalisation.
     kind = (architecture, tag.get("quick_gelu", False), model.visual.image_mean, model.visual.image_std)
     return ClipSurgery(model, tokenizer, f"{kind}|{file_digest(path)}", resolved, image_size or 512)
+
+
+def is_downloaded(name: str) -> bool:
+    """Whether `load_clip` would find the weights of a pretrained tag, ``ARCHITECTURE/TAG``, in open_clip's cache."""
+    architecture, _, tag = name.partition("/")
+    repository = open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub", "").rpartition("/")[0]
+    if not repository:
+        return False
+    for file in (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME):  # as open_clip asks for them
+        found = try_to_load_from_cache(repository, file)
+        if found is None or isinstance(found, str):  # else it was asked for, and there is none
+            return found is not None
+    return False
 
 
 def _load_tiny(device: torch.device, image_size: int | None) -> ClipSurgery:

@@ -184,6 +184,14 @@ def test_a_strangers_configuration_is_refused(bundle, changes, says, monkeypatch
         AlignSAM.load(bundle)
 
 
+def test_a_bundle_cannot_have_a_clip_downloaded(bundle, monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("open_clip.download_pretrained", lambda *_: pytest.fail("a download was asked for"))
+    change(bundle, env={"branch": "explicit", "clip": "ViT-B-16/openai"})
+    with pytest.raises(WeightsError, match="is not here: give clip=ViT-B-16/openai to have it downloaded"):
+        AlignSAM.load(bundle)
+
+
 def test_a_clip_that_nothing_asks_for_is_not_needed(bundle):
     change(bundle, env={"clip": "ViT-B-16//etc/passwd"})
     assert AlignSAM.load(bundle).clip is None

@@ -23,6 +23,7 @@ from alignsam_gym.foundation import clip_surgery
 from alignsam_gym.foundation.clip_surgery import (
     TEMPLATES,
     ClipSurgery,
+    is_downloaded,
     load_clip,
     resize_maps,
     single_text_surgery,
@@ -490,6 +491,26 @@ def test_a_tag_that_cannot_be_fetched_says_where_it_is(tmp_path, monkeypatch):
         load_clip("ViT-B-16/openai", "cpu")
     with pytest.raises(WeightsError, match="clip=ViT-B-16/PATH"):
         load_clip("ViT-B-16/datacomp_xl_s13b_b90k", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("places", "here"),
+    [
+        ([], False),
+        (["snapshots/1/open_clip_model.safetensors"], True),
+        (["snapshots/2/open_clip_model.safetensors"], False),
+        (["snapshots/1/open_clip_config.json"], False),
+        (["snapshots/1/open_clip_pytorch_model.bin"], False),  # open_clip would ask for the other one first
+        (["snapshots/1/open_clip_pytorch_model.bin", ".no_exist/1/open_clip_model.safetensors"], True),
+    ],
+)
+def test_what_need_not_be_downloaded_is_known(places, here, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    for place in (*places, "refs/main"):
+        file = tmp_path / "models--timm--vit_base_patch16_clip_224.openai" / place
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("1")
+    assert is_downloaded("ViT-B-16/openai") == here
 
 
 def test_checkpoints_of_another_model_are_refused(architecture, tmp_path):
