@@ -104,7 +104,7 @@ def predict(
 @app.command()
 def export(
     run: Run,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A file NAME.alignsam, or a folder.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A file NAME.alignsam, or a folder; NAME.zip of --sb3.")],
     sb3: Annotated[bool, typer.Option("--sb3", help="The policy alone, as the zip that PPO.load reads.")] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="ONNX graphs of everything, SAM too, into a folder.")] = False,
     sam: Sam = None,
@@ -131,7 +131,7 @@ def export(
         elif sb3:
             from agents.sb3_export import export_sb3
 
-            export_sb3(run, out, sam=sam, clip=clip)
+            out = export_sb3(run, out, sam=sam, clip=clip)
         else:
             from agents import archive
 

@@ -166,6 +166,8 @@ def test_a_checkpoint_beside_the_bundle_is_not_opened(bundle, tmp_path):
         ({"srm": {"layers": 3}}, "srm.layers is unknown here"),
         ({"agent": {"algorithm": "os.system"}}, "agent.algorithm"),
         ({"agent": {"policy_kwargs": {"lstm_hidden_size": 10**9}}}, "agent.policy_kwargs"),
+        ({"agent": {"n_steps": 10**13}}, "agent.n_steps=10000000000000 is not a whole number from 1 to 100000"),
+        ({"agent": {"buffer_size": 10**13}}, "agent.buffer_size=10000000000000 is not"),
         ({"policy": {"width": 10**9}}, "policy.width"),
         ({"policy": {"width": 1024}, "env": {"image_size": 4096, "patch_size": 64}}, "64 patches a side make more"),
         ({"agent": {"policy_kwargs": {"n_lstm_layers": 1024}}}, "n_lstm_layers=1024 is not a number up to 16"),
