@@ -43,6 +43,7 @@ def export(source: Path, target: Path) -> None:
 
 
 def _write(run: Path, recipe: Recipe, target: Path) -> None:
+    _check_free(target)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) if target.suffix == SUFFIX else target
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,6 +52,17 @@ def _write(run: Path, recipe: Recipe, target: Path) -> None:
             shutil.copyfile(run / name, folder / name)
         if target.suffix == SUFFIX:
             _pack(folder, target)
+
+
+def _check_free(target: Path) -> None:
+    """Raises WeightsError for the folder of another run, whose configuration and weights a bundle would replace."""
+    if not (target / CONFIG).is_file():
+        return
+    if others := sorted(file.name for file in target.iterdir() if file.name not in MEMBERS):
+        raise WeightsError(
+            f"{target} seems to be another run, which the bundle would replace: beside {CONFIG} it has "
+            f"{', '.join(others[:3])}. Name another folder."
+        )
 
 
 def _pack(folder: Path, target: Path) -> None:
@@ -89,9 +101,9 @@ def _unpack(file: Path, folder: Path) -> None:
                 raise WeightsError(f"{file} is refused: the files in a bundle are not compressed.")
             for name in MEMBERS:
                 (folder / name).write_bytes(archive.read(name))
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, WeightsError):
-            raise
+    except WeightsError:
+        raise
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise WeightsError(f"{file} is no bundle, or is torn ({error}); export it or fetch it again.") from error
     except OSError as error:
         raise WeightsError(f"{file} cannot be read ({error.strerror}).") from error

@@ -1,6 +1,8 @@
 """A trained agent as ONNX graphs, to be run where there is no PyTorch.
 
-The graphs hold all that needs weights; what is left is a short loop, which `examples/onnx_predict.py` shows in NumPy.
+The graphs hold all that needs weights but CLIP, whose map of the text an explicit branch must be given; what is left is
+a short loop, which `examples/onnx_predict.py` shows in NumPy.
+
 B is any batch, N the number of patches, R × h × w the record of an image, C its embedding's channels, g the cells of
 the SRM's states; everything is float32 unless it says otherwise.
 

@@ -79,7 +79,8 @@ class AlignSAM:
         """An agent from anyone: a run's folder, or a bundle of `agents.archive`, a folder or one file.
 
         sam, clip: as for ``AlignSAM-v0``, if not those that the agent was trained with; needed where these are files,
-        as a bundle may not choose which files are opened here. batch_size: images prompted at once by `predict_many`.
+        and where a CLIP is not here, as a bundle may not choose which files are opened and which downloaded.
+        batch_size: images prompted at once by `predict_many`.
 
         Nothing is unpickled and nothing run. Raises WeightsError for what is missing, damaged or refused, OptionError
         for a device that is not here.
@@ -230,14 +231,31 @@ def _pixels(image: Picture) -> np.ndarray:
 
 
 def _chosen(kind: str, trained: str, given: str | None) -> str:
-    """The `sam` or `clip` to use: the given, or else the trained with, if that is no file. Raises WeightsError."""
+    """The `sam` or `clip` to use: the given, or else the trained with, if that is no file and need not be downloaded.
+
+    Raises WeightsError.
+    """
     if given is None:
-        if official(kind, trained):
-            return trained
-        raise WeightsError(
-            f"This agent was trained with a {kind} of its maker's own, {trained}: give its file, {kind}=<path>."
-        )
+        if not official(kind, trained):
+            raise WeightsError(
+                f"This agent was trained with a {kind} of its maker's own, {trained}: give its file, {kind}=<path>."
+            )
+        if kind == "clip" and not _here(trained):
+            raise WeightsError(
+                f"This agent was trained with clip={trained}, which is not here: give clip={trained} to have it "
+                "downloaded."
+            )
+        return trained
     own = is_digest(kind, trained) and not official(kind, given) and weights_file(kind, given).is_file()
     if own and portable(kind, given) != trained:
         raise WeightsError(f"{kind}={given} is not the model that this agent was trained with, {trained}.")
     return given
+
+
+def _here(clip: str) -> bool:
+    """Whether a published CLIP can be loaded without a download."""
+    if clip == "tiny":
+        return True
+    from alignsam_gym.foundation.clip_surgery import is_downloaded  # open_clip takes seconds to import
+
+    return is_downloaded(clip)

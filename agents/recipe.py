@@ -23,6 +23,7 @@ _NUMBERS = {
     "env": {"image_size": 4096, "patch_size": 4096, "max_steps": 1000, "cells": 1024},
     "srm": {"width": 1024, "folds": 64},
     "policy": {"width": 1024},
+    "agent": {"n_steps": 100_000, "buffer_size": 1_000_000},
 }
 """Whole numbers from 1, and the largest that is believed: more would fill the memory."""
 _WORDS = (

@@ -5,26 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 
 from agents.algorithms import make_learner
-from agents.archive import opened
+from agents.archive import SUFFIX, opened
 from agents.predictor import restore, with_models
 from agents.recipe import read_recipe
 from agents.vec_env import PromptVecEnv
-from alignsam_gym.errors import WeightsError
+from alignsam_gym.errors import OptionError, WeightsError
 
 
-def export_sb3(source: Path, target: Path, sam: str | None = None, clip: str | None = None) -> None:
-    """Write the policy of a run or bundle as the zip that its algorithm's ``load`` reads.
+def export_sb3(source: Path, target: Path, sam: str | None = None, clip: str | None = None) -> Path:
+    """Write the policy of a run or bundle as the zip that its algorithm's ``load`` reads; returns its path.
 
-    sam, clip: as for `AlignSAM.load`. The SRM is not in the zip, nor the state of the optimiser. Such a zip holds
-    pickles: load only those that you trust. Raises AlignSAMError.
+    target: without a suffix it gets ``.zip``. sam, clip: as for `AlignSAM.load`. The SRM is not in the zip, nor the
+    state of the optimiser. Such a zip holds pickles: load only those that you trust. Raises AlignSAMError.
     """
+    if target.suffix == SUFFIX:
+        raise OptionError(f"{target}: {SUFFIX} is the suffix of a bundle; let SB3's file end in .zip.")
+    target = target if target.suffix else target.with_suffix(".zip")  # as SB3 does
     with opened(source) as folder:
         recipe = with_models(read_recipe(folder), sam, clip)
         env, policy = restore(folder, recipe, "cpu", batch_size=1)
-    model = make_learner(PromptVecEnv(env), recipe.agent, recipe.policy, seed=0)
+    try:
+        model = make_learner(PromptVecEnv(env), recipe.agent, recipe.policy, seed=0)
+    except MemoryError as error:
+        raise WeightsError(f"What the agent of {source} keeps in training is more than the memory: {error}.") from error
     model.policy.load_state_dict(policy.state_dict())
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        model.save(target)
+        with target.open("wb") as file:  # by a path, SB3 may choose another than that of a folder
+            model.save(file)
     except OSError as error:
         raise WeightsError(f"{target} cannot be written ({error.strerror}).") from error
+    return target

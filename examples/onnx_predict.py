@@ -1,6 +1,9 @@
 """A mask for an image by the ONNX graphs of `alignsam export RUN graphs/ --onnx`: no PyTorch, none of this package.
 
-python examples/onnx_predict.py graphs/ photo.jpg mask.png
+    pip install -e ".[onnx]"
+    python examples/onnx_predict.py graphs/ photo.jpg mask.png
+
+The extra has what the export needs; where the graphs are only run, NumPy, OpenCV and onnxruntime are enough.
 """
 
 import argparse
@@ -54,8 +57,11 @@ def predict(sizes: dict, graphs: dict, image: np.ndarray) -> np.ndarray:
 
 
 def resize(image: np.ndarray, side: int) -> np.ndarray:
-    shrinks = min(image.shape[:2]) > side
-    return cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    """To a square, as the agent does: an axis that shrinks is averaged, one that grows interpolated."""
+    down, across = (cv2.INTER_AREA if side < old else cv2.INTER_LINEAR for old in image.shape[:2])
+    if across != down:  # OpenCV averages neither axis if one of them grows
+        image = cv2.resize(image, (side, image.shape[0]), interpolation=across)
+    return cv2.resize(image, (side, side), interpolation=down)
 
 
 def main() -> None:
@@ -66,8 +72,15 @@ def main() -> None:
     image = cv2.imread(args.image)
     if image is None:
         parser.error(f"{args.image} cannot be read as an image")
-    mask = predict(*load(Path(args.graphs)), image[..., ::-1])
-    cv2.imwrite(args.mask, mask.astype(np.uint8) * 255)
+    sizes, graphs = load(Path(args.graphs))
+    if "similarity" in [given.name for given in graphs["srm"].get_inputs()]:
+        parser.error(
+            f"{args.graphs} is of an agent that a text guides: its srm.onnx needs similarity, CLIP's map of the text, "
+            "and CLIP is not among the graphs; take an agent of branch=implicit, or give srm such a map here"
+        )
+    mask = predict(sizes, graphs, image[..., ::-1]).astype(np.uint8) * 255
+    if not (cv2.haveImageWriter(args.mask) and cv2.imwrite(args.mask, mask)):
+        parser.error(f"{args.mask} cannot be written: its folder must be there, and its name end in .png")
 
 
 if __name__ == "__main__":

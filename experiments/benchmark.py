@@ -4,7 +4,8 @@
     python -m experiments.benchmark store --sam tiny --quick
 
 Each benchmark prints medians and spreads, writes them as JSON, and ends with a line ``<name>: ratio <number> …``:
-the other way's time over ours, so that more is better.
+the other way's time over ours, so that more is better; its bytes over ours for memory, and for store a start with an
+empty cache over one with a full one.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import argparse
 import json
 import platform
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
-from alignsam_gym.errors import AlignSAMError
+from alignsam_gym.errors import AlignSAMError, OptionError, check_count
 from alignsam_gym.foundation.sam import resolve_device
 from experiments.benchmarks.decode import decode
 from experiments.benchmarks.environment import env
@@ -51,10 +53,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few rounds: to see that it works, not how fast")
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmark"), help="folder of the JSON")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     try:
+        torch.set_num_threads(check_count("threads", arguments.threads, "at least one computes"))
         device = resolve_device(arguments.device)
-        arguments.output.mkdir(parents=True, exist_ok=True)
+        _make_folder(arguments.output)
         setting = Setting(arguments.sam, arguments.device, arguments.quick, arguments.output)
         results = BENCHMARKS[arguments.name](setting)
     except AlignSAMError as error:
@@ -62,7 +64,7 @@ def main() -> None:
     about = {
         "sam": arguments.sam,
         "device": str(device),
-        "processor": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor(),
+        "processor": torch.cuda.get_device_name() if device.type == "cuda" else processor(),
         "threads": arguments.threads,
         "torch": version("torch"),
         "quick": arguments.quick,
@@ -70,6 +72,22 @@ def main() -> None:
     path = arguments.output / f"{arguments.name}.json"
     path.write_text(json.dumps({**about, **results}, indent=2))
     print(f"{arguments.name}: ratio {results['ratio']:.2f} ({results['what']}); {path}")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"output={str(folder)!r} is no folder ({error.strerror}); name another.") from error
+
+
+def processor() -> str:
+    """The CPU's name, which Python does not know on Linux."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

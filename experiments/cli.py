@@ -29,7 +29,7 @@ _CHOSEN = ("dataset", "sam", "clip", "branch", "agent", "policy", "warm_start", 
 _as_they_are = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A training's folder, or a bundle: a folder or one file.")]
 Sam = Annotated[str | None, typer.Option(help="Checkpoint, where the agent was trained with an own one.")]
-Clip = Annotated[str | None, typer.Option(help="ARCHITECTURE/FILE, where the agent was trained with an own one.")]
+Clip = Annotated[str | None, typer.Option(help="ARCHITECTURE/WEIGHTS, where the agent's own is a file, or not here.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 
 
@@ -105,9 +105,11 @@ def predict(
 @app.command()
 def export(
     run: Run,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A file NAME.alignsam, or a folder.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A file NAME.alignsam, or a folder; NAME.zip of --sb3.")],
     sb3: Annotated[bool, typer.Option("--sb3", help="The policy alone, as the zip that PPO.load reads.")] = False,
-    onnx: Annotated[bool, typer.Option("--onnx", help="ONNX graphs of everything, SAM too, into a folder.")] = False,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="ONNX graphs of SAM, SRM and policy, not of CLIP, into a folder.")
+    ] = False,
     sam: Sam = None,
     clip: Clip = None,
 ) -> None:
@@ -132,7 +134,7 @@ def export(
         elif sb3:
             from agents.sb3_export import export_sb3
 
-            export_sb3(run, out, sam=sam, clip=clip)
+            out = export_sb3(run, out, sam=sam, clip=clip)
         else:
             from agents import archive
 

@@ -68,7 +68,7 @@ def find_problems(data: Dataset) -> list[str]:
     broken = [finding for finding in found if isinstance(finding, str)]
     lines = broken[:_SHOWN] + ([f"… and {len(broken) - _SHOWN} more"] if len(broken) > _SHOWN else [])
     sharper = [finding for finding in found if isinstance(finding, bool)]
-    if data.name == "CUHK" and np.mean(sharper or [False]) > 0.5:
+    if np.mean(sharper or [False]) > 0.5:
         lines.append(
             f"CUHK's target is what is out of focus, but what its masks mark is sharper than the rest in "
             f"{np.mean(sharper):.0%} of the images: set dataset.invert={'false' if _inverted(data) else 'true'}."
@@ -77,16 +77,18 @@ def find_problems(data: Dataset) -> list[str]:
 
 
 def _look(data: Dataset, index: int) -> str | bool | None:
-    """What is wrong with a sample, or else whether its target is sharper than the rest (None if all is target)."""
+    """What is wrong with a sample, or else, of CUHK's, whether its target is sharper than the rest."""
     try:
         sample = data[index]
     except DataError as error:
         return str(error)
-    return None if sample.mask.all() else is_sharper_inside(sample)
+    return is_sharper_inside(sample) if data.name == "CUHK" else None
 
 
-def is_sharper_inside(sample: Sample) -> bool:
-    """Whether the image has stronger edges in the target than outside of it."""
+def is_sharper_inside(sample: Sample) -> bool | None:
+    """Whether the image has stronger edges in the target than outside of it; None if all is target, or nothing."""
+    if sample.mask.all() or not sample.mask.any():
+        return None
     edges = np.abs(cv2.Laplacian(cv2.cvtColor(sample.image, cv2.COLOR_RGB2GRAY), cv2.CV_32F))
     return bool(edges[sample.mask].mean() > edges[~sample.mask].mean())
 

@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 @report_errors
 def main(config: DictConfig) -> int:
     """Returns the number of images that were encoded."""
-    if not 0 <= config.shard < config.num_shards:
+    check_count("num_shards", config.num_shards, "the images are dealt to at least one command")
+    if check_count("shard", config.shard, "shards are numbered from 0", least=0) >= config.num_shards:
         raise OptionError(
             f"shard={config.shard}: shards are numbered from 0 to num_shards − 1 = {config.num_shards - 1}."
         )
@@ -43,7 +44,11 @@ def main(config: DictConfig) -> int:
         images = EncodedDataset(samples, model, store, config.env.image_size)
         mine = range(config.shard, len(samples), config.num_shards)
         batches = [mine[start : start + config.batch_size] for start in range(0, len(mine), config.batch_size)]
-        made = sum(images.warm(batch) for batch in track(batches, f"{samples.name}, {split}"))
+        made = 0
+        for batch in track(batches, f"{samples.name}, {split}"):
+            made += images.warm(batch)
+            if not store.writable:  # of which training warns alone, as it goes on without
+                raise OptionError(f"cache_dir={store.directory}: no embedding can be kept there; name another folder.")
         log.info("%s, %s: encoded %d of %d images; the others were there", samples.name, split, made, len(mine))
         encoded += made
     log.info("embeddings are in %s", store.directory)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from alignsam_gym.data.images import FORMATS
 from alignsam_gym.errors import DataError
 from alignsam_gym.foundation.files import write_atomically
 
@@ -37,7 +38,7 @@ def write_file(file: Path, content: bytes) -> None:
 def read_levels(file: Path) -> np.ndarray:
     """The grey levels of an 8-bit picture, uint8 (H, W). Raises DataError if it is unreadable, coloured or deeper."""
     try:
-        with Image.open(file) as picture:
+        with Image.open(file, formats=FORMATS) as picture:
             if picture.mode in ("1", "L"):
                 return np.asarray(picture.convert("L"))
             deep = picture.mode not in ("P", "LA", "RGB", "RGBA")

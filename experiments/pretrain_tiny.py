@@ -19,6 +19,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from experiments.pretraining.scores import voc_files
 from experiments.runs import report_errors
 
 log = logging.getLogger(__name__)
@@ -29,11 +30,12 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     recipe = import_module(f"experiments.pretraining.{config.model}")
     output, started = Path(config.output), time.time()
+    voc_files(Path(config.voc_val))  # which are scored much later
 
     def report(step: int, model: nn.Module) -> None:
+        recipe.save(model, output)  # first: it took hours
         scores = recipe.score(model, config)
         log.info("held out: %s", json.dumps(scores))
-        recipe.save(model, output)
         record = {"step": step, "minutes": round((time.time() - started) / 60, 1), "scores": scores}
         (output / "scores.json").write_text(json.dumps(record, indent=2))
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -23,6 +24,7 @@ from alignsam_gym.foundation.weights import (
     CHECKPOINTS,
     Checkpoint,
     partial_path,
+    reading,
     remembered_digest,
     remove,
     verify,
@@ -42,20 +44,23 @@ def main(config: DictConfig) -> None:
         raise OptionError(f"action={action} needs names, one or more of {', '.join(CHECKPOINTS)}.")
     match action:
         case "list":
-            Console().print(_table(named or list(CHECKPOINTS.values())))
+            with reading(weights_dir()):
+                Console().print(_table(named or list(CHECKPOINTS.values())))
             print(f"They belong in {weights_dir()}")
         case "download":
             _download(named)
         case "verify":
-            _verify(named or [checkpoint for checkpoint in CHECKPOINTS.values() if checkpoint.path.exists()])
+            with reading(weights_dir()):
+                here = [checkpoint for checkpoint in CHECKPOINTS.values() if checkpoint.path.exists()]
+            _verify(named or here)
         case "remove":
             for checkpoint in named:
                 remove(checkpoint)
                 log.info("%s is no longer at %s", checkpoint.name, checkpoint.path)
 
 
-def _named(names: str | Sequence[str] | None) -> list[Checkpoint]:
-    listed = [names] if isinstance(names, str) else names or []
+def _named(names: Any) -> list[Checkpoint]:
+    listed = names if isinstance(names, ListConfig) else [] if names is None else [names]
     return [CHECKPOINTS[check_choice("names", name, tuple(CHECKPOINTS))] for name in listed]
 
 

@@ -10,6 +10,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from alignsam_gym.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
+"""Pillow's names of what may be in a file, which published data sets do not always name rightly. No more, since Pillow
+goes by the content: an upload that is EPS within would start Ghostscript. JPEG includes MPO."""
+
 _EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, (5, 6, 7, 8)
 _BROKEN = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)
 
@@ -53,7 +57,7 @@ def read_indices(file: Path) -> np.ndarray:
 def stated_size(file: Path) -> tuple[int, int]:
     """Width and height by the file's header, its orientation applied, without decoding pixels. Raises DataError."""
     try:
-        with Image.open(file) as picture:
+        with Image.open(file, formats=FORMATS) as picture:
             # The base class's getexif: a PNG's own decodes the picture first.
             turned = Image.Image.getexif(picture).get(_EXIF_ORIENTATION) in _QUARTER_TURNS
             return picture.size[::-1] if turned else picture.size
@@ -63,7 +67,7 @@ def stated_size(file: Path) -> tuple[int, int]:
 
 def _open(file: Path) -> Image.Image:
     try:
-        with Image.open(file) as picture:
+        with Image.open(file, formats=FORMATS) as picture:
             return _in_8_bits(ImageOps.exif_transpose(picture))
     except _BROKEN as error:
         raise _unreadable(file, error) from error

@@ -55,8 +55,10 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
     Truncated after `max_steps`, so that values bootstrap as in Eq. 6. Terminated by stopping only.
 
     ## Information
-    - ``point``: float32 (2,), the last prompt, (x, y) in pixels of the frame.
-    - ``label``: 1 foreground, 0 background, or −1 if none was given.
+    - ``point``: float32 (2,), the last prompt, (x, y) in pixels of the frame; after a reset, the starting two's
+      first, on the foreground.
+    - ``label``: 1 foreground, 0 background, or −1 if none was given: the agent stopped, or there is no foreground to
+      start from.
     - ``foreground``, ``repeated``: whether the last action hit the target, and an earlier patch.
     - ``iou``: of SAM's answer, in [0, 1], at the resolution of its logits.
     - ``index``, ``image_id``: the sample's place in the data set, and its id.

@@ -8,23 +8,25 @@ touched. At the first of them both are the same; then, with x the original path'
 for each head: queries and keys are replaced by the values, and there is no feed-forward layer. Patch tokens are
 taken from x̂, the class token from x; both go through the final layer norm and the projection.
 
-Feature surgery. What an image answers to every text alike is taken away: the answer to the empty prompt for one
-text, the mean over the texts for several.
+Feature surgery. What an image answers to every text alike is taken away: its answer to the empty prompt.
 
 **[ours]** Where the paper and its code differ or are silent: every token is brought to unit length over its
-features (the authors' first demo did it over the tokens, which they call a mistake in their issue 35); the
-weights of the texts come from the class token, each image's own; a map that is the same everywhere is 0.
+features (the authors' first demo did it over the tokens, which they call a mistake in their issue 35); a map that
+is the same everywhere is 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import open_clip
 import torch
+from huggingface_hub import try_to_load_from_cache  # which open_clip needs
+from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -41,9 +43,6 @@ PREPROCESSING = 2
 DUAL_BLOCKS = 6
 """How many blocks, counted from the last, have the second path. A ViT with fewer has it in all."""
 
-TEMPERATURE = 2.0
-"""Sharpness of the softmax over the texts that weighs them against each other."""
-
 TEMPLATES: tuple[Callable[[str], str], ...] = (
     *open_clip.OPENAI_IMAGENET_TEMPLATES,
     lambda text: f"there is a {text} in the scene.",
@@ -53,6 +52,8 @@ TEMPLATES: tuple[Callable[[str], str], ...] = (
     lambda text: f"this is one {text} in the scene.",
 )
 """CLIP Surgery's 85 prompts: the 80 of CLIP for ImageNet, and 5 that speak of a scene."""
+
+_MOST_TEXTS = 1024  # whose features are kept, some kilobytes each: a page's visitors never run out of texts
 
 
 class ClipSurgery:
@@ -86,7 +87,7 @@ class ClipSurgery:
         self._positions = _positional_embedding(model.visual, self.grid)
         self._mean = torch.tensor(model.visual.image_mean, device=device).view(3, 1, 1)
         self._std = torch.tensor(model.visual.image_std, device=device).view(3, 1, 1)
-        self._text_features: dict[str, Tensor] = {}
+        self._remembered = lru_cache(_MOST_TEXTS)(self._encode_text)
 
     def similarity(self, images: Sequence[np.ndarray], texts: Sequence[str]) -> Tensor:
         """Where each image's own text is: float32 (B, grid, grid) in [0, 1], lowest cell 0, highest 1.
@@ -97,17 +98,6 @@ class ClipSurgery:
             raise OptionError(f"{len(images)} images came with {len(texts)} texts; give one text for each image.")
         answers = single_text_surgery(self.encode(images), self.encode_texts(texts), self.encode_texts([""])[0])
         return self._to_map(answers[:, 1:])
-
-    def similarities(self, images: Sequence[np.ndarray], texts: Sequence[str]) -> Tensor:
-        """Where each of K texts is, told apart from the others: float32 (B, K, grid, grid) in [0, 1].
-
-        images: as in `similarity`. texts: K different ones, the same for all images. Raises OptionError for K < 2:
-        a single text has nothing to be told apart from.
-        """
-        if len(texts) < 2:
-            raise OptionError(f"similarities() tells texts apart and was given {len(texts)}; use similarity().")
-        answers = many_text_surgery(self.encode(images), self.encode_texts(texts))
-        return self._to_map(answers[:, 1:].transpose(1, 2))
 
     @torch.no_grad()
     def encode(self, images: Sequence[np.ndarray]) -> Tensor:
@@ -120,13 +110,12 @@ class ClipSurgery:
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Features of K texts, float32 (K, D) of unit length: each the mean over `TEMPLATES`. Computed once a text."""
-        for text in texts:
-            if text not in self._text_features:
-                prompts = self.tokenizer([template(text) for template in TEMPLATES]).to(self.device)
-                mean = self.model.encode_text(prompts, normalize=True).mean(dim=0)
-                self._text_features[text] = F.normalize(mean, dim=-1)
-        return torch.stack([self._text_features[text] for text in texts])
+        """Features of K texts, float32 (K, D) of unit length: each the mean over `TEMPLATES`. The latest are kept."""
+        return torch.stack([self._remembered(text) for text in texts])
+
+    def _encode_text(self, text: str) -> Tensor:
+        prompts = self.tokenizer([template(text) for template in TEMPLATES]).to(self.device)
+        return F.normalize(self.model.encode_text(prompts, normalize=True).mean(dim=0), dim=-1)
 
     def _preprocess(self, images: Sequence[np.ndarray]) -> Tensor:
         size = (self.input_size, self.input_size)
@@ -150,20 +139,6 @@ def single_text_surgery(image_features: Tensor, text_features: Tensor, redundant
     Returns cosine differences, (B, N).
     """
     return torch.einsum("bnd,bd->bn", image_features, text_features - redundant_features)
-
-
-def many_text_surgery(image_features: Tensor, text_features: Tensor) -> Tensor:
-    """What each token answers to each of K texts and not to all alike.
-
-    image_features: (B, N, D), the class token first; it weighs the texts, so that those that an image does not show
-    count less. text_features: (K, D). Returns weighted cosine differences, (B, N, K), of mean 0 over the texts.
-    """
-    # The paper multiplies feature by feature, subtracts the mean over the texts and then sums the features;
-    # summing first gives the same without a tensor of B × N × K × D.
-    answers = image_features @ text_features.T
-    shares = (TEMPERATURE * answers[:, :1]).softmax(dim=-1)
-    weighted = answers * shares / shares.mean(dim=-1, keepdim=True)
-    return weighted - weighted.mean(dim=-1, keepdim=True)
 
 
 def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -222,6 +197,19 @@ def load_clip(name: str, device: str | torch.device = "auto", image_size: int | 
     # One file is another model with another activation or normalisation.
     kind = (architecture, tag.get("quick_gelu", False), model.visual.image_mean, model.visual.image_std)
     return ClipSurgery(model, tokenizer, f"{kind}|{file_digest(path)}", resolved, image_size or 512)
+
+
+def is_downloaded(name: str) -> bool:
+    """Whether `load_clip` would find the weights of a pretrained tag, ``ARCHITECTURE/TAG``, in open_clip's cache."""
+    architecture, _, tag = name.partition("/")
+    repository = open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub", "").rpartition("/")[0]
+    if not repository:
+        return False
+    for file in (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME):  # as open_clip asks for them
+        found = try_to_load_from_cache(repository, file)
+        if found is None or isinstance(found, str):  # else it was asked for, and there is none
+            return found is not None
+    return False
 
 
 def _load_tiny(device: torch.device, image_size: int | None) -> ClipSurgery:

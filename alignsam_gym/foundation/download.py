@@ -27,10 +27,10 @@ def download(checkpoint: Checkpoint) -> Path:
     an HTTP error, a full disk (all of which leave the partial file), a wrong SHA-256 (which removes it).
     """
     path = checkpoint.path
-    if path.exists():
-        verify(checkpoint)
-        return path
     try:
+        if path.exists():
+            verify(checkpoint)
+            return path
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(path.name + ".lock")):
             if not path.exists():  # another process may just have finished

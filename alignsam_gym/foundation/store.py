@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 def default_cache_dir() -> Path:
     """``$ALIGNSAM_CACHE``, or the user's cache directory."""
-    return Path(os.environ.get("ALIGNSAM_CACHE") or platformdirs.user_cache_dir("alignsam-gym"))
+    return Path(os.environ.get("ALIGNSAM_CACHE") or platformdirs.user_cache_dir("alignsam-gym")).expanduser()
 
 
 class Store(Protocol):
@@ -54,7 +54,8 @@ class EmbeddingStore:
 
     The key must determine the content (image bytes, weights, preprocessing): records are never updated, so any
     number of readers and writers may share a directory, on several machines too. Half precision changes a value
-    by at most 2⁻¹¹ of itself. A directory that cannot be written is reported once, and nothing is kept.
+    by at most 2⁻¹¹ of itself. A directory that cannot be written is reported once, `writable` is False from then on,
+    and nothing is kept.
 
     One file each, because it reads as fast as LMDB at 2 MiB a record (both several hundred a second, most of it
     copying), needs no size fixed in advance, and may lie on a network drive.
@@ -62,17 +63,17 @@ class EmbeddingStore:
 
     def __init__(self, directory: str | Path | None = None) -> None:
         self.directory = Path(directory).expanduser() if directory else default_cache_dir()
-        self._writable = True
+        self.writable = True
         self._damage_reported = False
 
     def get(self, key: str) -> Tensor | None:
         """The record, float16, or None if there is none that is whole and was written under this key."""
         path = self._path(key)
-        if not path.exists():
-            return None
         try:
             with safe_open(path, "pt") as file:
                 metadata, record = file.metadata() or {}, file.get_tensor(_NAME)
+        except FileNotFoundError:  # whatever keeps it from being opened
+            return None
         except (SafetensorError, OSError) as error:
             self._report(path, str(error))
             return None
@@ -89,13 +90,13 @@ class EmbeddingStore:
 
     def put(self, key: str, record: Tensor) -> None:
         """Keep `record` (any float dtype and shape; stored as float16)."""
-        if not self._writable:
+        if not self.writable:
             return
         path, half = self._path(key), record.half().cpu().contiguous()
         try:
             write_atomically(path, save({_NAME: half}, metadata=_signature(key, half)))
         except OSError as error:
-            self._writable = False
+            self.writable = False
             log.warning("Embeddings cannot be kept in %s (%s); set cache_dir to a folder that can.", path.parent, error)
 
     def _path(self, key: str) -> Path:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,18 +129,31 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise WeightsError where the disk refuses `path`, a checkpoint or their folder."""
+    try:
+        yield
+    except OSError as error:
+        raise WeightsError(
+            f"{path} cannot be read: {error.strerror}. Change its permissions, or let $ALIGNSAM_WEIGHTS name another "
+            "folder."
+        ) from error
+
+
 def verify(checkpoint: Checkpoint, digest_of: Callable[[Path], str] = file_digest) -> None:
-    """Raise WeightsError, which says what to do, unless the file is there and has the published SHA-256.
+    """Raise WeightsError, which says what to do, unless the file is there, readable and of the published SHA-256.
 
     digest_of: `remembered_digest` saves time, and does not see what decayed on the disk.
     """
     path, command = checkpoint.path, "python -m experiments.weights"
-    if not path.is_file():
+    with reading(path):
+        digest = digest_of(path) if path.is_file() else None
+    if digest is None:
         raise WeightsError(
             f"{checkpoint.file}, the checkpoint of sam={checkpoint.name}, is not at {path}. Download it: "
             f"{command} action=download names={checkpoint.name}; or {checkpoint.by_hand}."
         )
-    digest = digest_of(path)
     if digest != checkpoint.sha256:
         raise WeightsError(
             f"{path} is not the official checkpoint: its SHA-256 is {digest}, not {checkpoint.sha256}. If it is a "

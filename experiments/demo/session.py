@@ -24,6 +24,7 @@ from experiments.demo.pointers import Pointer
 
 LETTERS = string.ascii_lowercase
 """Names of one's own points, in their order."""
+_LONGEST = 200  # characters of a text; CLIP reads 77 tokens of any, while all other visitors wait
 
 
 class OwnPoint(NamedTuple):
@@ -70,9 +71,12 @@ def watch(pointer: Pointer, picture: Picture, text: str | None) -> Session:
     """Let `pointer` prompt SAM on a picture, from the initial pair to the last step.
 
     text: what to look for; None, or an empty one, for what the pointer takes by itself. Raises OptionError if it has
-    nothing to look for.
+    nothing to look for, and for a text that is too long.
     """
-    wanted = (text or "").strip() or pointer.text if pointer.clip else None
+    typed = (text or "").strip()
+    if len(typed) > _LONGEST:
+        raise OptionError(f"A text of {len(typed)} characters is too long: use up to {_LONGEST}.")
+    wanted = typed or pointer.text if pointer.clip else None
     if pointer.clip and not wanted:
         raise OptionError("Say what to look for: choose or type a text.")
     truth = np.zeros(picture.size, bool) if picture.truth is None else picture.truth

@@ -9,13 +9,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from alignsam_gym.data import shapes
-from alignsam_gym.data.images import read_image
+from alignsam_gym.data.images import read_image, read_indices
 from alignsam_gym.errors import DataError
 
 SIZE = 256
@@ -98,7 +97,7 @@ class Photographs(Augmented):
         self.pairs = []
         for mask in track(masks, "reading photographs"):
             image = read_image(root / "JPEGImages" / f"{mask.stem}.jpg")
-            self.pairs.append((image, np.asarray(Image.open(mask))))
+            self.pairs.append((image, read_indices(mask)))
 
     def __len__(self) -> int:
         return len(self.pairs)

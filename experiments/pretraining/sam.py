@@ -12,13 +12,14 @@ from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alignsam_gym.foundation import decoder
 from alignsam_gym.foundation.decoder import PADDING, decode
+from alignsam_gym.foundation.tiny import load_tiny_sam
 from alignsam_gym.foundation.tiny.model import EMBED_DIM, INPUT_SIZE, build_tiny_sam
 from experiments.pretraining.clicks import sample_clicks
 from experiments.pretraining.images import VOID, ClickedPhotographs, ClickedScenes, Picture
@@ -30,10 +31,7 @@ COUNTS = (1, 2, 4, 8, 15)
 
 
 def build(config: DictConfig) -> Sam:
-    sam = build_tiny_sam()
-    if config.init:
-        sam.load_state_dict(load_file(config.init))
-    return sam
+    return load_tiny_sam(Path(config.init)) if config.init else build_tiny_sam()
 
 
 def pictures(config: DictConfig) -> Iterator[Picture]:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from segment_anything.modeling import Sam
 from torch.nn import functional as F
 
 from alignsam_gym.data import shapes
-from alignsam_gym.data.images import read_image
+from alignsam_gym.data.images import read_image, read_indices
 from alignsam_gym.data.synthetic import TEXTS
+from alignsam_gym.errors import DataError
 from alignsam_gym.foundation.decoder import decode
 from experiments.pretraining.clicks import hardest_click
 from experiments.pretraining.images import SIZE, VOID
@@ -43,12 +43,24 @@ def scene_targets(count: int) -> Iterable[Target]:
                 yield Target(scene.image, mask, np.ones_like(mask), TEXTS.get(name, name))
 
 
+def voc_files(root: Path) -> list[tuple[Path, Path]]:
+    """Images of VOC 2012 val, and their masks. Raises DataError unless all are there."""
+    listed = root / "ImageSets/Segmentation/val.txt"
+    try:
+        names = listed.read_text().split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{listed} cannot be read ({error}); set voc_val to the folder VOCdevkit/VOC2012.") from error
+    files = [(root / "JPEGImages" / f"{name}.jpg", root / "SegmentationClass" / f"{name}.png") for name in names]
+    if missing := [file for pair in files for file in pair if not file.is_file()]:
+        raise DataError(f"{missing[0]} is missing, which {listed} lists; set voc_val to the whole VOCdevkit/VOC2012.")
+    return files
+
+
 def voc_targets(root: Path, merged: bool) -> Iterable[Target]:
-    """VOC 2012 val; a target is an image's whole foreground if `merged`, else each class in it."""
-    for name in (root / "ImageSets/Segmentation/val.txt").read_text().split():
-        image = cv2.resize(read_image(root / "JPEGImages" / f"{name}.jpg"), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-        classes = np.asarray(Image.open(root / "SegmentationClass" / f"{name}.png"))
-        classes = cv2.resize(classes, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
+    """VOC 2012 val; a target is an image's whole foreground if `merged`, else each class in it. Raises DataError."""
+    for image_file, mask_file in voc_files(root):
+        image = cv2.resize(read_image(image_file), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        classes = cv2.resize(read_indices(mask_file), (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
         present = [k for k in np.unique(classes) if k not in (0, VOID)]
         for group in [present] if merged else [[k] for k in present]:
             names = " and ".join(VOC[k - 1][0] for k in group)

@@ -79,6 +79,17 @@ def test_a_run_is_not_written_over_by_its_bundle(make_run):
     assert (run / "config.yaml").read_text() == before
 
 
+def test_another_run_is_not_written_over(make_run, bundle, tmp_path):
+    other = make_run("other")
+    (other / "metrics.json").touch()
+    before = (other / "policy.safetensors").read_bytes()
+    with pytest.raises(WeightsError, match=r"other seems to be another run.* it has metrics\.json\. Name another"):
+        export(bundle, other)
+    assert (other / "policy.safetensors").read_bytes() == before
+    export(bundle, bundle.parent / "again")
+    export(bundle, bundle.parent / "again")
+
+
 def test_a_bundle_tells_nothing_of_where_it_was_made(make_run, tmp_path):
     run = make_run()
     change(run, dataset={"root": "/home/me/secret"}, cache_dir="/home/me/cache")
@@ -155,6 +166,8 @@ def test_a_checkpoint_beside_the_bundle_is_not_opened(bundle, tmp_path):
         ({"srm": {"layers": 3}}, "srm.layers is unknown here"),
         ({"agent": {"algorithm": "os.system"}}, "agent.algorithm"),
         ({"agent": {"policy_kwargs": {"lstm_hidden_size": 10**9}}}, "agent.policy_kwargs"),
+        ({"agent": {"n_steps": 10**13}}, "agent.n_steps=10000000000000 is not a whole number from 1 to 100000"),
+        ({"agent": {"buffer_size": 10**13}}, "agent.buffer_size=10000000000000 is not"),
         ({"policy": {"width": 10**9}}, "policy.width"),
         ({"policy": {"width": 1024}, "env": {"image_size": 4096, "patch_size": 64}}, "64 patches a side make more"),
         ({"agent": {"policy_kwargs": {"n_lstm_layers": 1024}}}, "n_lstm_layers=1024 is not a number up to 16"),
@@ -170,6 +183,14 @@ def test_a_checkpoint_beside_the_bundle_is_not_opened(bundle, tmp_path):
 def test_a_strangers_configuration_is_refused(bundle, changes, says, monkeypatch):
     change(bundle, **changes)
     with pytest.raises(AlignSAMError, match=says):
+        AlignSAM.load(bundle)
+
+
+def test_a_bundle_cannot_have_a_clip_downloaded(bundle, monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("open_clip.download_pretrained", lambda *_: pytest.fail("a download was asked for"))
+    change(bundle, env={"branch": "explicit", "clip": "ViT-B-16/openai"})
+    with pytest.raises(WeightsError, match="is not here: give clip=ViT-B-16/openai to have it downloaded"):
         AlignSAM.load(bundle)
 
 
@@ -217,11 +238,14 @@ def test_a_torn_file_is_an_error(bundle, tmp_path):
         (tmp_path / "torn.alignsam").write_bytes(whole[:length])
         with pytest.raises(WeightsError, match=r"torn\.alignsam is no bundle"):
             AlignSAM.load(tmp_path / "torn.alignsam")
-    flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 1
-    (tmp_path / "torn.alignsam").write_bytes(flipped)
-    with pytest.raises(WeightsError, match="torn"):
-        AlignSAM.load(tmp_path / "torn.alignsam")
+    listed = whole.index(b"PK\x01\x02")
+    for bits in ({len(whole) // 2: 1}, {listed + 9: 8, listed + 46: 0x80}):  # the second: a name that is not its UTF-8
+        flipped = bytearray(whole)
+        for place, bit in bits.items():
+            flipped[place] ^= bit
+        (tmp_path / "torn.alignsam").write_bytes(flipped)
+        with pytest.raises(WeightsError, match="or is torn"):
+            AlignSAM.load(tmp_path / "torn.alignsam")
 
 
 def test_members_that_could_land_elsewhere_or_swell_are_refused(bundle, tmp_path):

@@ -2,6 +2,8 @@
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -14,7 +16,7 @@ from agents.onnx_export import export_onnx
 from alignsam_gym.data import shapes
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.errors import OptionError, WeightsError
-from alignsam_gym.foundation.encoded import EncodedDataset
+from alignsam_gym.foundation.encoded import EncodedDataset, resize
 from alignsam_gym.foundation.store import RecentStore
 
 EXAMPLE = Path(__file__).parents[2] / "examples/onnx_predict.py"
@@ -81,6 +83,31 @@ def test_the_examples_loop_draws_the_same_masks(make_run, example, tmp_path):
         mask, expected = example.predict(sizes, graphs, image), agent.predict(image).mask
         assert mask.shape == size
         assert (mask & expected).sum() / (mask | expected).sum() > 0.99
+
+
+@pytest.mark.parametrize("size", [(50, 90), (130, 20), (30, 40), (100, 90), (64, 64)])
+def test_the_example_resizes_as_the_agent_does(example, size):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(example.resize(image, 64), resize(image, (64, 64)))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "mask", "says"),
+    [
+        (["record", "mask", "similarity"], "mask.png", "CLIP is not among the graphs"),
+        (["record", "mask"], "nowhere/mask.png", "its folder must be there"),
+        (["record", "mask"], "mask", "its name end in .png"),
+    ],
+)
+def test_the_example_says_what_it_cannot_do(example, tmp_path, monkeypatch, capsys, inputs, mask, says):
+    srm = Mock(get_inputs=lambda: [SimpleNamespace(name=name) for name in inputs])
+    monkeypatch.setattr(example, "load", lambda folder: ({}, {"srm": srm}))
+    monkeypatch.setattr(example, "predict", lambda *_: np.zeros((8, 8), bool))
+    cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((8, 8, 3), np.uint8))
+    monkeypatch.setattr("sys.argv", ["onnx_predict.py", "graphs", str(tmp_path / "photo.png"), str(tmp_path / mask)])
+    with pytest.raises(SystemExit, match="2"):
+        example.main()
+    assert says in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rules", [{"label_source": "last"}, {"mask_prompt": True}])

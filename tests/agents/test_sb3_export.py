@@ -1,3 +1,5 @@
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 from stable_baselines3 import PPO
@@ -5,6 +7,31 @@ from stable_baselines3 import PPO
 from agents.archive import export
 from agents.runs import load_config, load_run
 from agents.sb3_export import export_sb3
+from alignsam_gym.errors import OptionError, WeightsError
+
+
+@pytest.mark.parametrize(("name", "written"), [("policy", "policy.zip"), ("a.zip", "a.zip"), ("b.v1", "b.v1")])
+def test_the_path_is_that_of_the_file(make_run, tmp_path, name, written):
+    assert export_sb3(make_run(), tmp_path / name) == tmp_path / written
+    PPO.load(tmp_path / written, device="cpu")
+
+
+def test_a_folder_is_not_written_beside(make_run, tmp_path):
+    (tmp_path / "policy.zip").mkdir()
+    with pytest.raises(WeightsError, match=r"policy\.zip cannot be written \(Is a directory\)"):
+        export_sb3(make_run(), tmp_path / "policy")
+    assert sorted(place.name for place in tmp_path.iterdir()) == ["policy.zip", "run"]
+
+
+def test_a_zip_is_no_bundle(make_run, tmp_path):
+    with pytest.raises(OptionError, match=r"\.alignsam is the suffix of a bundle; let SB3's file end in \.zip"):
+        export_sb3(make_run(), tmp_path / "policy.alignsam")
+
+
+def test_a_rollout_that_the_memory_cannot_hold_is_an_error(make_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("agents.sb3_export.make_learner", Mock(side_effect=MemoryError("Unable to allocate 9 TiB")))
+    with pytest.raises(WeightsError, match="more than the memory: Unable to allocate 9 TiB"):
+        export_sb3(make_run(), tmp_path / "policy.zip")
 
 
 @pytest.mark.parametrize("bundled", [None, "bundle", "one.alignsam"])

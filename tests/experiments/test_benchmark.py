@@ -1,8 +1,13 @@
 import json
+import platform
 import subprocess
 import sys
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+
+from experiments.benchmark import main, processor
 
 
 def benchmark(name, output):
@@ -13,6 +18,36 @@ def benchmark(name, output):
     measured = json.loads((output / f"{name}.json").read_text())
     assert last.startswith(f"{name}: ratio {measured['ratio']:.2f} ")
     return measured
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("--threads=0", "threads=0: at least one computes"),
+        ("--output={file}", "is no folder .File exists.; name another"),
+        ("--output={file}/deep", "is no folder .Not a directory.; name another"),
+        ("--device=cuda:99", "device='cuda:99'"),
+    ],
+)
+def test_a_mistake_is_a_message(tmp_path, monkeypatch, argument, says):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("sys.argv", ["benchmark", "decode", argument.format(file=tmp_path / "file")])
+    with pytest.raises(SystemExit, match=f"error: .*{says}"):
+        main()
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        ({"return_value": "vendor_id\t: x\nmodel name\t: A CPU @ 3 GHz\nmodel name\t: another\n"}, "A CPU @ 3 GHz"),
+        ({"return_value": "Features\t: fp\n"}, platform.machine()),
+        ({"side_effect": FileNotFoundError}, platform.machine()),
+    ],
+)
+def test_the_processor_has_a_name(monkeypatch, told, name):
+    monkeypatch.setattr(Path, "read_text", Mock(**told))
+    monkeypatch.setattr("platform.processor", lambda: "")
+    assert processor() == name
 
 
 @pytest.mark.slow

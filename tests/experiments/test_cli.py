@@ -204,6 +204,11 @@ def test_an_exported_agent_predicts_as_its_run_does(alignsam, make_run, photos, 
     assert first == second
 
 
+def test_an_export_names_the_file_that_it_wrote(alignsam, make_run, tmp_path):
+    assert alignsam("export", make_run(), tmp_path / "policy", "--sb3").endswith("policy.zip")
+    assert (tmp_path / "policy.zip").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

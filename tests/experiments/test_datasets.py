@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -39,6 +40,18 @@ def test_a_doubtful_polarity_is_noticed(tmp_path):
     assert "100% of the images: set dataset.invert=true" in line
     assert find_problems(load_dataset("CUHK", "test", root=tmp_path / "wrong", invert=True)) == []
     assert not is_sharper_inside(load_dataset("CUHK", "test", root=tmp_path / "right")[0])
+
+
+def test_only_masks_with_two_sides_are_compared(toy_dataset):
+    sample = toy_dataset[0]
+    assert is_sharper_inside(sample) is not None
+    for mask in (np.zeros_like(sample.mask), np.ones_like(sample.mask)):
+        assert is_sharper_inside(replace(sample, mask=mask)) is None
+
+
+def test_sharpness_is_a_matter_of_cuhk_alone(toy_dataset, monkeypatch):
+    monkeypatch.setattr("experiments.datasets.is_sharper_inside", lambda _: pytest.fail("sharpness was computed"))
+    assert find_problems(toy_dataset) == []
 
 
 def test_broken_samples_are_counted_and_the_first_shown(tmp_path):

@@ -1,14 +1,17 @@
 import subprocess
 import sys
+from unittest.mock import patch
 
 import cv2
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_module
 
 from alignsam_gym.data import load_dataset
 from alignsam_gym.foundation.encoded import EncodedDataset
 from alignsam_gym.foundation.sam import load_sam
 from alignsam_gym.foundation.store import EmbeddingStore
+from experiments.embed import main
 
 
 @pytest.fixture
@@ -32,6 +35,11 @@ def embed(photos, cache, *arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
+def command(*overrides):
+    with initialize_config_module("conf", version_base="1.3"):
+        return main(compose("embed", list(overrides)))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", "local"])
 def test_shards_together_encode_everything_once(photos, tmp_path, launcher):
@@ -51,9 +59,29 @@ def test_shards_together_encode_everything_once(photos, tmp_path, launcher):
         assert encoded.warm(range(len(samples))) == 0
 
 
-@pytest.mark.slow
-def test_a_shard_that_there_is_not(photos, tmp_path):
-    done = embed(photos, tmp_path / "cache", "shard=1")
-    assert done.returncode != 0
-    assert "num_shards" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_cache_that_keeps_nothing_ends_the_command_at_once(photos, tmp_path, toy_model, monkeypatch):
+    monkeypatch.setattr("experiments.embed.load_sam", lambda *options: toy_model)
+    (tmp_path / "file").touch()
+    options = "dataset=folder", f"dataset.root={photos}", f"cache_dir={tmp_path / 'file'}", "batch_size=2"
+    with (
+        patch.object(EncodedDataset, "warm", autospec=True, side_effect=EncodedDataset.warm) as warm,
+        pytest.raises(SystemExit, match=r"error: cache_dir=.*file: no embedding can be kept there"),
+    ):
+        command(*options)
+    warm.assert_called_once()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["shard=1"], r"shard=1: shards are numbered from 0 to num_shards − 1 = 0"),
+        (["shard=-1"], r"shard=-1: shards are numbered from 0"),
+        (["shard=a"], r"shard='a': it must be a whole number"),
+        (["shard=0.5", "num_shards=2"], r"shard=0\.5: it must be a whole number"),
+        (["num_shards=0"], r"num_shards=0: .*at least one command"),
+        (["num_shards=b"], r"num_shards='b': it must be a whole number"),
+    ],
+)
+def test_a_shard_that_there_is_not(overrides, says):
+    with pytest.raises(SystemExit, match=f"error: {says}"):
+        command(*overrides)

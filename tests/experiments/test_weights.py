@@ -94,6 +94,8 @@ def test_remove_takes_only_what_is_named(folder):
     [
         (["action=fetch"], "action='fetch' is unknown; choose one of list, download, verify, remove"),
         (["names=vit_x"], "names='vit_x' is unknown; choose one of vit_b"),
+        (["names=1"], "names=1 is unknown; choose one of vit_b"),
+        (["names=[1]"], "names=1 is unknown; choose one of vit_b"),
         (["action=download"], "action=download needs names"),
         (["action=remove"], "action=remove needs names"),
     ],
@@ -101,6 +103,13 @@ def test_remove_takes_only_what_is_named(folder):
 def test_a_mistake_is_a_message(folder, overrides, says):
     with pytest.raises(SystemExit, match=says):
         command(*overrides)
+
+
+@pytest.mark.parametrize("action", ["list", "verify", "remove", "download"])
+def test_a_folder_that_cannot_be_is_a_message(monkeypatch, action):
+    monkeypatch.setenv("ALIGNSAM_WEIGHTS", "n" * 300)
+    with pytest.raises(SystemExit, match=r"error: .* File name too long"):
+        command(f"action={action}", *(["names=vit_b"] if action in ("remove", "download") else []))
 
 
 @pytest.mark.slow

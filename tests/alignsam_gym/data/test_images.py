@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alignsam_gym.data.images import read_image, read_luminance, stated_size
+from alignsam_gym.data.images import FORMATS, read_image, read_luminance, stated_size
+from alignsam_gym.errors import DataError
 
 RAMP = np.linspace(0, 255, 30 * 20).reshape(20, 30).astype(np.uint8)
 
@@ -62,3 +63,18 @@ def test_images_of_any_size_are_read(size, tmp_path):
     file = tmp_path / "odd.png"
     Image.new("RGB", size, (1, 2, 3)).save(file)
     assert read_image(file).shape == (size[1], size[0], 3)
+
+
+@pytest.mark.parametrize("format", [*FORMATS, "MPO"])
+def test_a_file_may_hold_another_format_than_its_name_says(format, tmp_path):
+    file = tmp_path / "photo.png"
+    Image.new("RGB", (30, 20), (200, 40, 90)).save(file, format)
+    assert stated_size(file) == (30, 20)
+    assert np.abs(read_image(file).astype(int) - (200, 40, 90)).max() < 12
+
+
+@pytest.mark.parametrize("read", [read_image, read_luminance, stated_size])
+def test_a_format_that_starts_a_program_is_no_image(read, tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "photo.png", "EPS")
+    with pytest.raises(DataError, match="cannot identify"):
+        read(tmp_path / "photo.png")

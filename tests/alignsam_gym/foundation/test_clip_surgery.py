@@ -19,11 +19,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.foundation import clip_surgery
 from alignsam_gym.foundation.clip_surgery import (
     TEMPLATES,
     ClipSurgery,
+    is_downloaded,
     load_clip,
-    many_text_surgery,
     resize_maps,
     single_text_surgery,
 )
@@ -170,21 +171,6 @@ def _reference_map(answers, grid):
     return answers.reshape(grid, grid)
 
 
-def _many_text_loop(features, texts):
-    """The paper's form: features multiplied one by one, the mean over the texts subtracted, then summed."""
-    tokens, count = len(features), len(texts)
-    scores = np.array([math.exp(2 * features[0] @ text) for text in texts])
-    probabilities = scores / scores.sum()
-    weights = probabilities / probabilities.mean()
-    answers = np.empty((tokens, count))
-    for token in range(tokens):
-        products = [features[token] * texts[k] * weights[k] for k in range(count)]
-        redundant = sum(products) / count
-        for k in range(count):
-            answers[token, k] = (products[k] - redundant).sum()
-    return answers
-
-
 # Architecture surgery.
 
 
@@ -289,39 +275,14 @@ def test_a_single_text_equals_the_loop(surgery, tokenizer):
         np.testing.assert_allclose(got.numpy(), expected, atol=1e-4)
 
 
-def test_many_texts_equal_the_loop(surgery, tokenizer):
-    images, texts = _frames(2, 48), ["dog", "cat", "aeroplane"]
-    maps = surgery.similarities(images, texts)
-    assert maps.shape == (2, 3, 6, 6)
-    features = [_reference_text(surgery.model, tokenizer, text) for text in texts]
-    for image, got in zip(images, maps, strict=True):
-        answers = _many_text_loop(_unit(_reference_tokens(surgery.model, image, HEADS, False)), features)[1:]
-        for k in range(3):
-            np.testing.assert_allclose(got[k].numpy(), _reference_map(answers[:, k], 6), atol=1e-4)
-
-
-def _random_features(seed):
-    rng = np.random.default_rng(seed)
-    shapes = (2, 5, 8), (4, 8)
-    return tuple(_unit(rng.normal(size=shape)) for shape in shapes)
-
-
 @settings(max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_feature_surgery_equals_loops_on_any_features(seed):
-    images, texts = _random_features(seed)
-    many = many_text_surgery(torch.from_numpy(images), torch.from_numpy(texts))
-    single = single_text_surgery(torch.from_numpy(images), torch.from_numpy(texts[:2]), torch.from_numpy(texts[2]))
-    for i, image in enumerate(images):
-        np.testing.assert_allclose(many[i], _many_text_loop(image, texts), atol=1e-12)
-        np.testing.assert_allclose(single[i], [token @ texts[i] - token @ texts[2] for token in image], atol=1e-12)
-
-
-@settings(max_examples=30)
-@given(seed=st.integers(0, 2**32 - 1), order=st.permutations(range(4)))
-def test_the_order_of_the_texts_does_not_matter(seed, order):
-    images, texts = (torch.from_numpy(part) for part in _random_features(seed))
-    torch.testing.assert_close(many_text_surgery(images, texts[order]), many_text_surgery(images, texts)[..., order])
+def test_feature_surgery_equals_the_loop_on_any_features(seed):
+    rng = np.random.default_rng(seed)
+    images, (*texts, empty) = _unit(rng.normal(size=(2, 5, 8))), _unit(rng.normal(size=(3, 8)))
+    answers = single_text_surgery(torch.from_numpy(images), torch.from_numpy(np.stack(texts)), torch.from_numpy(empty))
+    for image, text, got in zip(images, texts, answers, strict=True):
+        np.testing.assert_allclose(got, [token @ text - token @ empty for token in image], atol=1e-12)
 
 
 @settings(max_examples=30)
@@ -339,25 +300,44 @@ def test_the_empty_text_is_nowhere(surgery):
 
 def test_an_images_map_does_not_depend_on_its_neighbours(surgery):
     images, texts = _frames(3, 60), ["dog", "cat", "bird"]
-    together, many = surgery.similarity(images, texts), surgery.similarities(images, texts)
+    together = surgery.similarity(images, texts)
     for i in range(3):
         torch.testing.assert_close(surgery.similarity(images[i : i + 1], texts[i : i + 1])[0], together[i])
-        torch.testing.assert_close(surgery.similarities(images[i : i + 1], texts)[0], many[i])
 
 
-def test_texts_are_encoded_once(tokenizer):
-    asked = []
+@pytest.fixture
+def asked():
+    """The prompts that `counting` made tokens of."""
+    return []
 
-    def counting(prompts):
+
+@pytest.fixture
+def counting(tokenizer, asked):
+    def count(prompts):
         asked.extend(prompts)
         return tokenizer(prompts)
 
+    return count
+
+
+def test_texts_are_encoded_once(counting, asked):
     operated = ClipSurgery(_build(), counting, "random", CPU, NATIVE)
     first = operated.encode_texts(["dog", "cat", "dog"])
     assert torch.equal(operated.encode_texts(["cat"])[0], first[1])
     assert torch.equal(first[0], first[2])
     assert len(asked) == len(set(asked)) == 2 * 85
     assert {"a photo of a dog.", "itap of my cat.", "this is one dog in the scene."} <= set(asked)
+
+
+def test_only_the_latest_texts_are_kept(counting, asked, monkeypatch):
+    monkeypatch.setattr(clip_surgery, "_MOST_TEXTS", 2)
+    operated = ClipSurgery(_build(), counting, "random", CPU, NATIVE)
+    first = operated.encode_texts(["dog", "cat", "bird"])
+    assert len(asked) == 3 * 85
+    assert torch.equal(operated.encode_texts(["bird", "cat"]), first[[2, 1]])
+    assert len(asked) == 3 * 85
+    assert torch.equal(operated.encode_texts(["dog"])[0], first[0])
+    assert len(asked) == 4 * 85
 
 
 def test_frames_of_any_side_and_layout_are_resized_as_pillow_does(surgery):
@@ -440,8 +420,6 @@ def test_a_frame_smaller_than_a_patch_is_refused(tokenizer):
 def test_images_and_texts_must_pair_up(surgery):
     with pytest.raises(OptionError, match="2 images came with 1 texts"):
         surgery.similarity(_frames(2, 48), ["dog"])
-    with pytest.raises(OptionError, match=r"given 1; use similarity\(\)"):
-        surgery.similarities(_frames(2, 48), ["dog"])
 
 
 # Loading.
@@ -513,6 +491,26 @@ def test_a_tag_that_cannot_be_fetched_says_where_it_is(tmp_path, monkeypatch):
         load_clip("ViT-B-16/openai", "cpu")
     with pytest.raises(WeightsError, match="clip=ViT-B-16/PATH"):
         load_clip("ViT-B-16/datacomp_xl_s13b_b90k", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("places", "here"),
+    [
+        ([], False),
+        (["snapshots/1/open_clip_model.safetensors"], True),
+        (["snapshots/2/open_clip_model.safetensors"], False),
+        (["snapshots/1/open_clip_config.json"], False),
+        (["snapshots/1/open_clip_pytorch_model.bin"], False),  # open_clip would ask for the other one first
+        (["snapshots/1/open_clip_pytorch_model.bin", ".no_exist/1/open_clip_model.safetensors"], True),
+    ],
+)
+def test_what_need_not_be_downloaded_is_known(places, here, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    for place in (*places, "refs/main"):
+        file = tmp_path / "models--timm--vit_base_patch16_clip_224.openai" / place
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("1")
+    assert is_downloaded("ViT-B-16/openai") == here
 
 
 def test_checkpoints_of_another_model_are_refused(architecture, tmp_path):

@@ -103,18 +103,20 @@ def test_fifty_killed_writers_lose_nothing_they_had_acknowledged(tmp_path, caplo
     assert not caplog.records
 
 
-def test_a_directory_that_cannot_be_written_is_warned_about_once(tmp_path, caplog):
-    blocked = tmp_path / "file"
-    blocked.write_text("not a folder")
+@pytest.mark.parametrize("name", ["file/deep", "n" * 300])
+def test_a_directory_that_cannot_be_written_is_warned_about_once(tmp_path, caplog, name):
+    (tmp_path / "file").write_text("not a folder")
+    blocked = tmp_path / name
     store = EmbeddingStore(blocked)
     with caplog.at_level(logging.WARNING):
         for key in (KEY, "cd" + "0" * 62):
             store.put(key, torch.ones(1, 1, 1))
             assert store.get(key) is None
+    assert not store.writable
     (record,) = caplog.records
     assert str(blocked) in record.getMessage()
     assert "cache_dir" in record.getMessage()
-    assert blocked.read_text() == "not a folder"
+    assert (tmp_path / "file").read_text() == "not a folder"
 
 
 def test_writers_and_readers_of_one_key_never_meet_half_a_file(tmp_path, caplog):
@@ -155,3 +157,6 @@ def test_the_environment_variable_names_the_default_directory(tmp_path, monkeypa
     assert _file(tmp_path / "mine").is_file()
     monkeypatch.delenv("ALIGNSAM_CACHE")
     assert default_cache_dir().name == "alignsam-gym"
+    monkeypatch.setenv("ALIGNSAM_CACHE", "~/mine")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_cache_dir() == tmp_path / "mine"

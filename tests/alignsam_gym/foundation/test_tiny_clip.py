@@ -67,7 +67,6 @@ def test_maps_have_the_documented_shape_and_range(clip):
     assert maps.dtype == torch.float32
     assert (maps.amin((1, 2)) == 0).all()
     assert (maps.amax((1, 2)) == 1).all()
-    assert clip.similarities([image], ["star", "ring", "disc"]).shape == (1, 3, 16, 16)
 
 
 def test_the_maps_follow_the_name(clip):

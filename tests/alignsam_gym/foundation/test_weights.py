@@ -97,6 +97,17 @@ def test_verify_hashes_anew_even_where_nothing_seems_to_have_changed(checkpoint,
         verify(checkpoint)
 
 
+def test_what_cannot_be_read_is_a_weights_error(checkpoint, monkeypatch):
+    def refused(path):
+        raise PermissionError(13, "Permission denied")
+
+    with pytest.raises(WeightsError, match=r"x\.pth cannot be read: Permission denied.*\$ALIGNSAM_WEIGHTS"):
+        verify(checkpoint, refused)
+    monkeypatch.setenv("ALIGNSAM_WEIGHTS", "n" * 300)
+    with pytest.raises(WeightsError, match=r"cannot be read: File name too long"):
+        verify(checkpoint)
+
+
 def test_remove_takes_the_unfinished_download_along(checkpoint, folder):
     (folder / "x.pth.partial").write_bytes(b"wei")
     remove(checkpoint)

@@ -88,6 +88,11 @@ def test_a_text_is_asked_for_where_one_guides(make_pointer, picture):
             watch(pointer, picture, text)
 
 
+def test_a_text_of_any_length_is_not_read(make_pointer, picture):
+    with pytest.raises(OptionError, match="201 characters is too long: use up to 200"):
+        watch(replace(make_pointer(), clip=object()), picture, "a" * 201)
+
+
 @pytest.mark.slow
 def test_without_a_run_clip_finds_what_the_text_names():
     from experiments.demo.pictures import example
