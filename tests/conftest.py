@@ -38,6 +38,13 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """What a test draws without a seed of its own does not depend on the tests before it."""
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002  # Stable-Baselines3 draws from it
+
+
 class ToyDataset:
     """Images of noise, each with one bright ellipse that is to be segmented. Sides are `size` = (H, W)."""
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -13,11 +14,25 @@ import torch
 import yaml
 
 from alignsam_gym.data import shapes
+from experiments.runs import alone_in
+from tests.experiments.small import SMALL
 
-SMALL = [
-    "env.num_envs=4", "env.shots=4", "env.max_steps=3", "episodes=2", "srm.width=8", "policy.width=8",
-    "agent.n_epochs=1", "agent.batch_size=6", "evaluate.limit=3", "evaluate.batch_size=3", "evaluate.filmstrips=2",
-]  # fmt: skip
+ENDED_AFTER_A_BATCH = """
+import signal, sys
+from experiments.evaluate import main
+from experiments.journal import Journal
+
+sign, append = int(sys.argv.pop(1)), Journal.append
+
+def append_and_end(journal, records):
+    append(journal, records)
+    with journal.path.open("a") as file:
+        file.write('{"id": "half a li')
+    signal.raise_signal(sign)
+
+Journal.append = append_and_end
+main()
+"""
 
 
 def run(module, *arguments, check=True):
@@ -28,15 +43,21 @@ def run(module, *arguments, check=True):
     return done
 
 
-def start(module, *arguments):
-    """As `run`, without waiting. Where a shell runs the tests in the background, SIGINT is ignored unless restored."""
-    return subprocess.Popen(
-        [sys.executable, "-m", f"experiments.{module}", *arguments],
+@contextmanager
+def started(*arguments):
+    """A Python process that does not outlive the block. Where a shell runs the tests in the background, SIGINT is
+    ignored unless restored."""
+    with subprocess.Popen(
+        [sys.executable, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -95,22 +116,19 @@ def test_evaluation_repeats_what_training_measured(trained, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_evaluation_goes_on_and_its_masks_score_alike(trained, tmp_path, sign):
-    arguments = [f"run={trained}", f"output={tmp_path}", "evaluate.save_predictions=true", "evaluate.limit=20"]
-    arguments += ["evaluate.batch_size=4", "dataset={name: shapes-shadow}"]
-    process = start("evaluate", *arguments)
-    journal, deadline = tmp_path / "evaluation.jsonl", time.time() + 120
-    while not (journal.exists() and len(journal.read_text().splitlines()) > 4) and time.time() < deadline:
-        time.sleep(0.1)
-    process.send_signal(sign)
-    output, _ = process.communicate(timeout=60)
+    arguments = [f"run={trained}", f"output={tmp_path}", "evaluate.save_predictions=true", "evaluate.limit=12"]
+    arguments += ["evaluate.batch_size=4", "dataset=shapes-shadow"]
+    journal = tmp_path / "evaluation.jsonl"
+    with started("-c", ENDED_AFTER_A_BATCH, str(int(sign)), *arguments) as process:
+        output, _ = process.communicate(timeout=120)
     assert "Traceback" not in output
     if sign == signal.SIGINT:
         assert process.returncode == 130
         assert f"goes on from {journal}" in output
-    before = len(journal.read_text().splitlines()) - 1
-    assert 4 <= before < 20
+    else:
+        assert process.returncode == -sign
     done = run("evaluate", *arguments)
-    assert f"{before} of 20 images were evaluated before" in done.stdout
+    assert "4 of 12 images were evaluated before" in done.stdout
     assert not journal.exists()
     summary = json.loads((tmp_path / "metrics.json").read_text())["prompting"]["agent, true labels"]
     run("score", f"predictions={tmp_path}/predictions/agent_true_labels", "dataset=shapes-shadow", "on_error=skip")
@@ -148,28 +166,44 @@ def test_multirun_sweeps(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_training_goes_on(tmp_path, sign):
-    arguments = [*SMALL, "episodes=500", "evaluate.filmstrips=0"]
-    process = start("train", *arguments, f"hydra.run.dir={tmp_path}")
-    deadline = time.time() + 120
-    while not (tmp_path / "checkpoint.pt").exists() and time.time() < deadline:
-        time.sleep(0.2)
-    second = run("train", f"resume={tmp_path}", f"hydra.run.dir={tmp_path / 'log'}", check=False)
-    assert second.returncode == 1
-    assert f"Another process is at work in {tmp_path}" in second.stderr
-    process.send_signal(sign)
-    output, _ = process.communicate(timeout=60)
+    checkpoint = tmp_path / "checkpoint.pt"
+
+    def state():
+        return torch.load(checkpoint, weights_only=True) if checkpoint.exists() else {"history": []}
+
+    endless = [*SMALL, "episodes=1000000", "evaluate.filmstrips=0", f"hydra.run.dir={tmp_path}"]
+    with started("-m", "experiments.train", *endless) as process:
+        deadline = time.monotonic() + 120
+        while not state()["history"]:
+            assert process.poll() is None, process.stdout.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(sign)
+        output, _ = process.communicate(timeout=60)
     assert "Traceback" not in output
     if sign == signal.SIGINT:
         assert process.returncode == 130
         assert f"resume={tmp_path}" in output
+    after_an_hour = state()
+    after_an_hour["history"][0]["seconds"] = 3600
+    torch.save(after_an_hour, checkpoint)
+    rounds = len(after_an_hour["history"])
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
-    config["episodes"] = 1  # enough has been learned
+    config["episodes"] = rounds + 2  # enough will have been learned
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    rounds = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["history"]
     done = run("train", f"resume={tmp_path}", f"hydra.run.dir={tmp_path / 'log'}")
-    assert "going on from step" in done.stdout
-    minutes = json.loads((tmp_path / "metrics.json").read_text())["training_minutes"]
-    assert minutes >= sum(one["seconds"] for one in rounds) / 60 - 0.01
+    assert f"going on from step {rounds * 4 * 3}" in done.stdout
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["timesteps"] == (rounds + 2) * 4 * 3
+    assert metrics["training_minutes"] >= 60
+
+
+@pytest.mark.slow
+def test_a_second_training_is_not_let_into_a_folder(trained, tmp_path):
+    with alone_in(trained):
+        second = run("train", f"resume={trained}", f"hydra.run.dir={tmp_path}", check=False)
+    assert second.returncode == 1
+    assert f"Another process is at work in {trained}" in second.stderr
 
 
 @pytest.mark.slow

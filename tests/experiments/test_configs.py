@@ -1,10 +1,20 @@
+import re
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
+from omegaconf import OmegaConf
+
+from experiments.runs import flat
 
 CONF = Path(__file__).parents[2] / "conf"
+
+CHOSEN = {"env.branch", "agent.algorithm", "policy.network", "warm_start.rounds", "warm_start.srm_rounds"}
+"""What paper.yaml settles by its choices in other groups."""
+NO_HYPERPARAMETERS = {
+    "env.precision", "env.decode_precision", "env.compile", "env.sam", "env.clip", "env.on_error", "env.shots_seed",
+}  # fmt: skip
 
 
 def composed(*overrides, name="train"):
@@ -69,3 +79,19 @@ def test_the_papers_settings():
     assert (config.srm.learning_rate, config.srm.updates) == (1e-4, None)  # None: §4.1's, by branch
     assert (config.env.reward, config.env.state) == ("foreground", "product")
     assert config.env.revisit == "allow"
+    assert (config.env.branch, config.agent.algorithm, config.policy.network) == ("auto", "ppo", "cnn")
+    assert (config.warm_start.rounds, config.warm_start.srm_rounds) == (0, 0)
+
+
+@pytest.mark.parametrize("group", ["env", "srm", "agent", "policy", "warm_start"])
+def test_no_default_becomes_the_papers_unnoticed(group):
+    keys = {f"{group}.{key}" for key in composed("experiment=paper")[group]}
+    written = flat(OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / "paper.yaml"))).keys()
+    assert keys <= {*written, *CHOSEN, *NO_HYPERPARAMETERS}
+
+
+@pytest.mark.parametrize("experiment", ["paper", "best"])
+def test_another_agent_takes_settings_without_ppos_own_keys(experiment):
+    header = (CONF / "experiment" / f"{experiment}.yaml").read_text().split("defaults:")[0]
+    advice = re.search(r"agent=a2c( ~agent\.\w+)+", header.replace("\n#", "")).group()
+    assert composed(f"experiment={experiment}", *advice.split()).agent.keys() == composed("agent=a2c").agent.keys()

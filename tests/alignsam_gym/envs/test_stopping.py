@@ -1,5 +1,7 @@
 """Stopping, an action that ends the episode."""
 
+import warnings
+
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
@@ -30,7 +32,10 @@ def test_without_the_rule_there_is_no_such_action(make_toy):
 
 
 def test_gymnasiums_checker_has_nothing_to_say_of_stopping(make_toy):
-    check_env(make_toy(stop=True, revisit="forbid", observation="patches").unwrapped, skip_render_check=True)
+    env = make_toy(stop=True, revisit="forbid", observation="patches").unwrapped
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env, skip_render_check=True)
 
 
 def test_stopping_stays_allowed_when_patches_are_not(make_toy):

@@ -1,0 +1,82 @@
+"""Real trainings with other choices than the defaults, in one process."""
+
+import json
+from functools import cache
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from agents.predictor import AlignSAM
+from agents.runs import dataset_options, load_config
+from alignsam_gym.data import load_dataset
+from experiments.evaluation import DEFAULT_WAYS
+from experiments.masks import read_levels
+from experiments.train import train
+from tests.experiments.small import SMALL, SMALL_DQN
+
+CONF = Path(__file__).parents[2] / "conf"
+WARM = "warm_start=lookahead warm_start.rounds=1 warm_start.srm_rounds=1"
+
+
+def configured(choices):
+    small = [*(SMALL_DQN if "dqn" in choices else SMALL), "evaluate.batch_size=1", "evaluate.filmstrips=0"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", [*choices.split(), *small, "evaluate.save_predictions=true"])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    @cache
+    def folder(choices):
+        run = tmp_path_factory.mktemp("run")
+        train(run, configured(choices))
+        return run
+
+    return folder
+
+
+def metrics_of(run):
+    return json.loads((run / "metrics.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "choices",
+    [
+        "experiment=paper",
+        "experiment=best_text dataset=shapes-named",
+        "agent=dqn policy=cnn",
+        "agent=qrdqn",
+        "agent=maskable_ppo",
+        "agent=recurrent_ppo",
+        WARM,
+        "env.stop=true",
+        "env.augment=2",
+    ],
+)
+def test_any_choice_trains_and_answers_again_as_it_was_measured(trained, choices):
+    run = trained(choices)
+    config, metrics = load_config(run), metrics_of(run)
+    assert metrics["timesteps"] == 2 * 4 * 3
+    guided_by_text = config.env.branch == "explicit"
+    assert metrics["prompting"].keys() == {*DEFAULT_WAYS} - (set() if guided_by_text else {"clip"})
+    assert {summary["images"] for summary in metrics["prompting"].values()} == {3}
+    name, options = dataset_options(config)
+    samples, agent = load_dataset(name, "test", **options), AlignSAM.from_run(run)
+    for index, id in enumerate(metrics["iou_by_image"]["agent"]):
+        answer = agent.predict(samples[index].image, samples[index].text if guided_by_text else None)
+        assert (answer.mask == (read_levels(run / f"predictions/agent/{id}.png") > 0)).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("interrupted", ["agents.imitation._imitate", "stable_baselines3.PPO.train"])
+def test_an_interrupted_training_with_a_warm_start_ends_as_a_whole_one(trained, interrupted, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(interrupted, Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(SystemExit):
+            train(tmp_path, configured(WARM))
+    assert not (tmp_path / "metrics.json").exists()
+    train(tmp_path, load_config(tmp_path))
+    assert metrics_of(tmp_path)["prompting"] == metrics_of(trained(WARM))["prompting"]
