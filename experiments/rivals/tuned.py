@@ -90,9 +90,8 @@ class TunedSAM(ABC):
         tokens = self.tokens.weight
         if len(tokens) == 1:
             return tokens.new_zeros(len(texts), 0, tokens.shape[1])
-        return torch.stack([tokens[self.classes.index(t)] if t in self.classes else tokens.mean(0) for t in texts])[
-            :, None
-        ]
+        rows = [self.classes.index(text) if text in self.classes else -1 for text in texts]
+        return torch.cat([tokens, tokens.mean(0, keepdim=True)])[rows][:, None]
 
 
 def blocks_with_attention(encoder: nn.Module) -> list[Any]:
