@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agents.predictor import AlignSAM, Prediction
+    from alignsam_gym.agents.pretrained import AlignSAM, Prediction
 
 __all__ = ["AlignSAM", "Prediction"]
 
@@ -16,6 +16,6 @@ __all__ = ["AlignSAM", "Prediction"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from agents import predictor
+    from alignsam_gym.agents import pretrained
 
-    return getattr(predictor, name)
+    return getattr(pretrained, name)

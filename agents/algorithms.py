@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
-from agents.heads import NETWORKS
-from agents.vec_env import PromptVecEnv
+from alignsam_gym.agents.heads import NETWORKS
+from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.errors import AlignSAMError, OptionError, check_choice
 
@@ -29,12 +29,16 @@ class Algorithm(NamedTuple):
 
 
 ALGORITHMS: dict[str, Algorithm] = {
-    "ppo": Algorithm("stable_baselines3:PPO", "agents.policies:PromptPolicy"),
-    "a2c": Algorithm("stable_baselines3:A2C", "agents.policies:PromptPolicy"),
-    "dqn": Algorithm("agents.values:PromptDQN", "agents.values:QPolicy"),
-    "qrdqn": Algorithm("agents.contrib:PromptQRDQN", "agents.contrib:QuantilePolicy"),
-    "maskable_ppo": Algorithm("sb3_contrib:MaskablePPO", "agents.contrib:MaskablePromptPolicy"),
-    "recurrent_ppo": Algorithm("sb3_contrib:RecurrentPPO", "agents.contrib:RecurrentPromptPolicy"),
+    "ppo": Algorithm("stable_baselines3:PPO", "alignsam_gym.agents.policies:PromptPolicy"),
+    "a2c": Algorithm("stable_baselines3:A2C", "alignsam_gym.agents.policies:PromptPolicy"),
+    "dqn": Algorithm("alignsam_gym.agents.q_policies:PromptDQN", "alignsam_gym.agents.q_policies:QPolicy"),
+    "qrdqn": Algorithm(
+        "alignsam_gym.agents.contrib_policies:PromptQRDQN", "alignsam_gym.agents.contrib_policies:QuantilePolicy"
+    ),
+    "maskable_ppo": Algorithm("sb3_contrib:MaskablePPO", "alignsam_gym.agents.contrib_policies:MaskablePromptPolicy"),
+    "recurrent_ppo": Algorithm(
+        "sb3_contrib:RecurrentPPO", "alignsam_gym.agents.contrib_policies:RecurrentPromptPolicy"
+    ),
 }
 
 
@@ -92,14 +96,16 @@ def _classes(name: str) -> tuple[type[BaseAlgorithm], type[BasePolicy]]:
 
 def _network(episode: Episode, options: Mapping[str, Any]) -> dict[str, Any]:
     """Keywords of any of our policies for the network that `options` describe and the states of `episode`."""
-    if unknown := options.keys() - {"network", "width", "first_trust"}:
-        raise OptionError(f"policy has no option {', '.join(sorted(unknown))}; it takes network, width, first_trust.")
+    if unknown := options.keys() - {"network", "width", "initial_logit_bias"}:
+        raise OptionError(
+            f"policy has no option {', '.join(sorted(unknown))}; it takes network, width, initial_logit_bias."
+        )
     extractor, head = NETWORKS[check_choice("policy.network", options["network"], tuple(NETWORKS))]
     seen: dict[str, Any] = {"width": options["width"]}
     given: dict[str, Any] = {}
     if options["network"] == "patch":
         seen["guided"] = episode.rules.state == "guided"
-        given["first_trust"] = list(options.get("first_trust", (0, 0)))
+        given["initial_logit_bias"] = list(options.get("initial_logit_bias", (0, 0)))
     return {
         "features_extractor_class": extractor,
         "features_extractor_kwargs": seen,

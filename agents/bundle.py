@@ -1,39 +1,109 @@
-"""Saving and loading the finished agent, without pickle."""
+"""Bundles: what a trained agent needs to act, for others. A folder or one file, without pickle.
+
+A bundle has the policy and the SRM as safetensors and a ``config.yaml`` of what prediction depends on, which names
+neither paths nor the machine that it was trained on. As one file (``.alignsam``) it is an uncompressed zip of these.
+"""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
-from stable_baselines3.common.policies import BasePolicy
-
+from alignsam_gym.agents.agent_config import Recipe, portable, read_recipe
+from alignsam_gym.agents.agent_weights import POLICY, SRM_WEIGHTS
+from alignsam_gym.agents.trained_run import CONFIG
 from alignsam_gym.errors import WeightsError
-from alignsam_gym.foundation.files import write_atomically
-from alignsam_gym.srm import SRM
 
-POLICY, SRM_WEIGHTS = "policy.safetensors", "srm.safetensors"
-
-
-def save_agent(folder: Path, policy: BasePolicy, srm: SRM) -> None:
-    """Write policy and SRM into `folder`, for `load_agent`. Raises WeightsError."""
-    try:
-        with TemporaryDirectory() as place:  # safetensors' files are for this user's eyes only
-            file = Path(place) / POLICY
-            save_model(policy, str(file))  # which knows that SB3's three names of the extractor are one
-            write_atomically(folder / POLICY, file.read_bytes())
-        srm.save(folder / SRM_WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"The agent cannot be written into {folder} ({error}); is the disk full?") from error
+SUFFIX = ".alignsam"
+MEMBERS = (CONFIG, POLICY, SRM_WEIGHTS)
 
 
-def load_agent(folder: Path, policy: BasePolicy, srm: SRM) -> None:
-    """Read what `save_agent` wrote into a policy and an SRM of the same shape. Raises WeightsError."""
-    try:
-        load_model(policy, folder / POLICY)
-    except (OSError, SafetensorError, RuntimeError) as error:
+def export(source: Path, target: Path) -> None:
+    """Write the bundle of a run or bundle: one file if `target` ends in ``.alignsam``, else a folder.
+
+    Files of weights that the run names are left out, and named by their SHA-256. Raises WeightsError.
+    """
+    if source.is_dir() and target.is_dir() and source.samefile(target):
+        raise WeightsError(f"{target} is the run itself, whose configuration a bundle's would replace; name another.")
+    with opened(source) as run:
+        recipe = read_recipe(run)
+        named = {kind: portable(kind, str(recipe.env[kind])) for kind in ("sam", "clip") if kind in recipe.env}
+        for name in (POLICY, SRM_WEIGHTS):
+            if not (run / name).is_file():
+                raise WeightsError(f"{run} has no {name}; has its training finished?")
+        try:
+            _write(run, replace(recipe, env=recipe.env | named), target)
+        except OSError as error:
+            raise WeightsError(f"{target} cannot be written ({error.strerror}).") from error
+
+
+def _write(run: Path, recipe: Recipe, target: Path) -> None:
+    _check_free(target)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) if target.suffix == SUFFIX else target
+        folder.mkdir(parents=True, exist_ok=True)
+        recipe.write(folder)
+        for name in (POLICY, SRM_WEIGHTS):
+            shutil.copyfile(run / name, folder / name)
+        if target.suffix == SUFFIX:
+            _pack(folder, target)
+
+
+def _check_free(target: Path) -> None:
+    """Raises WeightsError for the folder of another run, whose configuration and weights a bundle would replace."""
+    if not (target / CONFIG).is_file():
+        return
+    if others := sorted(file.name for file in target.iterdir() if file.name not in MEMBERS):
         raise WeightsError(
-            f"{folder / POLICY} does not hold this agent ({error}); has its training finished?"
-        ) from error
-    srm.load_weights(folder / SRM_WEIGHTS)
+            f"{target} seems to be another run, which the bundle would replace: beside {CONFIG} it has "
+            f"{', '.join(others[:3])}. Name another folder."
+        )
+
+
+def _pack(folder: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    try:
+        with zipfile.ZipFile(partial, "w") as archive:
+            for name in MEMBERS:
+                archive.writestr(zipfile.ZipInfo(name), (folder / name).read_bytes())  # without times: equal if equal
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Path]:
+    """The folder of a bundle or run; one file's members lie there for as long as the context. Raises WeightsError."""
+    if path.is_dir():
+        yield path
+        return
+    if not path.exists():
+        raise WeightsError(f"There is no bundle or run {path}.")
+    with tempfile.TemporaryDirectory() as place:
+        _unpack(path, Path(place))
+        yield Path(place)
+
+
+def _unpack(file: Path, folder: Path) -> None:
+    """Only members of the known names, and only uncompressed ones, which are no larger than the file."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            found = archive.infolist()
+            if sorted(member.filename for member in found) != sorted(MEMBERS):
+                raise WeightsError(f"{file} is no bundle: it must hold {', '.join(MEMBERS)}, and nothing else.")
+            if any(member.compress_type != zipfile.ZIP_STORED for member in found):
+                raise WeightsError(f"{file} is refused: the files in a bundle are not compressed.")
+            for name in MEMBERS:
+                (folder / name).write_bytes(archive.read(name))
+    except WeightsError:
+        raise
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise WeightsError(f"{file} is no bundle, or is torn ({error}); export it or fetch it again.") from error
+    except OSError as error:
+        raise WeightsError(f"{file} cannot be read ({error.strerror}).") from error

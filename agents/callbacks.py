@@ -9,8 +9,8 @@ import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.checkpoint import save_checkpoint
-from alignsam_gym.envs.vector import AlignSAMVectorEnv
+from alignsam_gym.agents.training_state import save_checkpoint
+from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 
 CURVES = ("reward", "foreground_rate", "repeated", "iou")
 

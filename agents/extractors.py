@@ -12,7 +12,7 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
-GUIDES = 3
+SRM_CHANNELS = 3
 """Channels that `PatchExtractor` passes on of a guided state: its last ones."""
 
 
@@ -76,7 +76,7 @@ class PatchExtractor(PatchesExtractor):
 
     def __init__(self, observation_space: spaces.Space, guided: bool = False, width: int = 32) -> None:
         channels, side, _ = _shape(observation_space)
-        super().__init__(observation_space, (width + GUIDES * guided) * side * side)
+        super().__init__(observation_space, (width + SRM_CHANNELS * guided) * side * side)
         self.guided = guided
         self.convolutions = nn.Sequential(
             nn.Conv2d(channels, width, 1),
@@ -90,7 +90,7 @@ class PatchExtractor(PatchesExtractor):
     def see(self, patches: Tensor) -> Tensor:
         features = self.convolutions(patches)
         if self.guided:
-            features = torch.cat([features, patches[:, -GUIDES:]], dim=1)
+            features = torch.cat([features, patches[:, -SRM_CHANNELS:]], dim=1)
         return features.flatten(1)
 
 

@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from agents.extractors import GUIDES, CnnExtractor, PatchesExtractor, PatchExtractor
+from alignsam_gym.agents.extractors import SRM_CHANNELS, CnnExtractor, PatchesExtractor, PatchExtractor
 
 _FORBIDDEN = -1e8
 
@@ -59,7 +59,7 @@ class Head(nn.Module):
         closed = nn.functional.pad(closed, (0, scores.shape[-1] - self.patches))
         return scores.masked_fill(closed if scores.ndim == 2 else closed[:, None], _FORBIDDEN)
 
-    def begin(self, unit: float = 1.0) -> None:
+    def initialize(self, unit: float = 1.0) -> None:
         """Start near uniform, as SB3's own action layer does. unit: what a score of one is worth."""
         nn.init.orthogonal_(self.logits.weight, gain=0.01 * unit)
 
@@ -88,8 +88,8 @@ class FlatHead(Head):
 class PatchHead(Head):
     """One 1×1 convolution from each patch's vector to its score; the value sees their mean and maximum.
 
-    first_trust: with a guided state, the scores with which learning begins for a patch in which SRM and SAM differ
-    altogether, and for one that the SRM gives to the target. [ours; policy.first_trust]
+    initial_logit_bias: with a guided state, the scores with which learning begins for a patch in which SRM and SAM differ
+    altogether, and for one that the SRM gives to the target. [ours; policy.initial_logit_bias]
     """
 
     def __init__(
@@ -97,22 +97,22 @@ class PatchHead(Head):
         extractor: PatchesExtractor,
         actions: int,
         outputs: int = 1,
-        first_trust: Sequence[float] = (0.0, 0.0),
+        initial_logit_bias: Sequence[float] = (0.0, 0.0),
     ) -> None:
         super().__init__(extractor, actions, outputs)
         assert isinstance(extractor, PatchExtractor)
-        self.guided, self.first_trust = extractor.guided, tuple(first_trust)
+        self.guided, self.initial_logit_bias = extractor.guided, tuple(initial_logit_bias)
         width = self.seen // self.patches
         self.logits = nn.Conv1d(width, outputs, 1)
         self.value = nn.Sequential(nn.Linear(2 * width, self.latent_dim_vf), nn.ReLU())
 
-    def begin(self, unit: float = 1.0) -> None:
-        super().begin(unit)
+    def initialize(self, unit: float = 1.0) -> None:
+        super().initialize(unit)
         if self.guided:
-            in_difference, in_target = self.first_trust
+            in_difference, in_target = self.initial_logit_bias
             with torch.no_grad():
                 first = torch.tensor([in_target, in_difference, 0.0]) * unit
-                self.logits.weight[:, -GUIDES:] = first[:, None]
+                self.logits.weight[:, -SRM_CHANNELS:] = first[:, None]
 
     def patch_scores(self, features: Tensor) -> Tensor:
         return self.logits(features.unflatten(1, (-1, self.patches)))

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from agents.archive import MEMBERS, export
-from agents.recipe import Recipe, read_recipe
+from alignsam_gym.agents.agent_config import Recipe, read_recipe
+from alignsam_gym.agents.bundle import MEMBERS, export
 from alignsam_gym.errors import OptionError, WeightsError
 
 _CARD = """\
@@ -30,7 +30,7 @@ _Open_Context_via_Reinforcement_CVPR_2024_paper.html) agent: it points the Segme
 policy and the semantic recalibration module are here; SAM itself ({sam}) is not.
 
 ```python
-from agents import AlignSAM  # pip install alignsam-gym[hub]
+from alignsam_gym.agents import AlignSAM  # pip install alignsam-gym[hub]
 
 agent = AlignSAM.from_hub("{repo}")
 agent.predict("photo.jpg"{text}).mask
@@ -94,9 +94,9 @@ def card(run: Path, recipe: Recipe, repo: str) -> str:
 
 def _results(metrics: dict[str, Any]) -> str:
     """The ways of prompting as rows of a table."""
-    ways = metrics["prompting"]
+    strategies = metrics["prompting"]
     lines = ["| prompting | images | prompts | mIoU before | after | hits |", "| --- | --- | --- | --- | --- | --- |"]
-    for name, summary in ways.items():
+    for name, summary in strategies.items():
         curve = summary["miou_by_step"]
         hits = "" if (rate := summary["foreground_rate"]) is None else f"{rate:.1%}"
         lines.append(f"| {name} | {summary['images']} | {len(curve) - 1} | {curve[0]:.3f} | {curve[-1]:.3f} | {hits} |")

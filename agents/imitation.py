@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.distributions import Categorical
 from torch.nn import functional as F
 
-from agents.policies import Prompting
-from alignsam_gym.envs.vector import AlignSAMVectorEnv
+from alignsam_gym.agents.policies import PromptPolicyMixin
+from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.errors import OptionError
 
 _Tried = tuple[dict[str, Tensor] | Tensor, Tensor, Tensor]
@@ -24,14 +24,14 @@ def warm_start(policy: BasePolicy, env: AlignSAMVectorEnv, options: Mapping[str,
     """Distil one-step lookahead into `policy`, while the SRM of `env` learns as always. [ours; warm_start]
 
     A round is one episode of every environment, which must have been reset. At each step some patches are tried out
-    with the labels that they would get (`Episode.try_out`); the policy learns to choose among them, and stopping, which
+    with the labels that they would get (`Episode.lookahead_iou`); the policy learns to choose among them, and stopping, which
     gains nothing, in proportion to exp(gain of IoU / temperature). Half of the rows then take the best of them, the
     others a draw from the policy.
 
     options: config group ``warm_start``. Raises OptionError for a policy that gives no distribution over actions for a
     state alone.
     """
-    if not isinstance(policy, Prompting) or policy.memory:
+    if not isinstance(policy, PromptPolicyMixin) or policy.memory:
         raise OptionError("warm_start needs agent=ppo, a2c or maskable_ppo; for others leave warm_start=none.")
     if "learning_rate" not in options:
         raise OptionError("warm_start.rounds is set, but warm_start=none says nothing else; take warm_start=lookahead.")
@@ -47,7 +47,7 @@ def warm_start(policy: BasePolicy, env: AlignSAMVectorEnv, options: Mapping[str,
                 env.step(candidates[:, 0].numpy())
                 continue
             candidates = candidates.to(episode.model.device)
-            gains = episode.try_out(candidates) - episode.iou[:, None]
+            gains = episode.lookahead_iou(candidates) - episode.iou[:, None]
             best = candidates.gather(1, gains.argmax(1, keepdim=True))[:, 0].cpu().numpy()
             if episode.rules.stop:
                 candidates = F.pad(candidates, (0, 1), value=episode.rules.grid.count)
@@ -66,7 +66,7 @@ def _draw(allowed: np.ndarray, count: int, rng: np.random.Generator) -> Tensor:
 
 
 def _imitate(
-    policy: Prompting,
+    policy: PromptPolicyMixin,
     optimizer: torch.optim.Optimizer,
     tried: list[_Tried],
     options: Mapping[str, Any],

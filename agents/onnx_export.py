@@ -3,19 +3,19 @@
 The graphs hold all that needs weights but CLIP, whose map of the text an explicit branch must be given; what is left is
 a short loop, which `examples/onnx_predict.py` shows in NumPy.
 
-B is any batch, N the number of patches, R × h × w the record of an image, C its embedding's channels, g the cells of
+B is any batch, N the number of patches, R × h × w the encoding of an image, C its embedding's channels, g the cells of
 the SRM's states; everything is float32 unless it says otherwise.
 
 =============  ==========================================================  ==========================================
 file           inputs                                                      outputs
 =============  ==========================================================  ==========================================
-encoder.onnx   image uint8 (B, S, S, 3), RGB, of the encoder's own size    record (B, R, h, w)
-decoder.onnx   record; points (B, n, 2), (x, y) as fractions of the        logits (B, 4h, 4w), SAM's answer (Eq. 2)
+encoder.onnx   image uint8 (B, S, S, 3), RGB, of the encoder's own size    encoding (B, R, h, w)
+decoder.onnx   encoding; points (B, n, 2), (x, y) as fractions of the        logits (B, 4h, 4w), SAM's answer (Eq. 2)
                frame; labels int64 (B, n), 1, 0, or −1 for no point
-srm.onnx       record; mask (B, 4h, 4w), the last answer's probabilities,  guide (B, g, g), y_r (Eq. 12) as logits;
+srm.onnx       encoding; mask (B, 4h, 4w), the last answer's probabilities,  srm_logits (B, g, g), y_r (Eq. 12) as logits;
                ones before there is one; similarity (B, g, g), CLIP's map  centres (B, N), the same at the patches'
                of the text, only of an explicit branch                     centres: a prompt's label is whether > 0
-policy.onnx    record; mask; guide; visited (B, N), 1 where a patch was    scores (B, N), or (B, N + 1) with stopping
+policy.onnx    encoding; mask; srm_logits; visited (B, N), 1 where a patch was    scores (B, N), or (B, N + 1) with stopping
                prompted                                                    last: the highest is the action
 =============  ==========================================================  ==========================================
 
@@ -32,12 +32,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from agents.policies import Prompting
-from agents.predictor import AlignSAM
+from alignsam_gym.agents.policies import PromptPolicyMixin
+from alignsam_gym.agents.pretrained import AlignSAM
 from alignsam_gym.envs.episode import Rules, patch_means
 from alignsam_gym.errors import OptionError, WeightsError
-from alignsam_gym.foundation.decoder import PADDING
-from alignsam_gym.foundation.sam import PromptableModel
+from alignsam_gym.foundation.sam.batched_decoder import PADDING
+from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 from alignsam_gym.srm import SRM
 from alignsam_gym.state import make_state, srm_state
 
@@ -66,24 +66,26 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
     ):
         if value != wanted:
             raise OptionError(f"env.{name}={value} has no ONNX graphs; only {wanted} has.")
-    if not isinstance(agent.policy, Prompting) or agent.policy.memory:
+    if not isinstance(agent.policy, PromptPolicyMixin) or agent.policy.memory:
         raise OptionError("Only agents of ppo, a2c and maskable_ppo have ONNX graphs.")
     height = model.embedding_shape[1]
     cells = min(rules.cells, height)
     if height % cells:
         raise OptionError(f"env.cells={rules.cells} does not divide the embedding's {height} cells: no ONNX graphs.")
-    record, mask = torch.rand(2, *model.record_shape), torch.rand(2, *model.logits_shape)
-    guide, visited = torch.randn(2, cells, cells), torch.zeros(2, rules.grid.count)
+    encoding, mask = torch.rand(2, *model.encoding_shape), torch.rand(2, *model.logits_shape)
+    srm_logits, visited = torch.randn(2, cells, cells), torch.zeros(2, rules.grid.count)
     image = torch.randint(0, 256, (2, model.input_size, model.input_size, 3), dtype=torch.uint8)
     points, labels = torch.rand(2, 3, 2), torch.tensor([[1, 0, 1], [1, 0, PADDING]])
     similarity = {"similarity": torch.rand(2, cells, cells)} if agent.srm.kind == "explicit" else {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder, "encoder", _Encoder(model), {"image": image}, ["record"])
-        _write(folder, "decoder", _Decoder(model), {"record": record, "points": points, "labels": labels}, ["logits"])
+        _write(folder, "encoder", _Encoder(model), {"image": image}, ["encoding"])
+        _write(
+            folder, "decoder", _Decoder(model), {"encoding": encoding, "points": points, "labels": labels}, ["logits"]
+        )
         srm = _SRM(agent.srm, rules, cells, model.embedding_shape[0])
-        _write(folder, "srm", srm, {"record": record, "mask": mask, **similarity}, ["guide", "centres"])
-        seen = {"record": record, "mask": mask, "guide": guide, "visited": visited}
+        _write(folder, "srm", srm, {"encoding": encoding, "mask": mask, **similarity}, ["srm_logits", "centres"])
+        seen = {"encoding": encoding, "mask": mask, "srm_logits": srm_logits, "visited": visited}
         _write(folder, "policy", _Policy(agent.policy, rules, cells, model.embedding_shape[0]), seen, ["scores"])
         sizes = {"image_size": rules.grid.image_size, "patch_size": rules.grid.patch_size, "max_steps": rules.max_steps}
         (folder / "agent.json").write_text(json.dumps(sizes | {"input_size": model.input_size}))
@@ -112,7 +114,7 @@ def _write(folder: Path, name: str, module: nn.Module, inputs: dict[str, Tensor]
 
 
 class _Encoder(nn.Module):
-    def __init__(self, model: PromptableModel) -> None:
+    def __init__(self, model: BatchedSamPredictor) -> None:
         super().__init__()
         self.sam = model.sam
 
@@ -124,17 +126,17 @@ class _Encoder(nn.Module):
 class _Decoder(nn.Module):
     """`BatchedDecoder` without a question about values: padding is masked out whether there is any or not."""
 
-    def __init__(self, model: PromptableModel) -> None:
+    def __init__(self, model: BatchedSamPredictor) -> None:
         super().__init__()
         self.sam, self.decoder, self.size = model.sam, model.decoder, model.input_size
 
-    def forward(self, record: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, encoding: Tensor, points: Tensor, labels: Tensor) -> Tensor:
         labels = F.pad(labels, (0, 1), value=PADDING)  # SAM's own "not a point"
         sparse = self._tokens(F.pad(points, (0, 0, 0, 1)), labels[..., None])
         outputs = len(self.decoder.output_tokens)
         real = torch.cat([labels.new_ones(1, outputs).expand(labels.shape[0], -1), labels[:, :-1] + 1], dim=1)
         visible = F.pad(real, (0, 1), value=1)[:, None, None] > 0
-        return self.decoder.decode_tokens(self.decoder.read(record), sparse, visible)[0][:, 0]
+        return self.decoder.decode_tokens(self.decoder.prepare_image(encoding), sparse, visible)[0][:, 0]
 
     def _tokens(self, points: Tensor, labels: Tensor) -> Tensor:
         encoder = cast(Any, self.sam.prompt_encoder)
@@ -151,8 +153,8 @@ class _Cells(nn.Module):
         super().__init__()
         self.cells, self.channels = cells, channels
 
-    def forward(self, record: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        embedding = record[:, : self.channels]
+    def forward(self, encoding: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        embedding = encoding[:, : self.channels]
         return self._means(embedding), self._means(mask[:, None])[:, 0]
 
     def _means(self, maps: Tensor) -> Tensor:
@@ -165,26 +167,26 @@ class _SRM(nn.Module):
         super().__init__()
         self.srm, self.members = srm, srm.members  # the members as modules of this one, so that their weights are found
         self.grid, self.kind = rules.grid, srm_state(rules.state)
-        self.on_cells = _Cells(cells, channels)
+        self.resize_map = _Cells(cells, channels)
 
-    def forward(self, record: Tensor, mask: Tensor, similarity: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        embedding, coarse = self.on_cells(record, mask)
+    def forward(self, encoding: Tensor, mask: Tensor, similarity: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        embedding, coarse = self.resize_map(encoding, mask)
         state = make_state(self.kind, embedding, coarse, coarse)
         if similarity is not None:
             state = state.after_text(similarity)
-        guide = self.srm.logits(state)
-        return guide, self.grid.sample(guide, self.grid.centres.expand(guide.shape[0], -1, -1))
+        srm_logits = self.srm.logits(state)
+        return srm_logits, self.grid.sample(srm_logits, self.grid.centres.expand(srm_logits.shape[0], -1, -1))
 
 
 class _Policy(nn.Module):
     def __init__(self, policy: Any, rules: Rules, cells: int, channels: int) -> None:
         super().__init__()
         self.policy, self.rules = policy, rules
-        self.on_cells = _Cells(cells, channels)
+        self.resize_map = _Cells(cells, channels)
 
-    def forward(self, record: Tensor, mask: Tensor, guide: Tensor, visited: Tensor) -> Tensor:
-        embedding, coarse = self.on_cells(record, mask)
-        patches = patch_means(self.rules, embedding, coarse, guide).half().float()  # as they are observed
+    def forward(self, encoding: Tensor, mask: Tensor, srm_logits: Tensor, visited: Tensor) -> Tensor:
+        embedding, coarse = self.resize_map(encoding, mask)
+        patches = patch_means(self.rules, embedding, coarse, srm_logits).half().float()  # as they are observed
         observation = patches if self.rules.revisit == "allow" else {"patches": patches, "visited": visited}
         features = self.policy.extract_features(observation, self.policy.pi_features_extractor)
         return self.policy.action_net(self.policy.mlp_extractor.forward_actor(features))

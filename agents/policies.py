@@ -9,7 +9,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import nn
 
-from agents.heads import MakeHead, head_of
+from alignsam_gym.agents.heads import MakeHead, head_of
 
 if TYPE_CHECKING:
     _Base = ActorCriticPolicy
@@ -17,7 +17,7 @@ else:
     _Base = object  # sb3-contrib's actor–critics have no base in common with it
 
 
-class Prompting(_Base):
+class PromptPolicyMixin(_Base):
     """What an actor–critic policy of SB3 becomes with a `Head`: π_θ and V_θ of Eq. 5–10.
 
     Patches that the observation marks as visited get no probability.
@@ -47,10 +47,10 @@ class Prompting(_Base):
         super()._build(lr_schedule)
         # The head gives the logits already: nothing learnt comes after it.
         self.action_net = nn.Identity()
-        self.mlp_extractor.begin()  # type: ignore[operator]
+        self.mlp_extractor.initialize()  # type: ignore[operator]
         optimizer: Any = self.optimizer_class
         self.optimizer = optimizer(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
 
-class PromptPolicy(Prompting, ActorCriticPolicy):
+class PromptPolicy(PromptPolicyMixin, ActorCriticPolicy):
     """The policy of PPO and A2C."""

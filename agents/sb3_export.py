@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agents.algorithms import make_learner
-from agents.archive import SUFFIX, opened
-from agents.predictor import restore, with_models
-from agents.recipe import read_recipe
-from agents.vec_env import PromptVecEnv
+from alignsam_gym.agents.agent_config import read_recipe
+from alignsam_gym.agents.algorithms import make_learner
+from alignsam_gym.agents.bundle import SUFFIX, opened
+from alignsam_gym.agents.pretrained import restore, with_models
+from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.errors import OptionError, WeightsError
 
 

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
-from alignsam_gym.envs.vector import AlignSAMVectorEnv
+from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.errors import OptionError
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def on_cells(maps: Tensor, cells: tuple[int, ...]) -> Tensor:
+def resize_map(maps: Tensor, cells: tuple[int, ...]) -> Tensor:
     """Maps float (B, H, W) on a grid of `cells` (h, w): means over cells, or between two where there are more."""
     if maps.shape[1:] == cells:
         return maps
@@ -15,17 +15,17 @@ def on_cells(maps: Tensor, cells: tuple[int, ...]) -> Tensor:
     return F.interpolate(maps[:, None], cells, mode=mode)[:, 0]
 
 
-def share_of(part: Tensor, whole: Tensor) -> Tensor:
+def fraction_of(part: Tensor, whole: Tensor) -> Tensor:
     """How much of `whole` is `part`, float of one shape, both shares of a cell's area; 0 where there is no whole."""
     return part / whole.clamp(min=1e-6)
 
 
-def iou(logits: Tensor, truth: Tensor, scored: Tensor) -> Tensor:
+def iou(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     """IoU, float (B,), of answers as logits with the truth, all float (B, h, w); 1 where there is neither.
 
-    truth: the foreground's share of each cell's labelled pixels. scored: their share of the cell.
+    truth: the foreground's share of each cell's labelled pixels. valid: their share of the cell.
     """
-    answer, target = (logits > 0).float() * scored, (truth > 0.5).float() * scored
+    answer, target = (logits > 0).float() * valid, (truth > 0.5).float() * valid
     union = torch.maximum(answer, target).sum((1, 2))
     overlap = torch.minimum(answer, target).sum((1, 2))
     return torch.where(union > 0, overlap / union.clamp(min=1e-6), torch.ones_like(union))

@@ -47,12 +47,12 @@ class State:
         return torch.cat([*products, self.maps], dim=1)
 
 
-def make_state(kind: str, embeddings: Tensor, mask: Tensor, guide: Tensor) -> State:
+def make_state(kind: str, embeddings: Tensor, mask: Tensor, srm_map: Tensor) -> State:
     """A state of one of `STATES`, from embeddings (B, C, h, w), probabilities M and the SRM's (B, h, w)."""
     parts = {
         "product": ([mask], []),
         "concat": ([torch.ones_like(mask), mask], [mask]),
-        "guided": ([mask], [mask, guide]),
+        "guided": ([mask], [mask, srm_map]),
     }
     factors, maps = parts[kind]
     return State(embeddings, torch.stack(factors, dim=1), torch.stack(maps, dim=1) if maps else mask[:, None][:, :0])

@@ -33,20 +33,20 @@ def predict(sizes: dict, graphs: dict, image: np.ndarray) -> np.ndarray:
         return graphs[name].run(None, inputs)
 
     frame = resize(resize(image, size), sizes["input_size"])
-    [record] = run("encoder", image=frame[None])
-    everywhere = np.ones((1, 4 * record.shape[2], 4 * record.shape[3]), np.float32)
-    guide, _ = run("srm", record=record, mask=everywhere)
-    cells = guide.shape[1]
-    extremes = np.array([guide.argmax(), guide.argmin()])  # the initial pair
+    [encoding] = run("encoder", image=frame[None])
+    everywhere = np.ones((1, 4 * encoding.shape[2], 4 * encoding.shape[3]), np.float32)
+    srm_logits, _ = run("srm", encoding=encoding, mask=everywhere)
+    cells = srm_logits.shape[1]
+    extremes = np.array([srm_logits.argmax(), srm_logits.argmin()])  # the initial pair
     points = [((cell % cells + 0.5) / cells, (cell // cells + 0.5) / cells) for cell in extremes]
     labels, visited = [1, 0], np.zeros((1, side**2), np.float32)
     for prompts in range(sizes["max_steps"] + 1):
-        [logits] = run("decoder", record=record, points=np.array([points], np.float32), labels=np.array([labels]))
+        [logits] = run("decoder", encoding=encoding, points=np.array([points], np.float32), labels=np.array([labels]))
         if prompts == sizes["max_steps"]:
             break
         mask = 1 / (1 + np.exp(-logits))
-        guide, centres = run("srm", record=record, mask=mask)
-        [scores] = run("policy", record=record, mask=mask, guide=guide, visited=visited)
+        srm_logits, centres = run("srm", encoding=encoding, mask=mask)
+        [scores] = run("policy", encoding=encoding, mask=mask, srm_logits=srm_logits, visited=visited)
         patch = int(scores.argmax())
         if patch == side**2:  # the agent stops
             break

@@ -84,15 +84,15 @@ def predict(
     alignsam predict shadows.alignsam photo.jpg --format overlay
     """
     with _told():
-        from agents.predictor import AlignSAM
+        from alignsam_gym.agents import prediction_files
+        from alignsam_gym.agents.pretrained import AlignSAM
         from alignsam_gym.errors import DataError
-        from experiments import predictions
 
-        found = predictions.find_images(images, [out])
-        writers = {"mask": predictions.mask_writer, "overlay": predictions.overlay_writer}
-        rle = predictions.RleWriter(out / predictions.RLE_FILE) if format == Format.rle else None
+        found = prediction_files.find_images(images, [out])
+        writers = {"mask": prediction_files.mask_writer, "overlay": prediction_files.overlay_writer}
+        rle = prediction_files.RleWriter(out / prediction_files.RLE_FILE) if format == Format.rle else None
         agent = AlignSAM.load(run, sam=sam, clip=clip, device=device, batch_size=batch_size)
-        written, skipped = predictions.predict_files(agent, found, rle or writers[format](out), text)
+        written, skipped = prediction_files.predict_files(agent, found, rle or writers[format](out), text)
         for problem in skipped:
             typer.echo(f"skipped: {problem}", err=True)
         if not written:
@@ -127,18 +127,18 @@ def export(
         if sb3 and onnx:
             raise OptionError("--sb3 and --onnx are two exports; give one.")
         if onnx:
-            from agents.onnx_export import export_onnx
-            from agents.predictor import AlignSAM
+            from alignsam_gym.agents.onnx_export import export_onnx
+            from alignsam_gym.agents.pretrained import AlignSAM
 
             export_onnx(AlignSAM.load(run, sam=sam, clip=clip, device="cpu", batch_size=1), out)
         elif sb3:
-            from agents.sb3_export import export_sb3
+            from alignsam_gym.agents.sb3_export import export_sb3
 
             out = export_sb3(run, out, sam=sam, clip=clip)
         else:
-            from agents import archive
+            from alignsam_gym.agents import bundle
 
-            archive.export(run, out)
+            bundle.export(run, out)
         typer.echo(f"The agent is in {out}")
 
 
@@ -153,7 +153,7 @@ def push(
     Log in first: hf auth login, or $HF_TOKEN. It is loaded by AlignSAM.from_hub("user/name").
     """
     with _told():
-        from agents import hub
+        from alignsam_gym.agents import hub
 
         typer.echo(f"The agent is at {hub.push(run, repo, private)}")
 
@@ -178,8 +178,8 @@ def demo(
     alignsam demo --run outputs/train/2026-01-01_12-00-00 --run shadows.alignsam
     """
     with _told():
-        from experiments.demo.pointers import Pointers
-        from experiments.demo.server import served
+        from alignsam_gym.demo.pointers import Pointers
+        from alignsam_gym.demo.server import served
 
         pointers = Pointers(run or [], sam, clip, device)
         pointers.get(pointers.names[0])  # what is wrong with it is told here
@@ -198,7 +198,11 @@ def _pass_on(command: str, arguments: list[str]) -> None:
         typer.echo(_help(command))
         return
     sys.argv = [f"alignsam {command}", *arguments]
-    importlib.import_module(f"experiments.{command}").main()
+    importlib.import_module(_module(command)).main()
+
+
+def _module(command: str) -> str:
+    return f"alignsam_gym.experiments.{command}{'.__main__' if (_HERE / command).is_dir() else ''}"
 
 
 def _help(command: str) -> str:

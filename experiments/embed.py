@@ -14,19 +14,19 @@ import hydra
 from omegaconf import DictConfig
 from rich.progress import track
 
-from agents.runs import dataset_options
+from alignsam_gym.agents.trained_run import dataset_options
 from alignsam_gym.data import load_dataset
 from alignsam_gym.errors import OptionError, check_count
-from alignsam_gym.foundation.encoded import EncodedDataset
-from alignsam_gym.foundation.sam import load_sam
-from alignsam_gym.foundation.store import EmbeddingStore
-from experiments.runs import report_errors
+from alignsam_gym.experiments.run_folder import exit_on_user_error
+from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
+from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
+from alignsam_gym.foundation.sam.predictor import load_sam
 
 log = logging.getLogger(__name__)
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="embed")
-@report_errors
+@exit_on_user_error
 def main(config: DictConfig) -> int:
     """Returns the number of images that were encoded."""
     check_count("num_shards", config.num_shards, "the images are dealt to at least one command")

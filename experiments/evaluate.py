@@ -11,15 +11,23 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from agents.runs import CONFIG, load_config, load_run
-from experiments.runs import alone_in, check_counts, chosen_ways, evaluate, report_errors, save_config, unlike
-from experiments.statistics import METRICS
+from alignsam_gym.agents.trained_run import CONFIG, load_config, load_run
+from alignsam_gym.evaluation.intervals import METRICS
+from alignsam_gym.experiments.run_folder import (
+    check_counts,
+    chosen_strategies,
+    config_diff,
+    evaluate,
+    exit_on_user_error,
+    run_lock,
+    save_config,
+)
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
-@report_errors
+@exit_on_user_error
 def main(config: DictConfig) -> float:
-    """Returns the mIoU of the first way of prompting, the agent unless `evaluate.ways` says otherwise."""
+    """Returns the mIoU of the first way of prompting, the agent unless `evaluate.strategies` says otherwise."""
     changes = {name: config[name] for name in ("dataset", "device", "seed") if config.get(name) is not None}
     changes |= {f"evaluate.{name}": value for name, value in config.evaluate.items() if value is not None}
     folder, output = Path(config.run), Path(config.output)
@@ -28,12 +36,12 @@ def main(config: DictConfig) -> float:
         OmegaConf.update(run, name, value, merge=False)
     check_counts(run)
     env, policy = load_run(folder, run)
-    chosen_ways(run, env.episode, policy)  # before anything in the output is changed
+    chosen_strategies(run, env.episode, policy)  # before anything in the output is changed
     output.mkdir(parents=True, exist_ok=True)
     extra = {"run": str(config.run), "dataset": OmegaConf.to_object(run.dataset)}
-    with alone_in(output):
+    with run_lock(output):
         if output.resolve() != folder.resolve():
-            if (output / CONFIG).exists() and unlike(output, run):
+            if (output / CONFIG).exists() and config_diff(output, run):
                 (output / METRICS).unlink(missing_ok=True)  # another configuration's
             save_config(output, run)  # what a report tells evaluations apart by
         metrics = evaluate(output, run, env, policy, extra)

@@ -21,20 +21,20 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from agents.runs import dataset_options
+from alignsam_gym.agents.trained_run import dataset_options
+from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.data import Dataset, Sample, load_dataset
-from alignsam_gym.data.images import SUFFIXES
+from alignsam_gym.data.image_files import SUFFIXES
+from alignsam_gym.data.mask_files import read_levels
 from alignsam_gym.errors import DataError
-from alignsam_gym.foundation.files import write_atomically
+from alignsam_gym.experiments.run_folder import exit_on_user_error
 from alignsam_gym.metrics import AVERAGES, TITLES, MaskScores, MetricTotals, score_mask, table_metrics
-from experiments.masks import read_levels
-from experiments.runs import report_errors
 
 log = logging.getLogger(__name__)
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="score")
-@report_errors
+@exit_on_user_error
 def main(config: DictConfig) -> float:
     """Returns the mean IoU over images."""
     name, options = dataset_options(config)
@@ -45,14 +45,14 @@ def main(config: DictConfig) -> float:
     rows = csv.writer(table)
     skipped = {name: "missing" for name in dataset.ids if name not in files}
     for sample, scores in score(dataset, files, config.resize, config.on_error, skipped):
-        figures = scores.figures()
+        figures = scores.metrics()
         if not totals.images:
             rows.writerow(["id", "category", *figures])
         rows.writerow([sample.id, sample.text, *(round(figure, 6) for figure in figures.values())])
         totals.add(scores, sample.text)
     if not totals.images:
         first = ": ".join(next(iter(skipped.items())))
-        raise DataError(f"Nothing in {folder} could be scored; the first trouble: {first}")
+        raise DataError(f"Nothing in {folder} could be valid; the first trouble: {first}")
     metrics = totals.summary()
     record = {
         "predictions": str(folder), "dataset": {"name": name, **options}, "split": config.split,
@@ -99,7 +99,7 @@ def score(
 
     Raises DataError, unless `on_error` is ``skip``, for an unreadable file and one of another size than its image.
     """
-    faint = scored = 0
+    faint = valid = 0
     for index in track([i for i, name in enumerate(dataset.ids) if name in files], "scoring"):
         file = files[dataset.ids[index]]
         try:
@@ -110,13 +110,13 @@ def score(
                 raise DataError(f"{dataset.ids[index]}: {error}") from error
             skipped[dataset.ids[index]] = str(error)
             continue
-        scored += 1
+        valid += 1
         faint += bool(levels.max() == 1)
         yield sample, scores
     if faint:
         log.warning(
             "%d of %d predictions have levels 0 and 1 only, of 255, so they count as empty: if these are masks, "
-            "write them as 0 and 255", faint, scored,
+            "write them as 0 and 255", faint, valid,
         )  # fmt: skip
 
 

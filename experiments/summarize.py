@@ -14,17 +14,17 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig, ListConfig
 
+from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.errors import DataError, check_count
-from alignsam_gym.foundation.files import write_atomically
+from alignsam_gym.evaluation.intervals import METRICS, markdown, outermost, shown_interval, shown_mean
+from alignsam_gym.evaluation.prompting_evaluation import shown_steps
+from alignsam_gym.experiments.report.found_runs import differences, grouped, read_run
+from alignsam_gym.experiments.run_folder import exit_on_user_error
 from alignsam_gym.metrics import heading, shown_metrics
-from experiments.evaluation import shown_steps
-from experiments.reporting.runs import differences, grouped, read_run
-from experiments.runs import report_errors
-from experiments.statistics import METRICS, markdown, outermost, shown_interval, shown_mean
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="summarize")
-@report_errors
+@exit_on_user_error
 def main(config: DictConfig) -> None:
     check_count("resamples", config.resamples, "an interval needs at least one")
     places = config.runs if isinstance(config.runs, ListConfig) else [config.runs]
@@ -63,13 +63,13 @@ def read_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:
 
 def _measured(run: dict[str, Any]) -> list[str]:
     """What figures are of, in words: of runs that may be averaged all alike."""
-    ways = run["prompting"]
-    images = next(iter(ways.values()))["images"]
-    prompts = (f"{name} with {len(way.get('miou_by_step', ())) - 1} prompts" for name, way in ways.items())
-    averages = dict.fromkeys(average for way in ways.values() for average in way.get("metrics", ()))
+    strategies = run["prompting"]
+    images = next(iter(strategies.values()))["images"]
+    prompts = (f"{name} with {len(way.get('miou_by_step', ())) - 1} prompts" for name, way in strategies.items())
+    averages = dict.fromkeys(average for way in strategies.values() for average in way.get("metrics", ()))
     figures = ", ".join([*run.get("table", ()), *averages])
     where = f"{images} images of {run.get('measured_on', 'a data set')}"
-    return [", ".join(ways), where, ", ".join(prompts), figures]
+    return [", ".join(strategies), where, ", ".join(prompts), figures]
 
 
 def all_tables(runs: Sequence[dict[str, Any]], resamples: int) -> list[str]:
@@ -86,8 +86,7 @@ def summary(runs: Sequence[dict[str, Any]], resamples: int) -> str:
     """A Markdown table, a row for each way of prompting.
 
     mIoU is the mean over runs and images, ± the standard deviation of the runs' means, with the interval of
-    `experiments.statistics.interval`; the advantage over random prompting is paired by run and image. A method
-    that does not prompt step by step has neither steps nor FR.
+    `intervals.interval`; the advantage over random prompting is paired by run and image. A method that does not prompt step by step has neither steps nor FR.
     """
     names = list(runs[0]["prompting"])
     lasts = {name: len(runs[0]["prompting"][name]["miou_by_step"]) - 1 for name in names}

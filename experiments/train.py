@@ -17,16 +17,24 @@ from omegaconf import DictConfig, open_dict
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import CallbackList
 
-from agents.algorithms import make_learner
-from agents.bundle import save_agent
-from agents.callbacks import Checkpoints, EpisodeStatistics, ProgressBar
-from agents.checkpoint import CHECKPOINT, load_checkpoint
-from agents.imitation import warm_start
-from agents.runs import load_config, make_env
-from agents.vec_env import PromptVecEnv
+from alignsam_gym.agents.agent_weights import save_agent
+from alignsam_gym.agents.algorithms import make_learner
+from alignsam_gym.agents.callbacks import Checkpoints, EpisodeStatistics, ProgressBar
+from alignsam_gym.agents.imitation import warm_start
+from alignsam_gym.agents.trained_run import load_config, make_env
+from alignsam_gym.agents.training_state import CHECKPOINT, load_checkpoint
+from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.errors import OptionError, check_count
-from experiments.pictures import learning_curve
-from experiments.runs import alone_in, check_counts, chosen_ways, evaluate, report_errors, save_config, unlike
+from alignsam_gym.evaluation.filmstrips import learning_curve
+from alignsam_gym.experiments.run_folder import (
+    check_counts,
+    chosen_strategies,
+    config_diff,
+    evaluate,
+    exit_on_user_error,
+    run_lock,
+    save_config,
+)
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +43,9 @@ _MAY_CHANGE = ("device", "cache_dir", "evaluate", "text")
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
-@report_errors
+@exit_on_user_error
 def main(config: DictConfig) -> float:
-    """Returns the mIoU of the first way of prompting, the agent unless `evaluate.ways` says otherwise, for sweepers.
+    """Returns the mIoU of the first way of prompting, the agent unless `evaluate.strategies` says otherwise, for sweepers.
 
     It is of the test split: settings that a sweeper finds by it are to be measured on other images.
     """
@@ -47,7 +55,7 @@ def main(config: DictConfig) -> float:
             raise OptionError(f"resume goes on by the run's own configuration; leave out {' '.join(others)}.")
         folder = Path(config.resume)
         config = load_config(folder)
-    with alone_in(folder):
+    with run_lock(folder):
         return train(folder, config)
 
 
@@ -59,12 +67,12 @@ def train(folder: Path, config: DictConfig) -> float:
     test = make_env(config, "test", config.evaluate.batch_size, srm=env.episode.srm)
     venv = PromptVecEnv(env)
     model = make_learner(venv, config.agent, config.policy, config.seed, log=folder / "tensorboard")
-    chosen_ways(config, test.episode, model.policy)  # a wrong name is told now, not after the training
+    chosen_strategies(config, test.episode, model.policy)  # a wrong name is told now, not after the training
     history: list[dict[str, float]] = []
     checkpoint = folder / CHECKPOINT
     config.env.branch = env.episode.srm.kind  # what auto became, for other data that the agent may meet
     if checkpoint.exists():
-        if others := unlike(folder, config, _MAY_CHANGE):
+        if others := config_diff(folder, config, _MAY_CHANGE):
             raise OptionError(
                 f"{folder} holds a training with another {', '.join(others)}; choose another folder, or go on with "
                 f"resume={folder}."
@@ -81,7 +89,7 @@ def train(folder: Path, config: DictConfig) -> float:
     started = time.perf_counter() - sum(round["seconds"] for round in history)
     try:
         if config.warm_start.rounds and not checkpoint.exists():
-            begin(model, config)
+            run_warm_start(model, config)
         if model.num_timesteps < total:
             model.learn(
                 total - model.num_timesteps,
@@ -108,7 +116,7 @@ def train(folder: Path, config: DictConfig) -> float:
     return float(next(iter(metrics["prompting"].values()))["miou"])
 
 
-def begin(model: BaseAlgorithm, config: DictConfig) -> None:
+def run_warm_start(model: BaseAlgorithm, config: DictConfig) -> None:
     """The warm start, after which learning goes on in the middle of a run."""
     venv = model.get_env()
     assert isinstance(venv, PromptVecEnv)

@@ -19,8 +19,9 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from alignsam_gym.errors import OptionError, WeightsError, check_choice
-from alignsam_gym.foundation.download import download
-from alignsam_gym.foundation.weights import (
+from alignsam_gym.experiments.run_folder import exit_on_user_error
+from alignsam_gym.foundation.sam.checkpoint_download import download
+from alignsam_gym.foundation.sam.official_checkpoints import (
     CHECKPOINTS,
     Checkpoint,
     partial_path,
@@ -30,13 +31,12 @@ from alignsam_gym.foundation.weights import (
     verify,
     weights_dir,
 )
-from experiments.runs import report_errors
 
 log = logging.getLogger(__name__)
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="weights")
-@report_errors
+@exit_on_user_error
 def main(config: DictConfig) -> None:
     action = check_choice("action", config.action, ("list", "download", "verify", "remove"))
     named = _named(config.names)

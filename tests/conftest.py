@@ -19,7 +19,7 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTra
 from torch import Tensor, nn
 
 from alignsam_gym.data import Sample
-from alignsam_gym.foundation.sam import PromptableModel
+from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 
 ROOT = Path(__file__).parents[1]
 
@@ -112,9 +112,9 @@ def build_toy_sam() -> Sam:
 
 
 @pytest.fixture(scope="session")
-def toy_model() -> PromptableModel:
+def toy_model() -> BatchedSamPredictor:
     """Input 64, embedding (32, 8, 8), logits 32 × 32."""
-    return PromptableModel(build_toy_sam(), "toy", torch.device("cpu"))
+    return BatchedSamPredictor(build_toy_sam(), "toy", torch.device("cpu"))
 
 
 @pytest.fixture
@@ -133,14 +133,14 @@ def _defaults(keywords: dict) -> dict:
 
 
 @pytest.fixture
-def toy_sam(toy_model: PromptableModel, monkeypatch: pytest.MonkeyPatch) -> PromptableModel:
+def toy_sam(toy_model: BatchedSamPredictor, monkeypatch: pytest.MonkeyPatch) -> BatchedSamPredictor:
     """Makes every environment of this test use the toy SAM."""
-    monkeypatch.setattr("alignsam_gym.envs.factory.load_sam", lambda *options: toy_model)
+    monkeypatch.setattr("alignsam_gym.envs.episode_factory.load_sam", lambda *options: toy_model)
     return toy_model
 
 
 @pytest.fixture
-def make_toy(toy_sam: PromptableModel) -> Iterator[Callable[..., gym.Env]]:
+def make_toy(toy_sam: BatchedSamPredictor) -> Iterator[Callable[..., gym.Env]]:
     """gym.make of an environment on the toy data set and the toy SAM, 16 patches, 3 steps."""
     made: list[gym.Env] = []
 
@@ -154,7 +154,7 @@ def make_toy(toy_sam: PromptableModel) -> Iterator[Callable[..., gym.Env]]:
 
 
 @pytest.fixture
-def make_toy_vec(toy_sam: PromptableModel) -> Iterator[Callable[..., gym.vector.VectorEnv]]:
+def make_toy_vec(toy_sam: BatchedSamPredictor) -> Iterator[Callable[..., gym.vector.VectorEnv]]:
     """gym.make_vec of the same."""
     made: list[gym.vector.VectorEnv] = []
 
@@ -186,18 +186,18 @@ def run_python() -> Callable[[str], str]:
 
 
 @pytest.fixture
-def make_run(toy_sam: PromptableModel, tmp_path: Path) -> Callable[..., Path]:
+def make_run(toy_sam: BatchedSamPredictor, tmp_path: Path) -> Callable[..., Path]:
     """The folder of a run as training leaves it, with the toy SAM and an untrained agent."""
-    from agents.algorithms import make_policy
-    from agents.bundle import save_agent
-    from agents.vec_env import PromptVecEnv, make_environments
+    from alignsam_gym.agents.agent_weights import save_agent
+    from alignsam_gym.agents.algorithms import make_policy
+    from alignsam_gym.agents.vec_env import PromptVecEnv, make_environments
 
     def make(name: str = "run", text: str | None = None, **env: Any) -> Path:
         folder = tmp_path / name
         folder.mkdir()
         options = {"image_size": 64, "patch_size": 16, "max_steps": 3, "state": "guided", "revisit": "forbid"} | env
-        srm = {"width": 8, "folds": 2, "text_trust": 2}
-        network = {"network": "patch", "width": 8, "first_trust": [8.0, 2.0]}
+        srm = {"width": 8, "folds": 2, "clip_logit_weight": 2}
+        network = {"network": "patch", "width": 8, "initial_logit_bias": [8.0, 2.0]}
         agent = {"algorithm": "ppo", "n_steps": 3, "batch_size": 2}
         envs = make_environments(2, dataset=ToyDataset(), srm=srm, **options)
         with torch.random.fork_rng(devices=[]):

@@ -67,6 +67,10 @@ def test_the_commands_work_outside_the_checkout(installed):
     cv2.imwrite(str(elsewhere / "photo.png"), np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8))
     alignsam("predict", "agent.alignsam", "photo.png", "--out", "masks")
     assert cv2.imread(str(elsewhere / "masks/photo.png"), cv2.IMREAD_UNCHANGED).shape == (50, 80)
-    python = [installed / "env/bin/python", "-c", "import experiments, agents; print(experiments.__file__)"]
+    python = [
+        installed / "env/bin/python",
+        "-c",
+        "from alignsam_gym import agents, experiments; print(experiments.__file__)",
+    ]
     done = subprocess.run(python, cwd=elsewhere, env=environment, capture_output=True, text=True, check=True)
     assert str(installed) in done.stdout

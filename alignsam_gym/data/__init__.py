@@ -7,13 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from alignsam_gym.data.augmented import Augmented
-from alignsam_gym.data.folder import FolderDataset
-from alignsam_gym.data.published import PAIRED, PublishedDataset
+from alignsam_gym.data.augmentation import Augmented
+from alignsam_gym.data.drawn_scenes import TASKS
+from alignsam_gym.data.folder_dataset import FolderDataset
+from alignsam_gym.data.published_datasets import PAIRED, PublishedDataset
 from alignsam_gym.data.samples import Dataset, Sample, Subset, draw_shots, preferred_branch, without_broken
-from alignsam_gym.data.shapes import TASKS
-from alignsam_gym.data.synthetic import ShapesDataset
-from alignsam_gym.data.voc import VOCDataset
+from alignsam_gym.data.shapes_dataset import ShapesDataset
+from alignsam_gym.data.voc_dataset import VOCDataset
 from alignsam_gym.errors import OptionError, check_choice
 
 __all__ = [

@@ -83,7 +83,7 @@ def _several(groups: Sequence[str], ids: Sequence[str]) -> list[str]:
     return list(groups if len(set(groups)) > 1 else ids)
 
 
-def deal(dataset: Dataset, folds: int) -> list[int]:
+def assign_folds(dataset: Dataset, folds: int) -> list[int]:
     """A fold for each sample: groups in turn, samples of one group together. Raises OptionError."""
     groups = sample_groups(dataset)
     order = {group: number for number, group in enumerate(dict.fromkeys(groups))}

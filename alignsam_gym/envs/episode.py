@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alignsam_gym.data.samples import deal
-from alignsam_gym.envs.grid import PatchGrid
+from alignsam_gym.data.samples import assign_folds
+from alignsam_gym.envs.patch_grid import PatchGrid
 from alignsam_gym.errors import DataError, OptionError, check_choice, check_count, check_number, check_switch
-from alignsam_gym.foundation.decoder import PADDING, ImageTerms
-from alignsam_gym.foundation.encoded import EncodedDataset, EncodedSample
-from alignsam_gym.maps import iou, on_cells, share_of
-from alignsam_gym.rows import rows_of
+from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample
+from alignsam_gym.foundation.sam.batched_decoder import PADDING, PreparedImage
+from alignsam_gym.foundation.sam.rows import rows_of
+from alignsam_gym.maps import fraction_of, iou, resize_map
 from alignsam_gym.srm import SRM
 from alignsam_gym.state import STATES, State, make_state, srm_state, state_channels
 
@@ -80,12 +80,12 @@ class Episode:
     - steps: int64 (B,), prompts given by actions. visited: bool (B, N). stopped: bool (B,), by the agent's own choice.
     - logits: float32 (B, 4h, 4w), SAM's last answer. mask: float32 (B, g, g), M_{t−1} of Eq. 4: its
       probabilities, averaged over each cell. [ours]
-    - embeddings: float32 (B, C, g, g), E(x). scored_coarse: float32 (B, g, g), the labelled pixels' share of each cell.
+    - embeddings: float32 (B, C, g, g), E(x). valid_coarse: float32 (B, g, g), the labelled pixels' share of each cell.
       truth_coarse: the foreground's share of these (y′ of Eq. 13).
     - similarity: float32 (B, g, g) in [0, 1], M_c, CLIP's map of the image's text; zeros without a CLIP.
-    - guide: float32 (B, g, g), the SRM's map y_r for the current state (Eq. 12), as logits.
+    - srm_logits: float32 (B, g, g), the SRM's map y_r for the current state (Eq. 12), as logits.
     - iou: float32 (B,), of that answer with the truth, at the logits' own resolution.
-    - truth_at: bool (B, N), whether each patch's centre is foreground.
+    - centre_is_foreground: bool (B, N), whether each patch's centre is foreground.
     - hit, repeated: bool (B,), whether the last action's patch is foreground, and was chosen before.
     """
 
@@ -101,21 +101,23 @@ class Episode:
         cells = min(rules.cells, height)
         # Channels last, as the products over channels want them that are all that follows.
         self.embeddings = torch.zeros(count, cells, cells, channels, device=device).permute(0, 3, 1, 2)
-        one = self.model.read(torch.zeros(1, *self.model.record_shape, device=device))
-        self.image = ImageTerms(*(term.new_zeros(count, *term.shape[1:]) for term in one))
-        self.truth, self.scored = (torch.zeros(count, *self.model.logits_shape, device=device) for _ in range(2))
-        self.truth_at = torch.zeros(count, grid.count, dtype=torch.bool, device=device)
+        one = self.model.prepare_image(torch.zeros(1, *self.model.encoding_shape, device=device))
+        self.image = PreparedImage(*(term.new_zeros(count, *term.shape[1:]) for term in one))
+        self.truth, self.valid = (torch.zeros(count, *self.model.logits_shape, device=device) for _ in range(2))
+        self.centre_is_foreground = torch.zeros(count, grid.count, dtype=torch.bool, device=device)
         self.points = torch.zeros(count, slots, 2, device=device)
         self.labels = torch.full((count, slots), PADDING, device=device)
         self.steps = torch.zeros(count, dtype=torch.int64, device=device)
         self.visited = torch.zeros(count, grid.count, dtype=torch.bool, device=device)
         self.logits = torch.zeros(count, *self.model.logits_shape, device=device)
-        self.mask, self.guide, self.similarity = (torch.zeros(count, cells, cells, device=device) for _ in range(3))
-        self.truth_coarse, self.scored_coarse = (torch.zeros(count, cells, cells, device=device) for _ in range(2))
+        self.mask, self.srm_logits, self.similarity = (
+            torch.zeros(count, cells, cells, device=device) for _ in range(3)
+        )
+        self.truth_coarse, self.valid_coarse = (torch.zeros(count, cells, cells, device=device) for _ in range(2))
         self.iou = torch.zeros(count, device=device)
         self.hit, self.repeated, self.stopped = (torch.zeros(count, dtype=torch.bool, device=device) for _ in range(3))
-        self._folds = torch.tensor(deal(encoded.dataset, srm.config.folds), device=device) if learns else None
-        self._decks: list[list[int]] = [[] for _ in range(count)]
+        self._folds = torch.tensor(assign_folds(encoded.dataset, srm.config.folds), device=device) if learns else None
+        self._shuffled_indices: list[list[int]] = [[] for _ in range(count)]
 
     def __len__(self) -> int:
         return len(self.index)
@@ -136,9 +138,11 @@ class Episode:
         size, embeddings, mask = self.model.embedding_shape[1:], self.embeddings, self.mask
         if mask.shape[1:] != size:  # what is learned sees fewer cells than there are
             embeddings = torch.stack([sample.embedding for sample in self.encoded.fetch(self.index.tolist())])
-            mask = on_cells(self.logits.sigmoid(), size)
+            mask = resize_map(self.logits.sigmoid(), size)
         return (
-            make_state(self.rules.state, embeddings, mask, on_cells(self.guide.sigmoid(), size)).formed().contiguous()
+            make_state(self.rules.state, embeddings, mask, resize_map(self.srm_logits.sigmoid(), size))
+            .formed()
+            .contiguous()
         )
 
     @property
@@ -153,7 +157,7 @@ class Episode:
         A guided state has two channels more, which the means do not tell: how much M and the SRM's map differ on
         average, and the SRM's map at the patch's centre, where the prompt would be.
         """
-        return patch_means(self.rules, self.embeddings, self.mask, self.guide)
+        return patch_means(self.rules, self.embeddings, self.mask, self.srm_logits)
 
     def at_centres(self, maps: Tensor) -> Tensor:
         """Values (B, N) of every row's map, float (B, h, w), at all patches' centres."""
@@ -168,7 +172,7 @@ class Episode:
 
     def forget_draws(self, row: int) -> None:
         """Let `draw` begin anew in a row."""
-        self._decks[row] = []
+        self._shuffled_indices[row] = []
 
     def draw(self, row: int, generator: np.random.Generator) -> int:
         """The next image of a row: each comes once, in random order, before any comes again. [ours]
@@ -177,11 +181,11 @@ class Episode:
         """
         if not len(self.encoded):
             raise DataError(f"{self.encoded.dataset.name} has no samples.")
-        if not self._decks[row]:
-            self._decks[row] = generator.permutation(len(self.encoded)).tolist()
-        return self._decks[row].pop()
+        if not self._shuffled_indices[row]:
+            self._shuffled_indices[row] = generator.permutation(len(self.encoded)).tolist()
+        return self._shuffled_indices[row].pop()
 
-    def begin(self, rows: Sequence[int], indices: Sequence[int], generators: Sequence[np.random.Generator]) -> None:
+    def reset(self, rows: Sequence[int], indices: Sequence[int], generators: Sequence[np.random.Generator]) -> None:
         """Start anew in `rows`, each on the image at its index, with the initial prompts.
 
         Raises OptionError for an index that no sample has, and DataError for a sample that cannot be loaded. Warns if
@@ -207,13 +211,13 @@ class Episode:
             case "srm":  # its map (§3.3) with M = 1: nothing is known yet. [ours]
                 self.mask[at] = 1.0
                 self._recalibrate(at)
-                self._prompt_from_map(at, self.guide[at])
+                self._prompt_from_map(at, self.srm_logits[at])
             case "clip":
                 self._prompt_from_map(at, self.similarity[at])
         self._answer(at, again=False)
         self._recalibrate(at)
 
-    def act(self, rows: Sequence[int], actions: Sequence[int] | np.ndarray) -> np.ndarray:
+    def step(self, rows: Sequence[int], actions: Sequence[int] | np.ndarray) -> np.ndarray:
         """Prompt at the chosen patches (lines 5–10 of Algorithm 1); returns rewards, float64 (rows,).
 
         Rows that stop now, or have stopped, stay as they are and get 0.
@@ -234,7 +238,7 @@ class Episode:
         label = self._label(at, action, point)  # by the state that the agent saw
         self.points[at, slot], self.labels[at, slot] = point, label
         self.steps[at] += 1
-        self.hit[at], self.repeated[at] = self.truth_at[at, action], self.visited[at, action]
+        self.hit[at], self.repeated[at] = self.centre_is_foreground[at, action], self.visited[at, action]
         self.visited[at, action] = True
         before = self.iou[at].clone()
         self._answer(at, again=True)
@@ -248,7 +252,7 @@ class Episode:
         return torch.stack([weight * rewards[name] for name, weight in self.rules.reward.items()]).sum(0)
 
     @torch.no_grad()
-    def try_out(self, actions: Tensor) -> Tensor:
+    def lookahead_iou(self, actions: Tensor) -> Tensor:
         """The IoU that one more prompt at each of patches int64 (B, K) would lead to, float (B, K). Nothing changes."""
         at = torch.arange(len(self), device=actions.device).repeat_interleave(actions.shape[1])
         action = actions.flatten()
@@ -269,7 +273,7 @@ class Episode:
         """bool (B,): rows that chose to stop."""
         return self.stopped.cpu().numpy().copy()
 
-    def facts(self) -> dict[str, np.ndarray]:
+    def infos(self) -> dict[str, np.ndarray]:
         """What `info` tells of each row."""
         latest = torch.where(self.steps > 0, _INITIAL + self.steps - 1, 0)
         rows = torch.arange(len(self), device=latest.device)
@@ -288,7 +292,11 @@ class Episode:
         """Where the episodes and the SRM stand; what follows from prompts and images is left out."""
         tensors = {name: getattr(self, name).clone() for name in _PROGRESS}
         ids = list(self.encoded.dataset.ids)
-        return tensors | {"ids": ids, "decks": [list(deck) for deck in self._decks], "srm": self.srm.state_dict()}
+        return tensors | {
+            "ids": ids,
+            "shuffled_indices": [list(order) for order in self._shuffled_indices],
+            "srm": self.srm.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state_dict` was taken. Raises DataError if the images are others now."""
@@ -298,7 +306,7 @@ class Episode:
                 f"{min(changed)}); bring back those that were learned from, or begin anew."
             )
         self.srm.load_state_dict(state["srm"])
-        self._decks = [list(deck) for deck in state["decks"]]
+        self._shuffled_indices = [list(order) for order in state["shuffled_indices"]]
         self._look(torch.arange(len(self), device=self.model.device), state["index"].tolist())
         for name in _PROGRESS:
             getattr(self, name).copy_(state[name])
@@ -319,19 +327,21 @@ class Episode:
         samples = self.encoded.fetch(indices)
         self.index[at] = torch.tensor(indices, dtype=torch.int64, device=self.model.device)
         cells = self.embeddings.shape[2:]
-        for row, sample in zip(at, samples, strict=True):  # one by one: a record and its terms fill megabytes
-            record = sample.record[None].float()
-            self.embeddings[row] = F.interpolate(record[:, : sample.channels], cells, mode="area")[0]
-            for kept, new in zip(self.image, self.model.read(record), strict=True):
+        for row, sample in zip(at, samples, strict=True):  # one by one: a encoding and its terms fill megabytes
+            encoding = sample.encoding[None].float()
+            self.embeddings[row] = F.interpolate(encoding[:, : sample.channels], cells, mode="area")[0]
+            for kept, new in zip(self.image, self.model.prepare_image(encoding), strict=True):
                 kept[row] = new[0]
-        truth, scored = (torch.stack([getattr(sample, name) for sample in samples]) for name in ("truth", "scored"))
-        self.truth[at], self.scored[at] = truth, scored
-        self.scored_coarse[at] = on_cells(scored, cells)
-        self.truth_coarse[at] = share_of(on_cells(truth * scored, cells), self.scored_coarse[at])
+        truth, valid = (torch.stack([getattr(sample, name) for sample in samples]) for name in ("truth", "valid"))
+        self.truth[at], self.valid[at] = truth, valid
+        self.valid_coarse[at] = resize_map(valid, cells)
+        self.truth_coarse[at] = fraction_of(resize_map(truth * valid, cells), self.valid_coarse[at])
         if self.encoded.clip:
-            self.similarity[at] = on_cells(torch.stack([cast(Tensor, sample.similarity) for sample in samples]), cells)
+            self.similarity[at] = resize_map(
+                torch.stack([cast(Tensor, sample.similarity) for sample in samples]), cells
+            )
         centres = np.stack([self.rules.grid.truth(sample.mask) for sample in samples])
-        self.truth_at[at] = torch.from_numpy(centres).to(self.model.device)
+        self.centre_is_foreground[at] = torch.from_numpy(centres).to(self.model.device)
         return samples
 
     def _prompt_from_truth(self, row: int, sample: EncodedSample, generator: np.random.Generator) -> None:
@@ -359,13 +369,13 @@ class Episode:
         """1 or 0 for each chosen point, from the rules' label source (Table 8)."""
         match self.rules.label_source:
             case "srm":
-                return (self.rules.grid.sample(self.guide[at], point) > 0).long()
+                return (self.rules.grid.sample(self.srm_logits[at], point) > 0).long()
             case "last":
                 return (self.rules.grid.sample(self.logits[at], point) > 0).long()
             case "clip":
                 return (self.rules.grid.sample(self.similarity[at], point) > 0.5).long()
             case "oracle":
-                return self.truth_at[at, action].long()
+                return self.centre_is_foreground[at, action].long()
         return torch.ones_like(action)
 
     def _answer(self, at: Tensor, again: bool) -> None:
@@ -380,15 +390,15 @@ class Episode:
 
     def _keep(self, at: Tensor, logits: Tensor) -> None:
         self.logits[at] = logits
-        self.mask[at] = on_cells(logits.sigmoid(), self.mask.shape[1:])
+        self.mask[at] = resize_map(logits.sigmoid(), self.mask.shape[1:])
         self.iou[at] = self._iou(at, logits)
 
     def _iou(self, at: Tensor, logits: Tensor) -> Tensor:
-        return iou(logits, self.truth[at], self.scored[at])
+        return iou(logits, self.truth[at], self.valid[at])
 
     def _recalibrate(self, at: Tensor) -> None:
         """Ask the SRM for its map of the state that SAM's answer led to."""
-        self.guide[at] = self.srm.logits(self._srm_states(at, self.mask[at]), self._folds_at(at))
+        self.srm_logits[at] = self.srm.logits(self._srm_states(at, self.mask[at]), self._folds_at(at))
 
     def _srm_states(self, at: Tensor, masks: Tensor) -> State:
         """s_t, after s_c if the branch is explicit."""
@@ -398,24 +408,24 @@ class Episode:
     def _teach(self, at: Tensor) -> None:
         """The SRM's q updates after an action, on the states that the action led to."""
         masks = self.mask[at]
-        if every := self.srm.config.blank_every:
+        if every := self.srm.config.full_mask_every:
             masks[(at + self.steps[at]) % every == 0] = 1.0
         states = self._srm_states(at, masks)
-        self.srm.learn(states, self.truth_coarse[at], self.scored_coarse[at], self._folds_at(at))
+        self.srm.learn(states, self.truth_coarse[at], self.valid_coarse[at], self._folds_at(at))
 
     def _folds_at(self, at: Tensor) -> Tensor | None:
         """Which fold each row's image is in; None where the SRM has one branch, or has seen none of the images."""
         return None if self._folds is None or self.srm.config.folds == 1 else self._folds[self.index[at]]
 
 
-def patch_means(rules: Rules, embeddings: Tensor, mask: Tensor, guide: Tensor) -> Tensor:
+def patch_means(rules: Rules, embeddings: Tensor, mask: Tensor, srm_logits: Tensor) -> Tensor:
     """`Episode.patches` of embeddings float (B, C, g, g), M and the SRM's map as logits, both (B, g, g)."""
-    grid, likely = rules.grid, guide.sigmoid()
+    grid, likely = rules.grid, srm_logits.sigmoid()
     state = make_state(rules.state, embeddings, mask, likely)
     means = [grid.pool_product(embeddings, factor) for factor in state.factors.unbind(1)]
     means.append(grid.pool(state.maps))
     if rules.state == "guided":
         means.append(grid.pool((likely - mask).abs())[:, None])
-        at_centres = grid.sample(guide, grid.centres.to(guide.device).expand(guide.shape[0], -1, -1))
+        at_centres = grid.sample(srm_logits, grid.centres.to(srm_logits.device).expand(srm_logits.shape[0], -1, -1))
         means.append(at_centres.sigmoid().unflatten(1, (1, grid.side, -1)))
     return torch.cat(means, dim=1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from alignsam_gym.envs.episode import Episode
-from alignsam_gym.envs.grid import PatchGrid
+from alignsam_gym.envs.patch_grid import PatchGrid
 
 Prompter = Callable[[Episode], np.ndarray]
 """From episodes in progress to an action for each row, int64 (B,)."""
@@ -19,10 +19,10 @@ Prompter = Callable[[Episode], np.ndarray]
 def play(episode: Episode, indices: Sequence[int], prompter: Prompter) -> Iterator[int]:
     """Play each row of `episode` to the end, on the image at its index; stops after 0, 1, …, T prompts."""
     rows = range(len(episode))
-    episode.begin(rows, indices, [np.random.default_rng([0, index]) for index in indices])
+    episode.reset(rows, indices, [np.random.default_rng([0, index]) for index in indices])
     yield 0
     for step in range(1, episode.rules.max_steps + 1):
-        episode.act(rows, prompter(episode))
+        episode.step(rows, prompter(episode))
         yield step
 
 
@@ -53,7 +53,7 @@ def grid_prompter(episode: Episode) -> np.ndarray:
 
 def srm_prompter(episode: Episode) -> np.ndarray:
     """The patch that the SRM's map thinks most likely foreground, of those not chosen before."""
-    return _best(episode, episode.rules.grid.pool(episode.guide))
+    return _best(episode, episode.rules.grid.pool(episode.srm_logits))
 
 
 def clip_prompter(episode: Episode) -> np.ndarray:
@@ -66,7 +66,7 @@ def clip_prompter(episode: Episode) -> np.ndarray:
 
 def disagreement_prompter(episode: Episode) -> np.ndarray:
     """The patch in which the SRM's map and SAM's mask differ most, of those not chosen before."""
-    return _best(episode, episode.rules.grid.pool((episode.guide.sigmoid() - episode.mask).abs()))
+    return _best(episode, episode.rules.grid.pool((episode.srm_logits.sigmoid() - episode.mask).abs()))
 
 
 def oracle_prompter(episode: Episode) -> np.ndarray:
@@ -78,10 +78,10 @@ def oracle_prompter(episode: Episode) -> np.ndarray:
     """
     grid = episode.rules.grid
     answer = episode.logits > 0
-    wrong = (answer.float() - (episode.truth > 0.5).float()).abs() * episode.scored
+    wrong = (answer.float() - (episode.truth > 0.5).float()).abs() * episode.valid
     error = grid.pool(wrong).flatten(1)
-    missed = (episode.at_centres(episode.logits) > 0) != episode.truth_at
-    missed &= episode.at_centres(episode.scored) > 0.5
+    missed = (episode.at_centres(episode.logits) > 0) != episode.centre_is_foreground
+    missed &= episode.at_centres(episode.valid) > 0.5
     allowed = torch.from_numpy(episode.allowed()[:, : grid.count]).to(error.device)
     return (error + missed * 2.0).masked_fill(~allowed, -1.0).argmax(1).cpu().numpy()
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.errors import OptionError
-from alignsam_gym.foundation.decoder import PADDING
+from alignsam_gym.foundation.sam.batched_decoder import PADDING
 
 RENDER_MODES = ["rgb_array", "human"]
 RENDER_FPS = 2

@@ -32,10 +32,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alignsam_gym.errors import OptionError, WeightsError
-from alignsam_gym.foundation.sam import resolve_device
-from alignsam_gym.foundation.tiny import clip as tiny_clip
-from alignsam_gym.foundation.tiny.model import INPUT_SIZE
-from alignsam_gym.foundation.weights import file_digest
+from alignsam_gym.foundation.sam.official_checkpoints import file_digest
+from alignsam_gym.foundation.sam.predictor import resolve_device
+from alignsam_gym.foundation.tiny import tiny_clip
+from alignsam_gym.foundation.tiny.tiny_sam import INPUT_SIZE
 
 PREPROCESSING = 2
 """Version of what `ClipSurgery` does to an image and a text; part of every cached map's key."""

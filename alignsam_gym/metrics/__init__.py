@@ -1,9 +1,9 @@
 """Figures over a test set: of single masks (`masks`), of all of them (`totals`), of prompting step by step."""
 
-from alignsam_gym.metrics.masks import Counts, MaskScores, score_mask
-from alignsam_gym.metrics.prompting import PromptedImage, PromptingScores, overlap
-from alignsam_gym.metrics.tables import AVERAGES, TITLES, heading, shown_metrics, table_metrics
-from alignsam_gym.metrics.totals import MetricTotals
+from alignsam_gym.metrics.mask_scores import Counts, MaskScores, score_mask
+from alignsam_gym.metrics.metric_totals import MetricTotals
+from alignsam_gym.metrics.prompting_scores import PromptedImage, PromptingScores, overlap
+from alignsam_gym.metrics.shown_metrics import AVERAGES, TITLES, heading, shown_metrics, table_metrics
 
 __all__ = [
     "AVERAGES",

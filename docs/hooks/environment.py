@@ -21,11 +21,11 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def environment() -> str:
     """Markdown, with headings of the second level."""
     package: Any = griffe.load("alignsam_gym.envs", search_paths=[_ROOT])
-    single, vector = package["single.AlignSAMEnv"], package["vector.AlignSAMVectorEnv"]
+    single, vector = package["alignsam_env.AlignSAMEnv"], package["alignsam_vector_env.AlignSAMVectorEnv"]
     before, page = single.docstring.value.split("\n## Arguments\n")
     arguments, page = page.split("\n\n", 1)
     notes, history = page.split("\n## Version history\n")
-    parameters = [*package["factory.make_episode"].parameters, *single["__init__"].parameters]
+    parameters = [*package["episode_factory.make_episode"].parameters, *single["__init__"].parameters]
     defaults = {parameter.name: parameter.default for parameter in parameters}
     rows = [f"| `{name}` | `{defaults[name]}` | {' '.join(text.split())} |" for name, text in _ITEM.findall(arguments)]
     parts = {

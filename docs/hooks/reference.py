@@ -79,7 +79,7 @@ def _subcommands(module: str) -> Iterator[str]:
     """A section for each command of a module's Typer ``app``: what it does, its arguments and options."""
     import typer
 
-    group: Any = typer.main.get_command(importlib.import_module(f"experiments.{module}").app)
+    group: Any = typer.main.get_command(importlib.import_module(f"alignsam_gym.experiments.{module}").app)
     for name, command in group.commands.items():
         rows = [
             f"| `{parameter.metavar or parameter.opts[0]}` | {'' if parameter.required else f'`{parameter.default}`'} "

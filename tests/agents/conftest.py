@@ -3,8 +3,8 @@
 import pytest
 from sb3_contrib import MaskablePPO  # noqa: F401  # the extra "test" has it
 
-from agents.algorithms import ALGORITHMS, make_learner
-from agents.vec_env import PromptVecEnv
+from alignsam_gym.agents.algorithms import ALGORITHMS, make_learner
+from alignsam_gym.agents.vec_env import PromptVecEnv
 
 NETWORK = {"network": "patch", "width": 8}
 STEPS = 6

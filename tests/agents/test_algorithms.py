@@ -9,8 +9,8 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from agents.algorithms import ALGORITHMS, make_learner, make_policy
-from agents.bundle import load_agent, save_agent
+from alignsam_gym.agents.agent_weights import load_agent, save_agent
+from alignsam_gym.agents.algorithms import ALGORITHMS, make_learner, make_policy
 from alignsam_gym.errors import OptionError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -102,7 +102,7 @@ def test_learners_are_their_libraries_own(make_toy_learner):
 def test_without_sb3_contrib_the_error_says_what_to_install(make_toy_venv, monkeypatch, name):
     for module in [module for module in sys.modules if module.split(".")[0] == "sb3_contrib"]:
         monkeypatch.delitem(sys.modules, module)
-    monkeypatch.delitem(sys.modules, "agents.contrib", raising=False)
+    monkeypatch.delitem(sys.modules, "alignsam_gym.agents.contrib_policies", raising=False)
     monkeypatch.setitem(sys.modules, "sb3_contrib", None)
     with pytest.raises(OptionError, match=r"pip install 'alignsam-gym\[contrib\]'"):
         make_policy(make_toy_venv(), {"algorithm": name}, CNN)

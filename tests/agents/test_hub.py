@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from huggingface_hub import constants
 
-from agents import AlignSAM
-from agents.archive import MEMBERS, export
-from agents.hub import push
+from alignsam_gym.agents import AlignSAM
+from alignsam_gym.agents.bundle import MEMBERS, export
+from alignsam_gym.agents.hub import push
 from alignsam_gym.errors import WeightsError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -112,8 +112,8 @@ def test_an_agent_is_loaded_from_the_hub(hub, make_run, tmp_path):
 
 def test_what_was_pushed_is_loaded_again(hub, make_run):
     run = make_run()
-    ways = {"agent": {"images": 7, "miou_by_step": [0.5, 0.625], "foreground_rate": 0.25}}
-    (run / "metrics.json").write_text(json.dumps({"prompting": ways}))
+    strategies = {"agent": {"images": 7, "miou_by_step": [0.5, 0.625], "foreground_rate": 0.25}}
+    (run / "metrics.json").write_text(json.dumps({"prompting": strategies}))
     assert push(run, "me/agent").endswith("/me/agent")
     assert hub.keys() == {*MEMBERS, "README.md"}
     np.testing.assert_array_equal(

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from agents.algorithms import make_policy
-from agents.imitation import warm_start
-from agents.vec_env import PromptVecEnv, make_environments
+from alignsam_gym.agents.algorithms import make_policy
+from alignsam_gym.agents.imitation import warm_start
+from alignsam_gym.agents.vec_env import PromptVecEnv, make_environments
 from alignsam_gym.errors import OptionError
 
 OPTIONS = {
@@ -39,7 +39,7 @@ def _policy(env, seed=0, algorithm="ppo"):
 def _promise(env, gain_of):
     """Let prompts gain what `gain_of` says of the mask at the patches' centres, (B, N)."""
     episode = env.episode
-    episode.try_out = lambda actions: (
+    episode.lookahead_iou = lambda actions: (
         episode.iou[:, None] + gain_of(episode.at_centres(episode.mask)).gather(1, actions)
     )
 
@@ -91,8 +91,10 @@ def test_only_the_srm_learns_in_the_first_rounds(make_env):
 
 def test_what_was_visited_is_not_tried_out_while_anything_else_is_left(make_env):
     env = make_env(label_source="oracle", max_steps=8)
-    asked, try_out = [], env.episode.try_out
-    env.episode.try_out = lambda actions: asked.append((actions, env.episode.visited.clone())) or try_out(actions)
+    asked, lookahead_iou = [], env.episode.lookahead_iou
+    env.episode.lookahead_iou = lambda actions: (
+        asked.append((actions, env.episode.visited.clone())) or lookahead_iou(actions)
+    )
     warm_start(_policy(env), env, OPTIONS | {"rounds": 1}, seed=0)
     assert len(asked) == 8
     for actions, visited in asked:

@@ -11,13 +11,13 @@ import onnxruntime
 import pytest
 import torch
 
-from agents import AlignSAM
-from agents.onnx_export import export_onnx
-from alignsam_gym.data import shapes
+from alignsam_gym.agents import AlignSAM
+from alignsam_gym.agents.onnx_export import export_onnx
+from alignsam_gym.data import drawn_scenes
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.errors import OptionError, WeightsError
-from alignsam_gym.foundation.encoded import EncodedDataset, resize
-from alignsam_gym.foundation.store import RecentStore
+from alignsam_gym.foundation.encoding.embedding_store import RecentStore
+from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, resize
 
 EXAMPLE = Path(__file__).parents[2] / "examples/onnx_predict.py"
 
@@ -47,25 +47,25 @@ def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, ru
     toy_dataset.samples = [type(sample)(**vars(sample) | {"text": "star"}) for sample in toy_dataset.samples]
     encoded = EncodedDataset(toy_dataset, agent.model, RecentStore(8), 64, agent.clip)
     episode = Episode(agent.rules, encoded, agent.srm, learns=False, count=3)
-    episode.begin(range(3), [0, 1, 2], [np.random.default_rng(0)] * 3)
-    episode.act([0, 1], [5, 10])  # so that the third row's prompts are padded
+    episode.reset(range(3), [0, 1, 2], [np.random.default_rng(0)] * 3)
+    episode.step([0, 1], [5, 10])  # so that the third row's prompts are padded
     images = np.stack([sample.image for sample in toy_dataset.samples[:3]])
-    [record] = run_graph("encoder", image=images)
-    expected = torch.stack([sample.record for sample in encoded.fetch([0, 1, 2])]).float()
-    np.testing.assert_allclose(record, expected, rtol=2e-3, atol=1e-3)  # a digit of half precision
-    record = expected
+    [encoding] = run_graph("encoder", image=images)
+    expected = torch.stack([sample.encoding for sample in encoded.fetch([0, 1, 2])]).float()
+    np.testing.assert_allclose(encoding, expected, rtol=2e-3, atol=1e-3)  # a digit of half precision
+    encoding = expected
     used = 3
     points, labels = episode.points[:, :used] / 64, episode.labels[:, :used]
     assert (labels == -1).any()
-    [logits] = run_graph("decoder", record=record, points=points, labels=labels)
+    [logits] = run_graph("decoder", encoding=encoding, points=points, labels=labels)
     np.testing.assert_allclose(logits, episode.logits, atol=1e-4)
     similarity = {"similarity": episode.similarity} if agent.srm.kind == "explicit" else {}
     mask = episode.logits.sigmoid()
-    guide, centres = run_graph("srm", record=record, mask=mask, **similarity)
-    np.testing.assert_allclose(guide, episode.guide, atol=1e-4)
-    np.testing.assert_allclose(centres, episode.at_centres(episode.guide), atol=1e-4)
+    srm_logits, centres = run_graph("srm", encoding=encoding, mask=mask, **similarity)
+    np.testing.assert_allclose(srm_logits, episode.srm_logits, atol=1e-4)
+    np.testing.assert_allclose(centres, episode.at_centres(episode.srm_logits), atol=1e-4)
     visited = episode.visited.float()
-    [scores] = run_graph("policy", record=record, mask=mask, guide=guide, visited=visited)
+    [scores] = run_graph("policy", encoding=encoding, mask=mask, srm_logits=srm_logits, visited=visited)
     patches = episode.patches().half().float()
     seen = patches if agent.rules.revisit == "allow" else {"patches": patches, "visited": visited}
     wanted = agent.policy.get_distribution(seen).distribution.logits.detach().numpy()
@@ -79,7 +79,7 @@ def test_the_examples_loop_draws_the_same_masks(make_run, example, tmp_path):
     export_onnx(agent, tmp_path / "graphs")
     sizes, graphs = example.load(tmp_path / "graphs")
     for number, size in enumerate([(50, 90), (130, 70), (64, 64)]):
-        image = cv2.resize(shapes.draw("saliency", "test", number).image, size[::-1])
+        image = cv2.resize(drawn_scenes.draw("saliency", "test", number).image, size[::-1])
         mask, expected = example.predict(sizes, graphs, image), agent.predict(image).mask
         assert mask.shape == size
         assert (mask & expected).sum() / (mask | expected).sum() > 0.99
@@ -94,9 +94,9 @@ def test_the_example_resizes_as_the_agent_does(example, size):
 @pytest.mark.parametrize(
     ("inputs", "mask", "says"),
     [
-        (["record", "mask", "similarity"], "mask.png", "CLIP is not among the graphs"),
-        (["record", "mask"], "nowhere/mask.png", "its folder must be there"),
-        (["record", "mask"], "mask", "its name end in .png"),
+        (["encoding", "mask", "similarity"], "mask.png", "CLIP is not among the graphs"),
+        (["encoding", "mask"], "nowhere/mask.png", "its folder must be there"),
+        (["encoding", "mask"], "mask", "its name end in .png"),
     ],
 )
 def test_the_example_says_what_it_cannot_do(example, tmp_path, monkeypatch, capsys, inputs, mask, says):

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import alignsam_gym  # noqa: F401
-from agents.algorithms import make_learner, make_policy
-from agents.heads import NETWORKS
-from agents.vec_env import PromptVecEnv
+from alignsam_gym.agents.algorithms import make_learner, make_policy
+from alignsam_gym.agents.heads import NETWORKS
+from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.state import STATES
 
 
@@ -67,7 +67,7 @@ def test_policies_begin_nearly_uniform(network):
 
 def test_a_guided_policy_begins_where_srm_and_sam_disagree():
     venv = make_venv(state="guided")
-    policy = make_policy(venv, {"algorithm": "ppo"}, {"network": "patch", "width": 8, "first_trust": (8, 2)})
+    policy = make_policy(venv, {"algorithm": "ppo"}, {"network": "patch", "width": 8, "initial_logit_bias": (8, 2)})
     observation = venv.reset()
     guide, difference = observation["patches"][:, -3], observation["patches"][:, -2]
     guide[:], difference[:] = 0, 0

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from stable_baselines3 import PPO
 
-from agents.archive import export
-from agents.runs import load_config, load_run
-from agents.sb3_export import export_sb3
+from alignsam_gym.agents.bundle import export
+from alignsam_gym.agents.sb3_export import export_sb3
+from alignsam_gym.agents.trained_run import load_config, load_run
 from alignsam_gym.errors import OptionError, WeightsError
 
 
@@ -29,7 +29,9 @@ def test_a_zip_is_no_bundle(make_run, tmp_path):
 
 
 def test_a_rollout_that_the_memory_cannot_hold_is_an_error(make_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("agents.sb3_export.make_learner", Mock(side_effect=MemoryError("Unable to allocate 9 TiB")))
+    monkeypatch.setattr(
+        "alignsam_gym.agents.sb3_export.make_learner", Mock(side_effect=MemoryError("Unable to allocate 9 TiB"))
+    )
     with pytest.raises(WeightsError, match="more than the memory: Unable to allocate 9 TiB"):
         export_sb3(make_run(), tmp_path / "policy.zip")
 

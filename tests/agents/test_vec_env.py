@@ -5,8 +5,8 @@ import torch
 from stable_baselines3.common.vec_env import VecMonitor
 
 import alignsam_gym  # noqa: F401  # registers the environment
-from agents.algorithms import make_learner
-from agents.vec_env import PromptVecEnv
+from alignsam_gym.agents.algorithms import make_learner
+from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.errors import OptionError
 
 STEPS = 3

@@ -5,7 +5,31 @@ import pytest
 
 import alignsam_gym
 
-SOURCES = sorted(Path(alignsam_gym.__file__).parent.rglob("*.py"))
+PACKAGE = Path(alignsam_gym.__file__).parent
+ROOT = PACKAGE.parent
+ABOVE = {
+    **dict.fromkeys(("data", "envs", "foundation", "metrics", "srm"), ("agents", "evaluation", "baselines", "demo")),
+    "agents": ("evaluation", "baselines", "demo"),
+    **dict.fromkeys(("evaluation", "baselines", "demo"), ()),
+}
+"""For each package, those that stand above it, and so may not be imported; `experiments` stands above all."""
+
+SOURCES = [(file, package) for package in ABOVE for file in sorted((PACKAGE / package).rglob("*.py"))]
+EVERY_SOURCE = [
+    file
+    for folder in ("alignsam_gym", "agents", "experiments", "tests", "examples", "docs")
+    for file in sorted((ROOT / folder).rglob("*.py"))
+]
+
+
+def imported(source):
+    """Dotted names of the modules, and of what is taken from them, that a file imports."""
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def test_importing_the_package_is_cheap(run_python):
@@ -22,18 +46,26 @@ def test_metrics_are_cheap_to_import_until_used(run_python):
 
 @pytest.mark.slow
 def test_playing_needs_neither_stable_baselines_nor_hydra(run_python):
-    loaded = run_python("import sys, alignsam_gym.envs.single, alignsam_gym.envs.vector; print(*sys.modules)").split()
+    loaded = run_python(
+        "import sys, alignsam_gym.envs.alignsam_env, alignsam_gym.envs.alignsam_vector_env; print(*sys.modules)"
+    ).split()
     assert "torch" in loaded
     assert not {"stable_baselines3", "hydra"} & set(loaded)
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_the_library_imports_nothing_of_agents_or_experiments(source):
-    names = set()
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "relative import"
-            names.add(node.module.partition(".")[0])
-    assert not names & {"agents", "experiments", "conf", "stable_baselines3", "hydra", "omegaconf"}
+@pytest.mark.parametrize(("source", "package"), SOURCES, ids=lambda value: getattr(value, "stem", value))
+def test_packages_import_only_what_stands_below_them(source, package):
+    above = tuple(f"alignsam_gym.{name}." for name in (*ABOVE[package], "experiments", "conf"))
+    assert not [name for name in imported(source) if f"{name}.".startswith(above)]
+
+
+@pytest.mark.parametrize(("source", "package"), SOURCES, ids=lambda value: getattr(value, "stem", value))
+def test_playing_the_game_needs_no_agent_library(source, package):
+    if "agents" in ABOVE[package]:
+        assert not {name.partition(".")[0] for name in imported(source)} & {"stable_baselines3", "hydra", "omegaconf"}
+
+
+@pytest.mark.parametrize("source", EVERY_SOURCE, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_module_exists_under_two_names(source):
+    """`agents`, `conf` and `experiments` are other people's names as well: ours are imported through `alignsam_gym`."""
+    assert not {name.partition(".")[0] for name in imported(source)} & {"agents", "conf", "experiments"}

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignsam_gym.maps import iou, share_of
+from alignsam_gym.maps import fraction_of, iou
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -22,7 +22,7 @@ def test_iou_counts_labelled_pixels(seed):
 def test_a_share_of_nothing_is_nothing(seed):
     rng = np.random.default_rng(seed)
     part, whole = np.sort(rng.integers(0, 4, (2, 3, 4)), axis=0) / 4
-    shares = share_of(torch.from_numpy(part), torch.from_numpy(whole)).numpy()
+    shares = fraction_of(torch.from_numpy(part), torch.from_numpy(whole)).numpy()
     np.testing.assert_allclose(shares * whole, part)
     assert (shares[whole == 0] == 0).all()
 

@@ -14,13 +14,13 @@ def _state(seed, rows=3, channels=4, factors=2, maps=1):
 
 @pytest.mark.parametrize("kind", STATES)
 def test_states_are_formed_as_their_names_say(kind):
-    embeddings, mask, guide = torch.randn(2, 3, 4, 4), torch.rand(2, 4, 4), torch.rand(2, 4, 4)
-    formed = make_state(kind, embeddings, mask, guide).formed()
+    embeddings, mask, srm_map = torch.randn(2, 3, 4, 4), torch.rand(2, 4, 4), torch.rand(2, 4, 4)
+    formed = make_state(kind, embeddings, mask, srm_map).formed()
     product = embeddings * mask[:, None]
     expected = {
         "product": [product],
         "concat": [embeddings, product, mask[:, None]],
-        "guided": [product, mask[:, None], guide[:, None]],
+        "guided": [product, mask[:, None], srm_map[:, None]],
     }[kind]
     assert torch.equal(formed, torch.cat(expected, dim=1))
     assert formed.shape[1] == state_channels(kind, 3)

@@ -77,11 +77,19 @@ def check_hydra(command, arguments):
 def check_typer(name, arguments):
     from typer.main import get_command
 
-    command = get_command(importlib.import_module("experiments.cli").app).commands[name]
+    command = get_command(importlib.import_module("alignsam_gym.experiments.cli").app).commands[name]
     if command.params:
         command.make_context(name, arguments)
     elif (ROOT / "conf" / f"{name}.yaml").exists():  # passed on as it is
         check_hydra(name, arguments)
+
+
+def command_module(name):
+    """The module that ``python -m name`` runs, by its one name."""
+    if not name.startswith("experiments."):
+        return name
+    is_package = (ROOT / name.replace(".", "/")).is_dir()
+    return f"alignsam_gym.{name}{'.__main__' if is_package else ''}"
 
 
 class Parsed(Exception):
@@ -97,7 +105,7 @@ def check_argparse(module, arguments, monkeypatch):
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", only_parse)
     with pytest.raises(Parsed):
-        importlib.import_module(module).main()
+        importlib.import_module(command_module(module)).main()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -4,8 +4,8 @@ import re
 import gymnasium as gym
 
 import alignsam_gym  # noqa: F401  # registers the environment
-from alignsam_gym.envs.factory import make_episode
-from alignsam_gym.envs.single import AlignSAMEnv
+from alignsam_gym.envs.alignsam_env import AlignSAMEnv
+from alignsam_gym.envs.episode_factory import make_episode
 from tests.docs.pages import ROOT
 
 

@@ -39,7 +39,7 @@ def test_what_is_generated_is_there(site):
     assert "autoreset_mode" in environment
     assert "<math" in (site / "method.html").read_text("utf-8")
     commands = (site / "cli.html").read_text("utf-8")
-    assert all(name in commands for name in ("reproduce", "rival", "vit_b", "max_grad_norm"))
+    assert all(name in commands for name in ("reproduce", "baseline", "vit_b", "max_grad_norm"))
     data = (site / "api" / "alignsam_gym.data.html").read_text("utf-8")
     assert "<li><strong>threshold</strong>: a mask pixel is foreground" in data
     assert "EmbeddingStore" in (site / "api" / "alignsam_gym.foundation.html").read_text("utf-8")

@@ -3,10 +3,10 @@
 import pytest
 from PIL import Image
 
-from agents import vec_env  # noqa: F401  # SB3 takes seconds to import, and its time is no snippet's
-from agents.archive import export
+from alignsam_gym.agents import vec_env  # noqa: F401  # SB3 takes seconds to import, and its time is no snippet's
+from alignsam_gym.agents.bundle import export
+from alignsam_gym.baselines import BASELINES
 from alignsam_gym.data import DATASETS
-from experiments.rivals import RIVALS
 from tests.docs.pages import PAGES, blocks, name_of
 
 
@@ -15,7 +15,7 @@ def test_snippets_run_one_after_the_other(page, toy_sam, make_run, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     export(make_run(), tmp_path / "agent.alignsam")
     Image.new("RGB", (80, 60)).save("photo.jpg")
-    for registry in (DATASETS, RIVALS):  # what a page adds is gone after it
+    for registry in (DATASETS, BASELINES):  # what a page adds is gone after it
         for name in registry:
             monkeypatch.setitem(registry, name, registry[name])
     names = {"__name__": "snippet"}

@@ -9,9 +9,9 @@ import pytest
 from pycocotools import mask as coco
 from typer.testing import CliRunner
 
-from agents import AlignSAM
-from experiments import cli, predictions
-from experiments.cli import app
+from alignsam_gym.agents import AlignSAM, prediction_files
+from alignsam_gym.experiments import cli
+from alignsam_gym.experiments.cli import app
 from tests.pictures import png_that_states
 
 
@@ -116,7 +116,7 @@ def test_an_unknown_format_names_those_there_are(alignsam, make_run, photos):
 
 def test_files_of_one_name_are_told_apart(photos):
     (photos / "wide.png").write_bytes((photos / "deep/tall.png").read_bytes())
-    assert set(predictions.find_images([photos], [])) == {"deep/tall", "wide.jpg", "wide.png"}
+    assert set(prediction_files.find_images([photos], [])) == {"deep/tall", "wide.jpg", "wide.png"}
 
 
 def test_photographs_are_not_replaced_by_their_masks(alignsam, make_run, photos):
@@ -129,7 +129,7 @@ def test_photographs_are_not_replaced_by_their_masks(alignsam, make_run, photos)
 def test_earlier_predictions_are_no_photographs(photos):
     (photos / "masks").mkdir()
     (photos / "masks/wide.png").write_bytes((photos / "deep/tall.png").read_bytes())
-    assert set(predictions.find_images([photos], [photos / "masks"])) == {"deep/tall", "wide"}
+    assert set(prediction_files.find_images([photos], [photos / "masks"])) == {"deep/tall", "wide"}
 
 
 def test_a_failure_keeps_earlier_run_lengths(alignsam, make_run, photos, tmp_path):
@@ -143,7 +143,7 @@ def test_a_failure_keeps_earlier_run_lengths(alignsam, make_run, photos, tmp_pat
 def test_images_of_other_kinds_are_told(photos, caplog):
     for name in ("wide.webp", "deep/tall.TIF", "notes.txt"):
         (photos / name).touch()
-    assert set(predictions.find_images([photos], [])) == {"deep/tall", "wide"}
+    assert set(prediction_files.find_images([photos], [])) == {"deep/tall", "wide"}
     assert "(.tif, .webp)" in caplog.text
 
 
@@ -234,7 +234,6 @@ def test_help_of_train_lists_the_choices(alignsam):
 
 
 def test_help_is_quick(run_python):
-    program = (
-        "import sys; from experiments.cli import app\ntry: app(['--help'])\nexcept SystemExit: print(*sys.modules)"
-    )
-    assert not {"torch", "numpy", "hydra", "gymnasium"} & set(run_python(program).split())
+    lines = ["import sys", "from alignsam_gym.experiments.cli import app", "try: app(['--help'])"]
+    program = "\n".join([*lines, "except SystemExit: print(*sys.modules)"])
+    assert not {"torch", "hydra", "stable_baselines3", "cv2"} & set(run_python(program).split())

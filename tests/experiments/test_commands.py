@@ -13,24 +13,24 @@ import pytest
 import torch
 import yaml
 
-from alignsam_gym.data import shapes
-from experiments.runs import alone_in
+from alignsam_gym.data import drawn_scenes
+from alignsam_gym.experiments.run_folder import run_lock
 from tests.experiments.small import SMALL
 
 ENDED_AFTER_A_BATCH = """
 import signal, sys
-from experiments.evaluate import main
-from experiments.journal import Journal
+from alignsam_gym.experiments.evaluate import main
+from alignsam_gym.evaluation.resume_log import ResumeLog
 
-sign, append = int(sys.argv.pop(1)), Journal.append
+sign, append = int(sys.argv.pop(1)), ResumeLog.append
 
-def append_and_end(journal, records):
-    append(journal, records)
-    with journal.path.open("a") as file:
+def append_and_end(resume_log, records):
+    append(resume_log, records)
+    with resume_log.path.open("a") as file:
         file.write('{"id": "half a li')
     signal.raise_signal(sign)
 
-Journal.append = append_and_end
+ResumeLog.append = append_and_end
 main()
 """
 
@@ -97,10 +97,10 @@ def test_a_used_folder_takes_no_other_training(trained):
 
 @pytest.mark.slow
 def test_a_mistaken_evaluation_changes_nothing(trained, tmp_path):
-    run("evaluate", f"run={trained}", f"output={tmp_path}", "evaluate.ways=[agent]")
+    run("evaluate", f"run={trained}", f"output={tmp_path}", "evaluate.strategies=[agent]")
     kept = {name: (tmp_path / name).read_bytes() for name in ("metrics.json", "config.yaml")}
-    done = run("evaluate", f"run={trained}", f"output={tmp_path}", "evaluate.ways=[agnet]", check=False)
-    assert "evaluate.ways='agnet' is unknown" in done.stderr
+    done = run("evaluate", f"run={trained}", f"output={tmp_path}", "evaluate.strategies=[agnet]", check=False)
+    assert "evaluate.strategies='agnet' is unknown" in done.stderr
     assert kept == {name: (tmp_path / name).read_bytes() for name in kept}
 
 
@@ -118,18 +118,18 @@ def test_evaluation_repeats_what_training_measured(trained, tmp_path):
 def test_an_interrupted_evaluation_goes_on_and_its_masks_score_alike(trained, tmp_path, sign):
     arguments = [f"run={trained}", f"output={tmp_path}", "evaluate.save_predictions=true", "evaluate.limit=12"]
     arguments += ["evaluate.batch_size=4", "dataset=shapes-shadow"]
-    journal = tmp_path / "evaluation.jsonl"
+    resume_log = tmp_path / "evaluation.jsonl"
     with started("-c", ENDED_AFTER_A_BATCH, str(int(sign)), *arguments) as process:
         output, _ = process.communicate(timeout=120)
     assert "Traceback" not in output
     if sign == signal.SIGINT:
         assert process.returncode == 130
-        assert f"goes on from {journal}" in output
+        assert f"goes on from {resume_log}" in output
     else:
         assert process.returncode == -sign
     done = run("evaluate", *arguments)
     assert "4 of 12 images were evaluated before" in done.stdout
-    assert not journal.exists()
+    assert not resume_log.exists()
     summary = json.loads((tmp_path / "metrics.json").read_text())["prompting"]["agent, true labels"]
     run("score", f"predictions={tmp_path}/predictions/agent_true_labels", "dataset=shapes-shadow", "on_error=skip")
     scores = json.loads((tmp_path / "predictions/agent_true_labels/scores.json").read_text())
@@ -140,7 +140,7 @@ def test_an_interrupted_evaluation_goes_on_and_its_masks_score_alike(trained, tm
 def test_predictions_have_the_images_size_and_names(trained, tmp_path):
     images = tmp_path / "images" / "deep"
     images.mkdir(parents=True)
-    scene = shapes.draw("saliency", "test", 0).image
+    scene = drawn_scenes.draw("saliency", "test", 0).image
     cv2.imwrite(str(images / "wide.jpg"), cv2.resize(scene, (300, 120)))
     cv2.imwrite(str(images.parent / "tall.png"), cv2.resize(scene, (90, 200)))
     run("predict", f"run={trained}", f"images={images.parent}", f"output={tmp_path / 'out'}")
@@ -200,7 +200,7 @@ def test_an_interrupted_training_goes_on(tmp_path, sign):
 
 @pytest.mark.slow
 def test_a_second_training_is_not_let_into_a_folder(trained, tmp_path):
-    with alone_in(trained):
+    with run_lock(trained):
         second = run("train", f"resume={trained}", f"hydra.run.dir={tmp_path}", check=False)
     assert second.returncode == 1
     assert f"Another process is at work in {trained}" in second.stderr
@@ -221,7 +221,7 @@ def test_a_second_training_is_not_let_into_a_folder(trained, tmp_path):
         (["train", "agent.learning_rate=abc"], "agent.learning_rate='abc': it must be a number"),
         (["train", "agent.batch_size=1"], "agent=ppo cannot be made of these options"),
         (["train", "evaluate.batch_size=0"], "evaluate.batch_size=0"),
-        (["rival", "evaluate.batch_size=0"], "evaluate.batch_size=0"),
+        (["baseline", "evaluate.batch_size=0"], "evaluate.batch_size=0"),
         (["embed", "batch_size=0"], "batch_size=0"),
         (["summarize", "runs=nowhere", "resamples=0"], "resamples=0"),
         (["report", "run_dirs=nowhere", "resamples=0"], "resamples=0"),
@@ -236,7 +236,7 @@ def test_a_second_training_is_not_let_into_a_folder(trained, tmp_path):
         (["reproduce", "table=9", "seeds=[-1]"], "seed=-1"),
         (["predict", "run=nowhere", "images=nowhere"], "not the folder of a training"),
         (["score", "predictions=nowhere"], "no folder nowhere"),
-        (["rival", "method=seggpt", "method.checkpoint=nowhere"], "nowhere"),
+        (["baseline", "method=seggpt", "method.checkpoint=nowhere"], "nowhere"),
         (["score", "predictions=nowhere", "on_error=perhaps"], "raise, skip"),
     ],
 )

@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
-from experiments.runs import flat
+from alignsam_gym.experiments.run_folder import flatten
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -33,7 +33,17 @@ def test_every_choice_composes(group):
 
 @pytest.mark.parametrize(
     "name",
-    ["embed", "evaluate", "predict", "pretrain_tiny", "report", "reproduce", "rival", "score", "summarize", "weights"],
+    [
+        "embed",
+        "evaluate",
+        "pretrain",
+        "report",
+        "reproduce",
+        "baseline",
+        "score",
+        "summarize",
+        "weights",
+    ],
 )
 def test_every_command_composes_even_without_arguments(name):
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -43,12 +53,12 @@ def test_every_command_composes_even_without_arguments(name):
 
 @pytest.mark.parametrize("method", sorted(file.stem for file in (CONF / "method").glob("*.yaml")))
 def test_every_method_composes(method):
-    assert composed(f"method={method}", name="rival").method.name == method
+    assert composed(f"method={method}", name="baseline").method.name == method
 
 
 @pytest.mark.parametrize("model", ["sam", "clip"])
 def test_either_embedded_model_can_be_trained(model):
-    assert composed(f"model={model}", name="pretrain_tiny").model == model
+    assert composed(f"model={model}", name="pretrain").model == model
 
 
 @pytest.mark.parametrize("launcher", sorted(file.stem for file in (CONF / "hydra" / "launcher").glob("*.yaml")))
@@ -86,7 +96,7 @@ def test_the_papers_settings():
 @pytest.mark.parametrize("group", ["env", "srm", "agent", "policy", "warm_start"])
 def test_no_default_becomes_the_papers_unnoticed(group):
     keys = {f"{group}.{key}" for key in composed("experiment=paper")[group]}
-    written = flat(OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / "paper.yaml"))).keys()
+    written = flatten(OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / "paper.yaml"))).keys()
     assert keys <= {*written, *CHOSEN, *NO_HYPERPARAMETERS}
 
 

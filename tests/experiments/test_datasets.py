@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from alignsam_gym.data import load_dataset
-from experiments.datasets import find_problems, is_sharper_inside
+from alignsam_gym.experiments.datasets import find_problems, is_sharper_inside
 from tests.alignsam_gym.data.trees import FOLDERS, H, W, save, write_pair, write_published
 
 
@@ -50,7 +50,9 @@ def test_only_masks_with_two_sides_are_compared(toy_dataset):
 
 
 def test_sharpness_is_a_matter_of_cuhk_alone(toy_dataset, monkeypatch):
-    monkeypatch.setattr("experiments.datasets.is_sharper_inside", lambda _: pytest.fail("sharpness was computed"))
+    monkeypatch.setattr(
+        "alignsam_gym.experiments.datasets.is_sharper_inside", lambda _: pytest.fail("sharpness was computed")
+    )
     assert find_problems(toy_dataset) == []
 
 

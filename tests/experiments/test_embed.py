@@ -8,10 +8,10 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from alignsam_gym.data import load_dataset
-from alignsam_gym.foundation.encoded import EncodedDataset
-from alignsam_gym.foundation.sam import load_sam
-from alignsam_gym.foundation.store import EmbeddingStore
-from experiments.embed import main
+from alignsam_gym.experiments.embed import main
+from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
+from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
+from alignsam_gym.foundation.sam.predictor import load_sam
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def embed(photos, cache, *arguments):
 
 
 def command(*overrides):
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("alignsam_gym.conf", version_base="1.3"):
         return main(compose("embed", list(overrides)))
 
 
@@ -60,7 +60,7 @@ def test_shards_together_encode_everything_once(photos, tmp_path, launcher):
 
 
 def test_a_cache_that_keeps_nothing_ends_the_command_at_once(photos, tmp_path, toy_model, monkeypatch):
-    monkeypatch.setattr("experiments.embed.load_sam", lambda *options: toy_model)
+    monkeypatch.setattr("alignsam_gym.experiments.embed.load_sam", lambda *options: toy_model)
     (tmp_path / "file").touch()
     options = "dataset=folder", f"dataset.root={photos}", f"cache_dir={tmp_path / 'file'}", "batch_size=2"
     with (

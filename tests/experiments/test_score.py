@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
+from alignsam_gym.data.mask_files import write_mask
 from alignsam_gym.errors import DataError
+from alignsam_gym.experiments import score as command
 from alignsam_gym.metrics import MetricTotals, score_mask
-from experiments import score as command
-from experiments.masks import write_mask
 
 
 class Labelled:
@@ -124,7 +124,7 @@ def test_nothing_to_score_is_an_error(run, tmp_path):
     with pytest.raises(DataError, match="no folder"):
         run()
     (tmp_path / "masks").mkdir()
-    with pytest.raises(DataError, match=r"Nothing in .* could be scored"):
+    with pytest.raises(DataError, match=r"Nothing in .* could be valid"):
         run("on_error=skip")
     write_mask(tmp_path / "masks", "a/0_cat", np.ones((2, 2), bool))
     cv2.imwrite(str(tmp_path / "masks/a/0_cat.bmp"), np.zeros((2, 2), np.uint8))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from alignsam_gym.errors import DataError
-from experiments.statistics import outermost
-from experiments.summarize import by_category, final_metrics, read_runs, summary
+from alignsam_gym.evaluation.intervals import outermost
+from alignsam_gym.experiments.summarize import by_category, final_metrics, read_runs, summary
 
 
 def run(seed, agent, random):

@@ -8,12 +8,12 @@ from unittest.mock import Mock
 import pytest
 from hydra import compose, initialize_config_dir
 
-from agents.predictor import AlignSAM
-from agents.runs import dataset_options, load_config
+from alignsam_gym.agents.pretrained import AlignSAM
+from alignsam_gym.agents.trained_run import dataset_options, load_config
 from alignsam_gym.data import load_dataset
-from experiments.evaluation import DEFAULT_WAYS
-from experiments.masks import read_levels
-from experiments.train import train
+from alignsam_gym.data.mask_files import read_levels
+from alignsam_gym.evaluation.prompting_evaluation import DEFAULT_STRATEGIES
+from alignsam_gym.experiments.train import train
 from tests.experiments.small import SMALL, SMALL_DQN
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -61,7 +61,7 @@ def test_any_choice_trains_and_answers_again_as_it_was_measured(trained, choices
     config, metrics = load_config(run), metrics_of(run)
     assert metrics["timesteps"] == 2 * 4 * 3
     guided_by_text = config.env.branch == "explicit"
-    assert metrics["prompting"].keys() == {*DEFAULT_WAYS} - (set() if guided_by_text else {"clip"})
+    assert metrics["prompting"].keys() == {*DEFAULT_STRATEGIES} - (set() if guided_by_text else {"clip"})
     assert {summary["images"] for summary in metrics["prompting"].values()} == {3}
     name, options = dataset_options(config)
     samples, agent = load_dataset(name, "test", **options), AlignSAM.from_run(run)
@@ -71,7 +71,7 @@ def test_any_choice_trains_and_answers_again_as_it_was_measured(trained, choices
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("interrupted", ["agents.imitation._imitate", "stable_baselines3.PPO.train"])
+@pytest.mark.parametrize("interrupted", ["alignsam_gym.agents.imitation._imitate", "stable_baselines3.PPO.train"])
 def test_an_interrupted_training_with_a_warm_start_ends_as_a_whole_one(trained, interrupted, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(interrupted, Mock(side_effect=KeyboardInterrupt))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 
-from alignsam_gym.foundation.weights import CHECKPOINTS, Checkpoint
-from experiments import weights
+from alignsam_gym.experiments import weights
+from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS, Checkpoint
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def command(*overrides):
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("alignsam_gym.conf", version_base="1.3"):
         weights.main(compose("weights", list(overrides)))
 
 

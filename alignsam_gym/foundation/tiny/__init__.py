@@ -16,7 +16,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
 from alignsam_gym.errors import WeightsError
-from alignsam_gym.foundation.tiny.model import build_tiny_sam
+from alignsam_gym.foundation.tiny.tiny_sam import build_tiny_sam
 
 WEIGHTS = Path(__file__).with_name("sam_tiny.safetensors")
 Model = TypeVar("Model", bound=nn.Module)
@@ -35,7 +35,7 @@ def load_embedded(model: Model, weights: Path, name: str, shared: Mapping[str, T
     if not weights.exists():
         raise WeightsError(
             f"{weights} is missing; install the package again, or train it: "
-            f"python -m experiments.pretrain_tiny model={name.lower()}."
+            f"python -m experiments.pretrain model={name.lower()}."
         )
     try:
         model.load_state_dict({**shared, **load_file(weights)})

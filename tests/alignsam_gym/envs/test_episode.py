@@ -50,9 +50,9 @@ class Replay:
     def prompt(self, point, label, last=None):
         self.points.append(point)
         self.labels.append(label)
-        return self.ask(last)
+        return self.predict_masks(last)
 
-    def ask(self, last=None):
+    def predict_masks(self, last=None):
         answer = self.predictor.predict(
             np.array(self.points), np.array(self.labels), mask_input=last, multimask_output=False
         )
@@ -94,8 +94,8 @@ def _shrink(values, side):
 
 def _labelled_shares(mask, void, side):
     """The foreground's share of each cell's labelled pixels, 0 where there are none, and the share of these."""
-    foreground, scored = _shrink(mask & ~void, side), _shrink(~void, side)
-    return np.divide(foreground, scored, out=np.zeros_like(scored), where=scored > 0), scored
+    foreground, valid = _shrink(mask & ~void, side), _shrink(~void, side)
+    return np.divide(foreground, valid, out=np.zeros_like(valid), where=valid > 0), valid
 
 
 def _start(env, model, sample, frame=64):
@@ -189,11 +189,11 @@ def test_what_is_learned_may_see_fewer_cells_than_the_state_has(make_toy, kind):
         one.step(6)
     episode, whole = env.unwrapped.episode, fine.unwrapped.episode
     assert episode.states().shape == whole.states().shape
-    for name in ("embeddings", "mask", "truth_coarse", "scored_coarse"):
+    for name in ("embeddings", "mask", "truth_coarse", "valid_coarse"):
         coarse, expected = getattr(episode, name), getattr(whole, name)
         expected = expected.unflatten(-1, (4, 2)).unflatten(-3, (4, 2)).mean((-3, -1))
         torch.testing.assert_close(coarse, expected, atol=1e-5, rtol=1e-5)
-    assert episode.guide.shape == (1, 4, 4)
+    assert episode.srm_logits.shape == (1, 4, 4)
     with pytest.raises(OptionError, match="cells=0"):
         make_toy(cells=0)
 
@@ -206,7 +206,7 @@ def test_void_is_neither_foreground_nor_scored_on_the_srms_cells(make_toy, one_s
     env.reset(seed=0)
     episode = env.unwrapped.episode
     shares = _labelled_shares(mask, void, 8)
-    for found, expected in zip((episode.truth_coarse, episode.scored_coarse), shares, strict=True):
+    for found, expected in zip((episode.truth_coarse, episode.valid_coarse), shares, strict=True):
         np.testing.assert_allclose(found[0].numpy(), expected, atol=1e-6)
 
 
@@ -217,7 +217,7 @@ def test_an_answer_that_is_right_wherever_there_is_a_label_is_whole(make_toy, on
     env = make_toy(dataset=one_sample(np.ones((64, 64), bool), void))
     env.reset(seed=0)
     episode = env.unwrapped.episode
-    assert iou(torch.ones_like(episode.logits), episode.truth, episode.scored).item() == 1
+    assert iou(torch.ones_like(episode.logits), episode.truth, episode.valid).item() == 1
 
 
 def test_the_first_background_pixel_has_a_label(make_toy, one_sample):
@@ -261,7 +261,7 @@ def test_trying_a_patch_out_tells_what_choosing_it_leads_to(make_toy, label_sour
         env = make_toy(**options)
         env.reset(seed=3, options={"index": 1})
         env.step(7)
-        tried = env.unwrapped.episode.try_out(torch.arange(16)[None])
+        tried = env.unwrapped.episode.lookahead_iou(torch.arange(16)[None])
         outcomes.append(env.step(action)[4]["iou"])
         np.testing.assert_allclose(tried[0, action], outcomes[-1], atol=1e-5)
     np.testing.assert_allclose(tried[0], outcomes, atol=1e-5)
@@ -498,22 +498,22 @@ def test_no_warning_where_the_srm_learned_or_labels_nothing(make_toy, tmp_path):
     assert not _warnings_of_a_reset(make_toy(split="test", label_source="positive", initial_prompts="truth"))
 
 
-@pytest.mark.parametrize(("blank_every", "blank"), [(0, 0), (1, 4), (4, 1), (2, 2)])
-def test_the_srm_is_taught_the_state_it_led_to_and_some_blank_ones(make_toy, blank_every, blank):
-    env = make_toy(srm={"width": 8, "blank_every": blank_every}, max_steps=4)
+@pytest.mark.parametrize(("full_mask_every", "blank"), [(0, 0), (1, 4), (4, 1), (2, 2)])
+def test_the_srm_is_taught_the_state_it_led_to_and_some_blank_ones(make_toy, full_mask_every, blank):
+    env = make_toy(srm={"width": 8, "full_mask_every": full_mask_every}, max_steps=4)
     lessons = []
     env.unwrapped.srm.learn = lambda states, *lesson: lessons.append([states.formed(), *lesson[:2]])
     env.reset(seed=0)
     episode, blanks = env.unwrapped.episode, 0
     for action in range(4):
         state = env.step(action)[0]
-        ((states, target, scored),) = lessons
+        ((states, target, valid),) = lessons
         if torch.equal(states, episode.embeddings):
             blanks += 1
         else:
             np.testing.assert_array_equal(states[0], state)
         np.testing.assert_array_equal(target[0], _shrink(episode.encoded.dataset[int(episode.index[0])].mask, 8))
-        assert (scored == 1).all()
+        assert (valid == 1).all()
         lessons.clear()
     assert blanks == blank
 
@@ -590,7 +590,7 @@ def test_an_image_is_in_one_fold_where_it_teaches_and_where_it_is_labelled(make_
     episode.srm.logits = lambda states, folds: (
         asked.append((episode.index.tolist(), folds.tolist())) or ask(states, folds)
     )
-    episode.srm.learn = lambda states, target, scored, folds: taught.append((episode.index.tolist(), folds.tolist()))
+    episode.srm.learn = lambda states, target, valid, folds: taught.append((episode.index.tolist(), folds.tolist()))
     for _ in range(12):
         envs.step(np.arange(4))
     fold_of = {}

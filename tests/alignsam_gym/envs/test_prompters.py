@@ -24,7 +24,7 @@ def make_episode(make_toy_vec):
     return make
 
 
-def _worst_patches(logits, truth, scored, mask, allowed):
+def _worst_patches(logits, truth, valid, mask, allowed):
     """The largest error of each row of patches that the oracle may choose from, and every patch's error."""
     errors, missed = np.zeros(16), np.zeros(16, bool)
     for patch in range(16):
@@ -33,7 +33,7 @@ def _worst_patches(logits, truth, scored, mask, allowed):
         for y in range(8 * row, 8 * row + 8):
             for x in range(8 * column, 8 * column + 8):
                 if (logits[y, x] > 0) != (truth[y, x] > 0.5):
-                    wrong += scored[y, x]
+                    wrong += valid[y, x]
         errors[patch] = wrong / 64
         y, x = 8 * row + 4, 8 * column + 4  # the centre is the corner between four logits
         centre = logits[y - 1 : y + 1, x - 1 : x + 1].mean() > 0
@@ -52,7 +52,7 @@ def test_the_oracle_picks_the_worst_patch_among_those_missed(make_episode, revis
             worst, errors, candidates = _worst_patches(
                 episode.logits[row].numpy(),
                 episode.truth[row].numpy(),
-                episode.scored[row].numpy(),
+                episode.valid[row].numpy(),
                 episode.encoded.dataset[row].mask,
                 allowed[row],
             )
@@ -61,7 +61,7 @@ def test_the_oracle_picks_the_worst_patch_among_those_missed(make_episode, revis
         if revisit == "forbid":
             visited[range(3), actions] = True
             allowed = ~visited | visited.all(1, keepdims=True)
-        episode.act([0, 1, 2], actions)
+        episode.step([0, 1, 2], actions)
 
 
 def test_the_oracle_takes_the_largest_error_where_no_centre_is_wrong(make_episode):
@@ -70,7 +70,7 @@ def test_the_oracle_takes_the_largest_error_where_no_centre_is_wrong(make_episod
     episode.logits = torch.nn.functional.interpolate(truth[:, None].float(), (32, 32), mode="area")[:, 0] - 0.5
     for row in range(3):
         centres = episode.rules.grid.sample(episode.logits[[row] * 16], episode.centres) > 0
-        assert torch.equal(centres, episode.truth_at[row])
+        assert torch.equal(centres, episode.centre_is_foreground[row])
     episode.logits[:, 9, 17] *= -1  # a lone wrong logit in patch (1, 2)
     assert oracle_prompter(episode).tolist() == [6, 6, 6]
 
@@ -80,7 +80,7 @@ def test_the_oracle_sees_no_error_at_a_void_centre(make_episode):
     truth = torch.stack([torch.from_numpy(episode.encoded.dataset[row].mask) for row in range(3)])
     episode.logits = torch.nn.functional.interpolate(truth[:, None].float(), (32, 32), mode="area")[:, 0] - 0.5
     episode.logits[:, 11:13, 19:21] *= -1  # the centre of patch (1, 2), which nobody has labelled
-    episode.scored[:, 11:13, 19:21] = 0
+    episode.valid[:, 11:13, 19:21] = 0
     episode.logits[:, 25, 1] *= -1  # a lone wrong logit in patch (3, 0)
     assert oracle_prompter(episode).tolist() == [12, 12, 12]
 
@@ -103,7 +103,7 @@ def test_random_prompts_never_repeat_and_reach_every_patch(make_episode):
     for _ in range(16):
         actions = prompter(episode)
         chosen.append(actions)
-        episode.act([0, 1, 2], actions)
+        episode.step([0, 1, 2], actions)
         assert not episode.repeated.any()
     assert all(sorted(row) == list(range(16)) for row in np.stack(chosen, 1))
     assert len({tuple(row) for row in np.stack(chosen, 1)}) == 3
@@ -129,7 +129,7 @@ def test_the_grid_begins_in_the_middle_and_always_takes_a_farthest_patch(make_ep
         else:
             assert actions[0] in (5, 6, 9, 10)
         chosen.append(int(actions[0]))
-        episode.act([0, 1, 2], actions)
+        episode.step([0, 1, 2], actions)
     assert sorted(chosen) == list(range(16))
 
 
@@ -137,23 +137,23 @@ def test_the_srm_prompter_takes_the_best_patches_one_after_another(make_episode)
     episode = make_episode()
     belief = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0))
     episode.srm.logits = lambda states, folds: belief
-    episode.guide = belief.clone()
+    episode.srm_logits = belief.clone()
     means = belief.view(3, 4, 2, 4, 2).mean((2, 4)).flatten(1)
     order = means.argsort(dim=1, descending=True)
     for rank in range(16):
         actions = srm_prompter(episode)
         assert actions.tolist() == order[:, rank].tolist()
-        episode.act([0, 1, 2], actions)
+        episode.step([0, 1, 2], actions)
 
 
 def test_disagreement_picks_the_patch_where_the_two_maps_differ_most(make_episode):
     episode = make_episode()
     torch.manual_seed(0)
     episode.mask = torch.rand_like(episode.mask)
-    episode.guide = torch.randn_like(episode.guide)
+    episode.srm_logits = torch.randn_like(episode.srm_logits)
     actions = disagreement_prompter(episode)
     side = episode.mask.shape[1] // 4
     for row in range(3):
-        apart = np.abs(1 / (1 + np.exp(-episode.guide[row].numpy())) - episode.mask[row].numpy())
+        apart = np.abs(1 / (1 + np.exp(-episode.srm_logits[row].numpy())) - episode.mask[row].numpy())
         means = [apart[r * side : (r + 1) * side, c * side : (c + 1) * side].mean() for r in range(4) for c in range(4)]
         assert actions[row] == int(np.argmax(means))

@@ -68,13 +68,13 @@ def test_rows_that_have_stopped_stay_as_they_are(make_toy_vec):
     envs = make_toy_vec(3, stop=True, split="test", label_source="oracle")
     envs.reset(seed=0)
     episode = envs.episode
-    episode.act([0, 1, 2], [1, STOP, 2])
+    episode.step([0, 1, 2], [1, STOP, 2])
     before = episode.iou[1].item(), episode.points[1].clone(), episode.labels[1].clone()
-    assert episode.act([0, 1, 2], [5, 6, STOP]).tolist()[1:] == [0, 0]
+    assert episode.step([0, 1, 2], [5, 6, STOP]).tolist()[1:] == [0, 0]
     assert (episode.iou[1].item(), True, True) == (
         before[0],
         episode.points[1].equal(before[1]),
         episode.labels[1].equal(before[2]),
     )
-    assert episode.facts()["label"].tolist()[1:] == [-1, -1]
+    assert episode.infos()["label"].tolist()[1:] == [-1, -1]
     assert episode.terminated().tolist() == [False, True, True]

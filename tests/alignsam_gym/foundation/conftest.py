@@ -7,9 +7,9 @@ import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from timm.models.hieradet_sam2 import HieraDet
 
-from alignsam_gym.foundation.hq import with_hq
-from alignsam_gym.foundation.sam import PromptableModel
-from alignsam_gym.foundation.sam2 import sam2_from
+from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
+from alignsam_gym.foundation.sam.sam2 import sam2_from
+from alignsam_gym.foundation.sam.sam_hq import with_hq
 
 
 def build_toy_hq() -> Sam:
@@ -48,17 +48,17 @@ def spread(sam: Sam) -> Sam:
     return sam.eval()
 
 
-def _model(build) -> PromptableModel:
+def _model(build) -> BatchedSamPredictor:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return PromptableModel(spread(build()), build.__name__, torch.device("cpu"))
+        return BatchedSamPredictor(spread(build()), build.__name__, torch.device("cpu"))
 
 
 @pytest.fixture(scope="session")
-def toy_hq() -> PromptableModel:
+def toy_hq() -> BatchedSamPredictor:
     return _model(build_toy_hq)
 
 
 @pytest.fixture(scope="session")
-def toy_sam2() -> PromptableModel:
+def toy_sam2() -> BatchedSamPredictor:
     return _model(build_toy_sam2)

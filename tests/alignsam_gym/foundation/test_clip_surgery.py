@@ -28,7 +28,7 @@ from alignsam_gym.foundation.clip_surgery import (
     resize_maps,
     single_text_surgery,
 )
-from alignsam_gym.foundation.weights import file_digest
+from alignsam_gym.foundation.sam.official_checkpoints import file_digest
 
 CPU = torch.device("cpu")
 NATIVE, PATCH, LAYERS, HEADS = 32, 8, 8, 4

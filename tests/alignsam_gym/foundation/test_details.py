@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from alignsam_gym.foundation.calibration import fastest_batch
-from alignsam_gym.foundation.decoder import PADDING, fold
-from alignsam_gym.foundation.encoded import EncodedDataset
-from alignsam_gym.foundation.store import EmbeddingStore
+from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
+from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
+from alignsam_gym.foundation.sam.batched_decoder import PADDING, fold
+from alignsam_gym.foundation.sam.decode_calibration import fastest_batch
 
 
 @pytest.fixture(params=["toy_hq", "toy_sam2"])
@@ -30,31 +30,34 @@ def test_folding_keeps_the_pixels_of_a_cell_together():
 
 def test_the_sizes_follow_from_the_modules(model):
     assert (model.input_size, model.embedding_shape, model.logits_shape) == (128, (64, 8, 8), (32, 32))
-    assert model.record_shape == ({"build_toy_hq": 192, "build_toy_sam2": 256}[model.fingerprint[:-2]], 8, 8)
-    record = model.encode([np.zeros((100, 100, 3), np.uint8)])
-    assert record.shape == (1, *model.record_shape)
-    assert record.dtype == torch.float32
+    assert model.encoding_shape == ({"build_toy_hq": 192, "build_toy_sam2": 256}[model.fingerprint[:-2]], 8, 8)
+    encoding = model.encode([np.zeros((100, 100, 3), np.uint8)])
+    assert encoding.shape == (1, *model.encoding_shape)
+    assert encoding.dtype == torch.float32
 
 
 @pytest.mark.parametrize("batch", [1, 3, 64])
 def test_many_prompt_sets_decode_as_each_does_alone(model, monkeypatch, batch):
-    records, rows = torch.randn(5, *model.record_shape), torch.tensor([4, 0, 2, 2, 1, 3])
+    encodings, rows = torch.randn(5, *model.encoding_shape), torch.tensor([4, 0, 2, 2, 1, 3])
     points, labels = _prompts(6, 17)
     for k in range(6):
         labels[k, 1 + 3 * k :] = PADDING
     monkeypatch.setattr(model, "decode_batch", batch)
-    together = model.decode(model.read(records), rows, points, labels)
+    together = model.decode(model.prepare_image(encodings), rows, points, labels)
     assert together.shape == (6, *model.logits_shape)
     for k, row in enumerate(rows):
         used = 1 + 3 * k
         alone = model.decode(
-            model.read(records[row : row + 1]), torch.tensor([0]), points[k : k + 1, :used], labels[k : k + 1, :used]
+            model.prepare_image(encodings[row : row + 1]),
+            torch.tensor([0]),
+            points[k : k + 1, :used],
+            labels[k : k + 1, :used],
         )
         torch.testing.assert_close(together[k], alone[0], atol=1e-4, rtol=0)
 
 
 def test_the_amount_the_place_and_the_content_of_padding_change_nothing(model):
-    image = model.read(torch.randn(1, *model.record_shape))
+    image = model.prepare_image(torch.randn(1, *model.encoding_shape))
     points, labels = _prompts(1, 4)
     short = model.decode(image, torch.tensor([0]), points, labels)
     for at in (0, 2, 4):
@@ -64,16 +67,18 @@ def test_the_amount_the_place_and_the_content_of_padding_change_nothing(model):
 
 
 def test_the_details_matter(model):
-    record = torch.randn(1, *model.record_shape)
-    without = record.clone()
+    encoding = torch.randn(1, *model.encoding_shape)
+    without = encoding.clone()
     without[:, model.embedding_shape[0] :] = 0
     points, labels = _prompts(1, 4)
-    first, second = (model.decode(model.read(x), torch.tensor([0]), points, labels) for x in (record, without))
+    first, second = (
+        model.decode(model.prepare_image(x), torch.tensor([0]), points, labels) for x in (encoding, without)
+    )
     assert (first - second).abs().max() > 0.1
 
 
 def test_several_masks_may_be_asked_for(model):
-    image = model.read(torch.randn(2, *model.record_shape))
+    image = model.prepare_image(torch.randn(2, *model.encoding_shape))
     points, labels = _prompts(2, 3)
     with torch.no_grad():
         masks, iou = model.decoder.decode(image, points, labels, multimask_output=True)
@@ -90,17 +95,17 @@ def test_records_come_back_from_disk_whole(toy_dataset, model, tmp_path, monkeyp
     monkeypatch.setattr(model, "encode", lambda images: pytest.fail("an image was encoded again"))
     encoded = EncodedDataset(toy_dataset, model, EmbeddingStore(tmp_path), 64)
     for first, second in zip(cold, encoded.fetch(range(3)), strict=True):
-        assert first.record.dtype == torch.float16
-        assert first.record.shape == model.record_shape
-        assert torch.equal(first.record, second.record)
-        assert torch.equal(first.embedding, first.record[:64].float())
+        assert first.encoding.dtype == torch.float16
+        assert first.encoding.shape == model.encoding_shape
+        assert torch.equal(first.encoding, second.encoding)
+        assert torch.equal(first.embedding, first.encoding[:64].float())
 
 
 def test_half_precision_hardly_changes_an_answer(toy_dataset, model):
-    record = model.encode([toy_dataset[0].image])
+    encoding = model.encode([toy_dataset[0].image])
     points, labels = _prompts(1, 3)
-    kept = record.half().float()
-    exact, rounded = (model.decode(model.read(x), torch.tensor([0]), points, labels) for x in (record, kept))
+    kept = encoding.half().float()
+    exact, rounded = (model.decode(model.prepare_image(x), torch.tensor([0]), points, labels) for x in (encoding, kept))
     assert (exact - rounded).abs().max() < 0.02 * exact.std()
 
 
@@ -112,6 +117,6 @@ def test_an_episode_plays_as_the_decoder_answers(model, make_toy):
     for action in (3, 7, 12):
         state, _, terminated, truncated, info = env.step(action)
     assert (terminated, truncated) == (False, True)
-    record = episode.encoded[int(info["index"])].record[None].float()
-    alone = model.decode(model.read(record), torch.tensor([0]), episode.points / 64, episode.labels)
+    encoding = episode.encoded[int(info["index"])].encoding[None].float()
+    alone = model.decode(model.prepare_image(encoding), torch.tensor([0]), episode.points / 64, episode.labels)
     torch.testing.assert_close(episode.logits, alone, atol=1e-4, rtol=0)

@@ -5,7 +5,7 @@ from segment_anything.modeling import Sam
 
 from alignsam_gym.errors import AlignSAMError, WeightsError
 from alignsam_gym.foundation.tiny import WEIGHTS, load_tiny_sam
-from alignsam_gym.foundation.tiny.model import build_tiny_sam
+from alignsam_gym.foundation.tiny.tiny_sam import build_tiny_sam
 
 
 def test_the_architecture_has_its_documented_shapes():
@@ -35,7 +35,7 @@ def test_weights_round_trip(tmp_path):
 
 
 def test_missing_weights_say_what_to_do(tmp_path):
-    with pytest.raises(WeightsError, match=r"nothing\.safetensors is missing; .*experiments\.pretrain_tiny"):
+    with pytest.raises(WeightsError, match=r"nothing\.safetensors is missing; .*experiments\.pretrain"):
         load_tiny_sam(tmp_path / "nothing.safetensors")
 
 

@@ -7,10 +7,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from alignsam_gym.data import shapes
+from alignsam_gym.data import drawn_scenes
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.clip_surgery import TEMPLATES, load_clip
-from alignsam_gym.foundation.tiny.clip import WEIGHTS, TinyTokenizer, load_tiny_clip, save_tiny_clip
+from alignsam_gym.foundation.tiny.tiny_clip import WEIGHTS, TinyTokenizer, load_tiny_clip, save_tiny_clip
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_the_embedded_weights_load_as_float32_and_are_small():
 
 
 def test_maps_have_the_documented_shape_and_range(clip):
-    image = shapes.draw("named", "test", 0).image
+    image = drawn_scenes.draw("named", "test", 0).image
     maps = clip.similarity([image, image], ["star", "something never seen"])
     assert maps.shape == (2, 16, 16)
     assert maps.dtype == torch.float32
@@ -73,7 +73,7 @@ def test_the_maps_follow_the_name(clip):
     """On held-out scenes the map's maximum is on what is named far more often than chance has it."""
     hits, chances = [], []
     for index in range(12):
-        scene = shapes.draw("named", "test", index)
+        scene = drawn_scenes.draw("named", "test", index)
         maps = clip.similarity([scene.image] * len(scene.masks), list(scene.masks))
         for mask, similarity in zip(scene.masks.values(), maps, strict=True):
             row, column = np.unravel_index(int(similarity.argmax()), similarity.shape)
@@ -97,7 +97,7 @@ def test_weights_round_trip(tmp_path):
 
 
 def test_missing_weights_say_what_to_do(tmp_path):
-    with pytest.raises(WeightsError, match=r"is missing; .*pretrain_tiny model=clip"):
+    with pytest.raises(WeightsError, match=r"is missing; .*pretrain model=clip"):
         load_tiny_clip(tmp_path / "nothing.safetensors")
 
 

@@ -1,0 +1,132 @@
+"""Image files through a trained agent to files of masks."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL.Image import DecompressionBombWarning, registered_extensions
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from alignsam_gym.agents.pretrained import AlignSAM, Prediction
+from alignsam_gym.data.image_files import SUFFIXES, read_image
+from alignsam_gym.data.mask_files import write_file, write_mask, write_picture
+from alignsam_gym.envs.rendering import overlay
+from alignsam_gym.errors import DataError, OptionError
+
+log = logging.getLogger(__name__)
+
+RLE_FILE = "predictions.json"
+_TINT = (0, 158, 115)
+
+Write = Callable[[str, Path, Prediction], None]
+"""Called with an image's name, its file, and what the agent made of it."""
+
+
+def find_images(sources: Sequence[Path], outputs: Sequence[Path]) -> dict[str, Path]:
+    """Names and files of the images that `sources` are or hold: paths below a source, without suffix.
+
+    Files of one name keep their suffixes. outputs: folders that predictions will be written to; what they hold already,
+    below a source, is left out. Raises OptionError if a photograph would be replaced by its own mask, and DataError if
+    there are no images, or two would still be called the same.
+    """
+    found = [named for source in sources for named in _below(source, outputs)]
+    if not found:
+        raise DataError(f"{', '.join(map(str, sources))} holds no PNG, JPEG or BMP file.")
+    alike = Counter(path.with_suffix("") for path, _ in found)
+    images: dict[str, Path] = {}
+    for path, file in found:
+        name = (path.with_suffix("") if alike[path.with_suffix("")] == 1 else path).as_posix()
+        if name in images:
+            raise DataError(f"{images[name]} and {file} would both be called {name}; take one folder after the other.")
+        targets = (output / f"{name}.png" for output in outputs)
+        if file.exists() and any(target.exists() and target.samefile(file) for target in targets):
+            raise OptionError(f"{file} would be replaced by its own mask; write the predictions to another folder.")
+        images[name] = file
+    return images
+
+
+def _below(source: Path, outputs: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Relative path and file of each image, but for what is in `outputs`. Warns of images of other kinds."""
+    if not source.exists():
+        raise DataError(f"There is no file or folder {source}.")
+    if not source.is_dir():
+        return [(Path(source.name), source)]
+    base = source.resolve()
+    inside = {source / output.relative_to(base) for output in map(Path.resolve, outputs) if base in output.parents}
+    files = sorted(file for file in source.rglob("*") if not inside & {*file.parents})
+    others = {file.suffix.lower() for file in files} & registered_extensions().keys() - set(SUFFIXES)
+    if others:
+        log.warning("%s: left out what is no PNG, JPEG or BMP (%s); convert it.", source, ", ".join(sorted(others)))
+    return [(file.relative_to(source), file) for file in files if file.suffix.lower() in SUFFIXES]
+
+
+def predict_files(agent: AlignSAM, images: Mapping[str, Path], write: Write, text: str | None) -> tuple[int, list[str]]:
+    """Predict and write every image that can be read; returns how many, and what was wrong with the others."""
+    skipped: list[str] = []
+    waiting: deque[tuple[str, Path]] = deque()
+    written = 0
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns) as progress, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DecompressionBombWarning)  # beyond twice its limit it is an error, and told
+        bar = progress.add_task("predicting", total=len(images))
+
+        def readable() -> Iterator[np.ndarray]:
+            for name, file in images.items():
+                try:
+                    pixels = read_image(file)
+                except DataError as error:
+                    skipped.append(str(error))
+                    progress.advance(bar)
+                    continue
+                waiting.append((name, file))
+                yield pixels
+
+        for prediction in agent.predict_many(readable(), text):
+            write(*waiting.popleft(), prediction)
+            written += 1
+            progress.advance(bar)
+    return written, skipped
+
+
+def mask_writer(folder: Path) -> Write:
+    """Masks as PNG, 0 or 255, of the images' own size."""
+    return lambda name, file, prediction: write_mask(folder, name, prediction.mask)
+
+
+def overlay_writer(folder: Path) -> Write:
+    """The images with their masks tinted, as PNG."""
+    return lambda name, file, prediction: write_picture(folder, name, overlay(read_image(file), prediction.mask, _TINT))
+
+
+class RleWriter:
+    """One JSON file in COCO's format of results, written by `save`.
+
+    Each entry has ``image_id``, the image's name; ``file_name``; ``category_id``, 1; ``segmentation``, a compressed
+    RLE; and ``score``, the mean probability in the mask.
+    """
+
+    def __init__(self, file: Path) -> None:
+        try:
+            from pycocotools import mask
+        except ImportError as error:
+            raise OptionError("COCO's RLE needs pycocotools: pip install 'alignsam-gym[coco]'.") from error
+        self.file, self._coco = file, mask
+        self._results: list[dict[str, Any]] = []
+
+    def __call__(self, name: str, file: Path, prediction: Prediction) -> None:
+        rle = self._coco.encode(np.asfortranarray(prediction.mask, dtype=np.uint8))
+        score = float(prediction.probability[prediction.mask].mean()) if prediction.mask.any() else 0.0
+        segmentation = {"size": list(prediction.mask.shape), "counts": rle["counts"].decode("ascii")}
+        self._results.append(
+            {"image_id": name, "file_name": file.name, "category_id": 1, "segmentation": segmentation, "score": score}
+        )
+
+    def save(self) -> None:
+        write_file(self.file, json.dumps(self._results).encode())

@@ -1,0 +1,121 @@
+"""A run: the environments of its configuration, and the agent that it trained."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from stable_baselines3.common.policies import BasePolicy
+
+from alignsam_gym.agents.agent_weights import load_agent
+from alignsam_gym.agents.algorithms import make_policy
+from alignsam_gym.agents.vec_env import PromptVecEnv, make_environments
+from alignsam_gym.data import Dataset
+from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
+from alignsam_gym.errors import WeightsError
+from alignsam_gym.srm import SRM
+
+CONFIG = "config.yaml"
+GROUPS = ("env", "srm", "agent", "policy", "dataset")
+"""Of the configuration: what any use of a run needs."""
+_LARGEST = 16 * 1024  # bytes; a run's has two thousand
+
+
+def make_env(
+    config: DictConfig, split: str, num_envs: int, srm: SRM | None = None, samples: Dataset | None = None
+) -> AlignSAMVectorEnv:
+    """The vector environment of a configuration.
+
+    srm: a trained one; None for the configured, untrained. samples: instead of the configured data set.
+    """
+    options: dict[str, Any] = OmegaConf.to_container(config.env, resolve=True)  # type: ignore[assignment]
+    options.pop("num_envs")
+    if split == "test":
+        given = config.evaluate.get("max_steps")
+        options["max_steps"] = config.env.max_steps if given is None else given
+    source: dict[str, Any] = {"dataset": samples}
+    if samples is None:
+        name, given = dataset_options(config)
+        source = {"dataset": name, **given}
+    return make_environments(
+        num_envs,
+        split=split,
+        srm=srm if srm is not None else dict(config.srm),
+        device=config.device,
+        cache_dir=config.get("cache_dir"),
+        **options,
+        **source,
+    )
+
+
+def dataset_options(config: DictConfig) -> tuple[str, dict[str, Any]]:
+    """The name and the keywords of a configuration's data set. Raises OmegaConf's MissingMandatoryValue."""
+    options: Any = OmegaConf.to_container(config.dataset, resolve=True, throw_on_missing=True)
+    return options.pop("name"), options
+
+
+def load_run(folder: Path, config: DictConfig, samples: Dataset | None = None) -> tuple[AlignSAMVectorEnv, BasePolicy]:
+    """A finished run's test environment and trained policy.
+
+    config: the run's (`load_config`), perhaps changed in what the networks do not depend on. samples: instead of the
+    configured data set. Raises WeightsError.
+    """
+    env = make_env(config, "test", config.evaluate.batch_size, samples=samples)
+    return env, trained_policy(folder, env, config.agent, config.policy)
+
+
+def trained_policy(
+    folder: Path, env: AlignSAMVectorEnv, agent: Mapping[str, Any], policy: Mapping[str, Any]
+) -> BasePolicy:
+    """The policy in a run's folder, for `env`, whose SRM gets its trained weights too; `agent` and `policy` are the
+    config groups. Raises WeightsError."""
+    trained = make_policy(PromptVecEnv(env), agent, policy)
+    load_agent(folder, trained, env.episode.srm)
+    trained.set_training_mode(False)
+    return trained
+
+
+def load_config(folder: Path) -> DictConfig:
+    """The resolved configuration that a run left in its folder. Raises WeightsError.
+
+    One from a stranger does no harm: what is resolved has no interpolations, which could read the environment, and
+    no references, which could fill the memory, so that a file with either is refused.
+    """
+    file = folder / CONFIG
+    if not file.exists():
+        raise WeightsError(f"{folder} is not the folder of a training: it has no {CONFIG}.")
+    try:
+        if file.stat().st_size > _LARGEST:
+            raise WeightsError(f"{file} is no configuration of a run: it has more than {_LARGEST} bytes.")
+        text = file.read_text(encoding="utf-8")
+        if any(isinstance(token, yaml.AnchorToken | yaml.AliasToken | yaml.TagToken) for token in yaml.scan(text)):
+            raise WeightsError(f"{file} is refused: it holds tags or references, which no run writes.")
+        config = OmegaConf.load(io.StringIO(text))
+        values = OmegaConf.to_container(config)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
+        raise WeightsError(f"{file} is no configuration of a run ({type(error).__name__}).") from error
+    if not isinstance(config, DictConfig):
+        raise WeightsError(f"{file} is no configuration of a run: it is a list.")
+    if any("${" in text for text in _texts(values)):
+        raise WeightsError(f"{file} is refused: it holds interpolations, ${{…}}, which no run writes.")
+    if lacking := [name for name in GROUPS if not OmegaConf.is_dict(config.get(name))]:
+        raise WeightsError(f"{file} has no group {lacking[0]!r}, as a training of this version has; train again.")
+    return config
+
+
+def _texts(value: Any) -> Iterable[str]:
+    """All strings in nested dicts and lists."""
+    if isinstance(value, dict):
+        for name, member in value.items():
+            yield from _texts(name)
+            yield from _texts(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _texts(member)
+    elif isinstance(value, str):
+        yield value

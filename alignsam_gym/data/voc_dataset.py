@@ -1,0 +1,99 @@
+"""Pascal VOC 2012, semantic segmentation: one sample for each category in each image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from alignsam_gym.data.image_files import read_image, read_indices
+from alignsam_gym.data.paired_files import check_sizes, report
+from alignsam_gym.data.published_datasets import Tree
+from alignsam_gym.data.samples import Sample
+from alignsam_gym.errors import DataError, OptionError, check_choice
+
+CATEGORIES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle",
+    "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person",
+    "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+"""In the order of their class indices, 1 to 20."""
+
+VOID = 255
+_TWO_WORDS = {"diningtable": "dining table", "pottedplant": "potted plant", "tvmonitor": "tv monitor"}
+_LISTS = {"train": "train", "test": "val"}
+_TREE = Tree(
+    "VOC2012",
+    "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
+    "VOCdevkit/VOC2012",
+    ("JPEGImages", "SegmentationClass", *(f"ImageSets/Segmentation/{name}.txt" for name in _LISTS.values())),
+)
+
+
+class VOCDataset:
+    """VOC 2012's ``train`` list as training split and its ``val`` list as test split.
+
+    The id of a sample is ``<image>_<category>``, its text the category's name. Boundaries and difficult objects,
+    index 255, are void; the image's other categories are background.
+
+    root: see `Tree.locate`. categories: keep only these. on_error: ``raise``, or ``skip`` to leave out images whose
+    masks cannot be read.
+
+    Raises DataError for a tree that is not whole, and OptionError for an unknown category.
+    """
+
+    name = _TREE.name
+    branch = "explicit"
+
+    def __init__(
+        self,
+        split: str,
+        root: str | Path | None = None,
+        categories: Iterable[str] | None = None,
+        on_error: str = "raise",
+    ) -> None:
+        check_choice("split", split, tuple(_LISTS))
+        wanted = set(CATEGORIES if categories is None else categories)
+        if unknown := wanted - set(CATEGORIES):
+            raise OptionError(f"VOC2012 has no category {', '.join(sorted(unknown))}; it has {', '.join(CATEGORIES)}.")
+        self.root = _TREE.locate(root)
+        listed = (self.root / "ImageSets" / "Segmentation" / f"{_LISTS[split]}.txt").read_text().split()
+        with ThreadPoolExecutor() as pool:  # every mask is opened, to know what is in it
+            present = list(pool.map(self._present, listed))
+        self.targets: list[tuple[str, str]] = []
+        for image, found in zip(listed, present, strict=True):
+            if isinstance(found, DataError):
+                report(str(found), on_error == "skip")
+            else:
+                self.targets += [(image, category) for category in found if category in wanted]
+        if not self.targets:
+            raise DataError(f"No image of VOC2012's {split} split below {self.root} shows {', '.join(sorted(wanted))}.")
+        self.ids: Sequence[str] = [f"{image}_{category}" for image, category in self.targets]
+        self.groups: Sequence[str] = [image for image, _ in self.targets]
+        self.categories: Sequence[str] = [category for _, category in self.targets]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> Sample:
+        name, category = self.targets[index]
+        image_file, mask_file = self._files(name)
+        image, classes = read_image(image_file), read_indices(mask_file)
+        check_sizes(image_file, mask_file, image.shape[1::-1], classes.shape[::-1])
+        mask, void = classes == CATEGORIES.index(category) + 1, classes == VOID
+        return Sample(self.ids[index], image, mask, void, _TWO_WORDS.get(category, category))
+
+    def _files(self, name: str) -> tuple[Path, Path]:
+        return self.root / "JPEGImages" / f"{name}.jpg", self.root / "SegmentationClass" / f"{name}.png"
+
+    def _present(self, name: str) -> list[str] | DataError:
+        try:
+            counts = np.bincount(read_indices(self._files(name)[1]).ravel(), minlength=256)
+        except DataError as error:
+            return error
+        if odd := [index for index in np.flatnonzero(counts) if len(CATEGORIES) < index < VOID]:
+            return DataError(f"{self._files(name)[1]} holds class {odd[0]}; VOC has 0 to 20, and 255 for void.")
+        return [category for index, category in enumerate(CATEGORIES, start=1) if counts[index]]

@@ -1,0 +1,230 @@
+"""`AlignSAM-v0`, many episodes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space, iterate
+
+from alignsam_gym.envs.episode_factory import make_episode
+from alignsam_gym.envs.rendering import RENDER_FPS, RENDER_MODES, close_window, render_row, show
+from alignsam_gym.envs.spaces import OBSERVATIONS, action_space, observation_space, observe, whole_numbers
+from alignsam_gym.errors import OptionError, check_choice
+from alignsam_gym.srm import SRM
+
+_MODES = tuple(mode.value for mode in AutoresetMode)
+
+
+class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
+    """`num_envs` episodes that share one SAM, one SRM and one decode a step.
+
+    Made by ``gym.make_vec("AlignSAM-v0", num_envs=16, vectorization_mode="vector_entry_point")``. Row i, seeded
+    with ``seed + i``, plays as the single `AlignSAMEnv` does with that seed; but where the SRM learns, all
+    rows teach the same one. Beside the keywords of `AlignSAMEnv` it takes:
+
+    - ``num_envs``: episodes at once.
+    - ``autoreset_mode``: one of `gymnasium.vector.AutoresetMode`, or its value.
+    - ``max_episode_steps``: what ``gym.make_vec`` passes; the smaller of it and `max_steps` holds.
+
+    ``reset(options={"index": …})`` takes one index for all rows, or one for each; ``options["reset_mask"]``,
+    bool (num_envs,), restarts only some rows.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        observation: str = "state",
+        render_mode: str | None = None,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        max_episode_steps: int | None = None,
+        max_steps: int = 15,
+        **options: Any,
+    ) -> None:
+        gym.utils.EzPickle.__init__(
+            self,
+            num_envs,
+            observation=observation,
+            render_mode=render_mode,
+            autoreset_mode=autoreset_mode,
+            max_episode_steps=max_episode_steps,
+            max_steps=max_steps,
+            **options,
+        )
+        self.observation = check_choice("observation", observation, OBSERVATIONS)
+        self.render_mode = (
+            None if render_mode is None else check_choice("render_mode", render_mode, tuple(RENDER_MODES))
+        )
+        mode = AutoresetMode(check_choice("autoreset_mode", getattr(autoreset_mode, "value", autoreset_mode), _MODES))
+        steps = max_steps if max_episode_steps is None else min(max_steps, max_episode_steps)
+        self.episode = make_episode(num_envs, max_steps=steps, **options)
+        self.num_envs = num_envs
+        self.autoreset_mode = mode
+        self.metadata = {
+            "render_modes": RENDER_MODES,
+            "render_fps": RENDER_FPS,
+            "autoreset_mode": self.autoreset_mode,
+        }
+        self.single_observation_space = observation_space(self.episode, observation)
+        self.single_action_space = action_space(self.episode)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._generators: list[np.random.Generator] = []
+        self._finished = np.zeros(num_envs, bool)
+
+    @property
+    def srm(self) -> SRM:
+        """The semantic recalibration module that all rows ask, and teach if it learns."""
+        return self.episode.srm
+
+    def reset(
+        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin new episodes. A seed also begins a new run: an SRM that learns starts over from it.
+
+        seed: of row 0, row i taking `seed` + i; or one for each row. options: see the class. Raises OptionError, and
+        DataError for a sample that cannot be loaded.
+        """
+        options = options or {}
+        if unknown := options.keys() - {"index", "reset_mask"}:
+            raise OptionError(f"reset has no option {', '.join(sorted(unknown))}; it takes index and reset_mask.")
+        rows = np.ones(self.num_envs, bool)
+        if "reset_mask" in options:
+            rows = np.asarray(options["reset_mask"], bool)
+            if rows.shape != (self.num_envs,):
+                raise OptionError(f"reset_mask has shape {rows.shape}; it needs ({self.num_envs},).")
+            if not rows.any() or (not self._generators and not rows.all()):
+                raise OptionError(f"reset_mask={rows.tolist()}: at least one row, and at first all, must be reset.")
+        if not self._generators or (seed is not None and rows.all()):
+            self._start_run(seed)
+        elif seed is not None:
+            self._reseed(seed, rows)
+        indices = None
+        if options.get("index") is not None:
+            chosen = whole_numbers("index", options["index"], (), (self.num_envs,))
+            indices = np.broadcast_to(chosen, self.num_envs)[rows].tolist()
+        self._begin(rows, indices)
+        if self.render_mode == "human":
+            self.render()
+        return self.observe(), self._info(rows)
+
+    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Prompt each row once.
+
+        actions: int (num_envs,). With ``NextStep`` a row that has ended begins anew instead. Raises OptionError
+        for actions that are not in the space, and Gymnasium's ResetNeeded.
+        """
+        if not self._generators:
+            raise gym.error.ResetNeeded("Call reset() before step().")
+        if self.autoreset_mode == AutoresetMode.DISABLED and self._finished.any():
+            raise gym.error.ResetNeeded("Some episodes have ended: reset(options={'reset_mask': …}) them first.")
+        chosen = whole_numbers("actions", actions, (self.num_envs,))
+        if not self.action_space.contains(chosen):
+            raise OptionError(f"Actions {actions!r} are not in {self.action_space}.")
+        restarting = self._finished.copy()
+        acting = np.flatnonzero(~restarting)
+        rewards = np.zeros(self.num_envs, np.float64)
+        if len(acting):
+            rewards[acting] = self.episode.step(acting.tolist(), chosen[acting])
+        if restarting.any():
+            self._begin(restarting)
+        terminations, truncations = self.episode.terminated(), self.episode.truncated()
+        ended = terminations | truncations
+        self._finished = ended
+        final: dict[str, Any] = {}
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
+            final = self._final(ended)
+            self._begin(ended)
+        if self.render_mode == "human":
+            self.render()
+        return self.observe(), rewards, terminations, truncations, self._info() | final
+
+    def observe(self) -> Any:
+        """The current observation of every row, as `reset` and `step` return it."""
+        return observe(self.episode, self.observation)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on from here: plain values and tensors."""
+        return {
+            "episode": self.episode.state_dict(),
+            "generators": [generator.bit_generator.state for generator in self._generators],
+            "finished": self._finished.tolist(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken, in an environment made with the same keywords."""
+        self._start_run(0)
+        for generator, saved in zip(self._generators, state["generators"], strict=True):
+            generator.bit_generator.state = saved
+        self._finished = np.array(state["finished"], bool)
+        self.episode.load_state_dict(state["episode"])
+
+    def action_masks(self) -> np.ndarray:
+        """bool (num_envs, actions): the actions that the `revisit` rule leaves."""
+        return self.episode.allowed()
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """One uint8 RGB picture a row, or None in ``human`` mode, which shows the first row in a window."""
+        if self.render_mode is None:
+            gym.logger.warn("render() was called without a render_mode; pass one to gym.make_vec.")
+            return None
+        if self.render_mode == "human":
+            show(render_row(self.episode, 0))
+            return None
+        return tuple(render_row(self.episode, row) for row in range(self.num_envs))
+
+    def close_extras(self, **kwargs: Any) -> None:
+        if self.render_mode == "human":
+            close_window()
+
+    def _start_run(self, seed: int | Sequence[int] | None) -> None:
+        pairs = [seeding.np_random(one) for one in self._seeds(seed)]
+        self._generators = [generator for generator, _ in pairs]
+        self._np_random, self._np_random_seed = pairs[0]
+        self.episode.start_run(pairs[0][1])
+
+    def _reseed(self, seed: int | Sequence[int], rows: np.ndarray) -> None:
+        """Only some rows: their draws begin anew, the run and its SRM go on."""
+        seeds = self._seeds(seed)
+        for row in np.flatnonzero(rows).tolist():
+            self._generators[row], _ = seeding.np_random(seeds[row])
+            self.episode.forget_draws(row)
+
+    def _seeds(self, seed: int | Sequence[int] | None) -> list[int | None]:
+        if seed is None or isinstance(seed, (int, np.integer)):
+            return [None if seed is None else int(seed) + row for row in range(self.num_envs)]
+        if len(seed) != self.num_envs:
+            raise OptionError(f"{len(seed)} seeds were given for {self.num_envs} environments.")
+        return list(seed)
+
+    def _begin(self, rows: np.ndarray, indices: list[int] | None = None) -> None:
+        which = np.flatnonzero(rows).tolist()
+        generators = [self._generators[row] for row in which]
+        if indices is None:
+            indices = [self.episode.draw(row, generator) for row, generator in zip(which, generators, strict=True)]
+        self.episode.reset(which, indices, generators)
+        self._finished[rows] = False
+
+    def _info(self, rows: np.ndarray | None = None) -> dict[str, Any]:
+        """Facts of all rows; the masks beside them tell which `rows` they are news of (None: all)."""
+        infos = self.episode.infos()
+        news = np.ones(self.num_envs, bool) if rows is None else rows
+        return infos | {f"_{name}": news.copy() for name in infos}
+
+    def _final(self, ended: np.ndarray) -> dict[str, Any]:
+        """The last observations and infos of rows that restart within this step."""
+        observations = np.full(self.num_envs, None, dtype=object)
+        for row, observation in enumerate(iterate(self.observation_space, self.observe())):
+            if ended[row]:
+                observations[row] = observation
+        return {
+            "final_obs": observations,
+            "_final_obs": ended.copy(),
+            "final_info": self._info(ended),
+            "_final_info": ended.copy(),
+        }

@@ -1,0 +1,1 @@
+"""Every image is encoded once, and its embedding kept on disk."""

@@ -1,0 +1,115 @@
+"""From a checkpoint file to the SAM whose tensors it holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors.torch import load_file
+from segment_anything import sam_model_registry
+from segment_anything.modeling import Sam
+from torch import Tensor
+
+from alignsam_gym.errors import WeightsError
+from alignsam_gym.foundation.sam.mobile_sam import build_mobile_sam, rename_mobile
+from alignsam_gym.foundation.sam.sam2 import build_sam2, rename_sam2
+from alignsam_gym.foundation.sam.sam_hq import build_hq_sam, rename_hq
+from alignsam_gym.foundation.tiny.tiny_sam import build_tiny_sam
+
+_VITS: dict[tuple[int, ...], str] = {(768,): "vit_b", (1024,): "vit_l", (1280,): "vit_h"}
+"""By width."""
+
+_HIERAS: dict[tuple[int, ...], str] = {(96, 12): "tiny", (96, 16): "small", (112, 24): "base_plus", (144, 48): "large"}
+"""SAM 2.1's, by width and number of blocks."""
+
+
+def load_checkpoint(path: Path) -> Sam:
+    """The SAM in a file, float32, on the CPU: SAM, MobileSAM, SAM-HQ, SAM 2.1, or the embedded model.
+
+    path: ``.safetensors``, or what ``torch.save`` made of a state dict. A file that is not tensors alone is
+    refused, as it could run code. Raises WeightsError.
+    """
+    tensors = _read(path)
+    kind = recognise(tensors)
+    if kind is None:
+        raise WeightsError(
+            f"{path} holds {len(tensors)} tensors, but not those of a SAM that is known here: {', '.join(_KINDS)}."
+        )
+    build, rename = _KINDS[kind]
+    sam, renamed = build(), rename(tensors)
+    _check_fit(path, kind, renamed, sam.state_dict())
+    # What was built without memory takes the tensors themselves.
+    sam.load_state_dict(renamed, assign=next(sam.parameters()).is_meta)
+    return sam.float()
+
+
+def recognise(tensors: Mapping[str, Tensor]) -> str | None:
+    """The kind of SAM that has such tensors, by the name that `load_sam` has for it, or None."""
+    if "image_encoder.pos_embed" in tensors:
+        vit = _VITS.get(tensors["image_encoder.pos_embed"].shape[-1:])
+        return f"sam_hq_{vit}" if vit and "mask_decoder.hf_token.weight" in tensors else vit
+    if "image_encoder.trunk.pos_embed" in tensors:
+        blocks = {match[1] for name in tensors if (match := re.match(r"image_encoder\.trunk\.blocks\.(\d+)\.", name))}
+        size = _HIERAS.get((*tensors["image_encoder.trunk.pos_embed"].shape[1:2], len(blocks)))
+        return f"sam2.1_hiera_{size}" if size else None
+    if "image_encoder.patch_embed.seq.0.c.weight" in tensors:
+        return "vit_t"
+    return "tiny" if "image_encoder.stem.0.weight" in tensors else None
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise WeightsError(
+            f"{path} is refused: it is damaged, or holds other things than tensors, which could run code. Fetch it "
+            "again; of a training's checkpoint, save the model's state dict alone."
+        ) from error
+    except Exception as error:  # a torn file can fail in any way
+        raise WeightsError(
+            f"{path} is torn, or no checkpoint at all ({type(error).__name__}). Fetch it again."
+        ) from error
+    if isinstance(tensors, dict) and tensors.keys() == {"model"}:  # as SAM 2's publishers wrap it
+        tensors = tensors["model"]
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        raise WeightsError(f"{path} does not hold a state dict, a mapping of names to tensors.")
+    return tensors
+
+
+def _check_fit(path: Path, kind: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    reshaped = [name for name in found.keys() & expected.keys() if found[name].shape != expected[name].shape]
+    differences = {
+        "lacks": expected.keys() - found.keys(),
+        "has besides": found.keys() - expected.keys(),
+        "has in another shape": reshaped,
+    }
+    if any(differences.values()):
+        what = "; ".join(f"it {verb} {_listed(names)}" for verb, names in differences.items() if names)
+        raise WeightsError(f"{path} looks like {kind}, but {what}.")
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = sorted(names)[:3]
+    return ", ".join(shown) + (f" and {len(names) - len(shown)} more" if len(names) > len(shown) else "")
+
+
+def _build_vit(kind: str) -> Sam:
+    """Without memory for the parameters: to initialise them takes seconds, and all are loaded."""
+    with torch.device("meta"):
+        return sam_model_registry[kind]()
+
+
+_KINDS: dict[str, tuple[Callable[[], Sam], Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]]] = {
+    **{vit: (partial(_build_vit, vit), dict) for vit in _VITS.values()},
+    "vit_t": (build_mobile_sam, rename_mobile),
+    **{f"sam_hq_{vit}": (partial(build_hq_sam, vit), rename_hq) for vit in _VITS.values()},
+    **{f"sam2.1_hiera_{size}": (partial(build_sam2, size), rename_sam2) for size in _HIERAS.values()},
+    "tiny": (build_tiny_sam, dict),
+}
+"""For each kind, an untrained one, and how to rename published tensors to its own."""

@@ -1,0 +1,37 @@
+"""The names that the embedded CLIP was taught."""
+
+from __future__ import annotations
+
+from alignsam_gym.data import drawn_scenes
+from alignsam_gym.data.shapes_dataset import TEXTS
+from alignsam_gym.data.voc_dataset import CATEGORIES
+
+_OTHER_WORDS = {
+    "aeroplane": ("airplane", "plane"),
+    "bicycle": ("bike",),
+    "boat": ("ship",),
+    "cat": ("kitten",),
+    "cow": ("cattle",),
+    "diningtable": ("dining table", "table"),
+    "dog": ("puppy",),
+    "motorbike": ("motorcycle",),
+    "person": ("man", "woman", "human"),
+    "pottedplant": ("potted plant", "plant"),
+    "sheep": ("lamb",),
+    "sofa": ("couch",),
+    "tvmonitor": ("tv monitor", "tv", "television", "monitor"),
+}
+
+VOC = tuple((category, *_OTHER_WORDS.get(category, ())) for category in CATEGORIES)
+"""Pascal VOC's categories in the order of their class indices, which begin at 1, each with other words for it."""
+
+TASKS = {
+    "saliency": (TEXTS["saliency"], "saliency", "salient object"),
+    "shadow": (TEXTS["shadow"],),
+    "mirror": (TEXTS["mirror"], "mirror"),
+    "defocus": (TEXTS["defocus"], "defocus", "out of focus"),
+}
+"""The drawn tasks whose target is one thing in each scene, and words for it."""
+
+NAMES = (*((kind,) for kind in drawn_scenes.KINDS), *TASKS.values(), *VOC)
+"""Everything that the model is taught: tuples of words that mean the same."""

@@ -1,0 +1,155 @@
+"""One answer against its ground truth (§4.1)."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from alignsam_gym.errors import DataError
+
+BETA_SQUARED = 0.3
+"""β² of F_β, as in the paper's reference for it [1]."""
+
+THRESHOLD = 127
+"""A grey level is foreground above this."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Pixels of one mask, or of many together, and the figures that follow from them alone.
+
+    tp, fp, fn, tn: answered and true, answered but false, missed, rightly left. error: the sum over all of them of
+    |answer − truth|, the answer's grey level in [0, 1].
+
+    IoU, F_β and BER are PySODMetrics' where its denominators are not zero. Where they are, it takes 0; here two
+    empty masks agree, and BER looks only at what there is of foreground and background. [ours]
+    """
+
+    tp: int = 0
+    fp: int = 0
+    fn: int = 0
+    tn: int = 0
+    error: float = 0.0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def iou(self) -> float:
+        """In [0, 1]; 1 if answer and truth are empty."""
+        return share(self.tp, self.tp + self.fp + self.fn)
+
+    def f_beta(self) -> float:
+        """(1 + β²) P R / (β² P + R) of precision and recall, in [0, 1]; 1 if answer and truth are empty."""
+        hits = (1 + BETA_SQUARED) * self.tp
+        return share(hits, hits + self.fp + BETA_SQUARED * self.fn)
+
+    def ber_percent(self) -> float:
+        """100 minus the mean recall of foreground and background, in percent; of only one if only one is there."""
+        sizes = ((self.tp, self.tp + self.fn), (self.tn, self.tn + self.fp))
+        return 100 * (1 - float(np.mean([right / size for right, size in sizes if size])))
+
+    def mae(self) -> float:
+        """In [0, 1]."""
+        return self.error / (self.tp + self.fp + self.fn + self.tn)
+
+    def metrics(self) -> dict[str, float]:
+        """Those above, by name."""
+        return {"iou": self.iou(), "f_beta": self.f_beta(), "ber_percent": self.ber_percent(), "mae": self.mae()}
+
+
+@dataclass(frozen=True)
+class MaskScores:
+    """All that is measured of one answer.
+
+    measures: name -> a number. curves: name -> float64 (256,), for thresholds 255 … 0 on the answer's grey level.
+    """
+
+    counts: Counts
+    measures: dict[str, float]
+    curves: dict[str, np.ndarray]
+
+    def metrics(self) -> dict[str, float]:
+        """Every figure that is a number for a single image."""
+        return self.counts.metrics() | self.measures
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, exact; equal neighbours of a curve are counted, as a mask's curves have only two levels."""
+        curves = {
+            name: [(value, len(list(run))) for value, run in groupby(curve.tolist())]
+            for name, curve in self.curves.items()
+        }
+        return {"counts": astuple(self.counts), "measures": self.measures, "curves": curves}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> MaskScores:
+        """What `to_json` was called on."""
+        curves = {}
+        for name, runs in record["curves"].items():
+            values, lengths = zip(*runs, strict=True)
+            curves[name] = np.repeat(values, lengths)
+        return cls(Counts(*record["counts"]), record["measures"], curves)
+
+
+def score_mask(answer: np.ndarray, truth: np.ndarray, void: np.ndarray | None = None) -> MaskScores:
+    """Compare an answer, bool or uint8 (H, W), with the truth, bool (H, W).
+
+    An answer of grey levels is a mask where it is above 127, for IoU, BER, F_β and E_φ. MAE, S-measure, weighted
+    F_β, and the adaptive and curve forms of F_β and E_φ see the levels themselves, stretched to [0, 1] as
+    PySODMetrics does by default. AlignSAM's answers are masks, SAM's logits cut at zero: the paper describes no grey
+    level. [ours] A mask has one F_β; its curve holds that at every threshold but 0, where all pixels pass.
+
+    void: bool (H, W), pixels without a label. What counts pixels leaves them out; S-measure and weighted F_β, which
+    need the whole rectangle, see background in answer and truth. [ours]
+
+    Measures that are not in `Counts` are PySODMetrics', also where masks are degenerate: with an empty truth F_β's
+    adaptive and curve forms and weighted F_β are 0, E_φ is the share left unanswered, and S-measure 1 − the mean
+    level. The adaptive threshold, twice the mean level, is 0 for an empty answer, so that all of it passes. E_φ
+    divides by pixels − 1, so a perfect answer has slightly more than 1.
+
+    Raises DataError for shapes that differ, and for fewer than two labelled pixels.
+    """
+    from alignsam_gym.metrics import sod_metrics  # takes seconds to import
+
+    if answer.shape != truth.shape:
+        raise DataError(f"The answer's shape {answer.shape} is not the truth's, {truth.shape}.")
+    valid = np.ones_like(truth) if void is None else ~void
+    if valid.sum() < 2:
+        raise DataError("Fewer than two pixels have a label; there is nothing to measure.")
+    mask = (answer if answer.dtype == bool else answer > THRESHOLD)[valid]
+    levels, target = _stretch(answer[valid]), truth[valid]
+    picture: np.ndarray = np.zeros(truth.shape)
+    picture[valid] = levels
+    tp, answered, wanted = (int(np.count_nonzero(part)) for part in (mask & target, mask, target))
+    f_beta, e_phi = sod_metrics.f_beta(levels, target, BETA_SQUARED), sod_metrics.e_phi(levels, target)
+    return MaskScores(
+        Counts(
+            tp,
+            answered - tp,
+            wanted - tp,
+            len(mask) - answered - wanted + tp,
+            sod_metrics.mae(levels, target) * len(mask),
+        ),
+        {
+            "e_phi": float(sod_metrics.e_phi(mask.astype(float), target).curve[0]),
+            "f_beta_adaptive": f_beta.adaptive,
+            "e_phi_adaptive": e_phi.adaptive,
+            "s_measure": sod_metrics.s_measure(picture, truth & valid),
+            "f_beta_weighted": sod_metrics.f_beta_weighted(picture, truth & valid),
+        },
+        {"f_beta": f_beta.curve, "e_phi": e_phi.curve},
+    )
+
+
+def _stretch(levels: np.ndarray) -> np.ndarray:
+    """bool or uint8 to float64, the lowest level at 0 and the highest at 1; one level alone stays where it is."""
+    values = levels.astype(float) / (1 if levels.dtype == bool else 255)
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low) if high > low else values
+
+
+def share(part: float, whole: float) -> float:
+    """part / whole, and 1 of nothing: where nothing was to be found, nothing is missing. [ours]"""
+    return part / whole if whole else 1.0

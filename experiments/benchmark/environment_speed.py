@@ -1,0 +1,94 @@
+"""Whole episodes: our vector environment, the bare batched decoder, and the reference implementation's environments."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from alignsam_gym.agents.vec_env import make_environments
+from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
+from alignsam_gym.experiments.benchmark.models import Scenes, Setting, benchmark_model
+from alignsam_gym.experiments.benchmark.reference_implementation import SIDE, reference_environments
+from alignsam_gym.experiments.benchmark.timing import alternate, statistics
+from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
+
+STEPS = 15
+SRM = {"width": 32, "learning_rate": 1e-3, "batch_size": 8}
+
+
+def env(setting: Setting) -> dict[str, Any]:
+    """Steps a second of whole episodes; the ratio is the bare batched decoder's time over ours, SRM and all."""
+    count, rounds, steps = (2, 1, 2) if setting.quick else (16, 3, STEPS)
+    model, data = benchmark_model(setting.sam, setting.device, encoder=False), Scenes(count)
+    with tempfile.TemporaryDirectory() as cache:
+        train = our_environments(model, data, count, steps, cache_dir=cache)
+        frozen = our_environments(model, data, count, steps, cache_dir=cache, split="test", srm=train.episode.srm)
+        reference = reference_environments(model, data, count, steps, SRM)
+        for envs in (train, frozen, reference):
+            envs.reset()
+        strategies: dict[str, Callable[[], object]] = {
+            "ours": partial(_play, train, steps),
+            "ours, SRM frozen": partial(_play, frozen, steps),
+            "bare decoder": partial(_decode, train),
+            "reference": partial(_play, reference, steps),
+        }
+        seconds = alternate(strategies, rounds, model.device)
+    compared = {
+        name: statistics({"ours": seconds["ours"], name: seconds[name]}, count * steps)
+        for name in strategies
+        if name != "ours"
+    }
+    each = {"ours": compared["reference"]["ours"], **{name: found[name] for name, found in compared.items()}}
+    table = Table("way", "ms a step", "its time over ours", title=f"{count} environments, {steps} steps, {setting.sam}")
+    for name, found in each.items():
+        ratio = f"{compared[name]['ratio']:.2f}" if name in compared else "1.00"
+        table.add_row(name, f"{found['median']:.1f} ± {found['spread']:.1f}", ratio)
+    Console().print(table)
+    ratio = compared["bare decoder"]["ratio"]
+    what = f"the bare decoder's time over ours; the reference implementation's over ours is {compared['reference']['ratio']:.2f}"
+    return {
+        "ratio": ratio,
+        "what": what,
+        "environments": count,
+        "steps": steps,
+        "strategies": each,
+        "compared": compared,
+    }
+
+
+def our_environments(
+    model: BatchedSamPredictor, data: Scenes, count: int, steps: int, **options: Any
+) -> AlignSAMVectorEnv:
+    """Our environments, playing the paper's game as the reference implementation's do; options: keywords of `AlignSAM-v0`."""
+    warnings.filterwarnings("ignore", "The SRM that is to label")  # a timing needs labels, not good ones
+    options = {"srm": SRM, "cells": 32, **options}
+    return make_environments(count, sam=model, dataset=data, shots=len(data), max_steps=steps, **options)
+
+
+def _play(envs: AlignSAMVectorEnv | DummyVecEnv, steps: int) -> None:
+    """One episode of each environment, and the beginning of the next."""
+    rng = np.random.default_rng(0)
+    for _ in range(steps):
+        envs.step(rng.integers(0, SIDE**2, envs.num_envs))
+
+
+def _decode(envs: AlignSAMVectorEnv) -> None:
+    """The decodes of one such episode alone, on images that the decoder has not seen."""
+    episode = envs.episode
+    rows = torch.arange(len(episode), device=episode.model.device)
+    image = episode.model.prepare_image(
+        torch.stack([episode.encoded[i].encoding for i in episode.index.tolist()]).float()
+    )
+    for used in range(2, episode.points.shape[1] + 1):
+        points = torch.rand(len(rows), used, 2, device=rows.device)
+        labels = torch.randint(0, 2, (len(rows), used), device=rows.device)
+        episode.model.decode(image, rows, points, labels)

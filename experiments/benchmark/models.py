@@ -1,0 +1,77 @@
+"""What is timed: architectures whose weights do not matter, and scenes whose looks do not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from segment_anything import sam_model_registry
+from torch import Tensor, nn
+
+from alignsam_gym.data import Sample
+from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, resolve_device
+from alignsam_gym.foundation.tiny import load_tiny_sam
+
+ARCHITECTURES = ("vit_b", "tiny")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every benchmark is told.
+
+    sam: one of `ARCHITECTURES`. quick: few rounds, to see that it works. output: an existing folder for its files.
+    """
+
+    sam: str
+    device: str
+    quick: bool
+    output: Path
+
+
+def benchmark_model(name: str, device: str, encoder: bool = True) -> BatchedSamPredictor:
+    """One of `ARCHITECTURES`; vit_b with random weights.
+
+    encoder: False to put one convolution in the image encoder's place, where only decoding is to be timed.
+    """
+    torch.manual_seed(0)
+    sam = load_tiny_sam() if name == "tiny" else sam_model_registry[name]()
+    fingerprint = f"benchmark-{name}"
+    if not encoder:
+        cells, channels = sam.prompt_encoder.image_embedding_size[0], sam.prompt_encoder.embed_dim
+        sam.image_encoder = _StandIn(sam.image_encoder.img_size, cells, channels)
+        fingerprint += "-stand-in"
+    return BatchedSamPredictor(sam, fingerprint, resolve_device(device))
+
+
+class _StandIn(nn.Module):
+    def __init__(self, size: int, cells: int, channels: int) -> None:
+        super().__init__()
+        self.img_size = size
+        self.patches = nn.Conv2d(3, channels, size // cells, stride=size // cells)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.patches(x)
+
+
+class Scenes:
+    """A data set of `count` noisy discs, drawn when asked for."""
+
+    name = "scenes"
+
+    def __init__(self, count: int, side: int = 128) -> None:
+        self.ids: Sequence[str] = [f"scene{i:05d}" for i in range(count)]
+        self.side = side
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        rng = np.random.default_rng(index)
+        x, y = np.meshgrid(*[np.arange(self.side)] * 2)
+        centre, radius = rng.uniform(0.3, 0.7, 2) * self.side, rng.uniform(0.1, 0.3) * self.side
+        mask = (x - centre[0]) ** 2 + (y - centre[1]) ** 2 < radius**2
+        image = rng.integers(0, 128, (self.side, self.side, 3)) + 100 * mask[..., None]
+        return Sample(self.ids[index], image.astype(np.uint8), mask)

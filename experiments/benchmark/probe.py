@@ -1,0 +1,36 @@
+"""One of the sizes that `memory` measures, in a process of its own.
+
+python -m experiments.benchmarks.probe SAM DEVICE ENVIRONMENTS STEPS IMAGES
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+import time
+
+from alignsam_gym.agents.algorithms import make_learner
+from alignsam_gym.agents.vec_env import PromptVecEnv
+from alignsam_gym.experiments.benchmark.environment_speed import our_environments
+from alignsam_gym.experiments.benchmark.models import Scenes, benchmark_model
+from alignsam_gym.experiments.benchmark.training_speed import NETWORK, PPO_OPTIONS
+
+
+def main(sam: str, device: str, environments: int, steps: int, images: int) -> None:
+    model = benchmark_model(sam, device, encoder=False)
+    with tempfile.TemporaryDirectory() as cache:
+        envs = our_environments(model, Scenes(images), environments, steps, cache_dir=cache)
+        batch = min(PPO_OPTIONS["batch_size"], environments * steps)
+        options = PPO_OPTIONS | {"n_steps": steps, "batch_size": batch}
+        ppo = make_learner(PromptVecEnv(envs), options, NETWORK, seed=0)
+        started = time.perf_counter()
+        ppo.learn(max(images, environments) * steps)
+        seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"seconds": seconds, "peak": peak * (1 if sys.platform == "darwin" else 1024)}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))

@@ -1,0 +1,59 @@
+"""Rollouts and what is learned from them: PPO on our environments, and on the reference implementation's."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+from alignsam_gym.agents.algorithms import make_learner
+from alignsam_gym.agents.vec_env import PromptVecEnv
+from alignsam_gym.experiments.benchmark.environment_speed import SRM, STEPS, our_environments
+from alignsam_gym.experiments.benchmark.models import Scenes, Setting, benchmark_model
+from alignsam_gym.experiments.benchmark.reference_implementation import reference_environments, reference_ppo
+from alignsam_gym.experiments.benchmark.timing import alternate, statistics
+
+PPO_OPTIONS: dict[str, Any] = {"algorithm": "ppo", "n_epochs": 10, "batch_size": 120, "learning_rate": 2e-4}
+NETWORK: dict[str, Any] = {"network": "patch", "width": 32}
+
+
+def train(setting: Setting) -> dict[str, Any]:
+    """Steps a second of rollout, SRM and PPO's update together; the ratio is the reference implementation's time over ours."""
+    environments, rounds, steps = (2, 1, 2) if setting.quick else (16, 3, STEPS)
+    model, data = benchmark_model(setting.sam, setting.device, encoder=False), Scenes(environments)
+    count = environments * steps
+    with tempfile.TemporaryDirectory() as cache:
+        options = PPO_OPTIONS | {"n_steps": steps}
+        envs = our_environments(model, data, environments, steps, cache_dir=cache)
+        ours = make_learner(PromptVecEnv(envs), options, NETWORK, 0)
+        reference = reference_ppo(
+            reference_environments(model, data, environments, steps, SRM), options, NETWORK["width"]
+        )
+        assert isinstance(ours, OnPolicyAlgorithm)
+        strategies: dict[str, OnPolicyAlgorithm] = {"ours": ours, "reference": reference}
+        seconds = alternate(
+            {name: partial(_rollout, ppo, count) for name, ppo in strategies.items()}, rounds, model.device
+        )
+        updates = alternate({name: ppo.train for name, ppo in strategies.items()}, rounds, model.device)
+    whole, update = statistics(seconds, count), statistics(updates, count)
+    table = Table(
+        "way", "ms a step", "of it PPO's update", title=f"{environments} environments, {steps} steps, {setting.sam}"
+    )
+    for name in strategies:
+        cells = (f"{found[name]['median']:.1f} ± {found[name]['spread']:.1f}" for found in (whole, update))
+        table.add_row(name, *cells)
+    Console().print(table)
+    return {
+        "ratio": whole["ratio"],
+        "what": "the reference implementation's time over ours",
+        "whole": whole,
+        "update": update,
+    }
+
+
+def _rollout(ppo: OnPolicyAlgorithm, steps: int) -> None:
+    ppo.learn(steps, reset_num_timesteps=False)

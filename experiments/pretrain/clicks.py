@@ -1,0 +1,42 @@
+"""Simulated users: where the next clicks go, given a target and the answer so far."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from alignsam_gym.foundation.sam.batched_decoder import PADDING
+
+
+def sample_clicks(where: Tensor, target: Tensor, count: int, pixel: float) -> tuple[Tensor, Tensor]:
+    """Draw `count` points from each row's region, labelled by the target.
+
+    where: bool (B, H, W), the region; a row without any true pixel gets padding.
+    target: bool (B, H, W). pixel: side of one mask pixel in pixels of the model's input.
+
+    Returns points float (B, count, 2), (x, y) in input pixels, and labels int64 (B, count).
+    """
+    width = where.shape[2]
+    empty = ~where.flatten(1).any(1)
+    weights = where.flatten(1).float() + empty[:, None]  # multinomial wants something to draw from
+    chosen = torch.multinomial(weights, count, replacement=True)
+    points = torch.stack([chosen % width + 0.5, chosen // width + 0.5], dim=-1) * pixel
+    labels = target.flatten(1).gather(1, chosen).long()
+    labels[empty] = PADDING
+    return points, labels
+
+
+def hardest_click(prediction: np.ndarray, target: np.ndarray) -> tuple[float, float, int]:
+    """The oracle's click: the pixel deepest inside the error, by Euclidean distance to where it ends.
+
+    prediction, target: bool (H, W) that differ somewhere. Returns x, y (pixel centres) and the true label.
+    """
+    best = (-1.0, 0.0, 0.0, 0)
+    for label, error in ((1, target & ~prediction), (0, prediction & ~target)):
+        padded = np.pad(error.astype(np.uint8), 1)
+        depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+        y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+        best = max(best, (float(depth[y, x]), x + 0.5, y + 0.5, label))
+    return best[1:]

@@ -1,1 +1,0 @@
-"""What `experiments.pretrain_tiny` is made of: images, simulated clicks, names; a recipe a model; held-out scores."""

@@ -1,0 +1,60 @@
+"""Pictures inside the page."""
+
+from __future__ import annotations
+
+import io
+from base64 import b64encode
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from PIL import Image
+
+from alignsam_gym.experiments.report.found_runs import Group
+
+_QUALITY = 85
+
+
+class Picture(NamedTuple):
+    """data: a ``data:`` address. alt: what it shows, for who cannot see it."""
+
+    data: str
+    alt: str
+
+
+def embedded(file: Path | io.BytesIO, alt: str) -> Picture:
+    """A picture as WebP, a tenth of PNG for photographs."""
+    content = io.BytesIO()
+    with Image.open(file) as picture:
+        picture.convert("RGB").save(content, "webp", quality=_QUALITY)
+    return Picture("data:image/webp;base64," + b64encode(content.getvalue()).decode(), alt)
+
+
+def embed_if_exists(file: Path, alt: str) -> list[Picture]:
+    return [embedded(file, alt)] if file.exists() else []
+
+
+def by_step(group: Group) -> list[Picture]:
+    """mIoU after every prompt, a curve for each way of prompting, the mean over runs and their range."""
+    figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    ends = []
+    for name in group.metrics[0]["prompting"]:
+        curves = np.array([metrics["prompting"][name]["miou_by_step"] for metrics in group.metrics])
+        steps, mean = np.arange(curves.shape[1]), curves.mean(0)
+        if len(steps) == 1:  # a method that does not prompt step by step
+            axis.axhline(mean[0], linestyle="--", label=name)
+        else:
+            (line,) = axis.plot(steps, mean, marker="o", markersize=3, label=name)
+            axis.fill_between(steps, curves.min(0), curves.max(0), color=line.get_color(), alpha=0.15)
+        ends.append(f"{name} {mean[-1]:.3f}")
+    axis.set(xlabel="prompts", ylabel="mIoU over images")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    plt.close(figure)
+    return [embedded(content, f"mIoU after each prompt; at the end: {', '.join(ends)}")]

@@ -1,0 +1,98 @@
+"""Runs carried out side by side; what failed is noted, and the others go on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from threading import Event, Lock
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from alignsam_gym.experiments.reproduce.task_runs import Run
+
+log = logging.getLogger(__name__)
+
+Execute = Callable[[list[str], Path], int]
+"""Carries out a command, its output added to the file; returns the exit status."""
+
+
+class Subprocesses:
+    """Commands as processes that share the cores. workers: how many at once."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._alive: list[subprocess.Popen] = []
+        self._lock, self._ended = Lock(), False
+
+    def __call__(self, command: list[str], output: Path) -> int:
+        with self._lock, output.open("a") as file:
+            if self._ended:
+                return 130
+            threads = max(1, (os.cpu_count() or 1) // self.workers)
+            environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+            process = subprocess.Popen(
+                command, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            )
+            self._alive.append(process)
+        return process.wait()
+
+    def interrupt(self) -> None:
+        """End them: in a session of their own they get no Ctrl-C, and of a background job they would ignore it."""
+        with self._lock:
+            self._ended = True
+            for process in self._alive:
+                process.terminate()
+
+
+def carry_out(runs: Sequence[Run], workers: int, execute: Execute, interrupt: Callable[[], None]) -> dict[Path, str]:
+    """Fill the folders that are not filled yet; returns those that failed, with the reason.
+
+    interrupt: called on Ctrl-C, so that commands end; then this raises KeyboardInterrupt. Raises OptionError before
+    anything is started if a folder holds a run of another configuration.
+    """
+    everything = [each for run in runs for each in (run, *run.evaluations.values())]
+    for run in everything:
+        run.claim()
+    failures: dict[Path, str] = {}
+    stopped = Event()
+
+    def attempt(run: Run) -> None:
+        if run.finished or stopped.is_set():
+            return
+        status = execute(run.command(), run.log)
+        if not run.finished and not stopped.is_set():
+            failures[run.folder] = f"exit status {status}: {_last_words(run.log)}"
+            log.error("%s failed, %s; its log is %s", run.name, failures[run.folder], run.log)
+
+    def chain(run: Run) -> None:
+        attempt(run)
+        progress.advance(bar)
+        for evaluation in run.evaluations.values():
+            if run.finished:
+                attempt(evaluation)
+            progress.advance(bar)
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns) as progress, ThreadPoolExecutor(workers) as pool:
+        bar = progress.add_task("runs", total=len(everything))
+        try:
+            for future in as_completed([pool.submit(chain, run) for run in runs]):
+                future.result()
+        except KeyboardInterrupt:
+            stopped.set()
+            interrupt()
+            pool.shutdown(cancel_futures=True)
+            raise
+    for run in runs:
+        if run.folder in failures:
+            failures |= {evaluation.folder: failures[run.folder] for evaluation in run.evaluations.values()}
+    return failures
+
+
+def _last_words(path: Path) -> str:
+    lines = path.read_text(errors="replace").split("\n") if path.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import torch
+
+from alignsam_gym.agents.q_policies import ActionValues
+
+
+@pytest.fixture(params=["dqn", "qrdqn"])
+def values(request, make_toy_learner):
+    """From an observation to Q, (rows, actions): the mean of the quantiles, where there are some."""
+    model = make_toy_learner(request.param, stop=True)
+
+    def ask(observation):
+        network = model.policy.q_net if request.param == "dqn" else model.policy.quantile_net
+        with torch.no_grad():
+            found = network(model.policy.obs_to_tensor(observation)[0])
+        return found if found.ndim == 2 else found.mean(1)
+
+    return model, ask
+
+
+def test_visited_patches_are_worth_least_and_stopping_is_never_forbidden(values):
+    model, ask = values
+    observation = model.get_env().reset()
+    observation["visited"][:, 5:] = 1
+    q = ask(observation)
+    assert q.shape == (4, 17)
+    assert (q[:, 5:16] < -1e7).all()
+    assert (q[:, [0, 1, 2, 3, 4, 16]].abs() < 10).all()
+    observation["visited"][:] = 1
+    assert (ask(observation).abs() < 10).all(), "where nothing is left, all may be chosen"
+
+
+def test_first_trust_is_counted_in_returns(make_toy_learner):
+    """With temperature 0.01, a first logit of 8 is a return of 0.08."""
+    network = {"network": "patch", "width": 8, "initial_logit_bias": (8, 2)}
+    model = make_toy_learner("dqn", network=network, state="guided")
+    observation = model.get_env().reset()
+    observation["patches"][:, -3:] = 0
+    with torch.no_grad():
+        before = model.policy.q_net(model.policy.obs_to_tensor(observation)[0])
+        observation["patches"][:, -2, 1, 2] = 1
+        after = model.policy.q_net(model.policy.obs_to_tensor(observation)[0])
+    gain = after - before
+    others = np.delete(np.arange(16), 6)
+    assert gain[:, 6].sub(gain[:, others].mean(1)).numpy() == pytest.approx(0.08, abs=1e-4)
+
+
+def test_values_are_the_states_and_the_actions_advantages(make_toy_learner):
+    """A dueling head: over all actions the advantages are zero on average, so the mean of Q is V."""
+    model = make_toy_learner("dqn")
+    network = model.policy.q_net
+    assert isinstance(network.q_net, ActionValues)
+    observation = model.policy.obs_to_tensor(model.get_env().reset())[0]
+    with torch.no_grad():
+        features = network.extract_features(observation, network.features_extractor)
+        value = network.q_net.value(network.q_net.head.forward_critic(features))
+        torch.testing.assert_close(network(observation).mean(1, keepdim=True), value)
+
+
+def test_each_environment_explores_for_itself_among_what_is_left(make_toy_learner):
+    model = make_toy_learner("dqn", num_envs=40)
+    model._setup_learn(1000)
+    model.num_timesteps, model.exploration_rate = 1000, 0.5
+    visited = model.env.env.episode.visited
+    visited[:, :12] = True
+    model._last_obs = model.env.env.observe()
+    greedy, _ = model.policy.predict(model._last_obs)
+    drawn = np.array([model._sample_action(0, None, 40)[0] for _ in range(50)])
+    assert (drawn >= 12).all()
+    differing = (drawn != greedy).mean(1)
+    assert 0.2 < differing.mean() < 0.55  # half explore, a quarter of which meet the greedy patch by chance
+    assert differing.max() < 0.9, "never all at once"
+    model.num_timesteps = 0
+    assert (model._sample_action(10, None, 40)[0] != greedy).mean() > 0.5

@@ -1,0 +1,214 @@
+import numpy as np
+import pytest
+import torch
+
+from alignsam_gym.agents.agent_prompter import AgentPrompter
+from alignsam_gym.agents.algorithms import make_policy
+from alignsam_gym.agents.vec_env import PromptVecEnv
+from alignsam_gym.envs.prompters import RandomPrompter, oracle_prompter
+from alignsam_gym.errors import OptionError
+from alignsam_gym.evaluation.prompting_evaluation import (
+    DEFAULT_STRATEGIES,
+    PromptingStrategy,
+    compare,
+    measure,
+    played_by,
+    prompt,
+    prompting_strategies,
+)
+from alignsam_gym.evaluation.resume_log import ResumeLog
+from alignsam_gym.metrics import overlap, score_mask
+
+WAYS = {
+    "random": PromptingStrategy(RandomPrompter(0)),
+    "oracle": PromptingStrategy(oracle_prompter, {"label_source": "oracle"}),
+}
+
+
+@pytest.fixture
+def make_episode(make_toy_vec):
+    def make(rows):
+        return make_toy_vec(rows, split="test").unwrapped.episode
+
+    return make
+
+
+@pytest.fixture
+def make_journal(tmp_path):
+    return lambda: ResumeLog(tmp_path / "resume_log.jsonl", "test")
+
+
+def summaries(results):
+    return {name: scores.summary() for name, scores in results.items()}
+
+
+def test_every_image_is_measured_once_and_its_last_mask_kept(make_episode, make_journal):
+    episode, kept = make_episode(2), {}
+
+    def keep(way, name, mask):
+        assert (way, name) not in kept
+        kept[way, name] = mask
+
+    results = compare(episode, None, WAYS, make_journal(), keep)
+    dataset = episode.encoded.dataset
+    for way, scores in results.items():
+        assert scores.ids == list(dataset.ids)
+        expected = []
+        for sample in dataset.samples:
+            mask = kept[way, sample.id]
+            both, either = overlap(mask, sample.mask)
+            expected.append(both / either)
+        assert np.allclose(scores.ious()[:, -1], expected)
+        maes = [score_mask(kept[way, sample.id], sample.mask).counts.mae() for sample in dataset.samples]
+        assert scores.summary()["metrics"]["over_images"]["mae"] == pytest.approx(np.mean(maes))
+    assert episode.rules.label_source == "srm"
+
+
+def test_an_interrupted_evaluation_ends_as_if_it_had_not_been(make_episode, make_journal):
+    whole = summaries(compare(make_episode(2), None, WAYS, make_journal()))
+    make_journal().remove()
+    asked = []
+
+    def interrupt(way, name, mask):
+        asked.append(name)
+        if len(set(asked)) == 4:  # in the second batch of two
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(make_episode(2), None, WAYS, make_journal(), interrupt)
+    assert [record["id"] for record in make_journal().read()] == ["toy0", "toy1"]
+    again = []
+    resumed = compare(make_episode(2), None, WAYS, make_journal(), lambda way, name, mask: again.append(name))
+    assert set(again) == {"toy2", "toy3", "toy4"}
+    assert summaries(resumed) == whole
+    assert resumed["random"].ids == [f"toy{i}" for i in range(5)]
+    done = compare(make_episode(2), None, WAYS, make_journal(), interrupt)
+    assert summaries(done) == whole
+
+
+def test_a_limit_takes_the_first_images(make_episode, make_journal):
+    assert compare(make_episode(2), 3, WAYS, make_journal())["oracle"].ids == ["toy0", "toy1", "toy2"]
+
+
+def test_random_prompts_do_not_depend_on_the_batch(make_episode):
+    def first_choices(rows):
+        episode, prompter = make_episode(rows), RandomPrompter(3)
+        chosen = []
+        for start in range(0, 4, rows):
+            episode.reset(range(rows), range(start, start + rows), [np.random.default_rng(0)] * rows)
+            chosen += prompter(episode).tolist()
+        return chosen
+
+    assert first_choices(1) == first_choices(2) == first_choices(4)
+    assert len(set(first_choices(4))) > 1
+
+
+def test_rates_leave_out_what_comes_after_stopping(make_toy_vec):
+    envs = make_toy_vec(2, split="test", stop=True, max_steps=4, label_source="oracle").unwrapped
+    envs.reset(seed=0)
+    stop = envs.episode.actions - 1
+
+    def prompter(episode):
+        steps = episode.steps.tolist()
+        return np.array(
+            [5 if index == 0 or step < 2 else stop for index, step in zip(episode.index, steps, strict=True)]
+        )
+
+    first, second = measure(envs.episode, [0, 1], prompter)
+    assert (len(first.hits), len(second.hits)) == (4, 2)
+    assert first.repeats.tolist() == [False, True, True, True]
+    assert second.repeats.tolist() == [False, True]
+    assert len(first.overlaps) == len(second.overlaps) == 5
+
+
+@pytest.fixture
+def make_ways(make_toy_vec):
+    def make(names, clip=False, **rules):
+        env = make_toy_vec(2, split="test", autoreset_mode="SameStep", observation="patches", **rules).unwrapped
+        torch.manual_seed(0)
+        policy = make_policy(PromptVecEnv(env), {"algorithm": "ppo"}, {"network": "cnn", "width": 8}).eval()
+        return env.episode, prompting_strategies(policy, deterministic=True, seed=0, clip=clip, names=names)
+
+    return make
+
+
+def test_an_agent_prompted_for_longer_does_the_same_at_first(make_ways, make_journal):
+    """So that one evaluation of the most prompts has the figures of all fewer ones (Table 5)."""
+    curves = {}
+    for steps in (1, 3, 6):
+        episode, strategies = make_ways(["agent", "random"], max_steps=steps)
+        resume_log = make_journal()
+        results = compare(episode, None, strategies, resume_log)
+        resume_log.remove()
+        curves[steps] = {name: scores.ious() for name, scores in results.items()}
+    for name in ("agent", "random"):
+        assert np.ptp(curves[6][name]) > 0
+        for steps in (1, 3):
+            assert np.array_equal(curves[steps][name], curves[6][name][:, : steps + 1])
+
+
+def test_draws_depend_on_the_seed_and_not_on_what_was_drawn_before(make_ways, make_toy_vec):
+    episode, _ = make_ways(["agent"])
+    env = make_toy_vec(2, split="test", autoreset_mode="SameStep", observation="patches").unwrapped
+    policy = make_policy(PromptVecEnv(env), {"algorithm": "ppo"}, {"network": "cnn", "width": 8}).eval()
+
+    def chosen(seed):
+        points = []
+        prompter = AgentPrompter(policy, deterministic=False, seed=seed)
+        prompt(episode, [0, 1], prompter, lambda episode, step, batch: points.append(episode.points.clone()))
+        torch.rand(1)
+        return points[-1]
+
+    first = chosen(1)
+    assert torch.equal(chosen(1), first)
+    assert not torch.equal(chosen(2), first)
+    assert not torch.equal(first[0, 2:], first[1, 2:])
+
+
+def test_one_step_is_the_agents_first(make_ways, make_journal):
+    episode, strategies = make_ways(["agent", "agent, one step"])
+    results = compare(episode, None, strategies, make_journal())
+    assert np.array_equal(results["agent, one step"].ious(), results["agent"].ious()[:, :2])
+    assert episode.rules.max_steps == 3
+
+
+def given_labels(episode, way):
+    """The label of each prompt, and whether SAM's answer before it had foreground there."""
+    labels, answered, before = [], [], []
+
+    def watch(episode, step, batch):
+        if step:
+            labels.append(episode.labels[:, 1 + step].clone())
+            answered.append(episode.rules.grid.sample(before[-1], episode.points[:, 1 + step]) > 0)
+        before.append(episode.logits.clone())
+
+    with torch.no_grad(), played_by(episode, way.rules):
+        prompt(episode, [0, 1, 2, 3], way.prompter, watch)
+    return torch.cat(labels), torch.cat(answered)
+
+
+def test_labels_come_from_where_the_way_says(make_ways):
+    episode, strategies = make_ways(["agent, labels: positive", "agent, labels: last"])
+    labels, answered = given_labels(episode, strategies["agent, labels: last"])
+    assert 0 < answered.sum() < len(answered)
+    assert torch.equal(labels == 1, answered)
+    assert (given_labels(episode, strategies["agent, labels: positive"])[0] == 1).all()
+    assert episode.rules.label_source == "srm"
+
+
+def test_the_default_ways_are_all_that_have_what_they_need(make_ways):
+    assert tuple(make_ways(None, clip=True)[1]) == DEFAULT_STRATEGIES
+    assert "clip" not in make_ways(None)[1]
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["agent", "psychic"], r"'psychic'.*'agent, labels: last', .*'agent, one step'"),
+        ([], "is empty"),
+        (["agent, labels: clip"], "needs CLIP's map"),
+    ],
+)
+def test_names_without_a_way_are_errors(make_ways, names, says):
+    with pytest.raises(OptionError, match=says):
+        make_ways(names)

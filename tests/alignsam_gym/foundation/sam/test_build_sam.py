@@ -1,0 +1,153 @@
+import hashlib
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from segment_anything import SamPredictor, sam_model_registry
+
+from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.foundation.sam.build_sam import load_checkpoint, recognise
+from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS, Checkpoint
+from alignsam_gym.foundation.sam.predictor import load_sam
+from alignsam_gym.foundation.tiny import WEIGHTS, load_tiny_sam
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_file(WEIGHTS)
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "checkpoint.pth"
+
+
+@pytest.mark.parametrize("kind", ["vit_b", "vit_l", "vit_h"])
+def test_vits_are_recognised_by_their_width(kind):
+    with torch.device("meta"):
+        assert recognise(sam_model_registry[kind]().state_dict()) == kind
+
+
+@pytest.mark.parametrize("shape", [(), (1, 64, 64, 512)])
+def test_another_width_is_no_known_sam(shape):
+    assert recognise({"image_encoder.pos_embed": torch.zeros(shape)}) is None
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_the_embedded_model_is_a_checkpoint_like_any_other(tmp_path, tiny, suffix):
+    file = tmp_path / f"copy.{suffix}"
+    if suffix == "pth":
+        torch.save(tiny, file)
+    else:
+        file.write_bytes(WEIGHTS.read_bytes())
+    model, expected = load_sam(str(file), "cpu"), load_tiny_sam().state_dict()
+    found = model.sam.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert {p.dtype for p in model.sam.parameters()} == {torch.float32}
+    assert model.fingerprint.startswith(hashlib.sha256(file.read_bytes()).hexdigest())
+
+
+def test_a_file_that_is_not_there_is_a_weights_error(tmp_path):
+    for name in (str(tmp_path / "none.pth"), "none.pth", f"{tmp_path}/none", str(tmp_path)):
+        with pytest.raises(WeightsError, match="there is no checkpoint file /"):
+            load_sam(name, "cpu")
+
+
+def test_a_name_that_is_no_path_lists_the_choices():
+    with pytest.raises(OptionError, match=r"sam='vit_x'.*tiny, vit_b, .*, sam2\.1_hiera_large, or the path"):
+        load_sam("vit_x", "cpu")
+
+
+@pytest.mark.parametrize("keep", [0, 1, 3, 1000, -1, -100_000])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_torn_file_is_a_weights_error(tmp_path, tiny, keep, suffix):
+    file = tmp_path / f"torn.{suffix}"
+    torch.save(tiny, file)
+    content = file.read_bytes() if suffix == "pth" else WEIGHTS.read_bytes()
+    file.write_bytes(content[:keep])
+    with pytest.raises(WeightsError, match=r"torn\.\w+ is (torn|refused)"):
+        load_checkpoint(file)
+
+
+@pytest.mark.parametrize("content", [b"<html>not found</html>", b"\x80\x02}q\x00", b"PK\x03\x04", b"\x00" * 99])
+def test_a_file_of_something_else_is_a_weights_error(file, content):
+    file.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"checkpoint\.pth is (torn|refused)"):
+        load_checkpoint(file)
+
+
+class Bomb:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return self.marker.touch, ()
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda bomb, file: file.write_bytes(pickle.dumps(bomb, protocol=2))])
+def test_code_in_a_checkpoint_is_refused_and_never_run(tmp_path, file, tiny, save):
+    save({**tiny, "image_encoder.bomb": Bomb(tmp_path / "exploded")}, file)
+    with pytest.raises(WeightsError, match=r"refused: .*could run code"):
+        load_checkpoint(file)
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {"model": {}, "epoch": 3}])
+def test_what_is_no_state_dict_is_a_weights_error(file, content):
+    torch.save(content, file)
+    with pytest.raises(WeightsError, match="does not hold a state dict"):
+        load_checkpoint(file)
+
+
+@pytest.mark.parametrize("content", [{}, {"conv1.weight": torch.zeros(3)}])
+def test_another_architecture_is_a_weights_error(file, content):
+    torch.save(content, file)
+    with pytest.raises(WeightsError, match=rf"{len(content)} tensors, but not those of a SAM .*vit_b, vit_l"):
+        load_checkpoint(file)
+
+
+def test_every_difference_is_named(file, tiny):
+    changed = dict(tiny)
+    del changed["mask_decoder.iou_token.weight"]
+    changed["mask_decoder.hf_token.weight"] = torch.zeros(1)
+    changed["prompt_encoder.no_mask_embed.weight"] = torch.zeros(1, 7)
+    torch.save(changed, file)
+    with pytest.raises(WeightsError) as caught:
+        load_checkpoint(file)
+    assert str(caught.value).endswith(
+        "looks like tiny, but it lacks mask_decoder.iou_token.weight; it has besides mask_decoder.hf_token.weight; "
+        "it has in another shape prompt_encoder.no_mask_embed.weight."
+    )
+
+
+def test_many_differences_are_counted(file):
+    torch.save({"image_encoder.pos_embed": torch.zeros(1, 64, 64, 768)}, file)
+    with pytest.raises(WeightsError, match=r"looks like vit_b, but it lacks (\S+, ){2}\S+ and 310 more\.$"):
+        load_checkpoint(file)
+
+
+@pytest.mark.slow
+def test_vit_b_with_random_weights_equals_sam_predictor(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    sam = sam_model_registry["vit_b"]().eval()
+    torch.save(sam.state_dict(), tmp_path / "random.pth")
+    digest = hashlib.sha256((tmp_path / "random.pth").read_bytes()).hexdigest()
+    monkeypatch.setenv("ALIGNSAM_WEIGHTS", str(tmp_path))
+    monkeypatch.setitem(CHECKPOINTS, "vit_b", Checkpoint("vit_b", "http://localhost:9/random.pth", digest))
+    model = load_sam("vit_b", "cpu")
+    assert not any(tensor.is_meta for tensor in (*model.sam.parameters(), *model.sam.buffers()))
+    assert (model.input_size, model.embedding_shape, model.logits_shape) == (1024, (256, 64, 64), (256, 256))
+
+    image = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), dtype=np.uint8)
+    predictor = SamPredictor(sam)
+    predictor.set_image(image)
+    embedding = model.encode([image])
+    torch.testing.assert_close(embedding, predictor.features)
+    points, labels = torch.tensor([[[0.25, 0.5], [0.7, 0.1]]]), torch.tensor([[1, 0]])
+    expected = predictor.predict(points[0].numpy() * 1024, labels[0].numpy(), multimask_output=False)[2]
+    np.testing.assert_allclose(
+        model.decode(model.prepare_image(embedding), torch.arange(1), points, labels).numpy(), expected, atol=1e-4
+    )

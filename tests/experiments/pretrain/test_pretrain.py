@@ -1,0 +1,120 @@
+"""The whole pretraining, for a few steps on photographs that the test makes."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_module
+from PIL import Image
+
+from alignsam_gym.data import drawn_scenes
+from alignsam_gym.errors import DataError
+from alignsam_gym.experiments.pretrain.__main__ import main
+from alignsam_gym.foundation.tiny import load_tiny_sam
+from alignsam_gym.foundation.tiny.tiny_clip import load_tiny_clip
+
+
+def make_photographs(folder, masks, names):
+    for name in (masks, "JPEGImages"):
+        (folder / name).mkdir(parents=True)
+    for index, name in enumerate(names):
+        scene = drawn_scenes.draw("named", "test", index)
+        Image.fromarray(scene.image).resize((200, 160)).save(folder / "JPEGImages" / f"{name}.jpg")
+        classes = np.zeros(scene.image.shape[:2], np.uint8)
+        for number, mask in enumerate(scene.masks.values(), start=1):
+            classes[mask] = number
+        classes[:4] = 255
+        Image.fromarray(classes).resize((200, 160), Image.Resampling.NEAREST).save(folder / masks / f"{name}.png")
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """Training and validation photographs; arguments that name them and make a run short."""
+    make_photographs(tmp_path / "photos", "SegmentationClassAug", ["a", "b", "c"])
+    make_photographs(tmp_path / "val", "SegmentationClass", ["x", "y"])
+    (tmp_path / "val/ImageSets/Segmentation").mkdir(parents=True)
+    (tmp_path / "val/ImageSets/Segmentation/val.txt").write_text("x\ny\n")
+    return [
+        f"photographs={tmp_path / 'photos'}", f"voc_val={tmp_path / 'val'}", "steps=6", "warmup=3", "batch_size=4",
+        "scenes=10", "workers=1", "score_scenes=1", "log_every=1", "precision=float32",
+    ]  # fmt: skip
+
+
+def pretrain(*arguments):
+    command = [sys.executable, "-m", "experiments.pretrain", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_pretraining_a_sam_runs_scores_and_repeats(tmp_path, photographs):
+    results = []
+    for attempt in range(2):
+        output = tmp_path / str(attempt)
+        pretrain(*photographs, f"output={output}", "compile=false")
+        sam = load_tiny_sam(output / "sam_tiny.safetensors")
+        results.append(sam.mask_decoder.iou_token.weight)
+        record = json.loads((output / "scores.json").read_text())
+        assert record["step"] == 6
+        for curve in record["scores"].values():
+            assert list(curve) == ["1", "2", "4", "8", "15"]
+            assert all(0 <= iou <= 1 for iou in curve.values())
+    assert (results[0] == results[1]).all(), "the seed determines the weights"
+
+
+@pytest.mark.slow
+def test_pretraining_a_clip_runs_scores_and_repeats(tmp_path, photographs):
+    results, records = [], []
+    for attempt in range(2):
+        output = tmp_path / str(attempt)
+        pretrain(*photographs, f"output={output}", "model=clip")
+        results.append(load_tiny_clip(output / "clip_tiny.safetensors").visual.proj)
+        records.append(json.loads((output / "scores.json").read_text()))
+        assert records[-1]["step"] == 6
+    assert (results[0] == results[1]).all(), "the seed determines the weights"
+    assert {"shapes", "voc_val"} == records[0]["scores"].keys()
+    for score in [*records[0]["scores"]["shapes"].values(), *records[0]["scores"]["voc_val"].values()]:
+        assert score["count"] >= 1
+        assert all(0 <= score[name] <= 1 for name in ("pointing", "iou", "chance"))
+
+    weights = tmp_path / "0" / "clip_tiny.safetensors"
+    pretrain(*photographs, f"output={tmp_path / 'again'}", "model=clip", "steps=0", f"init={weights}")
+    again = json.loads((tmp_path / "again" / "scores.json").read_text())
+    assert again["scores"].keys() == records[0]["scores"].keys()
+    assert again["step"] == 0
+
+
+def command(*overrides):
+    with initialize_config_module("alignsam_gym.conf", version_base="1.3"):
+        main(compose("pretrain", list(overrides)))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["photographs={home}"], "SegmentationClassAug"),
+        (["voc_val={home}"], r"val\.txt cannot be read .*set voc_val to the folder VOCdevkit/VOC2012"),
+        (["voc_val={home}/part"], r"x\.jpg is missing"),
+        (["init={home}/nowhere.safetensors"], r"nowhere\.safetensors is missing"),
+        (["init={home}/nowhere.safetensors", "model=clip"], r"nowhere\.safetensors is missing"),
+        (["init={home}/val/ImageSets/Segmentation/val.txt"], "does not hold the embedded SAM's weights"),
+    ],
+)
+def test_what_is_missing_is_told_before_anything_is_trained(photographs, tmp_path, overrides, says):
+    shutil.copytree(tmp_path / "val", tmp_path / "part")
+    (tmp_path / "part/JPEGImages/x.jpg").unlink()
+    with pytest.raises(SystemExit, match=f"error: .*{says}"):
+        command(*photographs, f"output={tmp_path}", *(one.format(home=tmp_path) for one in overrides))
+
+
+def test_what_was_trained_is_kept_if_it_cannot_be_scored(photographs, tmp_path, monkeypatch):
+    def fail(*_):
+        raise DataError("broken")
+
+    monkeypatch.setattr("alignsam_gym.experiments.pretrain.pretrain_sam.score", fail)
+    with pytest.raises(SystemExit, match="error: broken"):
+        command(*photographs, f"output={tmp_path}", "steps=0")
+    load_tiny_sam(tmp_path / "sam_tiny.safetensors")

@@ -1,0 +1,122 @@
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from alignsam_gym.errors import DataError
+from alignsam_gym.experiments.report.__main__ import make_page
+from alignsam_gym.experiments.report.blocks import blocks, inline
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Checks that elements close in order; keeps their attributes and texts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.elements, self.texts = [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data.strip())
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def write_run(folder, seed, iou, episodes=15):
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(f"seed: {seed}\nepisodes: {episodes}\ndataset: {{name: toy}}\n")
+    (folder / "versions.json").write_text(json.dumps({"torch": "2.9"}))
+    summary = {"images": 3, "miou": iou, "miou_by_step": [0.5, iou], "foreground_rate": 0.3, "repeated": 0.0}
+    figures = {"over_images": {"iou": iou}, "over_pixels": {"iou": iou}}
+    by_image = {"easy": 0.9, "<hard>": iou / 10, "middling": 0.5}
+    strategies = {name: {**summary, "metrics": figures} for name in ("agent", "random")}
+    metrics = {"seed": seed, "table": ["iou"], "training_minutes": 1.5, "prompting": strategies}
+    (folder / "metrics.json").write_text(json.dumps(metrics | {"iou_by_image": dict.fromkeys(strategies, by_image)}))
+    cv2.imwrite(str(folder / "learning_curve.png"), np.zeros((4, 4, 3), np.uint8))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for seed, iou in ((0, 0.6), (1, 0.8)):
+        write_run(tmp_path / f"runs/default/seed={seed}", seed, iou)
+    write_run(tmp_path / "runs/longer/seed=0", 0, 0.9, episodes=50)
+    write_run(tmp_path / "runs/longer/seed=0/steps", 0, 0.1)  # an evaluation in the run's folder
+    failed = tmp_path / "runs/broken/seed=0"
+    failed.mkdir(parents=True)
+    (failed / "overrides.json").write_text("[]")
+    (failed / "log.txt").write_text("line\n" * 50 + "error: nothing <here>\n")
+    (tmp_path / "table2.md").write_text(
+        "## Table 2: four\n\nOf toys.\n\n| from |  | x |\n| --- | --- | --- |\n| paper | Ours | 68.47 |\n\n"
+        "What is ahead:\n\n| | here |\n| --- | --- |\n| ours | holds |\n"
+    )
+    cv2.imwrite(str(tmp_path / "table2.png"), np.zeros((4, 4, 3), np.uint8))
+    return tmp_path
+
+
+def test_the_page_is_whole_and_needs_nothing_else(folder):
+    text = make_page([folder], "Runs & more", resamples=20)
+    assert "holds" in text
+    page = Page(text)
+    assert "script" not in {tag for tag, _ in page.elements}
+    for _, attributes in page.elements:
+        for name in ("src", "href", "srcset", "data"):
+            assert attributes.get(name, "#").startswith(("#", "data:image/"))
+    assert "url(" not in text
+    assert "@import" not in text
+    anchors = {attributes["href"].removeprefix("#") for attributes in page.all("a")}
+    assert anchors == {"runs", "paper", "results", "failures"}
+    assert anchors <= {attributes.get("id") for _, attributes in page.elements}
+
+
+def test_the_page_can_be_read_without_pictures(folder):
+    page = Page(make_page([folder], "Runs", resamples=20))
+    assert page.all("html") == [{"lang": "en"}]
+    assert len(page.all("h1")) == 1
+    assert all(attributes["alt"] for attributes in page.all("img"))
+    assert len(page.all("img")) == 1 + 2 + 3  # the plot, a curve a configuration, a learning curve a run
+    assert {attributes.get("scope") for attributes in page.all("th")} == {"col", "row"}
+
+
+def test_the_page_tells_what_was_run_and_what_failed(folder):
+    texts = Page(make_page([folder], "Runs", resamples=20)).texts
+    assert "3 finished runs of 2 configurations, 1 that did not finish." in texts
+    assert [text for text in texts if "episodes" in text] == ["episodes=15", "episodes=50"]
+    assert "0.700" in texts  # the mean of both seeds
+    assert texts[texts.index("<hard>") + 1] == "0.070"
+    assert any("error: nothing <here>" in text and text.count("line") == 14 for text in texts)
+    assert "68.47" in texts
+
+
+def test_folders_may_be_named_in_both_ways(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    page = make_page([Path("runs/longer"), folder / "runs/default"], "Runs", resamples=20)
+    assert "3 finished runs of 2 configurations" in page
+
+
+def test_a_folder_without_runs_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="no run below"):
+        make_page([tmp_path], "Runs", resamples=20)
+
+
+def test_markdown_becomes_blocks():
+    found = blocks("## Title\n\nWords\nmore.\n\n| a | b |\n| --- | --- |\n| 1 | **2** |\n\n- one\n- two\n")
+    assert [block.kind for block in found] == ["heading", "table", "list"]
+    assert found[1].lines == [["a", "b"], ["1", "**2**"]]
+    assert found[1].caption == "Words more."
+    assert inline("**2** < 3") == "<strong>2</strong> &lt; 3"

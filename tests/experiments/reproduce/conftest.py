@@ -1,0 +1,85 @@
+"""Runs that take no time: their figures are drawn from the seed."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+
+CONF = Path(__file__).parents[3] / "conf"
+KINDS = ("bottle", "ring")
+
+
+def summary(rng, steps, categories):
+    figures = {name: float(rng.random()) for name in ("iou", "f_beta", "ber_percent", "mae", "e_phi")}
+    curve = rng.random(steps + 1).tolist()
+    figures["iou"] = curve[-1]
+    found = {
+        "images": 4, "miou": curve[-1], "miou_by_step": curve, "foreground_rate": float(rng.random()), "repeated": 0.0,
+        "metrics": {"over_images": figures, "over_pixels": figures},
+    }  # fmt: skip
+    if categories:
+        curves = {kind: rng.random(steps + 1).tolist() for kind in KINDS}
+        found["iou_by_category_by_step"] = curves
+        found["metrics"]["by_category"] = {kind: {"iou": curve[-1]} for kind, curve in curves.items()}
+        found["metrics"]["over_categories"] = {"iou": float(np.mean([curve[-1] for curve in curves.values()]))}
+    return found
+
+
+def option(command, key, default=None):
+    """The last value that a command gives a key, without quotes."""
+    values = [each.split("=", 1)[1] for each in command if each.startswith(f"{key}=")]
+    return values[-1].strip("'") if values else default
+
+
+class Stub:
+    """Carries out commands by writing `metrics.json`. fails: whether one does, of the command."""
+
+    def __init__(self):
+        self.commands, self.fails = [], lambda command: False
+
+    def __call__(self, command, log):
+        self.commands.append(command)
+        if self.fails(command):
+            log.write_text("Loading\nerror: there is no such data set\n")
+            return 1
+        evaluates = command[2] == "experiments.evaluate"
+        folder = Path(option(command, "output" if evaluates else "hydra.run.dir"))
+        if option(command, "resume"):
+            command = [*command, *json.loads((folder / "overrides.json").read_text())]
+        origin = option(command, "run", str(folder))
+        seed = int(re.search(r"seed=(\d+)", origin).group(1))
+        strategies = [option(command, "method")]
+        if command[2] != "experiments.baseline":
+            strategies = yaml.safe_load(option(command, "evaluate.strategies", "[agent]"))
+        rng = np.random.default_rng([seed, len(origin)])
+        steps = 0 if command[2] == "experiments.baseline" else int(option(command, "evaluate.max_steps", 15))
+        prompting = {way: summary(rng, steps, "shapes-named" in origin) for way in strategies}
+        by_image = {way: {f"i{k}": one["miou"] + 0.01 * (k - 1.5) for k in range(4)} for way, one in prompting.items()}
+        for one in prompting.values():
+            if command[2] == "experiments.baseline":
+                del one["foreground_rate"], one["repeated"]
+        metrics = {"seed": seed, "table": ["iou"], "prompting": prompting, "iou_by_image": by_image}
+        (folder / "filmstrip.png").write_bytes(b"")
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        return 0
+
+    def interrupt(self):
+        raise AssertionError
+
+
+@pytest.fixture
+def stub():
+    return Stub()
+
+
+@pytest.fixture
+def configured(tmp_path):
+    """The configuration of `experiments.reproduce` with some overrides; Hydra stays ready to compose."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield lambda *overrides: compose(
+            "reproduce", [f"output='{tmp_path / 'out'}'", "seeds=[0,1]", "resamples=20", *overrides]
+        )
