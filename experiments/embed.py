@@ -17,7 +17,7 @@ from rich.progress import track
 from alignsam_gym.agents.trained_run import dataset_options
 from alignsam_gym.data import load_dataset
 from alignsam_gym.errors import OptionError, check_count
-from alignsam_gym.experiments.run_folder import exit_on_user_error
+from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.predictor import load_sam

@@ -26,15 +26,11 @@ from alignsam_gym.agents.training_state import CHECKPOINT, load_checkpoint
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.errors import OptionError, check_count
 from alignsam_gym.evaluation.filmstrips import learning_curve
-from alignsam_gym.experiments.run_folder import (
-    check_counts,
-    chosen_strategies,
-    config_diff,
-    evaluate,
-    exit_on_user_error,
-    run_lock,
-    save_config,
-)
+from alignsam_gym.experiments.command_line import exit_on_user_error
+from alignsam_gym.experiments.evaluate import evaluate_agent
+from alignsam_gym.experiments.evaluation_options import check_evaluation_options, chosen_strategies
+from alignsam_gym.experiments.run_config import config_diff, save_config
+from alignsam_gym.experiments.run_lock import run_lock
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +41,10 @@ _MAY_CHANGE = ("device", "cache_dir", "evaluate", "text")
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 @exit_on_user_error
 def main(config: DictConfig) -> float:
-    """Returns the mIoU of the first way of prompting, the agent unless `evaluate.strategies` says otherwise, for sweepers.
+    """Train and measure an agent; returns the mIoU of the first prompting strategy, for sweepers.
 
-    It is of the test split: settings that a sweeper finds by it are to be measured on other images.
+    That is the agent unless `evaluate.strategies` says otherwise. It is measured on the test split: settings that a
+    sweeper finds by it are to be measured on other images.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     if config.resume:
@@ -61,7 +58,7 @@ def main(config: DictConfig) -> float:
 
 def train(folder: Path, config: DictConfig) -> float:
     """Train and evaluate one agent in `folder`, going on from the checkpoint that it may hold."""
-    check_counts(config)
+    check_evaluation_options(config)
     check_count("episodes", config.episodes, "at least one for each image")
     env = make_env(config, "train", config.env.num_envs)
     test = make_env(config, "test", config.evaluate.batch_size, srm=env.episode.srm)
@@ -111,9 +108,10 @@ def train(folder: Path, config: DictConfig) -> float:
         save_config(folder, config)
     save_agent(folder, model.policy, env.episode.srm)
     learning_curve(history, folder / "learning_curve.png")
-    metrics = evaluate(folder, config, test, model.policy, {"timesteps": total, "training_minutes": round(minutes, 2)})
+    extra = {"timesteps": total, "training_minutes": round(minutes, 2)}
+    miou = evaluate_agent(folder, config, test, model.policy, extra)
     log.info("everything about this run is in %s", folder)
-    return float(next(iter(metrics["prompting"].values()))["miou"])
+    return miou
 
 
 def run_warm_start(model: BaseAlgorithm, config: DictConfig) -> None:

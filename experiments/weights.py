@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from alignsam_gym.errors import OptionError, WeightsError, check_choice
-from alignsam_gym.experiments.run_folder import exit_on_user_error
+from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.foundation.sam.checkpoint_download import download
 from alignsam_gym.foundation.sam.official_checkpoints import (
     CHECKPOINTS,

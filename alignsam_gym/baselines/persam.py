@@ -22,6 +22,7 @@ from alignsam_gym.baselines.shuffled_indices import ShuffledIndices
 from alignsam_gym.errors import DataError, OptionError
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, decoder_of
+from alignsam_gym.srm.segmentation_loss import dice_loss
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2
 
@@ -221,8 +222,7 @@ def _three(two: Tensor) -> Tensor:
 def _dice_and_focal(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     """Means over images (B, h, w); unlabelled cells are left out."""
     answer, target = logits.sigmoid() * valid, truth * valid
-    dice = 1 - (2 * (answer * target).sum((1, 2)) + 1) / (answer.sum((1, 2)) + target.sum((1, 2)) + 1)
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     wrong = answer * (1 - truth) + (1 - answer) * truth
     focal = (FOCAL_ALPHA * truth + (1 - FOCAL_ALPHA) * (1 - truth)) * wrong**FOCAL_GAMMA * entropy * valid
-    return (dice + focal.sum((1, 2)) / valid.sum((1, 2))).mean()
+    return (dice_loss(answer, target) + focal.sum((1, 2)) / valid.sum((1, 2))).mean()

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from alignsam_gym.baselines.fine_tuning import TunedSAM, blocks_with_attention
 from alignsam_gym.errors import OptionError
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
+from alignsam_gym.srm.segmentation_loss import dice_loss
 
 DECAY = 0.9
 """Power of the learning rate's decay after the warm-up."""
@@ -87,7 +88,7 @@ class SplitProjection(nn.Module):
 
 def _dice_loss(answer: Tensor, truth: Tensor) -> Tensor:
     """SAMed's: of all images of a batch together, the denominator's terms squared; for foreground and background."""
-    return 1 - (2 * (answer * truth).sum() + 1e-5) / ((answer**2).sum() + (truth**2).sum() + 1e-5)
+    return dice_loss(answer, truth, dim=None, smoothing=1e-5, squared=True)
 
 
 def _some_rows(linear: nn.Linear, rows: Tensor) -> nn.Linear:

@@ -20,7 +20,7 @@ from alignsam_gym.envs.rendering import upsample
 from alignsam_gym.errors import OptionError
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
 from alignsam_gym.metrics import overlap
-from alignsam_gym.metrics.mask_scores import share
+from alignsam_gym.metrics.mask_scores import fraction
 
 LETTERS = string.ascii_lowercase
 """Names of one's own points, in their order."""
@@ -134,7 +134,7 @@ def iou(picture: Picture, answer: Answer) -> float | None:
     """With the ground truth, at the image's own size; None without."""
     if picture.truth is None:
         return None
-    return share(*overlap(mask(picture, answer), picture.truth))
+    return fraction(*overlap(mask(picture, answer), picture.truth))
 
 
 def _answer(episode: Episode, picture: Picture, hit: bool | None) -> Answer:

@@ -19,8 +19,8 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.experiments.pretrain.scores import voc_files
-from alignsam_gym.experiments.run_folder import exit_on_user_error
 
 log = logging.getLogger(__name__)
 

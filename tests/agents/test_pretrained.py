@@ -6,10 +6,11 @@ import pytest
 from PIL import Image
 
 from alignsam_gym.agents import AlignSAM
+from alignsam_gym.agents.agent_prompter import AgentPrompter
 from alignsam_gym.agents.trained_run import load_config, load_run
 from alignsam_gym.envs.rendering import upsample
 from alignsam_gym.errors import DataError, OptionError
-from alignsam_gym.evaluation.prompting_evaluation import AgentPrompter, prompt
+from alignsam_gym.evaluation.prompting_evaluation import prompt
 from alignsam_gym.foundation.sam.predictor import load_sam
 
 STEPS = 3

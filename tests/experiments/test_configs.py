@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
-from alignsam_gym.experiments.run_folder import flatten
+from alignsam_gym.experiments.run_config import flatten
 
 CONF = Path(__file__).parents[2] / "conf"
 
