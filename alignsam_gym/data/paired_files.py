@@ -73,7 +73,7 @@ def match_files(
     missing = [stem for stem in found if stem not in sought]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        report(
+        raise_or_warn(
             f"The image {found[missing[0]]} has no mask {masks / missing[0]}.({'|'.join(s[1:] for s in SUFFIXES)})"
             f"{more}; give every image a mask of the same name, or move it away.",
             skip,
@@ -96,11 +96,11 @@ def with_agreeing_sizes(pairs: Mapping[str, Pair], skip: bool) -> dict[str, Pair
             check_sizes(image, mask, stated_size(image), stated_size(mask))
             kept[stem] = (image, mask)
         except DataError as error:
-            report(str(error), skip)
+            raise_or_warn(str(error), skip)
     return kept
 
 
-def report(problem: str, skip: bool) -> None:
+def raise_or_warn(problem: str, skip: bool) -> None:
     """Warn of data that are left out, or raise DataError."""
     if not skip:
         raise DataError(problem)
@@ -115,7 +115,7 @@ def _by_stem(folder: Path, skip: bool, pattern: str = "*") -> dict[str, Path]:
         if file.suffix.lower() in SUFFIXES:
             stem = file.relative_to(folder).with_suffix("").as_posix()
             if stem in files:
-                report(f"{files[stem]} and {file} have one name; keep one of them.", skip)
+                raise_or_warn(f"{files[stem]} and {file} have one name; keep one of them.", skip)
             else:
                 files[stem] = file
     if not files:

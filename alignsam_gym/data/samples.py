@@ -44,13 +44,13 @@ class Sample:
                 )
 
 
-def groups_of(ids: Sequence[str]) -> list[str]:
+def groups_from_ids(ids: Sequence[str]) -> list[str]:
     """The group of each id: what stands before its last slash, as a video's name does before its frames'.
 
     Members of one group are much alike and must stay on one side of any split. If there is only one, it is no
     grouping, and each id is a group of its own.
     """
-    return _several([name.rpartition("/")[0] for name in ids], ids)
+    return _groups_or_ids([name.rpartition("/")[0] for name in ids], ids)
 
 
 class Dataset(Protocol):
@@ -74,12 +74,12 @@ def preferred_branch(dataset: Dataset) -> str:
 
 
 def sample_groups(dataset: Dataset) -> list[str]:
-    """The group of each sample: the data set's attribute ``groups``, or what `groups_of` reads from the ids."""
+    """The group of each sample: the data set's attribute ``groups``, or what `groups_from_ids` reads from the ids."""
     groups = getattr(dataset, "groups", None)
-    return groups_of(dataset.ids) if groups is None else _several(groups, dataset.ids)
+    return groups_from_ids(dataset.ids) if groups is None else _groups_or_ids(groups, dataset.ids)
 
 
-def _several(groups: Sequence[str], ids: Sequence[str]) -> list[str]:
+def _groups_or_ids(groups: Sequence[str], ids: Sequence[str]) -> list[str]:
     return list(groups if len(set(groups)) > 1 else ids)
 
 
