@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
-from difflib import get_close_matches
 from functools import cache, wraps
 from pathlib import Path
 from types import NoneType, UnionType
@@ -17,7 +16,7 @@ from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, Self, Union, 
 
 import yaml
 
-from alignsam_gym.errors import OptionError, check_choice, check_count, check_number, check_switch
+from alignsam_gym.errors import OptionError, check_choice, check_count, check_number, check_option_names, check_switch
 
 Preset = Literal["paper", "best"]
 """``paper``: the paper's settings. ``best``: the best settings measured so far. Both are files in conf/experiment."""
@@ -55,12 +54,11 @@ class Options:
 
     Attributes:
         group: Name of the options in a preset and in error messages (``srm.width``); of the environment's own, "env".
-        title: What has these options, for the error of an unknown one; `hint` is added to it.
+        title: What has these options, for the error of an unknown one.
     """
 
     group: ClassVar[str] = "env"
     title: ClassVar[str] = "AlignSAM-v0"
-    hint: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -78,19 +76,10 @@ class Options:
         Raises:
             OptionError: A name is unknown, or a value is out of range.
         """
-        known = [each.name for each in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise OptionError(f"{cls.title} has no option {name}; {proposal(name, known)}{cls.hint}")
+        check_option_names(cls.title, values, [each.name for each in fields(cls)])
         unset = {each.name for each in fields(cls) if each.default is _UNSET}
         filled = {name: preset_values(preset, cls.group)[name] for name in unset}
         return cls(**{**filled, **values})
-
-
-def proposal(name: str, known: Sequence[str]) -> str:
-    """Say what may have been meant by an unknown name: the nearest one, else all of them."""
-    near = get_close_matches(name, known, n=1, cutoff=0.7)
-    return f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}."
 
 
 def shown_name(group: str, name: str) -> str:

@@ -6,15 +6,15 @@ registry of checkpoints.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, Field, field, fields, make_dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING as NOT_GIVEN
 
-from alignsam_gym.data import DATASETS
+from alignsam_gym.data import DATASETS, dataset_parameters
 from alignsam_gym.envs.env_config import EnvConfig, ModelOptions, SampleOptions, VectorEnvConfig
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS
@@ -45,8 +45,8 @@ def register() -> None:
         store.store(name, {"sam": name}, group="sam", package="env")
     for name, option in CLIPS.items():
         store.store(name, {"clip": option}, group="clip", package="env")
-    for name, constructor in DATASETS.items():
-        store.store(name, dataset_schema(name, constructor), group="dataset")
+    for name in DATASETS:
+        store.store(name, dataset_schema(name), group="dataset")
 
 
 def schema(options: type[Options], names: Collection[str] | None = None, values: Mapping[str, Any] = {}) -> type:
@@ -66,12 +66,11 @@ def schema(options: type[Options], names: Collection[str] | None = None, values:
     return make_dataclass(options.__name__, parts)
 
 
-def dataset_schema(name: str, constructor: Any) -> type:
+def dataset_schema(name: str) -> type:
     """Make the dataclass of a data set's group from its constructor's parameters."""
     parts: list[tuple[str, Any, Any]] = [("name", str, field(default=name))]
-    for parameter in inspect.signature(constructor, eval_str=True).parameters.values():
-        if parameter.name not in ("split", "on_error", "layout"):
-            parts.append((parameter.name, plain_type(parameter.annotation), field(default=parameter.default)))
+    for parameter in dataset_parameters(name).values():
+        parts.append((parameter.name, plain_type(parameter.annotation), field(default=parameter.default)))
     return make_dataclass("DatasetOptions", parts)
 
 
@@ -81,7 +80,7 @@ def plain_type(hint: Any) -> Any:
     if get_origin(hint) is Literal:
         return str
     none = type(None) in kinds
-    kinds = tuple(kind for kind in kinds if kind is not type(None))
+    kinds = tuple(kind for kind in kinds if kind not in (type(None), Path))  # a path is a word
     if len(kinds) == 1 and kinds[0] in _PLAIN:
         return kinds[0] | None if none else kinds[0]
     return Any

@@ -97,7 +97,7 @@ class EnvConfig(ModelOptions, SampleOptions, Rules):
         OptionError: A value is out of range.
     """
 
-    hint: ClassVar[str] = " Options of the data set go into dataset_kwargs={…}."
+    title: ClassVar[str] = "AlignSAM-v0 (whose dataset_kwargs take those of the data set)"
 
     preset: Preset = option(
         "Where values come from that are not given. `paper`: the paper's. `best`: the best measured so far, the game "
