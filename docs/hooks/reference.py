@@ -85,7 +85,7 @@ def _page(name: str, command: Any) -> str:
 def _table(parameters: list[Any]) -> str:
     rows = []
     for parameter in parameters:
-        default = "" if parameter.required else f"`{parameter.default}`"
+        default = "" if parameter.required else f"`{getattr(parameter.default, 'value', parameter.default)}`"
         rows.append(f"| `{parameter.metavar or parameter.opts[0]}` | {default} | {parameter.help} |")
     return "\n".join(["| argument | default | what it is |", "| --- | --- | --- |", *rows])
 

@@ -33,7 +33,7 @@ def commands() -> Iterator[tuple[str, str]]:
     for page in PAGES:
         for block in blocks(page, "sh"):
             for line in block.replace("\\\n", " ").splitlines():
-                if line.strip():
+                if line.strip() and not line.lstrip().startswith("#"):
                     yield name_of(page), line
     for module in MODULES:
         docstring = ast.get_docstring(ast.parse(module.read_text("utf-8"))) or ""
