@@ -34,7 +34,8 @@ from torch.nn import functional as F
 
 from alignsam_gym.agents.policies import PromptPolicyMixin
 from alignsam_gym.agents.pretrained import AlignSAM
-from alignsam_gym.envs.episode import Rules, patch_means
+from alignsam_gym.envs.episode import patch_means
+from alignsam_gym.envs.rules import Rules
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
@@ -69,9 +70,11 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
     if not isinstance(agent.policy, PromptPolicyMixin) or agent.policy.memory:
         raise OptionError("Only agents of ppo, a2c and maskable_ppo have ONNX graphs.")
     height = model.embedding_shape[1]
-    cells = min(rules.cells, height)
+    cells = min(rules.srm_grid_size, height)
     if height % cells:
-        raise OptionError(f"env.cells={rules.cells} does not divide the embedding's {height} cells: no ONNX graphs.")
+        raise OptionError(
+            f"env.srm_grid_size={rules.srm_grid_size} does not divide the embedding's {height} cells: no ONNX graphs."
+        )
     encoding, mask = torch.rand(2, *model.encoding_shape), torch.rand(2, *model.logits_shape)
     srm_logits, visited = torch.randn(2, cells, cells), torch.zeros(2, rules.grid.count)
     image = torch.randint(0, 256, (2, model.input_size, model.input_size, 3), dtype=torch.uint8)

@@ -21,6 +21,7 @@ from rich.progress import track
 from alignsam_gym.agents.trained_run import dataset_options
 from alignsam_gym.baselines import Baseline, make_baseline
 from alignsam_gym.data.mask_files import write_mask
+from alignsam_gym.envs.env_config import SampleOptions
 from alignsam_gym.envs.episode_factory import open_samples
 from alignsam_gym.envs.rendering import upsample
 from alignsam_gym.evaluation.prompting_evaluation import print_metrics
@@ -68,9 +69,10 @@ def compete(folder: Path, config: DictConfig) -> float:
 
 def open_split(config: DictConfig, split: str, model: BatchedSamPredictor) -> EncodedDataset:
     """The images of a split, of the training split those that an agent of the same configuration would learn from."""
-    (name, options), env = dataset_options(config), config.env
-    samples = open_samples(name, split, env.shots, env.shots_seed, env.shots_per, env.on_error, **options)
-    return EncodedDataset(samples, model, EmbeddingStore(config.cache_dir), env.image_size)
+    name, kwargs = dataset_options(config)
+    drawn = {key: config.env[key] for key in ("shots", "shots_per", "shots_seed", "on_error")}
+    samples = open_samples(SampleOptions.of({"dataset": name, "dataset_kwargs": kwargs, "split": split, **drawn}))
+    return EncodedDataset(samples, model, EmbeddingStore(config.cache_dir), config.env.image_size)
 
 
 def measure(

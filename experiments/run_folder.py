@@ -23,6 +23,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from stable_baselines3.common.policies import BasePolicy
 
 import alignsam_gym
+import alignsam_gym.experiments.hydra_schema
 from alignsam_gym.agents.trained_run import CONFIG, load_config
 from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.data import Dataset

@@ -10,9 +10,11 @@ from pathlib import Path
 from alignsam_gym.agents.agent_prompter import AgentPrompter
 from alignsam_gym.agents.pretrained import AlignSAM
 from alignsam_gym.data.samples import Sample
-from alignsam_gym.envs.episode import Episode, Rules
+from alignsam_gym.envs.env_config import EnvConfig
+from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.episode_factory import make_episode
 from alignsam_gym.envs.prompters import Prompter, clip_prompter
+from alignsam_gym.envs.rules import Rules
 from alignsam_gym.foundation.clip_surgery import ClipSurgery
 from alignsam_gym.foundation.encoding.embedding_store import RecentStore, Store
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
@@ -99,8 +101,7 @@ class Pointers:
         return Pointer(how, agent.rules, agent.model, agent.clip, agent.srm, prompter, agent.text)
 
     def _untrained(self) -> Pointer:
-        episode = make_episode(
-            1,
+        config = EnvConfig(
             dataset=Samples(),
             split="test",
             sam=self.sam or "tiny",
@@ -111,6 +112,7 @@ class Pointers:
             revisit="forbid",
             device=self.device,
         )
+        episode = make_episode(config)
         return Pointer(BY_CLIP, episode.rules, episode.model, episode.encoded.clip, episode.srm, clip_prompter)
 
 

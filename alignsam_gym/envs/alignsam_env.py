@@ -7,10 +7,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from alignsam_gym.envs.env_config import EnvConfig
 from alignsam_gym.envs.episode_factory import make_episode
 from alignsam_gym.envs.rendering import RENDER_FPS, RENDER_MODES, close_window, render_row, show
-from alignsam_gym.envs.spaces import OBSERVATIONS, action_space, observation_space, observe, whole_numbers
-from alignsam_gym.errors import OptionError, check_choice
+from alignsam_gym.envs.spaces import action_space, observation_space, observe, whole_numbers
+from alignsam_gym.errors import OptionError
+from alignsam_gym.options import options_table, takes_options_of
 from alignsam_gym.srm import SRM
 
 
@@ -64,52 +66,10 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
     - ``index``, ``image_id``: the sample's place in the data set, and its id.
 
     ## Arguments
-    - ``dataset``: a name in `alignsam_gym.data.DATASETS`, further keywords being the data set's own options;
-      or an `alignsam_gym.data.Dataset`, any sequence of samples with ids and a name.
-    - ``split``: ``train``, in which the SRM learns and prompts begin from the truth, or ``test``, in which
-      the SRM is frozen and begins the prompts.
-    - ``sam``: ``tiny``, the embedded model; ``vit_b``, ``vit_l``, ``vit_h``, ``vit_t`` (MobileSAM), ``sam_hq_vit_b``,
-      ``_l``, ``_h``, or ``sam2.1_hiera_tiny``, ``_small``, ``_base_plus``, ``_large``, once downloaded by
-      ``python -m experiments.weights``; or the path of a checkpoint of any of these. Or an
-      `alignsam_gym.foundation.sam.predictor.BatchedSamPredictor`, with its own device and precision.
-    - ``precision``: of the image encoder's arithmetic. ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 on
-      a GPU that has it, else float32.
-    - ``decode_precision``: of the mask decoder's. ``float32``, equal to ``SamPredictor``, or ``bfloat16``, faster where
-      the processor has it.
-    - ``compile``: whether ``torch.compile`` makes the decoder.
-    - ``clip``: what reads texts. ``tiny``, the embedded model, which knows the embedded data sets' targets and
-      Pascal VOC's categories; an `open_clip` ViT, ``ARCHITECTURE/WEIGHTS`` as in ``ViT-B-16/openai``; or an
-      `alignsam_gym.foundation.clip_surgery.ClipSurgery`. Loaded only where ``branch``, ``label_source`` or
-      ``initial_prompts`` need it.
-    - ``branch``: of the SRM. ``implicit``; ``explicit``, which is guided by CLIP's map of the sample's text; or
-      ``auto``, the one that the data set prefers (`alignsam_gym.data.preferred_branch`).
-    - ``label_source``: who labels a chosen point (Table 8). ``srm``; ``last``, SAM's last mask; ``clip``, CLIP's map
-      of the sample's text; ``positive``, always foreground; ``oracle``, the ground truth.
-    - ``image_size``: side of the frame that every image is resized to, in pixels (§4.1).
-    - ``patch_size``: side of a patch, in pixels of the frame (§4.1).
-    - ``max_steps``: T (§4.1).
-    - ``initial_prompts``: ``truth``, ``srm``, ``clip``, or ``auto``: by the split, one of the first two.
-    - ``reward``: ``foreground``, ``delta_iou``, or a mapping of both to weights.
-    - ``state``: ``product``, ``concat`` or ``guided``.
-    - ``observation``: ``state`` or ``patches``.
-    - ``cells``: the SRM and ``observation="patches"`` see the state with at most so many cells a side, each the mean of
-      several where the embedding has more. 64, SAM's own, is the paper's; 32 costs a quarter.
-    - ``revisit``: ``allow`` (the paper), or ``forbid``: `action_masks` excludes patches already chosen.
-    - ``stop``: whether the agent may stop prompting. The paper's may not.
-    - ``mask_prompt``: whether SAM also gets its last answer, as a dense prompt. The paper's does not.
-    - ``shots``: labelled images drawn from the training split; all if there are no more (§4.1).
-    - ``shots_seed``: of that draw, and of augmentation.
-    - ``shots_per``: ``dataset``, or ``category`` for so many of each category.
-    - ``augment``: how often each labelled image is learned from, once as it is, else as an altered copy
-      (`alignsam_gym.data.Augmented`).
-    - ``on_error``: ``raise``, or ``skip`` to go on without samples that cannot be loaded, with a warning for each.
-      All of a test split are then loaded once ahead.
-    - ``device``: ``auto``, ``cpu``, ``cuda``, ….
-    - ``cache_dir``: where embeddings are kept; by default ``$ALIGNSAM_CACHE`` or the user's cache.
-    - ``srm``: options of the SRM (`alignsam_gym.srm.SRMConfig`), or a trained `alignsam_gym.srm.SRM`, which
-      is used frozen: ``gym.make("AlignSAM-v0", split="test", srm=training_env.unwrapped.srm)``. The test split warns
-      where one that learned nothing is to label prompts.
-    - ``render_mode``: ``rgb_array`` or ``human``.
+    Where a keyword is not given, ``preset`` decides: ``paper`` plays the paper's game, ``best`` the one that
+    ``alignsam train`` trains.
+
+    <options>
 
     ``reset(seed=…)`` begins a new run: all randomness, and the initial weights of an SRM that learns, come
     from the seed. ``reset(options={"index": i})`` plays on image i.
@@ -123,14 +83,13 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
 
     metadata = {"render_modes": RENDER_MODES, "render_fps": RENDER_FPS}  # noqa: RUF012  # as Gymnasium declares it
 
-    def __init__(self, *, observation: str = "state", render_mode: str | None = None, **options: Any) -> None:
-        gym.utils.EzPickle.__init__(self, observation=observation, render_mode=render_mode, **options)
-        self.observation = check_choice("observation", observation, OBSERVATIONS)
-        self.render_mode = (
-            None if render_mode is None else check_choice("render_mode", render_mode, tuple(RENDER_MODES))
-        )
-        self.episode = make_episode(1, **options)
-        self.observation_space = observation_space(self.episode, observation)
+    @takes_options_of(EnvConfig)
+    def __init__(self, **options: Any) -> None:
+        gym.utils.EzPickle.__init__(self, **options)
+        self.config = EnvConfig.of_keywords(options)
+        self.render_mode = self.config.render_mode
+        self.episode = make_episode(self.config)
+        self.observation_space = observation_space(self.episode, self.config.observation)
         self.action_space = action_space(self.episode)
         self._started, self._ended = False, True
 
@@ -192,8 +151,12 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
             close_window()
 
     def _observe(self) -> Any:
-        batch = observe(self.episode, self.observation)
+        batch = observe(self.episode, self.config.observation)
         return {name: part[0] for name, part in batch.items()} if isinstance(batch, dict) else batch[0]
 
     def _info(self) -> dict[str, Any]:
         return {name: fact[0] for name, fact in self.episode.infos().items()}
+
+
+if AlignSAMEnv.__doc__:  # python -OO leaves docstrings out
+    AlignSAMEnv.__doc__ = AlignSAMEnv.__doc__.replace("<options>", options_table(EnvConfig).replace("\n", "\n    "))

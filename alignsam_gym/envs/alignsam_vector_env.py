@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import gymnasium as gym
@@ -11,13 +12,13 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 
+from alignsam_gym.envs.env_config import EnvConfig, VectorEnvConfig
 from alignsam_gym.envs.episode_factory import make_episode
 from alignsam_gym.envs.rendering import RENDER_FPS, RENDER_MODES, close_window, render_row, show
-from alignsam_gym.envs.spaces import OBSERVATIONS, action_space, observation_space, observe, whole_numbers
-from alignsam_gym.errors import OptionError, check_choice
+from alignsam_gym.envs.spaces import action_space, observation_space, observe, whole_numbers
+from alignsam_gym.errors import OptionError
+from alignsam_gym.options import options_table, takes_options_of
 from alignsam_gym.srm import SRM
-
-_MODES = tuple(mode.value for mode in AutoresetMode)
 
 
 class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
@@ -27,50 +28,26 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
     with ``seed + i``, plays as the single `AlignSAMEnv` does with that seed; but where the SRM learns, all
     rows teach the same one. Beside the keywords of `AlignSAMEnv` it takes:
 
-    - ``num_envs``: episodes at once.
-    - ``autoreset_mode``: one of `gymnasium.vector.AutoresetMode`, or its value.
-    - ``max_episode_steps``: what ``gym.make_vec`` passes; the smaller of it and `max_steps` holds.
+    <options>
 
     ``reset(options={"index": …})`` takes one index for all rows, or one for each; ``options["reset_mask"]``,
     bool (num_envs,), restarts only some rows.
     """
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        *,
-        observation: str = "state",
-        render_mode: str | None = None,
-        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
-        max_episode_steps: int | None = None,
-        max_steps: int = 15,
-        **options: Any,
-    ) -> None:
-        gym.utils.EzPickle.__init__(
-            self,
-            num_envs,
-            observation=observation,
-            render_mode=render_mode,
-            autoreset_mode=autoreset_mode,
-            max_episode_steps=max_episode_steps,
-            max_steps=max_steps,
-            **options,
-        )
-        self.observation = check_choice("observation", observation, OBSERVATIONS)
-        self.render_mode = (
-            None if render_mode is None else check_choice("render_mode", render_mode, tuple(RENDER_MODES))
-        )
-        mode = AutoresetMode(check_choice("autoreset_mode", getattr(autoreset_mode, "value", autoreset_mode), _MODES))
-        steps = max_steps if max_episode_steps is None else min(max_steps, max_episode_steps)
-        self.episode = make_episode(num_envs, max_steps=steps, **options)
-        self.num_envs = num_envs
-        self.autoreset_mode = mode
+    @takes_options_of(VectorEnvConfig)
+    def __init__(self, **options: Any) -> None:
+        gym.utils.EzPickle.__init__(self, **options)
+        self.config = VectorEnvConfig.of_keywords(options)
+        self.render_mode = self.config.render_mode
+        self.num_envs = num_envs = self.config.num_envs
+        self.autoreset_mode = self.config.mode
         self.metadata = {
             "render_modes": RENDER_MODES,
             "render_fps": RENDER_FPS,
             "autoreset_mode": self.autoreset_mode,
         }
-        self.single_observation_space = observation_space(self.episode, observation)
+        self.episode = make_episode(self.config, num_envs)
+        self.single_observation_space = observation_space(self.episode, self.config.observation)
         self.single_action_space = action_space(self.episode)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -146,7 +123,7 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
 
     def observe(self) -> Any:
         """The current observation of every row, as `reset` and `step` return it."""
-        return observe(self.episode, self.observation)
+        return observe(self.episode, self.config.observation)
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to go on from here: plain values and tensors."""
@@ -228,3 +205,10 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
             "final_info": self._info(ended),
             "_final_info": ended.copy(),
         }
+
+
+if AlignSAMVectorEnv.__doc__:
+    _OWN = {each.name for each in fields(VectorEnvConfig)} - {each.name for each in fields(EnvConfig)}
+    AlignSAMVectorEnv.__doc__ = AlignSAMVectorEnv.__doc__.replace(
+        "<options>", options_table(VectorEnvConfig, _OWN).replace("\n", "\n    ")
+    )

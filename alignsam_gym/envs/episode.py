@@ -6,8 +6,7 @@ This is the only copy of the rules: the single environment plays a batch of one.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -16,60 +15,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alignsam_gym.data.samples import assign_folds
-from alignsam_gym.envs.patch_grid import PatchGrid
-from alignsam_gym.errors import DataError, OptionError, check_choice, check_count, check_number, check_switch
+from alignsam_gym.envs.rules import Rules
+from alignsam_gym.errors import DataError, OptionError, check_count
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample
 from alignsam_gym.foundation.sam.batched_decoder import PADDING, PreparedImage
 from alignsam_gym.foundation.sam.rows import rows_of
 from alignsam_gym.maps import fraction_of, iou, resize_map
 from alignsam_gym.srm import SRM
-from alignsam_gym.state import STATES, State, make_state, srm_state, state_channels
+from alignsam_gym.state import State, make_state, srm_state, state_channels
 
-LABEL_SOURCES = ("srm", "last", "clip", "positive", "oracle")
-INITIAL_PROMPTS = ("truth", "srm", "clip")
-REWARDS = ("foreground", "delta_iou")
-REVISITS = ("allow", "forbid")
 _INITIAL = 2  # prompts before the first action
 _PROGRESS = ("index", "points", "labels", "steps", "visited", "stopped", "hit", "repeated", "logits")
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What kind of game is played; the environment's docstring explains each.
-
-    reward: weight of each of `REWARDS`. cells: how many cells a side the SRM's states have at most.
-    """
-
-    grid: PatchGrid
-    cells: int
-    max_steps: int
-    label_source: str
-    initial_prompts: str
-    reward: Mapping[str, float]
-    state: str
-    revisit: str
-    stop: bool = False
-    mask_prompt: bool = False
-
-    def __post_init__(self) -> None:
-        check_count("max_steps", self.max_steps, "an episode needs at least one step")
-        check_count("cells", self.cells, "the SRM needs at least one")
-        check_choice("label_source", self.label_source, LABEL_SOURCES)
-        check_choice("initial_prompts", self.initial_prompts, INITIAL_PROMPTS)
-        check_choice("state", self.state, STATES)
-        check_choice("revisit", self.revisit, REVISITS)
-        if not self.reward:
-            raise OptionError(f"reward is empty; weigh at least one of {', '.join(REWARDS)}.")
-        for name, weight in self.reward.items():
-            check_number(f"reward.{check_choice('reward', name, REWARDS)}", weight)
-        check_switch("stop", self.stop)
-        check_switch("mask_prompt", self.mask_prompt)
 
 
 class Episode:
     """B episodes in progress.
 
-    What is learned sees E(x), M and M_c on a grid of g cells a side: the embedding's own h, or `Rules.cells` if that is
+    What is learned sees E(x), M and M_c on a grid of g cells a side: the embedding's own h, or `Rules.srm_grid_size` if that is
     less, each cell then being the mean of several. [ours]
 
     Attributes that callers read, all on the model's device:
@@ -98,7 +60,7 @@ class Episode:
         channels, height, _ = self.model.embedding_shape
         self.centres = grid.centres.to(device)
         self.index = torch.zeros(count, dtype=torch.int64, device=device)
-        cells = min(rules.cells, height)
+        cells = min(rules.srm_grid_size, height)
         # Channels last, as the products over channels want them that are all that follows.
         self.embeddings = torch.zeros(count, cells, cells, channels, device=device).permute(0, 3, 1, 2)
         one = self.model.prepare_image(torch.zeros(1, *self.model.encoding_shape, device=device))
@@ -249,7 +211,7 @@ class Episode:
             "foreground": self.hit[at].double() * 2 - 1,
             "delta_iou": (self.iou[at] - before).double(),
         }
-        return torch.stack([weight * rewards[name] for name, weight in self.rules.reward.items()]).sum(0)
+        return torch.stack([weight * rewards[name] for name, weight in self.rules.reward_weights.items()]).sum(0)
 
     @torch.no_grad()
     def lookahead_iou(self, actions: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from gymnasium import spaces
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.errors import OptionError
 
-OBSERVATIONS = ("state", "patches")
 _BOUND = float(np.finfo(np.float16).max)  # embeddings are rounded to float16, so none lies beyond
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,78 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alignsam_gym.atomic_write import write_atomically
-from alignsam_gym.errors import OptionError, WeightsError, check_count, check_number
+from alignsam_gym.errors import WeightsError
 from alignsam_gym.maps import iou
-from alignsam_gym.srm.branches import BRANCHES, NORM_GROUPS
+from alignsam_gym.srm.branches import BRANCHES
+from alignsam_gym.srm.srm_config import SRMConfig
 from alignsam_gym.state import State
 
 PAPER_UPDATES = {"implicit": 1, "explicit": 5}
 """q of §4.1."""
 _SUREST = 1e-3
 """M_c has 0 and 1 in every image; its log-odds are taken to be no surer than this."""
-
-
-@dataclass(frozen=True)
-class SRMConfig:
-    """Hyperparameters of the SRM (config group ``srm``).
-
-    width: channels of the branch, a multiple of `NORM_GROUPS`. [ours]
-    learning_rate: of Adam (1e-4 in §4.1).
-    updates: q, gradient steps after every action; None for §4.1's, 1 for the implicit branch and 5 for the explicit.
-        With several environments an action is one of each, and a step is made for every `batch_size` of them. [ours]
-    batch_size: states in a gradient step. [ours]
-    folds: cross-fitting. With k > 1 the labelled images are dealt into k folds, and k branches learn, each from all
-        folds but one. In training a map is asked of the branch that has not seen the image, so that the agent
-        meets labels as wrong as they will be on new images; elsewhere the answer is the branches' mean. 1 is the
-        paper's single branch. [ours]
-    full_mask_every: one state in so many, by row and step, has its mask replaced by ones, as in the state from which an
-        evaluation episode takes its first pair of prompts; 0 for none. A single row's first is after so many steps.
-        [ours]
-    dropout: how likely a channel of a state's embedding is left out of a gradient step. [ours]
-    early_stopping_interval: early stopping. After every so many states, the branch that a fold's map is asked of is replaced by
-        the one that goes on learning if that one's IoU on the fold, which it has not seen, is the highest so far; until
-        the first comparison it always is. 0 for always. With one fold nothing is unseen, and it always is. [ours]
-    clip_logit_weight: how much an explicit branch's answer is CLIP's. The log-odds of M_c, so many times, are added to what
-        the branch says, which learns without them: two experts, of whom one has not seen the few labelled images and
-        cannot overfit to them. 0 for the branch alone. [ours]
-    """
-
-    width: int = 64
-    learning_rate: float = 1e-4
-    updates: int | None = None
-    batch_size: int = 8
-    folds: int = 1
-    full_mask_every: int = 4
-    dropout: float = 0.0
-    early_stopping_interval: int = 0
-    clip_logit_weight: float = 0.0
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> SRMConfig:
-        """From a mapping. Raises OptionError for anything else, an unknown name, or a value out of range."""
-        if not isinstance(values, Mapping):
-            raise OptionError(f"srm={values!r}: give its options by name, or a trained SRM.")
-        known = [field.name for field in fields(cls)]
-        if unknown := set(values) - set(known):
-            raise OptionError(f"srm has no option {', '.join(sorted(map(str, unknown)))}; it takes {', '.join(known)}.")
-        config = cls(**values)
-        if config.updates is not None:
-            check_count("srm.updates", config.updates, "it must be at least 1, or null for the paper's")
-        for name in ("width", "batch_size", "folds"):
-            check_count(f"srm.{name}", getattr(config, name), "it must be at least 1")
-        for name in ("full_mask_every", "early_stopping_interval"):
-            check_count(f"srm.{name}", getattr(config, name), "it must be a count of states, or 0 for none", least=0)
-        for name in ("learning_rate", "dropout", "clip_logit_weight"):
-            check_number(f"srm.{name}", getattr(config, name))
-        for name, fits, wanted in (
-            ("width", config.width % NORM_GROUPS == 0, f"a multiple of {NORM_GROUPS}"),
-            ("learning_rate", config.learning_rate > 0, "above 0"),
-            ("dropout", 0 <= config.dropout < 1, "at least 0 and below 1"),
-            ("clip_logit_weight", config.clip_logit_weight >= 0, "at least 0"),
-        ):
-            if not fits:
-                raise OptionError(f"srm.{name}={getattr(config, name)}: it must be {wanted}.")
-        return config
 
 
 class SRM:
