@@ -110,7 +110,7 @@ class StateProjection(nn.Module):
         weight, bias = self.convolution.weight, cast(Tensor, self.convolution.bias)
         count, channels = state.factors.shape[1], state.embeddings.shape[1]
         on_products, on_maps = weight.tensor_split([count * channels], dim=1)
-        on_products = torch.unflatten(on_products, 1, (count, channels)).transpose(0, 1).flatten(0, 1)
-        terms = torch.unflatten(F.conv2d(state.embeddings, on_products), 1, (count, -1))
+        on_products = on_products.unflatten(1, (count, channels)).transpose(0, 1).flatten(0, 1)
+        terms = F.conv2d(state.embeddings, on_products).unflatten(1, (count, -1))
         projected: Tensor = (terms * state.factors[:, :, None]).sum(1) + bias[:, None, None]
         return projected + F.conv2d(state.maps, on_maps) if state.maps.shape[1] else projected

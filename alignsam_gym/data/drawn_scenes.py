@@ -108,11 +108,12 @@ def _material(rng: np.random.Generator, colours: Sequence[np.ndarray], contrast:
     else:
         blend = np.full((SIZE, SIZE, 1), rng.uniform(0, 0.4), np.float32)
     blend = np.clip(blend, 0, 1)
-    surface: np.ndarray = colour * (1 - blend) + (colour + contrast * (other - colour)) * blend
+    surface = colour * (1 - blend) + (colour + contrast * (other - colour)) * blend
     angle = rng.uniform(0, 2 * math.pi)
     light = 1 + rng.uniform(0, 0.5) * (math.cos(angle) * (x - 0.5) + math.sin(angle) * (y - 0.5))
     grain = 1 + rng.uniform(0.01, 0.08) * _noise(rng, 32, 128)
-    return surface * (light[..., None] * grain)
+    shaded: np.ndarray = surface * (light[..., None] * grain)
+    return shaded
 
 
 def _background(rng: np.random.Generator, hue: float, saturation: float, value: float) -> np.ndarray:

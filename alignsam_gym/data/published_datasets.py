@@ -154,7 +154,7 @@ class PublishedDataset(PairedDataset):
 
 
 _LAYOUTS = (
-    # Defocus blur. The command `datasets CUHK --check` tells whether the masks of a copy mark what is in focus instead.
+    # Defocus blur. `alignsam datasets CUHK --check` tells whether the masks of a copy mark what is in focus instead.
     Layout(
         name="CUHK",
         page="http://www.cse.cuhk.edu.hk/leojia/projects/dblurdetect/",
