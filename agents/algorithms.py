@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
-from alignsam_gym.agents.heads import NETWORKS
+from alignsam_gym.agents.networks import NETWORKS
 from alignsam_gym.agents.policy_config import PolicyConfig
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.episode import Episode

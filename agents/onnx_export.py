@@ -67,7 +67,7 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
     ):
         if value != wanted:
             raise OptionError(f"env.{name}={value} has no ONNX graphs; only {wanted} has.")
-    if not isinstance(agent.policy, PromptPolicyMixin) or agent.policy.memory:
+    if not isinstance(agent.policy, PromptPolicyMixin) or agent.policy.recurrent:
         raise OptionError("Only agents of ppo, a2c and maskable_ppo have ONNX graphs.")
     height = model.embedding_shape[1]
     cells = min(rules.srm_grid_size, height)

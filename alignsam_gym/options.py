@@ -100,7 +100,6 @@ def preset_values(preset: str, group: str) -> Mapping[str, Any]:
     return values
 
 
-@cache
 def type_hints(options: type[Options]) -> dict[str, Any]:
     """Resolve the annotations of an options class: name -> type."""
     return get_type_hints(options)
@@ -159,7 +158,7 @@ def takes_options_of(
 
         own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
         declared = inspect.signature(options).parameters.values()
-        constructor.__signature__ = inspect.Signature([own, *declared])  # type: ignore[attr-defined]
+        constructor.__signature__ = inspect.Signature([own, *declared])
         return constructor
 
     return decorate
