@@ -16,29 +16,29 @@ from alignsam_gym.options import options_table, takes_options_of
 from alignsam_gym.srm import SRM
 
 
-class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
+class AlignSAMEnv(gym.Env[Any, int], gym.utils.EzPickle):
     """Point SAM at what is meant, one patch after another.
 
     ## Description
-    An image is to be segmented by a frozen Segment Anything Model that sees nothing but point prompts.
-    Each step the agent chooses a patch; its centre becomes the next prompt, labelled foreground or
-    background by the semantic recalibration module (SRM), and SAM answers all prompts so far with a mask.
-    This is AlignSAM (Huang et al., CVPR 2024), §3.2 and §3.3.
+    An image is to be segmented by a frozen Segment Anything Model that sees nothing but point prompts. Each step the
+    agent chooses a patch. The patch's centre becomes the next prompt, the semantic recalibration module (SRM) labels
+    it foreground or background, and SAM answers all prompts so far with a mask. This is AlignSAM (Huang et al., CVPR
+    2024), §3.2 and §3.3.
 
     ## Action space
     ``Discrete(N)``: the patches of the frame, row by row; N = (image_size / patch_size)², 100 by default. With
     ``stop=True``, ``Discrete(N + 1)``, of which the last stops prompting.
 
     ## Observation space
-    ``Box`` float32 (C, h, w), the state s_t = E(x) · M_{t−1} (Eq. 4): the image embedding times SAM's last
-    mask, as probabilities on the embedding's grid. (128, 32, 32) for the embedded model.
+    ``Box`` float32 (C, h, w), the state s_t = E(x) · M_{t−1} (Eq. 4): the image embedding times SAM's last mask, as
+    probabilities on the embedding's grid. (128, 32, 32) for the embedded model.
 
     - ``state="concat"``: E(x), E(x) · M and M, (2C + 1, h, w).
     - ``state="guided"``: E(x) · M, M and the SRM's map, (C + 2, h, w).
-    - ``observation="patches"``: the state's means over patches, ``Box`` float16 (channels, side, side): the agent's
-      own grid, and 20 times less memory with the embedded model, 80 times with SAM. A guided state then has two
-      channels more: the mean difference of M and the SRM's map, and that map at the patches' centres. Where revisits
-      are forbidden, a ``Dict`` of these ``patches`` and ``visited`` int8 (N,).
+    - ``observation="patches"``: the state's means over patches, ``Box`` float16 (channels, side, side). This is the
+      agent's own grid, and takes 20 times less memory with the embedded model, 80 times with SAM. A guided state then
+      has two more channels: the mean difference of M and the SRM's map, and that map at the patches' centres. Where
+      revisits are forbidden, a ``Dict`` of these ``patches`` and ``visited`` int8 (N,).
 
     ## Rewards
     - ``foreground``: +1 if the patch's centre is foreground in the ground truth, else −1 (§3.2).
@@ -53,12 +53,15 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
     - ``srm``: the SRM's most and least likely point (§3.3).
     - ``clip``: those of CLIP's map.
 
+    ``reset(seed=…)`` begins a new run: all randomness, and the initial weights of an SRM that learns, come from the
+    seed. ``reset(options={"index": i})`` plays on image i.
+
     ## Episode end
     Truncated after `max_steps`, so that values bootstrap as in Eq. 6. Terminated by stopping only.
 
     ## Information
-    - ``point``: float32 (2,), the last prompt, (x, y) in pixels of the frame; after a reset, the starting two's
-      first, on the foreground.
+    - ``point``: float32 (2,), the last prompt, (x, y) in pixels of the frame. After a reset it is the first of the
+      starting two, on the foreground.
     - ``label``: 1 foreground, 0 background, or −1 if none was given: the agent stopped, or there is no foreground to
       start from.
     - ``foreground``, ``repeated``: whether the last action hit the target, and an earlier patch.
@@ -71,11 +74,9 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
 
     <options>
 
-    ``reset(seed=…)`` begins a new run: all randomness, and the initial weights of an SRM that learns, come
-    from the seed. ``reset(options={"index": i})`` plays on image i.
-
-    Raises `alignsam_gym.errors.OptionError` for a value that has no meaning here, ``DataError`` for data and
-    ``WeightsError`` for weights that are missing or damaged; all are ``AlignSAMError``.
+    ## Errors
+    `alignsam_gym.errors.OptionError` for a value that has no meaning here, ``DataError`` for data and
+    ``WeightsError`` for weights that are missing or damaged. All are ``AlignSAMError``.
 
     ## Version history
     - v0: first version.
@@ -95,14 +96,22 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
 
     @property
     def srm(self) -> SRM:
-        """The semantic recalibration module that this environment asks, and teaches if it learns."""
+        """The semantic recalibration module that labels this environment's points."""
         return self.episode.srm
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode, and with a seed a new run.
 
-        options: ``index``, the sample to play on. Raises OptionError for any other, and DataError for a sample that
-        cannot be loaded.
+        Args:
+            seed: Seed of all randomness, and of the initial weights of an SRM that learns.
+            options: ``index``, the sample to play on.
+
+        Returns:
+            The observation and the infos, as the class describes them.
+
+        Raises:
+            OptionError: There is no such option or sample.
+            DataError: The sample cannot be loaded.
         """
         super().reset(seed=seed)
         if seed is not None or not self._started:
@@ -119,7 +128,18 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
         return self._observe(), self._info()
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Prompt at the patch `action`. Raises OptionError for one not in the space, and Gymnasium's ResetNeeded."""
+        """Prompt at the centre of a patch.
+
+        Args:
+            action: The patch, or N to stop where the rules have it.
+
+        Returns:
+            Observation, reward, whether the agent stopped, whether `max_steps` is reached, infos.
+
+        Raises:
+            OptionError: The action is not in the space.
+            gymnasium.error.ResetNeeded: No episode is in progress.
+        """
         if self._ended:
             raise gym.error.ResetNeeded("Call reset() before step(): no episode is in progress.")
         if not self.action_space.contains(action):
@@ -132,11 +152,15 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
         return self._observe(), reward, terminated, truncated, self._info()
 
     def action_masks(self) -> np.ndarray:
-        """bool (N,), with stopping (N + 1,): the actions that the `revisit` rule leaves."""
-        return self.episode.allowed()[0]
+        """Return the actions that the `revisit` rule leaves, bool (N,), with stopping (N + 1,)."""
+        allowed: np.ndarray = self.episode.allowed()[0]
+        return allowed
 
     def render(self) -> np.ndarray | None:
-        """uint8 RGB: image, ground truth, prediction with numbered prompts; or a window, in ``human`` mode."""
+        """Draw image, ground truth and prediction with numbered prompts, uint8 RGB (400, 1200, 3).
+
+        In ``human`` mode they appear in a window, and None is returned.
+        """
         if self.render_mode is None:
             gym.logger.warn("render() was called without a render_mode; pass one to gym.make.")
             return None
@@ -147,6 +171,7 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
         return picture
 
     def close(self) -> None:
+        """Close the window, if there is one."""
         if self.render_mode == "human":
             close_window()
 
