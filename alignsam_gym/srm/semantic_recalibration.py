@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.errors import OptionError, WeightsError, check_count, check_number
-from alignsam_gym.maps import iou
+from alignsam_gym.metrics.logits_iou import logits_iou
 from alignsam_gym.srm.branches import BRANCHES, NORM_GROUPS
 from alignsam_gym.state import State
 
@@ -171,7 +171,7 @@ class SRM:
         for fold, learner in enumerate(self.learners):
             if (mine := folds == fold).any():
                 seen = states[mine]
-                ious = iou(learner(seen) + self._told_by_text(seen), target[mine], valid[mine])
+                ious = logits_iou(learner(seen) + self._told_by_text(seen), target[mine], valid[mine])
                 total[fold] += ious.sum()
                 count[fold] += len(ious)
         every, before = self.config.early_stopping_interval, self._taught
