@@ -23,13 +23,13 @@ from alignsam_gym.baselines import Baseline, make_baseline
 from alignsam_gym.data.mask_files import write_mask
 from alignsam_gym.envs.env_config import SampleOptions
 from alignsam_gym.envs.episode_factory import open_samples
-from alignsam_gym.envs.rendering import upsample
 from alignsam_gym.evaluation.prompting_evaluation import print_metrics
 from alignsam_gym.experiments.run_folder import check_counts, exit_on_user_error, save_config, write_metrics
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, load_sam
 from alignsam_gym.metrics import PromptedImage, PromptingScores, overlap, score_mask
+from alignsam_gym.transforms import mask_from_logits
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def measure(
         batch = indices[start : start + batch_size]
         for index, logits in zip(batch, baseline.predict(test, batch), strict=True):
             sample = test[index]
-            answer = upsample(logits, sample.mask.shape)
+            answer = mask_from_logits(logits, sample.mask.shape)
             overlaps = np.array([overlap(answer, sample.mask, sample.void)])
             figures = score_mask(answer, sample.mask, sample.void)
             scores.add(PromptedImage(ids[index], sample.text, overlaps, nothing, nothing, figures))

@@ -12,17 +12,17 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from alignsam_gym.data.samples import assign_folds
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.errors import DataError, OptionError, check_count
-from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample
+from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample, fraction_of
 from alignsam_gym.foundation.sam.batched_decoder import PADDING, PreparedImage
-from alignsam_gym.foundation.sam.rows import rows_of
-from alignsam_gym.maps import fraction_of, iou, resize_map
+from alignsam_gym.foundation.sam.predictor import take_rows
+from alignsam_gym.metrics.logits_iou import logits_iou
 from alignsam_gym.srm import SRM
 from alignsam_gym.state import State, make_state, srm_state, state_channels
+from alignsam_gym.transforms import frame_to_unit, image_to_frame, resize_map, unit_to_frame
 
 _INITIAL = 2  # prompts before the first action
 _PROGRESS = ("index", "points", "labels", "steps", "visited", "stopped", "hit", "repeated", "logits")
@@ -291,7 +291,7 @@ class Episode:
         cells = self.embeddings.shape[2:]
         for row, sample in zip(at, samples, strict=True):  # one by one: a encoding and its terms fill megabytes
             encoding = sample.encoding[None].float()
-            self.embeddings[row] = F.interpolate(encoding[:, : sample.channels], cells, mode="area")[0]
+            self.embeddings[row] = resize_map(encoding[0, : sample.channels], cells)
             for kept, new in zip(self.image, self.model.prepare_image(encoding), strict=True):
                 kept[row] = new[0]
         truth, valid = (torch.stack([getattr(sample, name) for sample in samples]) for name in ("truth", "valid"))
@@ -314,8 +314,9 @@ class Episode:
             pixels = np.flatnonzero(region)
             if len(pixels):
                 y, x = np.divmod(int(generator.choice(pixels)), mask.shape[1])
-                scale = self.rules.grid.image_size / np.array(mask.shape[::-1])
-                self.points[row, slot] = torch.tensor((np.array([x, y]) + 0.5) * scale).to(self.points)
+                point_px = torch.tensor([x + 0.5, y + 0.5], dtype=torch.float64)
+                size = (mask.shape[0], mask.shape[1])
+                self.points[row, slot] = image_to_frame(point_px, size, self.rules.grid.image_size).to(self.points)
                 self.labels[row, slot] = label
 
     def _prompt_from_map(self, at: Tensor, maps: Tensor) -> None:
@@ -324,7 +325,7 @@ class Episode:
         scale = torch.tensor([width, height], device=maps.device)
         for slot, (extreme, label) in enumerate(((maps.flatten(1).argmax(1), 1), (maps.flatten(1).argmin(1), 0))):
             cell = torch.stack([extreme % width, extreme // width], dim=1)
-            self.points[at, slot] = (cell + 0.5) / scale * self.rules.grid.image_size
+            self.points[at, slot] = unit_to_frame((cell + 0.5) / scale, self.rules.grid.image_size)
             self.labels[at, slot] = label
 
     def _label(self, at: Tensor, action: Tensor, point: Tensor) -> Tensor:
@@ -348,7 +349,8 @@ class Episode:
     def _ask(self, at: Tensor, points: Tensor, labels: Tensor, again: bool) -> Tensor:
         """SAM's logits float (rows, 4h, 4w) for prompts on the images of rows `at`; again: it has answered before."""
         last = self.logits[at] if again and self.rules.mask_prompt else None
-        return self.model.decode(self.image, at, points / self.rules.grid.image_size, labels, last)
+        points_unit = frame_to_unit(points, self.rules.grid.image_size)
+        return self.model.decode(self.image, at, points_unit, labels, last)
 
     def _keep(self, at: Tensor, logits: Tensor) -> None:
         self.logits[at] = logits
@@ -356,7 +358,7 @@ class Episode:
         self.iou[at] = self._iou(at, logits)
 
     def _iou(self, at: Tensor, logits: Tensor) -> Tensor:
-        return iou(logits, self.truth[at], self.valid[at])
+        return logits_iou(logits, self.truth[at], self.valid[at])
 
     def _recalibrate(self, at: Tensor) -> None:
         """Ask the SRM for its map of the state that SAM's answer led to."""
@@ -364,7 +366,7 @@ class Episode:
 
     def _srm_states(self, at: Tensor, masks: Tensor) -> State:
         """s_t, after s_c if the branch is explicit."""
-        state = make_state(srm_state(self.rules.state), rows_of(self.embeddings, at), masks, masks)
+        state = make_state(srm_state(self.rules.state), take_rows(self.embeddings, at), masks, masks)
         return state.after_text(self.similarity[at]) if self.srm.kind == "explicit" else state
 
     def _teach(self, at: Tensor) -> None:

@@ -28,11 +28,11 @@ from alignsam_gym.envs.prompters import (
     play,
     srm_prompter,
 )
-from alignsam_gym.envs.rendering import upsample
 from alignsam_gym.errors import OptionError
 from alignsam_gym.evaluation.resume_log import ResumeLog
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
 from alignsam_gym.metrics import PromptedImage, PromptingScores, heading, overlap, score_mask, shown_metrics
+from alignsam_gym.transforms import mask_from_logits
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def measure(
         infos = episode.infos()
         for row, index in enumerate(batch):
             sample = episode.encoded[index]
-            answer = upsample(episode.logits[row], sample.mask.shape)
+            answer = mask_from_logits(episode.logits[row], sample.mask.shape)
             overlaps, hits, repeats = progress[index]
             overlaps.append(overlap(answer, sample.mask, sample.void))
             if step and infos["label"][row] != PADDING:  # it has not stopped

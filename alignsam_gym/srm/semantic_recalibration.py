@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.errors import WeightsError
-from alignsam_gym.maps import iou
+from alignsam_gym.metrics.logits_iou import logits_iou
 from alignsam_gym.srm.branches import BRANCHES
 from alignsam_gym.srm.segmentation_loss import segmentation_loss
 from alignsam_gym.srm.srm_config import SRMConfig
@@ -138,7 +138,7 @@ class SRM:
             rows = folds == fold
             if rows.any():
                 unseen = states[rows]
-                ious = iou(learner(unseen) + self._clip_logits(unseen), target[rows], valid[rows])
+                ious = logits_iou(learner(unseen) + self._clip_logits(unseen), target[rows], valid[rows])
                 total[fold] += ious.sum()
                 count[fold] += len(ious)
         interval, before = self.config.early_stopping_interval, self._states_learned

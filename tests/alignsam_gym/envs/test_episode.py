@@ -9,7 +9,7 @@ import torch
 from segment_anything import SamPredictor
 
 from alignsam_gym.errors import OptionError
-from alignsam_gym.maps import iou
+from alignsam_gym.metrics.logits_iou import logits_iou
 from alignsam_gym.srm import SRM, SRMConfig
 from alignsam_gym.state import STATES
 
@@ -217,7 +217,7 @@ def test_an_answer_that_is_right_wherever_there_is_a_label_is_whole(make_toy, on
     env = make_toy(dataset=one_sample(np.ones((64, 64), bool), void))
     env.reset(seed=0)
     episode = env.unwrapped.episode
-    assert iou(torch.ones_like(episode.logits), episode.truth, episode.valid).item() == 1
+    assert logits_iou(torch.ones_like(episode.logits), episode.truth, episode.valid).item() == 1
 
 
 def test_the_first_background_pixel_has_a_label(make_toy, one_sample):

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignsam_gym.maps import fraction_of, iou
+from alignsam_gym.metrics.logits_iou import logits_iou
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -12,20 +12,11 @@ def test_iou_counts_labelled_pixels(seed):
     """Of cells of four pixels, so many of which have a label."""
     rng = np.random.default_rng(seed)
     logits, truth, labelled = rng.normal(size=(3, 4, 5)), rng.random((3, 4, 5)), rng.integers(0, 5, (3, 4, 5))
-    found = iou(*(torch.from_numpy(part).float() for part in (logits, truth, labelled / 4)))
+    found = logits_iou(*(torch.from_numpy(part).float() for part in (logits, truth, labelled / 4)))
     for answer, target, pixels, value in zip(logits > 0, truth > 0.5, labelled, found, strict=True):
         both, either = pixels[answer & target].sum(), pixels[answer | target].sum()
         assert float(value) == pytest.approx(both / either if either else 1)
 
 
-@given(st.integers(0, 2**32 - 1))
-def test_a_share_of_nothing_is_nothing(seed):
-    rng = np.random.default_rng(seed)
-    part, whole = np.sort(rng.integers(0, 4, (2, 3, 4)), axis=0) / 4
-    shares = fraction_of(torch.from_numpy(part), torch.from_numpy(whole)).numpy()
-    np.testing.assert_allclose(shares * whole, part)
-    assert (shares[whole == 0] == 0).all()
-
-
 def test_nothing_found_where_nothing_is_agrees():
-    assert iou(-torch.ones(1, 2, 2), torch.zeros(1, 2, 2), torch.ones(1, 2, 2)).item() == 1
+    assert logits_iou(-torch.ones(1, 2, 2), torch.zeros(1, 2, 2), torch.ones(1, 2, 2)).item() == 1
