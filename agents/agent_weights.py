@@ -1,4 +1,4 @@
-"""Saving and loading the finished agent, without pickle."""
+"""Saving and loading the weights of a trained agent, its policy and its SRM, as safetensors."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ POLICY, SRM_WEIGHTS = "policy.safetensors", "srm.safetensors"
 
 
 def save_agent(folder: Path, policy: BasePolicy, srm: SRM) -> None:
-    """Write policy and SRM into `folder`, for `load_agent`. Raises WeightsError."""
+    """Write the weights of a policy and of its SRM into a folder.
+
+    Raises:
+        WeightsError: They cannot be written.
+    """
     try:
-        with TemporaryDirectory() as place:  # safetensors' files are for this user's eyes only
-            file = Path(place) / POLICY
-            save_model(policy, str(file))  # which knows that SB3's three names of the extractor are one
+        with TemporaryDirectory() as temporary:  # save_model makes files that only this user may read
+            file = Path(temporary) / POLICY
+            save_model(policy, str(file))  # SB3 holds one extractor under three names; save_model writes it once
             write_atomically(folder / POLICY, file.read_bytes())
         srm.save(folder / SRM_WEIGHTS)
     except (OSError, SafetensorError) as error:
@@ -29,7 +33,11 @@ def save_agent(folder: Path, policy: BasePolicy, srm: SRM) -> None:
 
 
 def load_agent(folder: Path, policy: BasePolicy, srm: SRM) -> None:
-    """Read what `save_agent` wrote into a policy and an SRM of the same shape. Raises WeightsError."""
+    """Load what `save_agent` wrote into a policy and an SRM of the same shapes.
+
+    Raises:
+        WeightsError: The files are missing or damaged, or hold another agent.
+    """
     try:
         load_model(policy, folder / POLICY)
     except (OSError, SafetensorError, RuntimeError) as error:

@@ -1,123 +1,157 @@
-"""What happens beside learning: progress shown, curves logged, checkpoints written."""
+"""What happens beside learning: curves are logged, progress is shown, the training state is saved."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
 
-from alignsam_gym.agents.training_state import save_checkpoint
+from alignsam_gym.agents.training_state import save_training_state
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 
 CURVES = ("reward", "foreground_rate", "repeated", "iou")
+"""Metrics of a round, in the history and in the log."""
 
 
 class EpisodeStatistics(BaseCallback):
-    """Means over each round, `max_steps` of every environment, to the log and for the progress bar.
+    """Logs means over each round, which is `max_steps` steps of every environment, and adds them to the history.
 
-    ``rollout/reward``, of a step. ``rollout/foreground_rate`` (FR, Eq. 14) and ``rollout/repeated``, shares of
-    actions that hit the target, and a patch chosen before in the episode. ``rollout/iou``, at the end of
-    rounds, where episodes end unless the agent stops them; ``iou_by_step/<t>``, after t steps of the round.
-    ``time/steps_per_second``, with the updates' time. The learner's own figures are written with them, so it should
-    write none: ``learn(log_interval=None)``.
+    - ``rollout/reward``: the mean reward of a step.
+    - ``rollout/foreground_rate``: the fraction of actions that hit the target (FR, Eq. 14).
+    - ``rollout/repeated``: the fraction of actions that chose a patch again that their episode had chosen before.
+    - ``rollout/iou``: the mean IoU after the round's last step. Episodes end there unless the agent stops them.
+    - ``iou_by_step/<t>``: the mean IoU after t steps of the round.
+    - ``time/steps_per_second``: steps of all environments, with the time that the updates take.
 
-    history: one mapping a round, ``timesteps``, ``seconds`` that it took, and `CURVES`.
+    The learner's own metrics are written with them, so the learner should write none: ``learn(log_interval=None)``.
+
+    Args:
+        history: Gets a dict for each round: ``timesteps``, ``seconds`` that the round took, and `CURVES`.
+        max_steps: Steps of a round.
     """
 
     def __init__(self, history: list[dict[str, float]], max_steps: int) -> None:
         super().__init__()
-        self.history, self.max_steps = history, max_steps
-        self._rows: list[dict[str, np.ndarray]] = []
-        self._began = time.perf_counter()
+        self.history = history
+        self.max_steps = max_steps
+        self._steps: list[dict[str, NDArray[np.float64]]] = []
+        self._round_began = time.perf_counter()
 
     def _on_step(self) -> bool:
+        """SB3's hook, after each step of all environments."""
         infos = self.locals["infos"]
-        row = {name: np.array([info[name] for info in infos], float) for name in ("foreground", "repeated", "iou")}
-        self._rows.append(row | {"reward": np.array(self.locals["rewards"], float)})
-        if len(self._rows) == self.max_steps:
-            self._tell()
-            self._rows = []
+        step = {name: np.array([info[name] for info in infos], float) for name in ("foreground", "repeated", "iou")}
+        step["reward"] = np.array(self.locals["rewards"], float)
+        self._steps.append(step)
+        if len(self._steps) == self.max_steps:
+            self._end_round()
+            self._steps = []
         return True
 
-    def _tell(self) -> None:
-        mean = {
-            name: float(np.mean([row[name] for row in self._rows])) for name in ("reward", "foreground", "repeated")
-        }
-        elapsed, self._began = time.perf_counter() - self._began, time.perf_counter()
+    def _end_round(self) -> None:
+        """Write the round that has ended to the history and to the log."""
+        now = time.perf_counter()
+        seconds = now - self._round_began
+        self._round_began = now
         record = {
             "timesteps": float(self.num_timesteps),
-            "seconds": elapsed,
-            "reward": mean["reward"],
-            "foreground_rate": mean["foreground"],
-            "repeated": mean["repeated"],
-            "iou": float(self._rows[-1]["iou"].mean()),
+            "seconds": seconds,
+            "reward": self._mean("reward"),
+            "foreground_rate": self._mean("foreground"),
+            "repeated": self._mean("repeated"),
+            "iou": float(self._steps[-1]["iou"].mean()),
         }
         self.history.append(record)
         for name in CURVES:
             self.logger.record(f"rollout/{name}", record[name])
-        for step, row in enumerate(self._rows, start=1):
-            self.logger.record(f"iou_by_step/{step:02d}", float(row["iou"].mean()))
-        self.logger.record("time/steps_per_second", len(self._rows) * len(self._rows[0]["iou"]) / elapsed)
+        for number, step in enumerate(self._steps, start=1):
+            self.logger.record(f"iou_by_step/{number:02d}", float(step["iou"].mean()))
+        played = len(self._steps) * len(self._steps[0]["iou"])
+        self.logger.record("time/steps_per_second", played / seconds)
         self.logger.dump(self.num_timesteps)
+
+    def _mean(self, name: str) -> float:
+        return float(np.mean([step[name] for step in self._steps]))
 
 
 class ProgressBar(BaseCallback):
-    """A bar with the latest round's figures. total: timesteps of the whole training."""
+    """Shows a progress bar with the latest round's metrics.
+
+    Args:
+        history: What `EpisodeStatistics` writes.
+        total: Timesteps of the whole training.
+    """
 
     def __init__(self, history: list[dict[str, float]], total: int) -> None:
         super().__init__()
-        self.history, self.total = history, total
-
-    def _on_training_start(self) -> None:
-        columns = (
+        self.history = history
+        self.total = total
+        self._progress = Progress(
             TextColumn("training"),
             BarColumn(),
-            TextColumn("{task.completed}/{task.total} steps {task.fields[figures]}"),
+            TextColumn("{task.completed}/{task.total} steps {task.fields[metrics]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        self.progress = Progress(*columns)
-        self.progress.start()
-        self.task = self.progress.add_task("", total=self.total, completed=self.num_timesteps, figures="")
+
+    def _on_training_start(self) -> None:
+        """SB3's hook, when learning begins."""
+        self._progress.start()
+        self._task = self._progress.add_task("", total=self.total, completed=self.num_timesteps, metrics="")
 
     def _on_step(self) -> bool:
-        self.progress.update(self.task, completed=self.num_timesteps)
+        """SB3's hook, after each step of all environments."""
+        changed: dict[str, Any] = {"completed": self.num_timesteps}
         if self.history:
             last = self.history[-1]
-            figures = f"reward {last['reward']:+.2f}  FR {last['foreground_rate']:.0%}  IoU {last['iou']:.3f}"
-            self.progress.update(self.task, figures=figures)
+            reward, foreground_rate, iou = last["reward"], last["foreground_rate"], last["iou"]
+            changed["metrics"] = f"reward {reward:+.2f}  FR {foreground_rate:.0%}  IoU {iou:.3f}"
+        self._progress.update(self._task, **changed)
         return True
 
     def close(self) -> None:
-        """Leave the terminal as it was, whether training ended or was interrupted."""
-        if hasattr(self, "progress"):
-            self.progress.stop()
+        """Leave the terminal as it was, whether training ended or was interrupted. It may be called more than once."""
+        if self._progress.live.is_started:
+            self._progress.stop()
 
 
 class Checkpoints(BaseCallback):
-    """Writes a checkpoint at first and after each round of `EpisodeStatistics`, once there is nothing to learn from it.
+    """Saves the training state before learning, after each round of `EpisodeStatistics`, and at the end.
 
-    So an interruption costs one round, or one rollout where that is longer.
+    It saves only between rollouts, when no collected step is waiting to be learned from. An interruption costs one
+    round, or one rollout where that is longer.
+
+    Args:
+        path: The file to write.
+        env: The environment that the learner plays.
+        history: What `EpisodeStatistics` writes.
     """
 
     def __init__(self, path: Path, env: AlignSAMVectorEnv, history: list[dict[str, float]]) -> None:
         super().__init__()
-        self.path, self.env, self.history = path, env, history
-        self._saved = -1
+        self.path = path
+        self.env = env
+        self.history = history
+        self._rounds_saved = -1
 
     def _on_step(self) -> bool:
+        """SB3's hook, which every callback must have."""
         return True
 
     def _on_rollout_start(self) -> None:
-        if len(self.history) > self._saved:
+        """SB3's hook, before steps are collected."""
+        if len(self.history) > self._rounds_saved:
             self._save()
 
     def _on_training_end(self) -> None:
+        """SB3's hook, when learning has ended."""
         self._save()
 
     def _save(self) -> None:
-        save_checkpoint(self.path, self.model, self.env, self.history)
-        self._saved = len(self.history)
+        save_training_state(self.path, self.model, self.env, self.history)
+        self._rounds_saved = len(self.history)

@@ -1,4 +1,4 @@
-"""The policies of sb3-contrib's algorithms. Imported only where one is chosen: the package is an extra."""
+"""Policies of sb3-contrib's algorithms. Imported only when one is chosen, as the package is an optional extra."""
 
 from __future__ import annotations
 
@@ -9,65 +9,82 @@ from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.qrdqn.policies import QRDQNPolicy, QuantileNetwork
 from torch import Tensor, nn
 
-from alignsam_gym.agents.heads import Head, head_of
+from alignsam_gym.agents.networks import Head, build_head
 from alignsam_gym.agents.policies import PromptPolicyMixin
 from alignsam_gym.agents.q_policies import MaskedExplorationMixin, QPolicyMixin
 
 
 class MaskablePromptPolicy(PromptPolicyMixin, MaskableActorCriticPolicy):  # type: ignore[misc]
-    """MaskablePPO's. It needs no masks to leave visited patches alone, but heeds those that it is given."""
+    """The policy of MaskablePPO. It avoids visited patches without masks, and obeys the masks that it is given."""
 
 
-class _RecurrentHead(nn.Module):
-    """A head whose logits and value what an LSTM remembers adds to.
+class RecurrentHead(nn.Module):
+    """A head with memory: a linear map of the LSTM's output is added to each action's logit. [ours]
 
-    Input: the head's features with the memory appended, (B, features + hidden).
+    The patches' own logits stay on their grid, as without memory. The value is computed from the head's value
+    features with the LSTM's output behind them.
+
+    Input: the extractor's features with the LSTM's output behind them, (B, features_dim + hidden).
+
+    Args:
+        head: The head without memory.
+        hidden: Size of the LSTM's output.
     """
 
     def __init__(self, head: Head, hidden: int) -> None:
         super().__init__()
-        self.head, self.hidden = head, hidden
-        self.latent_dim_pi, self.latent_dim_vf = head.latent_dim_pi, head.latent_dim_vf + hidden
+        self.head = head
+        self.hidden = hidden
+        self.latent_dim_pi = head.latent_dim_pi
+        self.latent_dim_vf = head.latent_dim_vf + hidden
         self.remembered = nn.Linear(hidden, head.latent_dim_pi)
 
     def forward_actor(self, latent: Tensor) -> Tensor:
-        features, memory = latent[:, : -self.hidden], latent[:, -self.hidden :]
-        return self.head.forbid(self.head.scores(features)[:, 0] + self.remembered(memory), features)
+        """Return logits float32 (B, actions)."""
+        features, memory = self._split(latent)
+        scores = self.head.scores(features)[:, 0] + self.remembered(memory)
+        return self.head.mask_visited(scores, features)
 
     def forward_critic(self, latent: Tensor) -> Tensor:
-        features, memory = latent[:, : -self.hidden], latent[:, -self.hidden :]
+        """Return what the value is computed from, float32 (B, latent_dim_vf)."""
+        features, memory = self._split(latent)
         return torch.cat([self.head.forward_critic(features), memory], dim=1)
 
     def initialize(self) -> None:
+        """Make all patches' scores nearly equal; see `Head.initialize`."""
         self.head.initialize()
         nn.init.orthogonal_(self.remembered.weight, gain=0.01)
 
+    def _split(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """The extractor's features, and the LSTM's output."""
+        return latent[:, : -self.hidden], latent[:, -self.hidden :]
+
 
 class RecurrentPromptPolicy(PromptPolicyMixin, RecurrentActorCriticPolicy):
-    """RecurrentPPO's: an LSTM reads all features; what it remembers adds to each action's logit. [ours]
+    """The policy of RecurrentPPO, with a `RecurrentHead`. Its LSTM reads all features."""
 
-    So the patches' own logits stay on their grid, as without memory.
-    """
-
-    memory = True
+    recurrent = True
 
     def _build_mlp_extractor(self) -> None:
-        head = head_of(self.make_head, self.features_extractor, self.action_space)
-        self.mlp_extractor = _RecurrentHead(head, self.lstm_output_dim)  # type: ignore[assignment]
+        """SB3's hook, as in `PromptPolicyMixin`."""
+        head = build_head(self.head_factory, self.features_extractor, self.action_space)
+        self.mlp_extractor = RecurrentHead(head, self.lstm_output_dim)  # type: ignore[assignment]
 
     def _process_sequence(  # type: ignore[override]
         self, features: Tensor, lstm_states: tuple[Tensor, Tensor], episode_starts: Tensor, lstm: nn.LSTM
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """sb3-contrib's hook that runs the LSTM. Keeps the features in front of its output, for the head."""
         memory, lstm_states = super()._process_sequence(features, lstm_states, episode_starts, lstm)  # type: ignore[assignment]
         return torch.cat([features, memory], dim=1), lstm_states
 
 
 class QuantilePolicy(QPolicyMixin, QRDQNPolicy):
-    """Chooses the patch with the highest mean of the quantiles of its return."""
+    """The policy of QR-DQN: it chooses the patch with the highest mean of its return's quantiles."""
 
     def make_quantile_net(self) -> QuantileNetwork:
+        """sb3-contrib's hook, called for the online and for the target network."""
         network = super().make_quantile_net()
-        network.quantile_net = self.action_values(network.features_extractor, self.n_quantiles)  # type: ignore[assignment]
+        network.quantile_net = self.make_action_values(network.features_extractor, self.n_quantiles)  # type: ignore[assignment]
         return network
 
 

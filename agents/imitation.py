@@ -1,8 +1,9 @@
-"""A warm start for the policy: it first imitates one that can try prompts out before it chooses."""
+"""A warm start for the policy: it first imitates an agent that tries prompts out before it chooses one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,93 +18,126 @@ from alignsam_gym.agents.policies import PromptPolicyMixin
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.errors import OptionError
 
-_Tried = tuple[dict[str, Tensor] | Tensor, Tensor, Tensor]
+
+@dataclass(frozen=True)
+class _Lookahead:
+    """Actions that were tried out in B states.
+
+    Attributes:
+        patches: Float (B, channels, side, side), the observations.
+        visited: (B, N), or None where the observations have none.
+        actions: Int64 (B, K), what was tried out.
+        gains: Float (B, K), the change of IoU that each action would make.
+    """
+
+    patches: Tensor
+    visited: Tensor | None
+    actions: Tensor
+    gains: Tensor
 
 
 def warm_start(policy: BasePolicy, env: AlignSAMVectorEnv, options: Mapping[str, Any], seed: int) -> None:
     """Distil one-step lookahead into `policy`, while the SRM of `env` learns as always. [ours; warm_start]
 
-    A round is one episode of every environment, which must have been reset. At each step some patches are tried out
-    with the labels that they would get (`Episode.lookahead_iou`); the policy learns to choose among them, and stopping, which
-    gains nothing, in proportion to exp(gain of IoU / temperature). Half of the rows then take the best of them, the
-    others a draw from the policy.
+    A round is one episode of every environment. At each step some patches are tried out with the labels that they
+    would get (`Episode.lookahead_iou`). The policy learns to choose each of them, and stopping, which gains nothing,
+    with a probability proportional to exp(gain of IoU / temperature). Half of the rows then take the best of the
+    patches, the others take a draw from the policy. In the first ``srm_rounds`` the actions are random and only the
+    SRM learns.
 
-    options: config group ``warm_start``. Raises OptionError for a policy that gives no distribution over actions for a
-    state alone.
+    Args:
+        policy: An actor–critic policy without memory.
+        env: The training environment, after a reset.
+        options: Config group ``warm_start``.
+        seed: Seed of the candidates, of the choice of rows, and of the order of learning.
+
+    Raises:
+        OptionError: The policy gives no distribution over actions for a state alone, or options are missing.
     """
-    if not isinstance(policy, PromptPolicyMixin) or policy.memory:
+    if not isinstance(policy, PromptPolicyMixin) or policy.recurrent:
         raise OptionError("warm_start needs agent=ppo, a2c or maskable_ppo; for others leave warm_start=none.")
     if "learning_rate" not in options:
         raise OptionError("warm_start.rounds is set, but warm_start=none says nothing else; take warm_start=lookahead.")
     options = dict(options)
     rng = np.random.default_rng(seed)
-    episode = env.episode
     optimizer = torch.optim.Adam(policy.parameters(), lr=options["learning_rate"])
-    tried: list[_Tried] = []
+    memory: list[_Lookahead] = []
     for number in track(range(options["srm_rounds"] + options["rounds"]), "warm start"):
-        for _ in range(episode.rules.max_steps):
-            candidates = _draw(episode.allowed()[:, : episode.rules.grid.count], options["candidates"], rng)
+        for _ in range(env.episode.rules.max_steps):
+            candidates = _draw_candidates(env, options["candidates"], rng)
             if number < options["srm_rounds"]:
                 env.step(candidates[:, 0].numpy())
-                continue
-            candidates = candidates.to(episode.model.device)
-            gains = episode.lookahead_iou(candidates) - episode.iou[:, None]
-            best = candidates.gather(1, gains.argmax(1, keepdim=True))[:, 0].cpu().numpy()
-            if episode.rules.stop:
-                candidates = F.pad(candidates, (0, 1), value=episode.rules.grid.count)
-                gains = F.pad(gains, (0, 1))
-            observations = env.observe()
-            drawn, _ = policy.predict(observations)
-            tried.append((policy.obs_to_tensor(observations)[0], candidates, gains))
-            env.step(np.where(rng.random(len(best)) < 0.5, best, drawn))
-        if tried:
-            _imitate(policy, optimizer, tried, options, rng)
+            else:
+                memory.append(_look_ahead_and_step(policy, env, candidates, rng))
+        if memory:
+            _imitate(policy, optimizer, memory, options, rng)
 
 
-def _draw(allowed: np.ndarray, count: int, rng: np.random.Generator) -> Tensor:
-    """`count` of each row's allowed patches, int64 (B, count); others only where there are not as many."""
-    return torch.from_numpy(np.argsort(-rng.random(allowed.shape) * allowed, axis=1)[:, :count])
+def _draw_candidates(env: AlignSAMVectorEnv, count: int, rng: np.random.Generator) -> Tensor:
+    """`count` patches that each row may choose, int64 (B, count); forbidden ones only where too few are left."""
+    allowed = env.episode.allowed()[:, : env.episode.rules.grid.count]
+    order = np.argsort(-rng.random(allowed.shape) * allowed, axis=1)
+    return torch.from_numpy(order[:, :count])
+
+
+def _look_ahead_and_step(
+    policy: PromptPolicyMixin, env: AlignSAMVectorEnv, candidates: Tensor, rng: np.random.Generator
+) -> _Lookahead:
+    """Try the candidates out, then take a step."""
+    episode = env.episode
+    actions = candidates.to(episode.model.device)
+    gains = episode.lookahead_iou(actions) - episode.iou[:, None]
+    best = actions.gather(1, gains.argmax(1, keepdim=True))[:, 0].cpu().numpy()
+    if episode.rules.stop:
+        actions = F.pad(actions, (0, 1), value=episode.rules.grid.count)
+        gains = F.pad(gains, (0, 1))
+    observations = env.observe()
+    drawn, _ = policy.predict(observations)
+    seen: Any = policy.obs_to_tensor(observations)[0]
+    takes_best = rng.random(len(best)) < 0.5
+    env.step(np.where(takes_best, best, drawn))
+    if isinstance(seen, dict):
+        return _Lookahead(seen["patches"], seen["visited"], actions, gains)
+    return _Lookahead(seen, None, actions, gains)
 
 
 def _imitate(
     policy: PromptPolicyMixin,
     optimizer: torch.optim.Optimizer,
-    tried: list[_Tried],
+    memory: list[_Lookahead],
     options: Mapping[str, Any],
     rng: np.random.Generator,
 ) -> None:
-    """Some passes over all that was tried."""
+    """Learn from everything that was tried out so far, in ``epochs`` passes."""
     policy.set_training_mode(True)
-    seen, candidates, gains = _joined(tried)
-    wanted = (gains / options["temperature"]).softmax(1)
+    tried = _concatenate(memory)
+    target = (tried.gains / options["temperature"]).softmax(1)
+    size = options["batch_size"]
     for _ in range(options["epochs"]):
-        for batch in torch.from_numpy(rng.permutation(len(gains))).split(options["batch_size"]):
-            distribution = policy.get_distribution(_thinned(_rows(seen, batch), options["dropout"], rng)).distribution
+        order = torch.from_numpy(rng.permutation(len(target)))
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            patches = _drop_channels(tried.patches[rows], options["dropout"], rng)
+            observation = patches if tried.visited is None else {"patches": patches, "visited": tried.visited[rows]}
+            distribution = policy.get_distribution(observation).distribution
             assert isinstance(distribution, Categorical)
-            loss = F.cross_entropy(distribution.logits.gather(1, candidates[batch]), wanted[batch])
+            loss = F.cross_entropy(distribution.logits.gather(1, tried.actions[rows]), target[rows])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
 
-def _joined(tried: list[_Tried]) -> _Tried:
-    observations, candidates, gains = zip(*tried, strict=True)
-    if isinstance(observations[0], dict):
-        joined: Any = {name: torch.cat([one[name] for one in observations]) for name in observations[0]}
-    else:
-        joined = torch.cat(observations)
-    return joined, torch.cat(candidates), torch.cat(gains)
+def _concatenate(memory: list[_Lookahead]) -> _Lookahead:
+    visited = [one.visited for one in memory if one.visited is not None]
+    return _Lookahead(
+        torch.cat([one.patches for one in memory]),
+        torch.cat(visited) if visited else None,
+        torch.cat([one.actions for one in memory]),
+        torch.cat([one.gains for one in memory]),
+    )
 
 
-def _rows(observations: Any, batch: Tensor) -> Any:
-    if isinstance(observations, dict):
-        return {name: part[batch] for name, part in observations.items()}
-    return observations[batch]
-
-
-def _thinned(observations: Any, rate: float, rng: np.random.Generator) -> Any:
-    """Observations with some channels left out, so that no few of SAM's many are relied on."""
-    if isinstance(observations, dict):
-        return observations | {"patches": _thinned(observations["patches"], rate, rng)}
-    kept = torch.from_numpy(rng.random(observations.shape[:2]) >= rate).to(observations) / (1 - rate)
-    return observations * kept[:, :, None, None]
+def _drop_channels(patches: Tensor, rate: float, rng: np.random.Generator) -> Tensor:
+    """Set some channels of each row to zero, so that the policy does not rely on a few of SAM's many."""
+    kept = torch.from_numpy(rng.random(patches.shape[:2]) >= rate).to(patches)
+    return patches * (kept / (1 - rate))[:, :, None, None]

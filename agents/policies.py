@@ -1,4 +1,4 @@
-"""SB3's actor–critic policies over patches."""
+"""SB3's actor–critic policies with the networks of `alignsam_gym.agents.networks`."""
 
 from __future__ import annotations
 
@@ -9,47 +9,58 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import nn
 
-from alignsam_gym.agents.heads import MakeHead, head_of
+from alignsam_gym.agents.networks import HeadFactory, build_head
 
 if TYPE_CHECKING:
     _Base = ActorCriticPolicy
 else:
-    _Base = object  # sb3-contrib's actor–critics have no base in common with it
+    _Base = object  # sb3-contrib's MaskableActorCriticPolicy does not derive from it
 
 
 class PromptPolicyMixin(_Base):
-    """What an actor–critic policy of SB3 becomes with a `Head`: π_θ and V_θ of Eq. 5–10.
+    """Makes an actor–critic policy of SB3 use a `Head`: π_θ and V_θ of Eq. 5–10.
 
     Patches that the observation marks as visited get no probability.
 
-    head: makes it from the features extractor and the number of actions. memory: whether an action depends on earlier
-    states of its episode.
+    Args:
+        observation_space: The space of ``observation="patches"``.
+        action_space: ``Discrete``: the patches, and perhaps stopping.
+        lr_schedule: As SB3 passes it.
+        head: Makes the head.
+        **kwargs: Keywords of the SB3 policy.
+
+    Attributes:
+        recurrent: Whether an action depends on earlier states of its episode.
     """
 
-    memory = False
+    recurrent = False
 
     def __init__(
         self,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         *,
-        head: MakeHead,
+        head: HeadFactory,
         **kwargs: Any,
     ) -> None:
-        self.make_head = head
+        self.head_factory = head  # SB3's constructor already builds the head
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
 
     def _build_mlp_extractor(self) -> None:
-        self.mlp_extractor = head_of(self.make_head, self.features_extractor, self.action_space)  # type: ignore[assignment]
+        """SB3's hook for the layers between the features and the last layers of actor and critic."""
+        self.mlp_extractor = build_head(self.head_factory, self.features_extractor, self.action_space)  # type: ignore[assignment]
 
     def _build(self, lr_schedule: Schedule) -> None:
+        """SB3's hook that builds all networks and the optimizer. Takes away the actor's last layer.
+
+        The head gives the logits already. SB3's optimizer holds the layer that goes, so there is a new optimizer.
+        """
         super()._build(lr_schedule)
-        # The head gives the logits already: nothing learnt comes after it.
         self.action_net = nn.Identity()
         self.mlp_extractor.initialize()  # type: ignore[operator]
-        optimizer: Any = self.optimizer_class
-        self.optimizer = optimizer(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        optimizer_class: Any = self.optimizer_class
+        self.optimizer = optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
 
 class PromptPolicy(PromptPolicyMixin, ActorCriticPolicy):

@@ -1,4 +1,4 @@
-"""Learning what actions are worth: the Q-network of DQN, and how its learner explores."""
+"""Policies and exploration of the algorithms that learn action values: DQN, and QR-DQN in `contrib_policies`."""
 
 from __future__ import annotations
 
@@ -7,28 +7,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3 import DQN
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor, nn
 
-from alignsam_gym.agents.heads import Head, MakeHead, head_of
+from alignsam_gym.agents.networks import Head, HeadFactory, build_head
 
 if TYPE_CHECKING:
     _Learner = OffPolicyAlgorithm
     _Policy = DQNPolicy
 else:
-    _Learner = _Policy = object  # sb3-contrib's have their own bases
+    _Learner = _Policy = object  # sb3-contrib's QR-DQN does not derive from SB3's DQN
 
 
 class ActionValues(nn.Module):
-    """Q(s, a) as V(s) and the advantage of a over the mean of all actions; visited patches' are very low. [ours]
+    """Q(s, a) = V(s) + A(s, a) − mean of A(s, ·) over all actions, a dueling network. [ours]
 
-    head: gives advantages, and what V is read from. temperature: the return that one of `PatchHead`'s first scores is
-    worth.
+    Visited patches get −1e8, as `Head.mask_visited` has it. Input: the extractor's features (B, features_dim).
+    Output: float32 (B, outputs · actions), the shape that SB3's Q-networks end with.
 
-    Output: float32 (B, outputs · actions), as SB3's Q-networks end.
+    Args:
+        head: Gives the advantages A and the features that V is computed from.
+        temperature: The return, in units of the reward, that one unit of `PatchHead`'s initial logits stands for.
     """
 
     def __init__(self, head: Head, temperature: float) -> None:
@@ -38,61 +41,74 @@ class ActionValues(nn.Module):
         head.initialize(temperature)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Return Q of a batch."""
         advantages = self.head.scores(features)
         values = self.value(self.head.forward_critic(features))[:, :, None]
-        return self.head.forbid(values + advantages - advantages.mean(2, keepdim=True), features).flatten(1)
+        q = values + advantages - advantages.mean(2, keepdim=True)
+        return self.head.mask_visited(q, features).flatten(1)
 
 
 class QPolicyMixin(_Policy):
-    """What a policy of SB3 that learns what actions are worth becomes with a `Head`.
+    """Makes a Q-learning policy of SB3 use a `Head`, through `ActionValues`.
 
-    head: as of `alignsam_gym.agents.policies.PromptPolicyMixin`. temperature: of `ActionValues`.
+    Args:
+        observation_space: The space of ``observation="patches"``.
+        action_space: The patches, and perhaps stopping.
+        lr_schedule: As SB3 passes it.
+        head: Makes the head.
+        temperature: As `ActionValues` has it.
+        **kwargs: Keywords of the SB3 policy.
     """
 
     def __init__(
         self,
-        observation_space: spaces.Space,
+        observation_space: spaces.Space[Any],
         action_space: spaces.Discrete,
         lr_schedule: Schedule,
         *,
-        head: MakeHead,
+        head: HeadFactory,
         temperature: float,
         **kwargs: Any,
     ) -> None:
-        self.make_head, self.temperature = head, temperature
+        self.head_factory = head  # SB3's constructor already builds the networks
+        self.temperature = temperature
         super().__init__(observation_space, action_space, lr_schedule, net_arch=[], **kwargs)
 
-    def action_values(self, extractor: nn.Module, outputs: int = 1) -> ActionValues:
-        """A new network that reads the extractor's features; outputs: for each action."""
-        head = head_of(self.make_head, extractor, self.action_space, outputs)
+    def make_action_values(self, extractor: nn.Module, outputs: int = 1) -> ActionValues:
+        """Make a new network that reads the features of `extractor`; `outputs` is the number of values an action."""
+        head = build_head(self.head_factory, extractor, self.action_space, outputs)
         return ActionValues(head, self.temperature).to(self.device)
 
 
 class QPolicy(QPolicyMixin, DQNPolicy):
-    """Chooses the patch of the highest Q."""
+    """The policy of DQN: it chooses the patch of the highest Q."""
 
     def make_q_net(self) -> QNetwork:
+        """SB3's hook, called for the online and for the target network."""
         network = super().make_q_net()
-        network.q_net = self.action_values(network.features_extractor)  # type: ignore[assignment]
+        network.q_net = self.make_action_values(network.features_extractor)  # type: ignore[assignment]
         return network
 
 
 class MaskedExplorationMixin(_Learner):
-    """ε-greedy exploration among the actions that ``action_masks`` leaves, each environment for itself. [ours]
+    """ε-greedy exploration among the actions that ``action_masks`` allows, drawn for each environment alone. [ours]
 
-    SB3's own tosses one coin for all environments, and draws from all actions.
+    SB3 draws once for all environments whether to explore, and explores among all actions.
     """
 
     def _sample_action(
         self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """SB3's hook for the actions of one step: those to take, and those to store in the replay buffer."""
         assert self.env is not None
         assert self._last_obs is not None
         greedy, _ = self.policy.predict(self._last_obs, deterministic=True)
         allowed = torch.from_numpy(np.stack(self.env.env_method("action_masks")))
-        drawn = allowed.float().multinomial(1)[:, 0].numpy()
-        rate = 1.0 if self.num_timesteps < learning_starts else self.exploration_rate  # type: ignore[attr-defined]
-        actions = np.where(torch.rand(n_envs).numpy() < rate, drawn, greedy)
+        random_actions = allowed.float().multinomial(1)[:, 0].numpy()
+        warming_up = self.num_timesteps < learning_starts
+        epsilon = 1.0 if warming_up else self.exploration_rate  # type: ignore[attr-defined]
+        explores = torch.rand(n_envs).numpy() < epsilon
+        actions = np.where(explores, random_actions, greedy)
         return actions, actions
 
 

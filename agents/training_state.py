@@ -1,35 +1,55 @@
-"""Where a training stands, on disk: weights, optimiser, generators, episodes, replay buffer, curves."""
+"""The state of a training on disk: weights, optimizer, random generators, episodes, replay buffer and curves."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from torch import Tensor
 
+import alignsam_gym
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.errors import AlignSAMError, WeightsError
 
 CHECKPOINT = "checkpoint.pt"
-_COUNTS = ("num_timesteps", "_n_updates", "_n_calls", "_episode_num", "exploration_rate")
-_REPLAYED = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+"""The file's name in the folder of a run."""
+
+_FORMAT = 2  # to raise whenever an older file can no longer be read; files of version 0.1.0 have no number
+_COUNTERS = ("num_timesteps", "_n_updates", "_n_calls", "_episode_num", "exploration_rate")
+_REPLAY_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
-def save_checkpoint(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv, history: list[dict[str, float]]) -> None:
-    """Write all that training goes on from, atomically. Raises WeightsError, and keeps what was there before."""
+def save_training_state(
+    path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv, history: list[dict[str, float]]
+) -> None:
+    """Write everything that a training needs to go on. The file is replaced in one step.
+
+    Args:
+        path: The file to write.
+        model: The learner, between two rollouts.
+        env: The environment that it plays.
+        history: The curves so far, as `EpisodeStatistics` writes them.
+
+    Raises:
+        WeightsError: The file cannot be written. The one that was there before is kept.
+    """
     assert model._last_episode_starts is not None
     state = {
-        "counts": {name: getattr(model, name) for name in _COUNTS if hasattr(model, name)},
+        "format": _FORMAT,
+        "version": alignsam_gym.__version__,
+        "counters": {name: getattr(model, name) for name in _COUNTERS if hasattr(model, name)},
         "policy": model.policy.state_dict(),
         "optimizer": model.policy.optimizer.state_dict(),
-        "starts": model._last_episode_starts.tolist(),
-        "memory": [list(pair) for pair in getattr(model, "_last_lstm_states", None) or ()],
+        "episode_starts": model._last_episode_starts.tolist(),
+        "lstm_states": [list(pair) for pair in getattr(model, "_last_lstm_states", None) or ()],
         "environment": env.state_dict(),
         "history": history,
         "torch": torch.get_rng_state(),
@@ -44,44 +64,85 @@ def save_checkpoint(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv, hi
     try:
         torch.save(state, partial)
         partial.replace(path)
-    except (OSError, RuntimeError) as error:  # the second is torch's, of a full disk
+    except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError when the disk is full
         partial.unlink(missing_ok=True)
         raise WeightsError(
             f"{path} cannot be written ({error}); is the disk full? Training can go on from what was written before."
         ) from error
 
 
-def load_checkpoint(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv) -> list[dict[str, float]]:
-    """Put model and environment where `save_checkpoint` left them; returns the curves. Raises WeightsError."""
+def check_training_state(path: Path) -> None:
+    """Check that this version can read a file of `save_training_state`, before anything is made for it.
+
+    Raises:
+        WeightsError: The file is damaged, or of another version.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # which reads no tensors yet
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error}).") from error
+    except Exception as error:  # torch.load names no narrower class for a damaged file
+        raise WeightsError(f"{path} is damaged; remove it, and the training begins anew.") from error
+    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+        version = state.get("version", "0.1.0") if isinstance(state, dict) else "0.1.0"
+        raise WeightsError(
+            f"{path} is the training state of alignsam-gym {version}, which this version cannot read: go on with "
+            f"{version}, or train again in another folder."
+        )
+
+
+def load_training_state(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv) -> list[dict[str, float]]:
+    """Put a learner and its environment into the state that `save_training_state` wrote.
+
+    Args:
+        path: The file to read.
+        model: A learner made with the same configuration.
+        env: The environment that it plays.
+
+    Returns:
+        The history: the curves so far, as `EpisodeStatistics` writes them.
+
+    Raises:
+        WeightsError: The file is damaged, of another version, or of another configuration.
+        DataError: The labelled images are others than before, or cannot be loaded any more.
+    """
+    check_training_state(path)
     try:
         state = torch.load(path, map_location=model.device, weights_only=True)
         model.policy.load_state_dict(state["policy"])
         model.policy.optimizer.load_state_dict(state["optimizer"])
         env.load_state_dict(state["environment"])
-        _restore(model, env, state)
-    except AlignSAMError:  # of an image that cannot be loaded any more
+        _restore_learner(model, env, state)
+        _restore_generators(state)
+        history: list[dict[str, float]] = state["history"]
+    except AlignSAMError:  # the environment's own, about its images
         raise
-    except Exception as error:  # torch.load names no narrower class for a damaged file
+    except Exception as error:  # parts that are missing, or have other shapes
         raise WeightsError(
             f"{path} is not a checkpoint of this configuration ({error}); begin in another folder, or go on by the "
             f"configuration there with resume={path.parent}."
         ) from error
-    return state["history"]
+    return history
 
 
-def _restore(model: BaseAlgorithm, env: AlignSAMVectorEnv, state: dict[str, Any]) -> None:
-    """Counts, buffers and generators."""
-    for name, value in state["counts"].items():
+def _restore_learner(model: BaseAlgorithm, env: AlignSAMVectorEnv, state: dict[str, Any]) -> None:
+    """Counters, replay buffer, and what SB3 keeps between two rollouts."""
+    for name, value in state["counters"].items():
         setattr(model, name, value)
     if isinstance(model, OffPolicyAlgorithm):
         assert model.replay_buffer is not None
         _restore_replay(model.replay_buffer, state["replay"])
     model._last_obs = env.observe()
-    model._last_episode_starts = np.array(state["starts"], bool)
-    if state["memory"]:
-        model._last_lstm_states = type(model._last_lstm_states)(*map(tuple, state["memory"]))  # type: ignore[attr-defined]
+    model._last_episode_starts = np.array(state["episode_starts"], bool)
+    if state["lstm_states"]:
+        pairs = [tuple(pair) for pair in state["lstm_states"]]
+        model._last_lstm_states = type(model._last_lstm_states)(*pairs)  # type: ignore[attr-defined]
+
+
+def _restore_generators(state: dict[str, Any]) -> None:
+    """The global generators of PyTorch, NumPy and Python, which SB3 draws from."""
     torch.set_rng_state(state["torch"].cpu())
-    if len(state["cuda"]) == torch.cuda.device_count():  # gone on with elsewhere, a policy's draws are others
+    if len(state["cuda"]) == torch.cuda.device_count():  # on another machine a policy draws other actions
         torch.cuda.set_rng_state_all([generator.cpu() for generator in state["cuda"]])
     generator = state["numpy"]
     generator["state"]["key"] = np.asarray(generator["state"]["key"], np.uint32)
@@ -92,21 +153,29 @@ def _restore(model: BaseAlgorithm, env: AlignSAMVectorEnv, state: dict[str, Any]
 def _replay_state(buffer: ReplayBuffer) -> dict[str, Any]:
     """The transitions that a replay buffer holds, and where the next one goes."""
     filled = buffer.size()
-    held = {name: _map(lambda array: torch.from_numpy(array[:filled]), getattr(buffer, name)) for name in _REPLAYED}
-    return {"pos": buffer.pos, "full": buffer.full, **held}
+    state: dict[str, Any] = {"pos": buffer.pos, "full": buffer.full}
+    for name, array in _replay_arrays(buffer):
+        state[name] = torch.from_numpy(array[:filled])
+    return state
 
 
 def _restore_replay(buffer: ReplayBuffer, state: dict[str, Any]) -> None:
-    buffer.pos, buffer.full = state["pos"], state["full"]
-    for name in _REPLAYED:
-        arrays, held = getattr(buffer, name), state[name]
-        for array, rows in [(arrays[key], held[key]) for key in held] if isinstance(held, dict) else [(arrays, held)]:
-            array[: len(rows)] = rows.cpu().numpy()
+    buffer.pos = state["pos"]
+    buffer.full = state["full"]
+    for name, array in _replay_arrays(buffer):
+        rows: Tensor = state[name]
+        array[: len(rows)] = rows.cpu().numpy()
 
 
-def _map(change: Callable[[np.ndarray], Any], value: Any) -> Any:
-    """`change` of an array, or of each in a mapping."""
-    return {name: change(part) for name, part in value.items()} if isinstance(value, dict) else change(value)
+def _replay_arrays(buffer: ReplayBuffer) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Names and arrays of a replay buffer, whose observations may be one array or a dict of arrays."""
+    for name in _REPLAY_ARRAYS:
+        value = getattr(buffer, name)
+        if isinstance(value, dict):
+            for key, array in value.items():
+                yield f"{name}.{key}", array
+        else:
+            yield name, value
 
 
 def _plain(state: Any) -> Any:

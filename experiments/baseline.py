@@ -19,10 +19,12 @@ from omegaconf import DictConfig, OmegaConf
 from alignsam_gym.agents.trained_run import dataset_options
 from alignsam_gym.baselines import make_baseline
 from alignsam_gym.data.mask_files import write_mask
+from alignsam_gym.envs.env_config import SampleOptions
 from alignsam_gym.envs.episode_factory import open_samples
 from alignsam_gym.evaluation.baseline_evaluation import score_baseline
 from alignsam_gym.evaluation.metrics_file import write_metrics
 from alignsam_gym.evaluation.prompting_tables import metrics_table
+from alignsam_gym.experiments import hydra_schema  # noqa: F401  # registers what Hydra composes
 from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.experiments.evaluation_options import check_evaluation_options
 from alignsam_gym.experiments.run_config import save_config
@@ -82,10 +84,10 @@ def open_split(config: DictConfig, split: str, model: BatchedSamPredictor) -> En
 
     Of the training split these are the images that an agent of the same configuration would learn from.
     """
-    name, options = dataset_options(config)
-    env = config.env
-    samples = open_samples(name, split, env.shots, env.shots_seed, env.shots_per, env.on_error, **options)
-    return EncodedDataset(samples, model, EmbeddingStore(config.cache_dir), env.image_size)
+    name, kwargs = dataset_options(config)
+    drawn = {key: config.env[key] for key in ("shots", "shots_per", "shots_seed", "on_error")}
+    samples = open_samples(SampleOptions.of({"dataset": name, "dataset_kwargs": kwargs, "split": split, **drawn}))
+    return EncodedDataset(samples, model, EmbeddingStore(config.cache_dir), config.env.image_size)
 
 
 if __name__ == "__main__":

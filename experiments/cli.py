@@ -91,7 +91,7 @@ def predict(
         found = prediction_files.find_images(images, [out])
         writers = {"mask": prediction_files.mask_writer, "overlay": prediction_files.overlay_writer}
         rle = prediction_files.RleWriter(out / prediction_files.RLE_FILE) if format == Format.rle else None
-        agent = AlignSAM.load(run, sam=sam, clip=clip, device=device, batch_size=batch_size)
+        agent = AlignSAM.from_pretrained(run, sam=sam, clip=clip, device=device, batch_size=batch_size)
         written, skipped = prediction_files.predict_files(agent, found, rle or writers[format](out), text)
         for problem in skipped:
             typer.echo(f"skipped: {problem}", err=True)
@@ -115,7 +115,7 @@ def export(
 ) -> None:
     """Put a trained agent into one file or folder, for others.
 
-    Such a bundle holds no pickle and no path of this machine; `alignsam predict` and AlignSAM.load take it.
+    Such a bundle holds no pickle and no path of this machine; `alignsam predict` and AlignSAM.from_pretrained take it.
 
     alignsam export outputs/train/2026-01-01_12-00-00 shadows.alignsam
 
@@ -130,7 +130,7 @@ def export(
             from alignsam_gym.agents.onnx_export import export_onnx
             from alignsam_gym.agents.pretrained import AlignSAM
 
-            export_onnx(AlignSAM.load(run, sam=sam, clip=clip, device="cpu", batch_size=1), out)
+            export_onnx(AlignSAM.from_pretrained(run, sam=sam, clip=clip, device="cpu", batch_size=1), out)
         elif sb3:
             from alignsam_gym.agents.sb3_export import export_sb3
 
@@ -150,7 +150,7 @@ def push(
 ) -> None:
     """Put a trained agent on the Hugging Face Hub, with a card of its measurements.
 
-    Log in first: hf auth login, or $HF_TOKEN. It is loaded by AlignSAM.from_hub("user/name").
+    Log in first: hf auth login, or $HF_TOKEN. It is loaded by AlignSAM.from_pretrained("user/name").
     """
     with _told():
         from alignsam_gym.agents import hub

@@ -17,6 +17,7 @@ from rich.progress import track
 from alignsam_gym.agents.trained_run import dataset_options
 from alignsam_gym.data import load_dataset
 from alignsam_gym.errors import OptionError, check_count
+from alignsam_gym.experiments import hydra_schema  # noqa: F401  # registers what Hydra composes
 from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset

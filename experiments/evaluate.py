@@ -28,6 +28,7 @@ from alignsam_gym.evaluation.metrics_file import METRICS_FILE, write_metrics
 from alignsam_gym.evaluation.prompting_evaluation import compare
 from alignsam_gym.evaluation.prompting_tables import metrics_table, prompting_table
 from alignsam_gym.evaluation.resume_log import ResumeLog
+from alignsam_gym.experiments import hydra_schema  # noqa: F401  # registers what Hydra composes
 from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.experiments.evaluation_options import check_evaluation_options, chosen_strategies
 from alignsam_gym.experiments.run_config import config_diff, save_config

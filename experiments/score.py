@@ -25,6 +25,7 @@ from alignsam_gym.data.image_files import SUFFIXES
 from alignsam_gym.data.mask_files import read_levels
 from alignsam_gym.errors import DataError
 from alignsam_gym.evaluation.result_table import Cell, ResultTable, Strong
+from alignsam_gym.experiments import hydra_schema  # noqa: F401  # registers what Hydra composes
 from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.metrics import AVERAGES, TITLES, MaskScores, MetricTotals, score_mask, table_metrics
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import closing
 from pathlib import Path
 
 import hydra
@@ -22,10 +23,12 @@ from alignsam_gym.agents.algorithms import make_learner
 from alignsam_gym.agents.callbacks import Checkpoints, EpisodeStatistics, ProgressBar
 from alignsam_gym.agents.imitation import warm_start
 from alignsam_gym.agents.trained_run import load_config, make_env
-from alignsam_gym.agents.training_state import CHECKPOINT, load_checkpoint
+from alignsam_gym.agents.training_state import CHECKPOINT, check_training_state, load_training_state
 from alignsam_gym.agents.vec_env import PromptVecEnv
+from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.errors import OptionError, check_count
 from alignsam_gym.evaluation.filmstrips import learning_curve
+from alignsam_gym.experiments import hydra_schema  # noqa: F401  # registers what Hydra composes
 from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.experiments.evaluate import evaluate_agent
 from alignsam_gym.experiments.evaluation_options import check_evaluation_options, chosen_strategies
@@ -35,20 +38,22 @@ from alignsam_gym.experiments.run_lock import run_lock
 log = logging.getLogger(__name__)
 
 _MAY_CHANGE = ("device", "cache_dir", "evaluate", "text")
-"""Keys and groups that a training which goes on may have anew; `text` is noted at its end."""
+"""Keys and groups that may differ when a training goes on. `text` is only written when training has ended."""
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 @exit_on_user_error
 def main(config: DictConfig) -> float:
-    """Train and measure an agent; returns the mIoU of the first prompting strategy, for sweepers.
+    """Train in Hydra's output folder, or go on in the folder that ``resume`` names.
 
-    That is the agent unless `evaluate.strategies` says otherwise. It is measured on the test split: settings that a
-    sweeper finds by it are to be measured on other images.
+    Returns:
+        What `train` returns, for Hydra's sweepers. It is measured on the test split, so settings that a sweeper finds
+        by it should be measured again on other images.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     if config.resume:
-        if others := [each for each in HydraConfig.get().overrides.task if not each.startswith("resume=")]:
+        others = [override for override in HydraConfig.get().overrides.task if not override.startswith("resume=")]
+        if others:
             raise OptionError(f"resume goes on by the run's own configuration; leave out {' '.join(others)}.")
         folder = Path(config.resume)
         config = load_config(folder)
@@ -57,71 +62,128 @@ def main(config: DictConfig) -> float:
 
 
 def train(folder: Path, config: DictConfig) -> float:
-    """Train and evaluate one agent in `folder`, going on from the checkpoint that it may hold."""
+    """Train and evaluate one agent. A training that was interrupted in the folder goes on.
+
+    Args:
+        folder: Where everything about the run is written.
+        config: The configuration, as ``conf/train.yaml`` composes it. What training finds out is added to it:
+            ``env.branch`` instead of ``auto``, and ``text``.
+
+    Returns:
+        The final mIoU in [0, 1] of the first prompting strategy, which is the agent unless ``evaluate.strategies``
+        says otherwise.
+
+    Raises:
+        AlignSAMError: An option, the data or the state of an earlier training does not fit.
+        SystemExit: The user interrupted the training (code 130).
+    """
+    checkpoint = folder / CHECKPOINT
+    resumes = checkpoint.exists()
+    if resumes:
+        check_training_state(checkpoint)
     check_evaluation_options(config)
     check_count("episodes", config.episodes, "at least one for each image")
     env = make_env(config, "train", config.env.num_envs)
-    test = make_env(config, "test", config.evaluate.batch_size, srm=env.episode.srm)
-    venv = PromptVecEnv(env)
-    model = make_learner(venv, config.agent, config.policy, config.seed, log=folder / "tensorboard")
-    chosen_strategies(config, test.episode, model.policy)  # a wrong name is told now, not after the training
-    history: list[dict[str, float]] = []
-    checkpoint = folder / CHECKPOINT
+    test_env = make_env(config, "test", config.evaluate.batch_size, srm=env.episode.srm)
+    model = make_learner(PromptVecEnv(env), config.agent, config.policy, config.seed, log=folder / "tensorboard")
+    chosen_strategies(config, test_env.episode, model.policy)  # a wrong name is told now, not after the training
     config.env.branch = env.episode.srm.kind  # what auto became, for other data that the agent may meet
-    if checkpoint.exists():
-        if others := config_diff(folder, config, _MAY_CHANGE):
-            raise OptionError(
-                f"{folder} holds a training with another {', '.join(others)}; choose another folder, or go on with "
-                f"resume={folder}."
-            )
-        history += load_checkpoint(checkpoint, model, env)
-        log.info("going on from step %d", model.num_timesteps)
+    history = resume(folder, config, model, env) if resumes else []
     save_config(folder, config)
-    total = config.episodes * config.env.max_steps * len(env.episode.encoded) // config.env.augment
-    rollout = config.env.max_steps * config.env.num_envs
-    total = max(rollout, total // rollout * rollout)
-    bar = ProgressBar(history, total)
-    statistics = EpisodeStatistics(history, config.env.max_steps)
-    callbacks = CallbackList([statistics, bar, Checkpoints(checkpoint, env, history)])
-    started = time.perf_counter() - sum(round["seconds"] for round in history)
-    try:
-        if config.warm_start.rounds and not checkpoint.exists():
-            run_warm_start(model, config)
-        if model.num_timesteps < total:
-            model.learn(
-                total - model.num_timesteps,
-                callbacks,
-                log_interval=None,  # type: ignore[arg-type]  # the statistics write the log
-                tb_log_name=config.agent.algorithm,
-                reset_num_timesteps=False,
-            )
-    except KeyboardInterrupt:
-        bar.close()
-        log.warning("interrupted; go on with: python -m experiments.train resume=%s", folder)
-        raise SystemExit(130) from None
-    finally:
-        bar.close()
+    total = total_timesteps(config, len(env.episode.encoded))
+    started = time.perf_counter() - sum(entry["seconds"] for entry in history)
+    learn(checkpoint, config, model, history, total)
     minutes = (time.perf_counter() - started) / 60
     if env.episode.encoded.clip:
         with open_dict(config):
-            config.text = env.episode.encoded.only_text()  # which the agent takes for granted where none is given
+            config.text = env.episode.encoded.only_text()  # the agent's default where no text is given
         save_config(folder, config)
     save_agent(folder, model.policy, env.episode.srm)
     learning_curve(history, folder / "learning_curve.png")
-    extra = {"timesteps": total, "training_minutes": round(minutes, 2)}
-    miou = evaluate_agent(folder, config, test, model.policy, extra)
+    about_training = {"timesteps": total, "training_minutes": round(minutes, 2)}
+    miou = evaluate_agent(folder, config, test_env, model.policy, about_training)
     log.info("everything about this run is in %s", folder)
     return miou
 
 
+def resume(folder: Path, config: DictConfig, model: BaseAlgorithm, env: AlignSAMVectorEnv) -> list[dict[str, float]]:
+    """Put a new learner and its environment where the training in `folder` stopped.
+
+    Returns:
+        The history of the training so far.
+
+    Raises:
+        OptionError: That training had another configuration.
+        WeightsError: Its state cannot be read.
+    """
+    changed = config_diff(folder, config, _MAY_CHANGE)
+    if changed:
+        raise OptionError(
+            f"{folder} holds a training with another {', '.join(changed)}; choose another folder, or go on with "
+            f"resume={folder}."
+        )
+    history = load_training_state(folder / CHECKPOINT, model, env)
+    log.info("going on from step %d", model.num_timesteps)
+    return history
+
+
+def total_timesteps(config: DictConfig, images: int) -> int:
+    """Return E · T · images timesteps (§4.1), rounded down to whole rounds of all environments, at least one."""
+    total = config.episodes * config.env.max_steps * images // config.env.augment
+    one_round = config.env.max_steps * config.env.num_envs
+    return int(max(one_round, total // one_round * one_round))
+
+
+def learn(
+    checkpoint: Path, config: DictConfig, model: BaseAlgorithm, history: list[dict[str, float]], total: int
+) -> None:
+    """Learn until `total` timesteps, with a progress bar, logs and checkpoints, after a warm start if there is one.
+
+    Args:
+        checkpoint: The file of the training state.
+        config: The configuration.
+        model: The learner, new or resumed.
+        history: The curves so far. Rounds are added to it.
+        total: Timesteps of the whole training.
+
+    Raises:
+        SystemExit: The user interrupted the training (code 130).
+    """
+    venv = _vec_env(model)
+    bar = ProgressBar(history, total)
+    statistics = EpisodeStatistics(history, config.env.max_steps)
+    callbacks = CallbackList([statistics, bar, Checkpoints(checkpoint, venv.env, history)])
+    try:
+        with closing(bar):
+            if config.warm_start.rounds and not checkpoint.exists():
+                run_warm_start(model, config)
+            if model.num_timesteps < total:
+                model.learn(
+                    total - model.num_timesteps,
+                    callbacks,
+                    log_interval=None,  # type: ignore[arg-type]  # the statistics write the log
+                    tb_log_name=config.agent.algorithm,
+                    reset_num_timesteps=False,
+                )
+    except KeyboardInterrupt:
+        log.warning("interrupted; go on with: python -m experiments.train resume=%s", checkpoint.parent)
+        raise SystemExit(130) from None
+
+
 def run_warm_start(model: BaseAlgorithm, config: DictConfig) -> None:
-    """The warm start, after which learning goes on in the middle of a run."""
-    venv = model.get_env()
-    assert isinstance(venv, PromptVecEnv)
-    venv.reset()
+    """Warm the policy up, and leave the learner as if it had played until here itself."""
+    venv = _vec_env(model)
+    venv.reset()  # with the seed that SB3 gave it
     warm_start(model.policy, venv.env, config.warm_start, config.seed)
     model._last_obs = venv.env.observe()
     model._last_episode_starts = np.ones(venv.num_envs, bool)
+
+
+def _vec_env(model: BaseAlgorithm) -> PromptVecEnv:
+    """The environment that a learner plays."""
+    venv = model.get_env()
+    assert isinstance(venv, PromptVecEnv)
+    return venv
 
 
 if __name__ == "__main__":

@@ -194,6 +194,8 @@ def _small_training() -> DictConfig:
         "branch=implicit", "env.num_envs=2", "env.image_size=64", "env.patch_size=16", "env.max_steps=3", "env.shots=5",
         "srm.width=8", "policy.width=8", "agent.batch_size=2", "evaluate.batch_size=2", "device=cpu",
     ]  # fmt: skip
+    from alignsam_gym.experiments import hydra_schema  # noqa: F401  # registers what Hydra composes
+
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return compose("train", small)
 

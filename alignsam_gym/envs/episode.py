@@ -6,70 +6,32 @@ This is the only copy of the rules: the single environment plays a batch of one.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from alignsam_gym.data.samples import assign_folds
-from alignsam_gym.envs.patch_grid import PatchGrid
-from alignsam_gym.errors import DataError, OptionError, check_choice, check_count, check_number, check_switch
-from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample
+from alignsam_gym.envs.rules import Rules
+from alignsam_gym.errors import DataError, OptionError, check_count
+from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample, fraction_of
 from alignsam_gym.foundation.sam.batched_decoder import PADDING, PreparedImage
-from alignsam_gym.foundation.sam.rows import rows_of
-from alignsam_gym.maps import fraction_of, iou, resize_map
+from alignsam_gym.foundation.sam.predictor import take_rows
+from alignsam_gym.metrics.logits_iou import logits_iou
 from alignsam_gym.srm import SRM
-from alignsam_gym.state import STATES, State, make_state, srm_state, state_channels
+from alignsam_gym.state import State, make_state, srm_state, state_channels
+from alignsam_gym.transforms import frame_to_unit, image_to_frame, resize_map, unit_to_frame
 
-LABEL_SOURCES = ("srm", "last", "clip", "positive", "oracle")
-INITIAL_PROMPTS = ("truth", "srm", "clip")
-REWARDS = ("foreground", "delta_iou")
-REVISITS = ("allow", "forbid")
 _INITIAL = 2  # prompts before the first action
 _PROGRESS = ("index", "points", "labels", "steps", "visited", "stopped", "hit", "repeated", "logits")
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What kind of game is played; the environment's docstring explains each.
-
-    reward: weight of each of `REWARDS`. cells: how many cells a side the SRM's states have at most.
-    """
-
-    grid: PatchGrid
-    cells: int
-    max_steps: int
-    label_source: str
-    initial_prompts: str
-    reward: Mapping[str, float]
-    state: str
-    revisit: str
-    stop: bool = False
-    mask_prompt: bool = False
-
-    def __post_init__(self) -> None:
-        check_count("max_steps", self.max_steps, "an episode needs at least one step")
-        check_count("cells", self.cells, "the SRM needs at least one")
-        check_choice("label_source", self.label_source, LABEL_SOURCES)
-        check_choice("initial_prompts", self.initial_prompts, INITIAL_PROMPTS)
-        check_choice("state", self.state, STATES)
-        check_choice("revisit", self.revisit, REVISITS)
-        if not self.reward:
-            raise OptionError(f"reward is empty; weigh at least one of {', '.join(REWARDS)}.")
-        for name, weight in self.reward.items():
-            check_number(f"reward.{check_choice('reward', name, REWARDS)}", weight)
-        check_switch("stop", self.stop)
-        check_switch("mask_prompt", self.mask_prompt)
 
 
 class Episode:
     """B episodes in progress.
 
-    What is learned sees E(x), M and M_c on a grid of g cells a side: the embedding's own h, or `Rules.cells` if that is
+    What is learned sees E(x), M and M_c on a grid of g cells a side: the embedding's own h, or `Rules.srm_grid_size` if that is
     less, each cell then being the mean of several. [ours]
 
     Attributes that callers read, all on the model's device:
@@ -98,7 +60,7 @@ class Episode:
         channels, height, _ = self.model.embedding_shape
         self.centres = grid.centres.to(device)
         self.index = torch.zeros(count, dtype=torch.int64, device=device)
-        cells = min(rules.cells, height)
+        cells = min(rules.srm_grid_size, height)
         # Channels last, as the products over channels want them that are all that follows.
         self.embeddings = torch.zeros(count, cells, cells, channels, device=device).permute(0, 3, 1, 2)
         one = self.model.prepare_image(torch.zeros(1, *self.model.encoding_shape, device=device))
@@ -249,7 +211,7 @@ class Episode:
             "foreground": self.hit[at].double() * 2 - 1,
             "delta_iou": (self.iou[at] - before).double(),
         }
-        return torch.stack([weight * rewards[name] for name, weight in self.rules.reward.items()]).sum(0)
+        return torch.stack([weight * rewards[name] for name, weight in self.rules.reward_weights.items()]).sum(0)
 
     @torch.no_grad()
     def lookahead_iou(self, actions: Tensor) -> Tensor:
@@ -329,7 +291,7 @@ class Episode:
         cells = self.embeddings.shape[2:]
         for row, sample in zip(at, samples, strict=True):  # one by one: a encoding and its terms fill megabytes
             encoding = sample.encoding[None].float()
-            self.embeddings[row] = F.interpolate(encoding[:, : sample.channels], cells, mode="area")[0]
+            self.embeddings[row] = resize_map(encoding[0, : sample.channels], cells)
             for kept, new in zip(self.image, self.model.prepare_image(encoding), strict=True):
                 kept[row] = new[0]
         truth, valid = (torch.stack([getattr(sample, name) for sample in samples]) for name in ("truth", "valid"))
@@ -352,8 +314,9 @@ class Episode:
             pixels = np.flatnonzero(region)
             if len(pixels):
                 y, x = np.divmod(int(generator.choice(pixels)), mask.shape[1])
-                scale = self.rules.grid.image_size / np.array(mask.shape[::-1])
-                self.points[row, slot] = torch.tensor((np.array([x, y]) + 0.5) * scale).to(self.points)
+                point_px = torch.tensor([x + 0.5, y + 0.5], dtype=torch.float64)
+                size = (mask.shape[0], mask.shape[1])
+                self.points[row, slot] = image_to_frame(point_px, size, self.rules.grid.image_size).to(self.points)
                 self.labels[row, slot] = label
 
     def _prompt_from_map(self, at: Tensor, maps: Tensor) -> None:
@@ -362,7 +325,7 @@ class Episode:
         scale = torch.tensor([width, height], device=maps.device)
         for slot, (extreme, label) in enumerate(((maps.flatten(1).argmax(1), 1), (maps.flatten(1).argmin(1), 0))):
             cell = torch.stack([extreme % width, extreme // width], dim=1)
-            self.points[at, slot] = (cell + 0.5) / scale * self.rules.grid.image_size
+            self.points[at, slot] = unit_to_frame((cell + 0.5) / scale, self.rules.grid.image_size)
             self.labels[at, slot] = label
 
     def _label(self, at: Tensor, action: Tensor, point: Tensor) -> Tensor:
@@ -386,7 +349,8 @@ class Episode:
     def _ask(self, at: Tensor, points: Tensor, labels: Tensor, again: bool) -> Tensor:
         """SAM's logits float (rows, 4h, 4w) for prompts on the images of rows `at`; again: it has answered before."""
         last = self.logits[at] if again and self.rules.mask_prompt else None
-        return self.model.decode(self.image, at, points / self.rules.grid.image_size, labels, last)
+        points_unit = frame_to_unit(points, self.rules.grid.image_size)
+        return self.model.decode(self.image, at, points_unit, labels, last)
 
     def _keep(self, at: Tensor, logits: Tensor) -> None:
         self.logits[at] = logits
@@ -394,7 +358,7 @@ class Episode:
         self.iou[at] = self._iou(at, logits)
 
     def _iou(self, at: Tensor, logits: Tensor) -> Tensor:
-        return iou(logits, self.truth[at], self.valid[at])
+        return logits_iou(logits, self.truth[at], self.valid[at])
 
     def _recalibrate(self, at: Tensor) -> None:
         """Ask the SRM for its map of the state that SAM's answer led to."""
@@ -402,7 +366,7 @@ class Episode:
 
     def _srm_states(self, at: Tensor, masks: Tensor) -> State:
         """s_t, after s_c if the branch is explicit."""
-        state = make_state(srm_state(self.rules.state), rows_of(self.embeddings, at), masks, masks)
+        state = make_state(srm_state(self.rules.state), take_rows(self.embeddings, at), masks, masks)
         return state.after_text(self.similarity[at]) if self.srm.kind == "explicit" else state
 
     def _teach(self, at: Tensor) -> None:

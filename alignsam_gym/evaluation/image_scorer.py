@@ -1,13 +1,13 @@
-"""The one way in which an image's answers are scored, whichever method gave them."""
+"""How an image's answers are scored, whichever method gave them."""
 
 from __future__ import annotations
 
 import numpy as np
 from torch import Tensor
 
-from alignsam_gym.envs.rendering import upsample
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedSample
 from alignsam_gym.metrics import PromptedImage, overlap, score_mask
+from alignsam_gym.transforms import mask_from_logits
 
 
 class ImageScorer:
@@ -39,7 +39,7 @@ class ImageScorer:
         Args:
             logits: float (h, w), which span the whole image; foreground is above 0.
         """
-        self.mask = upsample(logits, self.sample.mask.shape)
+        self.mask = mask_from_logits(logits, self.sample.mask.shape)
         self._overlaps.append(overlap(self.mask, self.sample.mask, self.sample.void))
 
     def add_prompt(self, hit: bool, repeated: bool) -> None:

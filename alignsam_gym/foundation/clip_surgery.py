@@ -141,12 +141,6 @@ def single_text_surgery(image_features: Tensor, text_features: Tensor, redundant
     return torch.einsum("bnd,bd->bn", image_features, text_features - redundant_features)
 
 
-def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (…, h, w) in [0, 1] to another size (H, W), bilinearly, averaged where it is smaller: in [0, 1] too."""
-    resized = F.interpolate(maps.reshape(-1, 1, *maps.shape[-2:]), size, mode="bilinear", antialias=True)
-    return resized.clamp(0, 1).reshape(*maps.shape[:-2], *size)
-
-
 def load_clip(name: str, device: str | torch.device = "auto", image_size: int | None = None) -> ClipSurgery:
     """The embedded CLIP, called ``tiny``, or the ``open_clip`` ViT called ``ARCHITECTURE/WEIGHTS``.
 

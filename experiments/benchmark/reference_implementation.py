@@ -24,8 +24,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alignsam_gym.agents.extractors import PatchExtractor
-from alignsam_gym.agents.heads import PatchHead
+from alignsam_gym.agents.networks import PatchExtractor, PatchHead
 from alignsam_gym.agents.policies import PromptPolicy
 from alignsam_gym.data import Dataset
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
@@ -124,8 +123,8 @@ class StateExtractor(PatchExtractor):
         channels = observation_space.shape[0]
         super().__init__(spaces.Box(-1, 1, (channels, SIDE, SIDE), np.float32), **options)
 
-    def see(self, patches: Tensor) -> Tensor:
-        return super().see(F.adaptive_avg_pool2d(patches, SIDE))
+    def extract(self, patches: Tensor) -> Tensor:
+        return super().extract(F.adaptive_avg_pool2d(patches, SIDE))
 
 
 def reference_environments(

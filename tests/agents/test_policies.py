@@ -5,7 +5,7 @@ import torch
 
 import alignsam_gym  # noqa: F401
 from alignsam_gym.agents.algorithms import make_learner, make_policy
-from alignsam_gym.agents.heads import NETWORKS
+from alignsam_gym.agents.networks import NETWORKS
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.state import STATES
 

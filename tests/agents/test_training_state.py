@@ -4,7 +4,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from alignsam_gym.agents.callbacks import Checkpoints, EpisodeStatistics
-from alignsam_gym.agents.training_state import load_checkpoint
+from alignsam_gym.agents.training_state import load_training_state
 from alignsam_gym.errors import DataError, WeightsError
 
 ROUND, TOTAL = 4 * 6, 4 * 4 * 6
@@ -28,7 +28,7 @@ def train(make_toy_learner):
     def run(algorithm, checkpoint, resume=False, interrupt=None, **options):
         model = make_toy_learner(algorithm, seed=5, **options)
         env = model.get_env().env
-        history = load_checkpoint(checkpoint, model, env) if resume else []
+        history = load_training_state(checkpoint, model, env) if resume else []
         callbacks = [EpisodeStatistics(history, 6), Checkpoints(checkpoint, env, history)]
         if interrupt:
             callbacks.append(_Interruption(interrupt))
@@ -64,7 +64,7 @@ def test_a_replay_buffer_that_has_gone_round_is_restored_whole(train, tmp_path):
     agent = {"buffer_size": 40}
     whole, _, _ = train("dqn", tmp_path / "whole.pt", agent=agent)
     resumed, env, _ = train("dqn", tmp_path / "half.pt", interrupt=3 * ROUND + 4, agent=agent)
-    load_checkpoint(tmp_path / "whole.pt", resumed, env)
+    load_training_state(tmp_path / "whole.pt", resumed, env)
     assert whole.replay_buffer.full
     assert resumed.replay_buffer.pos == whole.replay_buffer.pos
     for name in ("actions", "rewards", "timeouts"):
@@ -76,7 +76,7 @@ def test_a_replay_buffer_that_has_gone_round_is_restored_whole(train, tmp_path):
 def test_checkpoints_come_once_a_round(make_toy_learner, algorithm, tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(
-        "alignsam_gym.agents.callbacks.save_checkpoint", lambda path, model, *_: saved.append(model.num_timesteps)
+        "alignsam_gym.agents.callbacks.save_training_state", lambda path, model, *_: saved.append(model.num_timesteps)
     )
     model = make_toy_learner(algorithm)
     history = []
@@ -90,14 +90,14 @@ def test_a_damaged_checkpoint_is_told(make_toy_learner, tmp_path):
     torn = tmp_path / "checkpoint.pt"
     torn.write_bytes(b"not a checkpoint")
     with pytest.raises(WeightsError, match=r"checkpoint\.pt"):
-        load_checkpoint(torn, model, model.get_env().env)
+        load_training_state(torn, model, model.get_env().env)
 
 
 def test_a_checkpoint_with_another_srm_is_told(make_toy_learner, train, tmp_path):
     train("ppo", tmp_path / "c.pt")
     model = make_toy_learner("ppo", srm={"width": 24})
     with pytest.raises(WeightsError, match=r"c\.pt is not a checkpoint of this configuration"):
-        load_checkpoint(tmp_path / "c.pt", model, model.get_env().env)
+        load_training_state(tmp_path / "c.pt", model, model.get_env().env)
 
 
 def test_other_labelled_images_than_before_are_told(make_toy_learner, train, toy_dataset, tmp_path):
@@ -105,7 +105,7 @@ def test_other_labelled_images_than_before_are_told(make_toy_learner, train, toy
     toy_dataset.ids[3] = "new"
     model = make_toy_learner("ppo", dataset=toy_dataset)
     with pytest.raises(DataError, match=r"images of toy are others now \(2 differ, such as new\)"):
-        load_checkpoint(tmp_path / "c.pt", model, model.get_env().env)
+        load_training_state(tmp_path / "c.pt", model, model.get_env().env)
 
 
 def test_a_checkpoint_that_lacks_a_part_is_told(make_toy_learner, train, tmp_path):
@@ -115,7 +115,7 @@ def test_a_checkpoint_that_lacks_a_part_is_told(make_toy_learner, train, tmp_pat
     torch.save(state, tmp_path / "c.pt")
     model = make_toy_learner("ppo")
     with pytest.raises(WeightsError, match=r"c\.pt is not a checkpoint of this configuration"):
-        load_checkpoint(tmp_path / "c.pt", model, model.get_env().env)
+        load_training_state(tmp_path / "c.pt", model, model.get_env().env)
 
 
 def test_checkpoints_hold_no_code(train, algorithm, tmp_path):

@@ -10,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from alignsam_gym.data.samples import Dataset, Sample
 from alignsam_gym.errors import DataError
 from alignsam_gym.foundation.encoding.embedding_store import Store
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
-from alignsam_gym.maps import fraction_of
+from alignsam_gym.transforms import resize_image, resize_map
 
 if TYPE_CHECKING:
     from alignsam_gym.foundation.clip_surgery import ClipSurgery
@@ -164,12 +163,11 @@ class EncodedDataset:
         return encodings, len(missing)
 
     def _on_grid(self, similarity: Tensor) -> Tensor:
-        from alignsam_gym.foundation.clip_surgery import resize_maps  # open_clip takes seconds to import
-
-        return resize_maps(similarity.to(self.model.device).float(), self.model.embedding_shape[1:])
+        on_device = similarity.to(self.model.device).float()
+        return resize_map(on_device, self.model.embedding_shape[1:], antialias=True).clamp(0, 1)
 
     def _frame(self, sample: Sample) -> np.ndarray:
-        return resize(sample.image, (self.image_size, self.image_size))
+        return resize_image(sample.image, (self.image_size, self.image_size))
 
     def _text(self, sample: Sample) -> str:
         if not sample.text:
@@ -183,8 +181,8 @@ class EncodedDataset:
         valid = np.ones_like(sample.mask) if sample.void is None else ~sample.void
         mask = sample.mask & valid
 
-        def shrink(mask: np.ndarray, shape: tuple[int, ...]) -> Tensor:
-            return torch.from_numpy(resize(mask.astype(np.float32), shape[::-1])).to(self.model.device)
+        def shrink(mask: np.ndarray, size: tuple[int, int]) -> Tensor:
+            return torch.from_numpy(resize_image(mask.astype(np.float32), size)).to(self.model.device)
 
         fine = self.model.logits_shape
         labelled = shrink(valid, fine)
@@ -204,10 +202,6 @@ class EncodedDataset:
         return hashlib.sha256(what + np.ascontiguousarray(sample.image).tobytes()).hexdigest()
 
 
-def resize(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """To (width, height): a side that shrinks is averaged, one that grows interpolated."""
-    sides = zip(size, image.shape[1::-1], strict=True)
-    across, down = (cv2.INTER_AREA if new < old else cv2.INTER_LINEAR for new, old in sides)
-    if across != down:  # OpenCV averages neither side if one of them grows
-        image = cv2.resize(image, (size[0], image.shape[0]), interpolation=across)
-    return cv2.resize(image, size, interpolation=down)
+def fraction_of(part: Tensor, whole: Tensor) -> Tensor:
+    """Divide the area of `part` by that of `whole`, float of one shape; 0 where there is no whole."""
+    return part / whole.clamp(min=1e-6)

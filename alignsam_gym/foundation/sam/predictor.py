@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from segment_anything.modeling import MaskDecoder, Sam
@@ -15,10 +14,10 @@ from alignsam_gym.errors import OptionError, WeightsError, check_choice
 from alignsam_gym.foundation.sam.batched_decoder import BatchedDecoder, PreparedImage
 from alignsam_gym.foundation.sam.build_sam import load_checkpoint
 from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS, file_digest, remembered_digest, verify
-from alignsam_gym.foundation.sam.rows import rows_of
 from alignsam_gym.foundation.sam.sam2 import Sam2Decoder, Sam2MaskDecoder
 from alignsam_gym.foundation.sam.sam_hq import HQDecoder, HQMaskDecoder
 from alignsam_gym.foundation.tiny import WEIGHTS, load_tiny_sam
+from alignsam_gym.transforms import resize_image
 
 PREPROCESSING = 2
 """Version of what `BatchedSamPredictor.encode` does to an image; part of every cached embedding's key."""
@@ -80,11 +79,8 @@ class BatchedSamPredictor:
         Being square, they are not padded.
         """
         size = (self.input_size, self.input_size)
-        resized = [
-            cv2.resize(image, size, interpolation=cv2.INTER_AREA if len(image) > self.input_size else cv2.INTER_LINEAR)
-            for image in images
-        ]
-        return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)
+        resized = np.stack([resize_image(image, size) for image in images])
+        return torch.from_numpy(resized).permute(0, 3, 1, 2)
 
     @torch.no_grad()
     def encode(self, images: Sequence[np.ndarray]) -> Tensor:
@@ -106,19 +102,19 @@ class BatchedSamPredictor:
 
     @torch.no_grad()
     def decode(
-        self, image: PreparedImage, rows: Tensor, points: Tensor, labels: Tensor, last: Tensor | None = None
+        self, image: PreparedImage, rows: Tensor, points_unit: Tensor, labels: Tensor, last: Tensor | None = None
     ) -> Tensor:
         """Low-resolution logits (B, 4h, 4w) of B prompt sets, `decode_batch` at a time.
 
         image: from `read`. rows: int64 (B,), which of its images each prompt set is on.
-        points: float (B, N, 2), (x, y) as fractions of the frame's side.
+        points_unit: float (B, N, 2), (x, y) as fractions of the frame's side.
         labels: int (B, N), 1 foreground, 0 background, −1 padding.
         last: float (B, 4h, 4w), logits of an earlier answer, given as dense prompts; None for none.
         """
         parts = []
         for chosen in torch.arange(len(rows), device=rows.device).split(self.decode_batch):
-            some, p, given = rows[chosen], points[chosen], labels[chosen]
-            terms = PreparedImage(*(rows_of(term, some) for term in image))
+            some, p, given = rows[chosen], points_unit[chosen], labels[chosen]
+            terms = PreparedImage(*(take_rows(term, some) for term in image))
             with self._arithmetic(self._decode_type):
                 if last is not None:
                     terms = self.decoder.with_mask(terms, last[chosen][:, None])
@@ -130,6 +126,16 @@ class BatchedSamPredictor:
     def _arithmetic(self, dtype: torch.dtype) -> torch.autocast:
         reduced = dtype != torch.float32
         return torch.autocast(self.device.type, dtype if reduced else None, enabled=reduced)
+
+
+def take_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """Return ``x[rows]`` for int64 (n,), without a copy where the rows follow one another."""
+    if not len(rows):
+        return x[:0]
+    first = int(rows[0])
+    if torch.equal(rows, torch.arange(first, first + len(rows), device=rows.device)):
+        return x[first : first + len(rows)]
+    return x[rows]
 
 
 def decoder_of(sam: Sam) -> BatchedDecoder:

@@ -286,9 +286,9 @@ def test_indices_that_are_none_are_refused(make_toy_vec, index):
 
 def test_options_without_meaning_are_refused(make_toy_vec):
     with pytest.raises(OptionError, match="num_envs=0"):
-        AlignSAMVectorEnv(0)
+        AlignSAMVectorEnv(num_envs=0)
     with pytest.raises(OptionError, match="num_envs='two': it must be a whole number"):
-        AlignSAMVectorEnv("two")
+        AlignSAMVectorEnv(num_envs="two")
     with pytest.raises(OptionError, match="autoreset_mode='never' is unknown; choose one of NextStep"):
         make_toy_vec(2, autoreset_mode="never")
 
@@ -296,7 +296,7 @@ def test_options_without_meaning_are_refused(make_toy_vec):
 @pytest.mark.parametrize("name", ["stop", "mask_prompt", "compile"])
 def test_a_word_is_no_switch(name):
     with pytest.raises(OptionError, match=f"{name}='no': it must be true or false"):
-        AlignSAMVectorEnv(2, **{name: "no"})
+        AlignSAMVectorEnv(num_envs=2, **{name: "no"})
 
 
 @pytest.mark.parametrize(

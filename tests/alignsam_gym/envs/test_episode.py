@@ -9,7 +9,7 @@ import torch
 from segment_anything import SamPredictor
 
 from alignsam_gym.errors import OptionError
-from alignsam_gym.maps import iou
+from alignsam_gym.metrics.logits_iou import logits_iou
 from alignsam_gym.srm import SRM, SRMConfig
 from alignsam_gym.state import STATES
 
@@ -182,8 +182,8 @@ def test_the_concat_state_shows_the_embedding_the_product_and_the_mask(make_toy,
 
 @pytest.mark.parametrize("kind", STATES)
 def test_what_is_learned_may_see_fewer_cells_than_the_state_has(make_toy, kind):
-    env = make_toy(label_source="oracle", state=kind, cells=4, observation="patches")
-    fine = make_toy(label_source="oracle", state=kind, cells=64, observation="patches")
+    env = make_toy(label_source="oracle", state=kind, srm_grid_size=4, observation="patches")
+    fine = make_toy(label_source="oracle", state=kind, srm_grid_size=64, observation="patches")
     for one in (env, fine):
         one.reset(seed=4)
         one.step(6)
@@ -194,8 +194,8 @@ def test_what_is_learned_may_see_fewer_cells_than_the_state_has(make_toy, kind):
         expected = expected.unflatten(-1, (4, 2)).unflatten(-3, (4, 2)).mean((-3, -1))
         torch.testing.assert_close(coarse, expected, atol=1e-5, rtol=1e-5)
     assert episode.srm_logits.shape == (1, 4, 4)
-    with pytest.raises(OptionError, match="cells=0"):
-        make_toy(cells=0)
+    with pytest.raises(OptionError, match="srm_grid_size=0"):
+        make_toy(srm_grid_size=0)
 
 
 def test_void_is_neither_foreground_nor_scored_on_the_srms_cells(make_toy, one_sample):
@@ -217,7 +217,7 @@ def test_an_answer_that_is_right_wherever_there_is_a_label_is_whole(make_toy, on
     env = make_toy(dataset=one_sample(np.ones((64, 64), bool), void))
     env.reset(seed=0)
     episode = env.unwrapped.episode
-    assert iou(torch.ones_like(episode.logits), episode.truth, episode.valid).item() == 1
+    assert logits_iou(torch.ones_like(episode.logits), episode.truth, episode.valid).item() == 1
 
 
 def test_the_first_background_pixel_has_a_label(make_toy, one_sample):
@@ -557,9 +557,10 @@ def test_training_draws_its_shots_and_evaluation_plays_on_all(make_toy):
         ({"shots": 0}, "shots=0: at least one labelled image is needed"),
         ({"patch_size": 60}, "patch_size=60 does not divide image_size=64"),
         ({"dataset": "coco"}, "dataset='coco' is unknown; choose one of .*shapes"),
-        ({"dataset": "shapes", "shotz": 3}, "has no option shotz"),
-        ({"category": "star"}, "category cannot be passed on to a data set that is given as an object"),
-        ({"srm": {"widht": 8}}, "srm has no option widht; it takes width"),
+        ({"dataset": "shapes", "shotz": 3}, "has no option shotz; .* Did you mean shots"),
+        ({"category": "star"}, "AlignSAM-v0 .whose dataset_kwargs take those of the data set. has no option category"),
+        ({"dataset_kwargs": {"category": "star"}}, "cannot be passed on to a data set that is given as an object"),
+        ({"srm": {"widht": 8}}, "srm has no option widht; .* Did you mean width"),
         (
             {"srm": SRM("implicit", 32, SRMConfig(width=8), torch.device("cpu"), 0), "state": "concat"},
             "for states of 32 channels; this environment needs an implicit one for 65",

@@ -25,7 +25,6 @@ from alignsam_gym.foundation.clip_surgery import (
     ClipSurgery,
     is_downloaded,
     load_clip,
-    resize_maps,
     single_text_surgery,
 )
 from alignsam_gym.foundation.sam.official_checkpoints import file_digest
@@ -368,24 +367,6 @@ def test_the_fingerprint_tells_weights_and_sizes_apart(tokenizer):
         ClipSurgery(_build(), tokenizer, name, CPU, size).fingerprint for name in ("a", "b") for size in (32, 39, 40)
     ]
     assert len(set(made)) == 4  # 39 is rounded down to 32
-
-
-@settings(max_examples=30)
-@given(
-    maps=arrays.arrays(np.float32, (2, 6, 6), elements=st.floats(0, 1, width=32)),
-    size=st.tuples(st.integers(1, 20), st.integers(1, 20)),
-)
-def test_resized_maps_stay_in_bounds(maps, size):
-    resized = resize_maps(torch.from_numpy(maps), size)
-    assert resized.shape == (2, *size)
-    assert maps.min() - 1e-6 <= resized.min() <= resized.max() <= min(maps.max() + 1e-6, 1)
-
-
-def test_enlarging_a_map_is_bilinear():
-    maps = torch.rand(2, 3, 6, 6)
-    expected = nn.functional.interpolate(maps, (64, 48), mode="bilinear")
-    torch.testing.assert_close(resize_maps(maps, (64, 48)), expected)
-    torch.testing.assert_close(resize_maps(maps, (6, 6)), maps)
 
 
 # What cannot be done.

@@ -4,10 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alignsam_gym.errors import DataError
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
-from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
+from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, fraction_of
 
 
 @pytest.fixture
@@ -189,3 +191,12 @@ def test_an_error_of_prefetching_is_raised_by_the_fetch(toy_dataset, toy_model, 
 def test_the_only_text_is_told(toy_dataset, toy_model, tmp_path, texts, only):
     toy_dataset.samples = [replace(sample, text=text) for sample, text in zip(toy_dataset.samples, texts, strict=True)]
     assert EncodedDataset(toy_dataset, toy_model, EmbeddingStore(tmp_path), 64).only_text() == only
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_fraction_of_nothing_is_nothing(seed):
+    rng = np.random.default_rng(seed)
+    part, whole = np.sort(rng.integers(0, 4, (2, 3, 4)), axis=0) / 4
+    fractions = fraction_of(torch.from_numpy(part), torch.from_numpy(whole)).numpy()
+    np.testing.assert_allclose(fractions * whole, part)
+    assert (fractions[whole == 0] == 0).all()

@@ -1,0 +1,288 @@
+"""The networks that an algorithm trains: a features extractor, and the head that turns features into action scores.
+
+Extractors read ``observation="patches"``: each channel's mean over every patch. Such a mean keeps what a 1×1
+convolution in front of the pooling would have kept, as both are linear. It drops how a channel varies within a patch,
+which a network with a ReLU on SAM's own grid could use. PPO's many epochs then process 100 patches instead of SAM's
+4,096 cells. [ours]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+
+SRM_CHANNELS = 3
+"""The last channels of a guided observation: means of the SRM's map and of its absolute difference from SAM's mask,
+and the map's value at the patch's centre."""
+
+_FORBIDDEN_SCORE = -1e8
+
+
+class PromptExtractor(BaseFeaturesExtractor):
+    """Base of the features extractors. It appends ``visited`` to the features, where the observation has it.
+
+    Input: float (B, channels, side, side), or a dict of it as ``patches`` and of ``visited``, (B, N) with 1 for each
+    patch that was chosen before. Output: float32 (B, `features_dim`).
+
+    Args:
+        observation_space: The space of ``observation="patches"``.
+        features: Number of values that the subclass's `extract` gives for an image.
+
+    Attributes:
+        num_patches: N, the patches of an image.
+        visited_dim: N if the observation has ``visited``, else 0.
+    """
+
+    def __init__(self, observation_space: spaces.Space[Any], features: int) -> None:
+        visited_dim = spaces.flatdim(observation_space["visited"]) if isinstance(observation_space, spaces.Dict) else 0
+        super().__init__(observation_space, features + visited_dim)
+        _, rows, columns = _patches_shape(observation_space)
+        self.num_patches = rows * columns
+        self.visited_dim = visited_dim
+
+    def forward(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
+        """Return the features of a batch, with ``visited`` behind them."""
+        if isinstance(observations, Tensor):
+            return self.extract(observations)
+        return torch.cat([self.extract(observations["patches"]), observations["visited"]], dim=1)
+
+    def extract(self, patches: Tensor) -> Tensor:
+        """Return features float32 (B, features) of patches float32 (B, channels, side, side)."""
+        raise NotImplementedError
+
+
+class CnnExtractor(PromptExtractor):
+    """SB3's usual custom CNN: convolutions, then one vector of 4 · `width` values for the whole image.
+
+    Args:
+        observation_space: The space of ``observation="patches"``.
+        width: Channels of each convolution. [ours; policy.width]
+    """
+
+    def __init__(self, observation_space: spaces.Space[Any], width: int = 64) -> None:
+        super().__init__(observation_space, 4 * width)
+        channels, _, _ = _patches_shape(observation_space)
+        self.convolutions = _convolutions(channels, width).append(nn.Flatten())
+        self.linear = nn.Sequential(nn.Linear(width * self.num_patches, 4 * width), nn.ReLU())
+
+    def extract(self, patches: Tensor) -> Tensor:
+        features: Tensor = self.linear(self.convolutions(patches))
+        return features
+
+
+class PatchExtractor(PromptExtractor):
+    """Features that stay on the patch grid: one vector for each patch, (B, width · side · side) when flattened.
+
+    All patches share the weights, so 50 images of 100 patches are 5,000 examples of a patch.
+
+    Args:
+        observation_space: The space of ``observation="patches"``.
+        guided: Whether the states are (``state="guided"``). The last `SRM_CHANNELS` channels then also bypass the
+            convolutions, which makes `width` + 3 values a patch.
+        width: Channels of each convolution. [ours; policy.width]
+    """
+
+    def __init__(self, observation_space: spaces.Space[Any], guided: bool = False, width: int = 32) -> None:
+        channels, rows, columns = _patches_shape(observation_space)
+        super().__init__(observation_space, (width + SRM_CHANNELS * guided) * rows * columns)
+        self.guided = guided
+        self.convolutions = _convolutions(channels, width)
+
+    def extract(self, patches: Tensor) -> Tensor:
+        features: Tensor = self.convolutions(patches)
+        if self.guided:
+            features = torch.cat([features, patches[:, -SRM_CHANNELS:]], dim=1)
+        return features.flatten(1)
+
+
+def _convolutions(channels: int, width: int) -> nn.Sequential:
+    """A 1×1 convolution, then two of 3×3, each with a ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 1),
+        nn.ReLU(),
+        nn.Conv2d(width, width, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(width, width, 3, padding=1),
+        nn.ReLU(),
+    )
+
+
+def _patches_shape(observation_space: spaces.Space[Any]) -> tuple[int, ...]:
+    """(channels, side, side) of ``observation="patches"``."""
+    patches = observation_space["patches"] if isinstance(observation_space, spaces.Dict) else observation_space
+    assert patches.shape is not None
+    return patches.shape
+
+
+class Head(nn.Module):
+    """Base of the heads, which give a score for each action and the features that a state's value is computed from.
+
+    It stands where SB3 has its ``mlp_extractor``: SB3 calls the ``forward`` methods and reads the ``latent`` sizes.
+    Patches that the extractor marks as visited get a score of −1e8, unless all are visited.
+
+    Args:
+        extractor: The extractor whose features are the input.
+        actions: Number of actions: all patches, and perhaps one more, which stops the episode.
+        outputs: Scores of each action: 1 for an actor–critic or Q, the number of quantiles for QR-DQN.
+        latent_dim_vf: Number of features that the value is computed from.
+
+    Attributes:
+        logits: The layer that scores patches.
+        stop: The layer that scores stopping, from the value's features; None if the agent cannot stop.
+    """
+
+    logits: nn.Linear | nn.Conv1d
+
+    def __init__(self, extractor: PromptExtractor, actions: int, outputs: int = 1, latent_dim_vf: int = 64) -> None:
+        super().__init__()
+        self.num_patches = extractor.num_patches
+        self.visited_start = extractor.features_dim - extractor.visited_dim
+        self.outputs = outputs
+        self.latent_dim_pi = actions
+        self.latent_dim_vf = latent_dim_vf
+        self.stop = nn.Linear(latent_dim_vf, outputs) if actions > self.num_patches else None
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the results of `forward_actor` and `forward_critic`."""
+        return self.forward_actor(features), self.forward_critic(features)
+
+    def forward_actor(self, features: Tensor) -> Tensor:
+        """Return logits float32 (B, actions) of π_θ, from the extractor's features (B, features_dim)."""
+        return self.mask_visited(self.scores(features)[:, 0], features)
+
+    def forward_critic(self, features: Tensor) -> Tensor:
+        """Return what the value is computed from, float32 (B, latent_dim_vf)."""
+        return self.value_features(features[:, : self.visited_start])
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return the scores of all actions, visited or not, float32 (B, outputs, actions)."""
+        scores = self.patch_scores(features[:, : self.visited_start])
+        if self.stop is not None:
+            stop_scores = self.stop(self.forward_critic(features))
+            scores = torch.cat([scores, stop_scores[:, :, None]], dim=2)
+        return scores
+
+    def mask_visited(self, scores: Tensor, features: Tensor) -> Tensor:
+        """Return `scores` with visited patches at −1e8, in rows that have another patch left.
+
+        Args:
+            scores: (B, actions) or (B, outputs, actions).
+            features: The extractor's, with ``visited`` at their end.
+        """
+        visited = features[:, self.visited_start :] > 0.5
+        if visited.shape[1] == 0:
+            return scores
+        forbidden = visited & ~visited.all(1, keepdim=True)
+        forbidden = nn.functional.pad(forbidden, (0, scores.shape[-1] - self.num_patches))  # stopping is allowed
+        if scores.ndim == 3:
+            forbidden = forbidden[:, None]
+        return scores.masked_fill(forbidden, _FORBIDDEN_SCORE)
+
+    def initialize(self, scale: float = 1.0) -> None:
+        """Make all patches' scores nearly equal, as SB3's own action layer does.
+
+        Args:
+            scale: Factor on all initial scores: 1 for logits; for Q, the return that one unit of a logit stands for.
+        """
+        nn.init.orthogonal_(self.logits.weight, gain=0.01 * scale)
+
+    def patch_scores(self, features: Tensor) -> Tensor:
+        """Return float32 (B, outputs, N) of features (B, features) that ``visited`` was taken off."""
+        raise NotImplementedError
+
+    def value_features(self, features: Tensor) -> Tensor:
+        """Return float32 (B, latent_dim_vf) of features (B, features) that ``visited`` was taken off."""
+        raise NotImplementedError
+
+
+class FlatHead(Head):
+    """One linear layer from the whole image's vector to all patches' scores. Its arguments are those of `Head`."""
+
+    def __init__(self, extractor: PromptExtractor, actions: int, outputs: int = 1) -> None:
+        super().__init__(extractor, actions, outputs)
+        self.logits = nn.Linear(self.visited_start, outputs * self.num_patches)
+        self.value = nn.Sequential(nn.Linear(self.visited_start, self.latent_dim_vf), nn.ReLU())
+
+    def patch_scores(self, features: Tensor) -> Tensor:
+        scores: Tensor = self.logits(features)
+        return scores.reshape(-1, self.outputs, self.num_patches)
+
+    def value_features(self, features: Tensor) -> Tensor:
+        value_features: Tensor = self.value(features)
+        return value_features
+
+
+class PatchHead(Head):
+    """One linear map, shared by all patches, from a patch's vector to its score.
+
+    The value is computed from the mean and the maximum over patches.
+
+    Args:
+        extractor: A `PatchExtractor`.
+        actions: As `Head` has it.
+        outputs: As `Head` has it.
+        initial_logit_bias: Two weights with which learning begins where the states are guided: that of the mean
+            difference between the SRM's map and SAM's mask in a patch, and that of the map's mean there. Both means
+            are in [0, 1]. [ours; policy.initial_logit_bias]
+    """
+
+    def __init__(
+        self,
+        extractor: PromptExtractor,
+        actions: int,
+        outputs: int = 1,
+        initial_logit_bias: Sequence[float] = (0.0, 0.0),
+    ) -> None:
+        super().__init__(extractor, actions, outputs)
+        assert isinstance(extractor, PatchExtractor)
+        self.guided = extractor.guided
+        self.initial_logit_bias = tuple(initial_logit_bias)
+        width = self.visited_start // self.num_patches
+        self.logits = nn.Conv1d(width, outputs, 1)
+        self.value = nn.Sequential(nn.Linear(2 * width, self.latent_dim_vf), nn.ReLU())
+
+    def initialize(self, scale: float = 1.0) -> None:
+        super().initialize(scale)
+        if self.guided:
+            of_difference, of_map = self.initial_logit_bias
+            weights = torch.tensor([of_map, of_difference, 0.0]) * scale  # in the order of the channels
+            with torch.no_grad():
+                self.logits.weight[:, -SRM_CHANNELS:] = weights[:, None]
+
+    def patch_scores(self, features: Tensor) -> Tensor:
+        scores: Tensor = self.logits(self._by_patch(features))
+        return scores
+
+    def value_features(self, features: Tensor) -> Tensor:
+        by_patch = self._by_patch(features)
+        value_features: Tensor = self.value(torch.cat([by_patch.mean(2), by_patch.amax(2)], dim=1))
+        return value_features
+
+    def _by_patch(self, features: Tensor) -> Tensor:
+        """(B, width, N)."""
+        return features.reshape(len(features), -1, self.num_patches)
+
+
+class Network(NamedTuple):
+    """An extractor and the head that goes with it."""
+
+    extractor: type[PromptExtractor]
+    head: type[Head]
+
+
+NETWORKS: dict[str, Network] = {"cnn": Network(CnnExtractor, FlatHead), "patch": Network(PatchExtractor, PatchHead)}
+
+HeadFactory = Callable[..., Head]
+"""Makes a head of an extractor, the number of actions and that of outputs. Policies take one as keyword ``head``."""
+
+
+def build_head(factory: HeadFactory, extractor: nn.Module, action_space: spaces.Space[Any], outputs: int = 1) -> Head:
+    """Build the head of an SB3 policy, from its features extractor and its ``Discrete`` action space."""
+    assert isinstance(extractor, PromptExtractor)
+    assert isinstance(action_space, spaces.Discrete)
+    return factory(extractor, int(action_space.n), outputs)
