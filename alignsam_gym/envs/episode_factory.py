@@ -14,7 +14,7 @@ from alignsam_gym.envs.episode import Episode
 from alignsam_gym.errors import OptionError, check_count
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
-from alignsam_gym.foundation.sam.decode_calibration import calibrate
+from alignsam_gym.foundation.sam.decode_calibration import calibrate_decode_batch
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, load_sam
 from alignsam_gym.srm import SRM
 from alignsam_gym.state import srm_state, state_channels
@@ -43,7 +43,7 @@ def make_episode(config: EnvConfig, count: int = 1) -> Episode:
     model = _load_model(config)
     store = EmbeddingStore(config.cache_dir)
     if count > 1:
-        calibrate(model, store.directory)
+        calibrate_decode_batch(model, store.directory)
     branch = preferred_branch(samples) if config.branch == "auto" else config.branch
     clip = None
     if needs_text(branch, rules.label_source, rules.initial_prompts):
