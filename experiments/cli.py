@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from alignsam_gym.experiments.benchmark import Architecture, Benchmark
-from alignsam_gym.experiments.command_help import EXPERIMENTS, help_page, summary
+from alignsam_gym.experiments.command_help import EXPERIMENTS, first_sentence, help_page
 from alignsam_gym.experiments.command_line import exit_on_user_error
 
 app = typer.Typer(
@@ -58,7 +58,7 @@ def _add_hydra_command(name: str, panel: str) -> None:
 
     settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
     decorate: Callable[[Callable[..., None]], object] = app.command(
-        name, help=summary(name), rich_help_panel=panel, context_settings=settings
+        name, help=first_sentence(name), rich_help_panel=panel, context_settings=settings
     )
     decorate(command)
 

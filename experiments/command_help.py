@@ -13,7 +13,7 @@ _DEFAULTS_LIST = re.compile(r"^defaults:\n(?:[ \t]+\S.*\n)*\n*", re.MULTILINE)
 _GROUP = re.compile(r"^  - (\w+): ", re.MULTILINE)
 
 
-def summary(command: str) -> str:
+def first_sentence(command: str) -> str:
     """Return the first sentence of a command's page."""
     return _docstring(command).partition("\n\n")[0].replace("\n", " ")
 

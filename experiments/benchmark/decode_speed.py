@@ -20,7 +20,7 @@ POINTS = 9  # the pair that an episode begins with, and half of its 15 steps
 
 
 @torch.no_grad()
-def decode(setting: Setting) -> dict[str, Any]:
+def time_decoding(setting: Setting) -> dict[str, Any]:
     """Time both at several batch sizes; the ratio is that at our best size."""
     model = benchmark_model(setting.sam, setting.device)
     sizes, rounds = ((1, 2, 4), 3) if setting.quick else ((1, 2, 4, 8, 16, 32), 15)

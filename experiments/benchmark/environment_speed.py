@@ -25,7 +25,7 @@ STEPS = 15
 SRM = {"width": 32, "learning_rate": 1e-3, "batch_size": 8}
 
 
-def env(setting: Setting) -> dict[str, Any]:
+def time_environments(setting: Setting) -> dict[str, Any]:
     """Time steps of whole episodes; the ratio is the bare batched decoder's time over ours, which has the SRM too."""
     count, rounds, steps = (2, 1, 2) if setting.quick else (16, 3, STEPS)
     model, data = benchmark_model(setting.sam, setting.device, encoder=False), Scenes(count)

@@ -18,7 +18,7 @@ from alignsam_gym.experiments.benchmark.timing import alternate, statistics
 from alignsam_gym.metrics import overlap, score_mask
 
 
-def evaluate(setting: Setting) -> dict[str, Any]:
+def time_evaluation(setting: Setting) -> dict[str, Any]:
     """Time images that are encoded already: prompted at random, IoU after every prompt, all metrics at the end.
 
     They have the frame's own size, as the answers of the reference implementation have.

@@ -30,7 +30,7 @@ GROWTH = {"environments": (1, 4, 16, 64), "steps": (5, 15, 45), "images": (50, 5
 QUICK = {"environments": (1, 2)}
 
 
-def memory(setting: Setting) -> dict[str, Any]:
+def measure_memory(setting: Setting) -> dict[str, Any]:
     """Count the bytes of a rollout, and time runs of growing size, each in a new process.
 
     The ratio is that of the reference implementation's rollout to ours.

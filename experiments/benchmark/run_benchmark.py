@@ -12,22 +12,22 @@ import torch
 
 from alignsam_gym.errors import OptionError, check_count
 from alignsam_gym.experiments.benchmark import Architecture, Benchmark
-from alignsam_gym.experiments.benchmark.decode_speed import decode
-from alignsam_gym.experiments.benchmark.environment_speed import env
-from alignsam_gym.experiments.benchmark.evaluation_speed import evaluate
-from alignsam_gym.experiments.benchmark.memory import memory
+from alignsam_gym.experiments.benchmark.decode_speed import time_decoding
+from alignsam_gym.experiments.benchmark.environment_speed import time_environments
+from alignsam_gym.experiments.benchmark.evaluation_speed import time_evaluation
+from alignsam_gym.experiments.benchmark.memory import measure_memory
 from alignsam_gym.experiments.benchmark.models import Setting
-from alignsam_gym.experiments.benchmark.store_speed import store
-from alignsam_gym.experiments.benchmark.training_speed import train
+from alignsam_gym.experiments.benchmark.store_speed import time_store
+from alignsam_gym.experiments.benchmark.training_speed import time_training
 from alignsam_gym.foundation.sam.predictor import resolve_device
 
 FUNCTIONS = {
-    Benchmark.decode: decode,
-    Benchmark.env: env,
-    Benchmark.evaluate: evaluate,
-    Benchmark.memory: memory,
-    Benchmark.store: store,
-    Benchmark.train: train,
+    Benchmark.decode: time_decoding,
+    Benchmark.env: time_environments,
+    Benchmark.evaluate: time_evaluation,
+    Benchmark.memory: measure_memory,
+    Benchmark.store: time_store,
+    Benchmark.train: time_training,
 }
 
 

@@ -25,7 +25,7 @@ from alignsam_gym.experiments.benchmark.timing import alternate, statistics
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
 
 
-def store(setting: Setting) -> dict[str, Any]:
+def time_store(setting: Setting) -> dict[str, Any]:
     """Time writing and reading embeddings, and ``gym.make(...).reset()`` without and with embeddings there.
 
     The ratio is that of a cold to a warm start.

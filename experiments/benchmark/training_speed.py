@@ -21,7 +21,7 @@ PPO_OPTIONS: dict[str, Any] = {"algorithm": "ppo", "n_epochs": 10, "batch_size":
 NETWORK: dict[str, Any] = {"network": "patch", "width": 32}
 
 
-def train(setting: Setting) -> dict[str, Any]:
+def time_training(setting: Setting) -> dict[str, Any]:
     """Time a step's share of rollout, SRM and PPO's update.
 
     The ratio is the reference implementation's time over ours.

@@ -5,7 +5,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from alignsam_gym.experiments.cli import app
-from alignsam_gym.experiments.command_help import CONF, EXPERIMENTS, choices, help_page, summary
+from alignsam_gym.experiments.command_help import CONF, EXPERIMENTS, choices, first_sentence, help_page
 
 COMMANDS = get_command(app).commands
 HYDRA_COMMANDS = [name for name in COMMANDS if (CONF / f"{name}.yaml").exists()]
@@ -59,7 +59,7 @@ def test_help_of_train_lists_the_choices():
 
 
 def test_a_summary_is_the_first_sentence_of_the_modules_page():
-    assert summary("weights") == "Lists, downloads, verifies or removes official SAM checkpoints."
+    assert first_sentence("weights") == "Lists, downloads, verifies or removes official SAM checkpoints."
 
 
 @pytest.mark.parametrize("arguments", [[], ["train"], ["datasets"], ["benchmark"], ["predict"]])

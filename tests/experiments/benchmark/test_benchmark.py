@@ -64,7 +64,7 @@ def test_decode_reports_a_ratio_and_equal_answers(tmp_path):
 
 
 @pytest.mark.slow
-def test_env_reports_every_way(tmp_path):
+def test_env_reports_every_implementation(tmp_path):
     measured = benchmark("env", tmp_path)
     assert set(measured["strategies"]) == {"ours", "ours, SRM frozen", "bare decoder", "reference"}
     assert measured["ratio"] == measured["compared"]["bare decoder"]["ratio"]
@@ -72,7 +72,7 @@ def test_env_reports_every_way(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["train", "evaluate"])
-def test_whole_jobs_are_compared_with_the_peers(tmp_path, name):
+def test_whole_jobs_are_compared_with_the_reference_implementation(tmp_path, name):
     assert benchmark(name, tmp_path)["ratio"] > 0
 
 
