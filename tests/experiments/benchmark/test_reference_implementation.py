@@ -27,7 +27,7 @@ def test_the_reference_plays_as_our_environment_does(make_toy, toy_model):
         assert truncated == ended == (action == actions[-1])
 
 
-def test_the_peers_environments_share_what_they_learn(toy_model):
+def test_the_reference_environments_share_what_they_learn(toy_model):
     envs = reference_environments(toy_model, Scenes(2, side=64), 2, 3, SRM | {"width": 8})
     envs.seed(0)
     assert envs.reset().shape == (2, 32, 8, 8)
