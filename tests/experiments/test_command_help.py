@@ -1,11 +1,14 @@
 """Every command's help: what it says, and that it answers at once."""
 
+import importlib
+
 import pytest
+from hydra.core.config_store import ConfigStore
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from alignsam_gym.experiments.cli import app
-from alignsam_gym.experiments.command_help import CONF, EXPERIMENTS, choices, first_sentence, help_page
+from alignsam_gym.experiments.command_help import CONF, EXPERIMENTS, REGISTERED, choices, first_sentence, help_page
 
 COMMANDS = get_command(app).commands
 HYDRA_COMMANDS = [name for name in COMMANDS if (CONF / f"{name}.yaml").exists()]
@@ -56,6 +59,17 @@ def test_help_of_train_lists_the_choices():
     assert f"dataset={'|'.join(choices('dataset'))}" in page
     assert {"shapes-shadow", "folder"} <= set(choices("dataset"))
     assert {"sam_hq_vit_b", "tiny"} <= set(choices("sam"))
+
+
+@pytest.mark.parametrize("group", REGISTERED)
+def test_choices_are_those_that_hydra_knows(group):
+    importlib.import_module("alignsam_gym.experiments.hydra_schema")
+    known = {name.removesuffix(".yaml") for name in ConfigStore.instance().list(group)}
+    assert set(choices(group)) == known | {file.stem for file in (CONF / group).glob("*.yaml")}
+
+
+def test_help_of_train_says_what_the_best_settings_are():
+    assert "revisit: forbid" in help_page("train")
 
 
 def test_a_summary_is_the_first_sentence_of_the_modules_page():
