@@ -17,7 +17,7 @@ from rich.progress import track
 from alignsam_gym.agents.trained_run import dataset_options
 from alignsam_gym.data import load_dataset
 from alignsam_gym.errors import OptionError, check_count
-from alignsam_gym.experiments.run_folder import exit_on_user_error
+from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.predictor import load_sam
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 @hydra.main(version_base="1.3", config_path="../conf", config_name="embed")
 @exit_on_user_error
 def main(config: DictConfig) -> int:
-    """Returns the number of images that were encoded."""
+    """Encode what is missing of a shard, as conf/embed.yaml documents it, and return the number of images encoded."""
     check_count("num_shards", config.num_shards, "the images are dealt to at least one command")
     if check_count("shard", config.shard, "shards are numbered from 0", least=0) >= config.num_shards:
         raise OptionError(

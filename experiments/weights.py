@@ -1,4 +1,4 @@
-"""Official SAM checkpoints: list, download, verify, remove.
+"""Lists, downloads, verifies or removes official SAM checkpoints.
 
 python -m experiments.weights
 python -m experiments.weights action=download names=vit_b
@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from alignsam_gym.errors import OptionError, WeightsError, check_choice
-from alignsam_gym.experiments.run_folder import exit_on_user_error
+from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.foundation.sam.checkpoint_download import download_checkpoint
 from alignsam_gym.foundation.sam.official_checkpoints import (
     CHECKPOINTS,
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 @hydra.main(version_base="1.3", config_path="../conf", config_name="weights")
 @exit_on_user_error
 def main(config: DictConfig) -> None:
+    """Do what ``action`` says with the checkpoints that ``names`` says, as conf/weights.yaml documents them."""
     action = check_choice("action", config.action, ("list", "download", "verify", "remove"))
     named = _named(config.names)
     if action in ("download", "remove") and not named:
@@ -73,7 +74,7 @@ def _download(checkpoints: Sequence[Checkpoint]) -> None:
 
 
 def _verify(checkpoints: Sequence[Checkpoint]) -> None:
-    """Hash every file anew, and report on all of them before failing. Raises WeightsError."""
+    """Hash every file anew, and report on all of them before failing."""
     problems = []
     for checkpoint in checkpoints:
         try:

@@ -17,10 +17,11 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from alignsam_gym.data.voc_dataset import VOID
 from alignsam_gym.experiments.pretrain.clicks import sample_clicks
 from alignsam_gym.experiments.pretrain.optimise import Optimiser, batches
 from alignsam_gym.experiments.pretrain.scores import click_curve, scene_targets, voc_targets
-from alignsam_gym.experiments.pretrain.training_images import VOID, ClickedPhotographs, ClickedScenes, Picture
+from alignsam_gym.experiments.pretrain.training_images import ClickedPhotographs, ClickedScenes, Picture
 from alignsam_gym.foundation.sam.batched_decoder import PADDING, BatchedDecoder
 from alignsam_gym.foundation.tiny import load_tiny_sam
 from alignsam_gym.foundation.tiny.tiny_sam import EMBED_DIM, INPUT_SIZE, build_tiny_sam
