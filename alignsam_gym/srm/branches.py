@@ -37,8 +37,8 @@ class ImplicitBranch(nn.Module):
 class ExplicitBranch(nn.Module):
     """V(s_c, s_t) and the head (§3.3): three convolutions over both states, self-attention, two convolutions.
 
-    The paper gives no sizes: projection and blocks are as in `ImplicitBranch`. Every cell attends, with four heads and a
-    residual connection, to the means of 4 × 4 cells, as attention among all would cost more than SAM's decoder. The
+    The paper gives no sizes: projection and blocks are as in `ImplicitBranch`. Every cell attends, with four heads and
+    a residual connection, to the means of 4 × 4 cells, as attention among all would cost more than SAM's decoder. The
     second of the last two convolutions is the head. [ours: `width`]
 
     Args:

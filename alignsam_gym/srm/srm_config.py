@@ -41,7 +41,8 @@ class SRMConfig(Options):
     )
     full_mask_every: int = option(
         "One state in so many, by row and step, has its mask replaced by ones, as in the state from which an "
-        "evaluation episode takes its first pair of prompts; 0 for none. In a single row the first is after so many steps. [ours]",
+        "evaluation episode takes its first pair of prompts; 0 for none. In a single row the first is after so many "
+        "steps. [ours]",
         least=0,
         reason="it must be a count of states, or 0 for none",
     )

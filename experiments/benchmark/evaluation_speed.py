@@ -1,4 +1,4 @@
-"""Measuring a way of prompting on unseen images: ours in batches, and the reference implementation's image by image."""
+"""Measuring a prompting strategy on unseen images: ours in batches, the reference implementation's image by image."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from alignsam_gym.experiments.benchmark.timing import alternate, statistics
 from alignsam_gym.metrics import overlap, score_mask
 
 
-def evaluate(setting: Setting) -> dict[str, Any]:
-    """Images a second, of the frame's own size as the reference implementation's answers are: encoded before, prompted at random, IoU after
-    every prompt, all metrics at the end."""
+def time_evaluation(setting: Setting) -> dict[str, Any]:
+    """Time images that are encoded already: prompted at random, IoU after every prompt, all metrics at the end.
+
+    They have the frame's own size, as the answers of the reference implementation have.
+    """
     images, rounds, steps = (2, 1, 2) if setting.quick else (25, 3, STEPS)
     model, data = benchmark_model(setting.sam, setting.device, encoder=False), Scenes(images, side=FRAME)
     with tempfile.TemporaryDirectory() as cache:

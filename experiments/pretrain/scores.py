@@ -15,9 +15,10 @@ from torch.nn import functional as F
 from alignsam_gym.data import drawn_scenes
 from alignsam_gym.data.image_files import read_image, read_indices
 from alignsam_gym.data.shapes_dataset import TEXTS
+from alignsam_gym.data.voc_dataset import VOID
 from alignsam_gym.errors import DataError
 from alignsam_gym.experiments.pretrain.clicks import hardest_click
-from alignsam_gym.experiments.pretrain.training_images import SIZE, VOID
+from alignsam_gym.experiments.pretrain.training_images import SIZE
 from alignsam_gym.foundation.sam.batched_decoder import decode
 from alignsam_gym.foundation.tiny.tiny_clip_vocabulary import VOC
 from alignsam_gym.transforms import resize_map

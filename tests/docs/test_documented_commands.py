@@ -35,10 +35,7 @@ def conf():
 def test_every_command_is_one(where, words, monkeypatch):
     match words:
         case ["python", "-m", module, *arguments] if module.startswith("experiments."):
-            if (ROOT / "conf" / f"{module.partition('.')[2]}.yaml").exists():
-                check_hydra(module.partition(".")[2], arguments)
-            else:
-                check_argparse(module, arguments, monkeypatch)
+            check_typer(module.partition(".")[2], arguments)
         case ["python", script, *arguments] if script.startswith("examples/"):
             check_argparse(script.removesuffix(".py").replace("/", "."), arguments, monkeypatch)
         case ["alignsam", command, *arguments]:
@@ -80,16 +77,8 @@ def check_typer(name, arguments):
     command = get_command(importlib.import_module("alignsam_gym.experiments.cli").app).commands[name]
     if command.params:
         command.make_context(name, arguments)
-    elif (ROOT / "conf" / f"{name}.yaml").exists():  # passed on as it is
+    else:  # they are passed on as they are
         check_hydra(name, arguments)
-
-
-def command_module(name):
-    """The module that ``python -m name`` runs, by its one name."""
-    if not name.startswith("experiments."):
-        return name
-    is_package = (ROOT / name.replace(".", "/")).is_dir()
-    return f"alignsam_gym.{name}{'.__main__' if is_package else ''}"
 
 
 class Parsed(Exception):
@@ -105,7 +94,7 @@ def check_argparse(module, arguments, monkeypatch):
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", only_parse)
     with pytest.raises(Parsed):
-        importlib.import_module(command_module(module)).main()
+        importlib.import_module(module).main()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
