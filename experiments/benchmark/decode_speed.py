@@ -7,11 +7,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from segment_anything.modeling import Sam
 from torch import Tensor
 
+from alignsam_gym.evaluation.result_table import ResultTable
 from alignsam_gym.experiments.benchmark.models import Setting, benchmark_model
 from alignsam_gym.experiments.benchmark.timing import alternate, statistics
 from alignsam_gym.foundation.sam.decode_calibration import fastest_batch
@@ -39,11 +38,12 @@ def time_decoding(setting: Setting) -> dict[str, Any]:
         difference = (strategies["ours"]() - strategies["segment_anything"]()).abs().max()
         seconds = alternate(strategies, rounds, model.device)
         rows.append({"batch": size, "largest_difference": float(difference), **statistics(seconds, size)})
-    table = Table("prompt sets", "ours, ms each", "segment_anything, ms each", "ratio", "largest difference")
+    lines = []
     for row in rows:
-        cells = (f"{row[way]['median']:.1f} ± {row[way]['spread']:.1f}" for way in strategies)
-        table.add_row(str(row["batch"]), *cells, f"{row['ratio']:.2f}", f"{row['largest_difference']:.0e}")
-    Console().print(table)
+        times = [f"{row[name]['median']:.1f} ± {row[name]['spread']:.1f}" for name in strategies]
+        lines.append([row["batch"], *times, f"{row['ratio']:.2f}", f"{row['largest_difference']:.0e}"])
+    columns = ["prompt sets", "ours, ms each", "segment_anything, ms each", "ratio", "largest difference"]
+    ResultTable(columns, lines).print()
     best = min(rows, key=lambda row: row["ours"]["median"])
     what = f"throughput over segment_anything's own decoder at our best batch, {best['batch']}"
     return {"ratio": best["ratio"], "what": what, "rows": rows}

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from alignsam_gym.agents.vec_env import make_environments
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
+from alignsam_gym.evaluation.result_table import ResultTable
 from alignsam_gym.experiments.benchmark.models import Scenes, Setting, benchmark_model
 from alignsam_gym.experiments.benchmark.reference_implementation import SIDE, reference_environments
 from alignsam_gym.experiments.benchmark.timing import alternate, statistics
@@ -48,11 +47,12 @@ def time_environments(setting: Setting) -> dict[str, Any]:
         if name != "ours"
     }
     each = {"ours": compared["reference"]["ours"], **{name: found[name] for name, found in compared.items()}}
-    table = Table("way", "ms a step", "its time over ours", title=f"{count} environments, {steps} steps, {setting.sam}")
+    rows = []
     for name, found in each.items():
         ratio = f"{compared[name]['ratio']:.2f}" if name in compared else "1.00"
-        table.add_row(name, f"{found['median']:.1f} ± {found['spread']:.1f}", ratio)
-    Console().print(table)
+        rows.append([name, f"{found['median']:.1f} ± {found['spread']:.1f}", ratio])
+    title = f"{count} environments, {steps} steps, {setting.sam}"
+    ResultTable(["implementation", "ms a step", "its time over ours"], rows, title).print()
     ratio = compared["bare decoder"]["ratio"]
     reference_ratio = compared["reference"]["ratio"]
     what = f"the bare decoder's time over ours; the reference implementation's over ours is {reference_ratio:.2f}"
@@ -79,7 +79,7 @@ def our_environments(
         **options: Further keywords of ``AlignSAM-v0``.
     """
     warnings.filterwarnings("ignore", "The SRM that is to label")  # a timing needs labels, not good ones
-    options = {"srm": SRM, "cells": 32, **options}
+    options = {"srm": SRM, "srm_grid_size": 32, **options}
     return make_environments(count, sam=model, dataset=data, shots=len(data), max_steps=steps, **options)
 
 

@@ -17,11 +17,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from gymnasium import spaces
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from stable_baselines3.common.buffers import RolloutBuffer
 
+from alignsam_gym.evaluation.result_table import ResultTable
 from alignsam_gym.experiments.benchmark.environment_speed import STEPS
 from alignsam_gym.experiments.benchmark.models import Setting, benchmark_model
 from alignsam_gym.experiments.benchmark.reference_implementation import SIDE
@@ -43,10 +42,9 @@ def measure_memory(setting: Setting) -> dict[str, Any]:
     for what, sizes in growth.items():
         for size in track(sizes, f"growing {what}"):
             rows.append({"growing": what, "size": size, **_probe(setting.sam, setting.device, what, size)})
-    table = Table("growing", "size", "seconds", "peak, MiB", title=f"an episode on every image, {setting.sam}")
-    for row in rows:
-        table.add_row(row["growing"], str(row["size"]), f"{row['seconds']:.1f}", f"{row['peak'] / 2**20:.0f}")
-    Console().print(table)
+    lines = [[row["growing"], row["size"], f"{row['seconds']:.1f}", f"{row['peak'] / 2**20:.0f}"] for row in rows]
+    title = f"an episode on every image, {setting.sam}"
+    ResultTable(["growing", "size", "seconds", "peak, MiB"], lines, title).print()
     exponents = {what: _exponent([row for row in rows if row["growing"] == what]) for what in growth}
     for what, exponent in exponents.items():
         print(f"time grows with {what} to the power of {exponent:.2f}")

@@ -14,12 +14,11 @@ from typing import Any
 
 import gymnasium as gym
 import torch
-from rich.console import Console
-from rich.table import Table
 from safetensors.torch import save_file
 
 import alignsam_gym  # noqa: F401  # registers the environment
 from alignsam_gym.errors import OptionError
+from alignsam_gym.evaluation.result_table import ResultTable
 from alignsam_gym.experiments.benchmark.models import Setting, benchmark_model
 from alignsam_gym.experiments.benchmark.timing import alternate, statistics
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
@@ -40,11 +39,12 @@ def time_store(setting: Setting) -> dict[str, Any]:
         weights = Path(folder) / "weights.safetensors"
         save_file({name: value.contiguous() for name, value in model.sam.state_dict().items()}, weights)
         starts = _starts(Path(folder), weights, setting.device, 1 if setting.quick else 3)
-    table = Table("what", "ours", "LMDB", "LMDB's time over ours", title=f"encodings of {tuple(model.embedding_shape)}")
+    lines = []
     for name, row in rows.items():
-        rates = (f"{1e3 / row[way]['median']:.0f} images/s" for way in ("ours", "lmdb"))
-        table.add_row(name, *rates, f"{row['ratio']:.2f}")
-    Console().print(table)
+        rates = [f"{1e3 / row[kind]['median']:.0f} images/s" for kind in ("ours", "lmdb")]
+        lines.append([name, *rates, f"{row['ratio']:.2f}"])
+    title = f"encodings of {tuple(model.embedding_shape)}"
+    ResultTable(["what", "ours", "LMDB", "LMDB's time over ours"], lines, title).print()
     cold, warm = (median(starts[kind]) for kind in ("cold", "warm"))
     print(f"on disk: {rows['read']['bytes'] / 2**20:.3f} MiB an image")
     print(f"gym.make(...).reset(): cold {cold:.2f} s, warm {warm:.2f} s (medians of {len(starts['warm'])})")

@@ -6,12 +6,11 @@ import tempfile
 from functools import partial
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from alignsam_gym.agents.algorithms import make_learner
 from alignsam_gym.agents.vec_env import PromptVecEnv
+from alignsam_gym.evaluation.result_table import ResultTable
 from alignsam_gym.experiments.benchmark.environment_speed import SRM, STEPS, our_environments
 from alignsam_gym.experiments.benchmark.models import Scenes, Setting, benchmark_model
 from alignsam_gym.experiments.benchmark.reference_implementation import reference_environments, reference_ppo
@@ -43,13 +42,12 @@ def time_training(setting: Setting) -> dict[str, Any]:
         )
         updates = alternate({name: ppo.train for name, ppo in strategies.items()}, rounds, model.device)
     whole, update = statistics(seconds, count), statistics(updates, count)
-    table = Table(
-        "way", "ms a step", "of it PPO's update", title=f"{environments} environments, {steps} steps, {setting.sam}"
-    )
+    rows = []
     for name in strategies:
         cells = (f"{found[name]['median']:.1f} ± {found[name]['spread']:.1f}" for found in (whole, update))
-        table.add_row(name, *cells)
-    Console().print(table)
+        rows.append([name, *cells])
+    title = f"{environments} environments, {steps} steps, {setting.sam}"
+    ResultTable(["implementation", "ms a step", "of it PPO's update"], rows, title).print()
     return {
         "ratio": whole["ratio"],
         "what": "the reference implementation's time over ours",
