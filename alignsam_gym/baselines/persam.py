@@ -22,6 +22,7 @@ from alignsam_gym.baselines.shuffled_indices import ShuffledIndices
 from alignsam_gym.errors import DataError, OptionError
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, decoder_of
+from alignsam_gym.srm.segmentation_loss import dice_loss
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2
 
@@ -271,9 +272,7 @@ def _mask_weights(learned: Tensor) -> Tensor:
 def _dice_and_focal_loss(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     """Return the mean over B images of maps (B, h, w). Cells without labels are left out."""
     predicted, target = logits.sigmoid() * valid, truth * valid
-    overlap, total = (predicted * target).sum((1, 2)), predicted.sum((1, 2)) + target.sum((1, 2))
-    dice = 1 - (2 * overlap + 1) / (total + 1)
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     wrong = predicted * (1 - truth) + (1 - predicted) * truth
     focal = (FOCAL_ALPHA * truth + (1 - FOCAL_ALPHA) * (1 - truth)) * wrong**FOCAL_GAMMA * entropy * valid
-    return (dice + focal.sum((1, 2)) / valid.sum((1, 2))).mean()
+    return (dice_loss(predicted, target) + focal.sum((1, 2)) / valid.sum((1, 2))).mean()

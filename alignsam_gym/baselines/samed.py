@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from alignsam_gym.baselines.fine_tuning import FineTunedSAM, blocks_with_attention
 from alignsam_gym.errors import OptionError
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
+from alignsam_gym.srm.segmentation_loss import dice_loss
 
 DECAY = 0.9
 """Power of the learning rate's decay after the warm-up."""
@@ -113,8 +114,8 @@ class SplitProjection(nn.Module):
 
 
 def _dice_loss(predicted: Tensor, truth: Tensor) -> Tensor:
-    """SAMed's Dice loss: over all images of a batch together, with squares in the denominator."""
-    return 1 - (2 * (predicted * truth).sum() + 1e-5) / ((predicted**2).sum() + (truth**2).sum() + 1e-5)
+    """Return SAMed's Dice loss: over all images of a batch together, with squares in the denominator."""
+    return dice_loss(predicted, truth, dim=None, smoothing=1e-5, squared=True)
 
 
 def _linear_of_rows(linear: nn.Linear, rows: Tensor) -> nn.Linear:

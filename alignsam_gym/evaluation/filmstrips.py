@@ -14,7 +14,8 @@ import numpy as np
 from alignsam_gym.agents.callbacks import CURVES
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.rendering import PANEL, TRUTH_COLOUR, draw_answer, overlay
-from alignsam_gym.evaluation.prompting_evaluation import PromptingStrategy, played_by, prompt
+from alignsam_gym.evaluation.prompting_evaluation import prompt
+from alignsam_gym.evaluation.prompting_strategies import PromptingStrategy, played_by
 from alignsam_gym.transforms import resize_image, resize_mask
 
 _SHOWN = (0, 1, 2, 3, 5, 8, 11, 15)

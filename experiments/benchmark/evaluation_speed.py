@@ -10,7 +10,7 @@ import numpy as np
 
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.prompters import RandomPrompter
-from alignsam_gym.evaluation.prompting_evaluation import measure
+from alignsam_gym.evaluation.prompting_evaluation import score_prompting
 from alignsam_gym.experiments.benchmark.environment_speed import SRM, STEPS, our_environments
 from alignsam_gym.experiments.benchmark.models import Scenes, Setting, benchmark_model
 from alignsam_gym.experiments.benchmark.reference_implementation import FRAME, SIDE, PredictorEnv, reference_environment
@@ -37,7 +37,7 @@ def time_evaluation(setting: Setting) -> dict[str, Any]:
 
 
 def _ours(episode: Episode) -> None:
-    measure(episode, list(range(len(episode))), RandomPrompter(0))
+    score_prompting(episode, list(range(len(episode))), RandomPrompter(0))
 
 
 def _one_by_one(env: PredictorEnv, images: int) -> None:

@@ -25,6 +25,7 @@ from alignsam_gym.experiments.pretrain.training_images import ClickedPhotographs
 from alignsam_gym.foundation.sam.batched_decoder import PADDING, BatchedDecoder
 from alignsam_gym.foundation.tiny import load_tiny_sam
 from alignsam_gym.foundation.tiny.tiny_sam import EMBED_DIM, INPUT_SIZE, build_tiny_sam
+from alignsam_gym.srm.segmentation_loss import dice_loss
 
 CLASSES = 21
 COUNTS = (1, 2, 4, 8, 15)
@@ -139,10 +140,7 @@ def mask_loss(logits: Tensor, predicted_iou: Tensor, target: Tensor) -> tuple[Te
     logits = logits.float()
     truth = target[:, None].float().expand_as(logits)
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((2, 3))
-    probability = logits.sigmoid()
-    overlap = (probability * truth).sum((2, 3))
-    dice = 1 - (2 * overlap + 1) / (probability.sum((2, 3)) + truth.sum((2, 3)) + 1)
-    each = 2 * entropy + dice
+    each = 2 * entropy + dice_loss(logits.sigmoid(), truth)
     loss, chosen = each.min(1)
     answer = logits.detach() > 0
     iou = (answer & target[:, None]).sum((2, 3)) / (answer | target[:, None]).sum((2, 3)).clamp(min=1)

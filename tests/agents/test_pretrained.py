@@ -8,10 +8,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from alignsam_gym import AlignSAM
+from alignsam_gym.agents.agent_prompter import AgentPrompter
 from alignsam_gym.agents.bundle import MEMBERS, export
 from alignsam_gym.agents.trained_run import load_config, load_run
 from alignsam_gym.errors import DataError, OptionError, WeightsError
-from alignsam_gym.evaluation.prompting_evaluation import AgentPrompter, prompt
+from alignsam_gym.evaluation.prompting_evaluation import prompt
 from alignsam_gym.foundation.sam.predictor import load_sam
 from alignsam_gym.transforms import mask_from_logits
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from alignsam_gym.experiments.run_folder import run_lock
+from alignsam_gym.experiments.run_lock import run_lock
 from tests.experiments.small import SMALL
 
 ENDED_AFTER_A_BATCH = """

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from alignsam_gym.data import DATASETS
 from alignsam_gym.envs.env_config import EnvConfig
 from alignsam_gym.experiments.hydra_schema import CLIPS
-from alignsam_gym.experiments.run_folder import flatten
+from alignsam_gym.experiments.run_config import flatten
 from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS
 
 CONF = Path(__file__).parents[2] / "conf"

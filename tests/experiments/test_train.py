@@ -12,7 +12,7 @@ from alignsam_gym import AlignSAM
 from alignsam_gym.agents.trained_run import dataset_options, load_config
 from alignsam_gym.data import load_dataset
 from alignsam_gym.data.mask_files import read_levels
-from alignsam_gym.evaluation.prompting_evaluation import DEFAULT_STRATEGIES
+from alignsam_gym.evaluation.prompting_strategies import DEFAULT_STRATEGIES
 from alignsam_gym.experiments.train import train
 from tests.experiments.small import SMALL, SMALL_DQN
 
