@@ -22,6 +22,7 @@ from alignsam_gym.baselines.shuffled_indices import ShuffledIndices
 from alignsam_gym.errors import DataError, OptionError
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, decoder_of
+from alignsam_gym.transforms import upsample_logits
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2
 
@@ -114,7 +115,7 @@ class _PersonalizedSAM(ABC):
 
     def box_around(self, logits: Tensor) -> Tensor | None:
         """Return the box around a mask, float (1, 4) as in `predict_masks`, or None if the mask is empty."""
-        mask = F.interpolate(logits[None, None], (self.model.input_size,) * 2, mode="bilinear")[0, 0] > 0
+        mask = upsample_logits(logits, (self.model.input_size, self.model.input_size)) > 0
         y, x = mask.nonzero(as_tuple=True)
         return torch.stack([x.min(), y.min(), x.max(), y.max()])[None].float() if len(x) else None
 
