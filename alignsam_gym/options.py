@@ -129,7 +129,7 @@ def check_value(name: str, value: object, hint: Any, declared: Field[Any]) -> No
             check_count(name, value, reason, least=1 if least is None else int(least))
         case kind if kind is float:
             check_number(name, value)
-            if least is not None and value < least:  # type: ignore[operator]
+            if least is not None and value < least:
                 raise OptionError(f"{name}={value}: {reason}.")
         case kind if kind is str and not isinstance(value, str):
             raise OptionError(f"{name}={value!r}: it must be a word.")
@@ -158,7 +158,7 @@ def takes_options_of(
 
         own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
         declared = inspect.signature(options).parameters.values()
-        constructor.__signature__ = inspect.Signature([own, *declared])
+        setattr(constructor, "__signature__", inspect.Signature([own, *declared]))  # noqa: B010  # for type checkers
         return constructor
 
     return decorate

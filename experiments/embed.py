@@ -46,7 +46,7 @@ def main(config: DictConfig) -> int:
         batches = [mine[start : start + config.batch_size] for start in range(0, len(mine), config.batch_size)]
         made = 0
         for batch in track(batches, f"{samples.name}, {split}"):
-            made += images.warm(batch)
+            made += images.fill_store(batch)
             if not store.writable:  # of which training warns alone, as it goes on without
                 raise OptionError(f"cache_dir={store.directory}: no embedding can be kept there; name another folder.")
         log.info("%s, %s: encoded %d of %d images; the others were there", samples.name, split, made, len(mine))

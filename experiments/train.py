@@ -99,7 +99,7 @@ def train(folder: Path, config: DictConfig) -> float:
     minutes = (time.perf_counter() - started) / 60
     if env.episode.encoded.clip:
         with open_dict(config):
-            config.text = env.episode.encoded.only_text()  # the agent's default where no text is given
+            config.text = env.episode.encoded.common_text()  # the agent's default where no text is given
         save_config(folder, config)
     save_agent(folder, model.policy, env.episode.srm)
     learning_curve(history, folder / "learning_curve.png")

@@ -20,15 +20,14 @@ from rich.table import Column, Table
 
 from alignsam_gym.errors import OptionError, WeightsError, check_choice
 from alignsam_gym.experiments.run_folder import exit_on_user_error
-from alignsam_gym.foundation.sam.checkpoint_download import download
+from alignsam_gym.foundation.sam.checkpoint_download import download_checkpoint
 from alignsam_gym.foundation.sam.official_checkpoints import (
     CHECKPOINTS,
     Checkpoint,
-    partial_path,
-    reading,
+    explain_read_errors,
     remembered_digest,
-    remove,
-    verify,
+    remove_checkpoint,
+    verify_checkpoint,
     weights_dir,
 )
 
@@ -44,18 +43,18 @@ def main(config: DictConfig) -> None:
         raise OptionError(f"action={action} needs names, one or more of {', '.join(CHECKPOINTS)}.")
     match action:
         case "list":
-            with reading(weights_dir()):
+            with explain_read_errors(weights_dir()):
                 Console().print(_table(named or list(CHECKPOINTS.values())))
             print(f"They belong in {weights_dir()}")
         case "download":
             _download(named)
         case "verify":
-            with reading(weights_dir()):
+            with explain_read_errors(weights_dir()):
                 here = [checkpoint for checkpoint in CHECKPOINTS.values() if checkpoint.path.exists()]
             _verify(named or here)
         case "remove":
             for checkpoint in named:
-                remove(checkpoint)
+                remove_checkpoint(checkpoint)
                 log.info("%s is no longer at %s", checkpoint.name, checkpoint.path)
 
 
@@ -67,7 +66,7 @@ def _named(names: Any) -> list[Checkpoint]:
 def _download(checkpoints: Sequence[Checkpoint]) -> None:
     for checkpoint in checkpoints:
         try:
-            log.info("%s is at %s", checkpoint.name, download(checkpoint))
+            log.info("%s is at %s", checkpoint.name, download_checkpoint(checkpoint))
         except KeyboardInterrupt:
             log.info("Interrupted; the same command goes on from here.")
             sys.exit(130)
@@ -78,7 +77,7 @@ def _verify(checkpoints: Sequence[Checkpoint]) -> None:
     problems = []
     for checkpoint in checkpoints:
         try:
-            verify(checkpoint)
+            verify_checkpoint(checkpoint)
             log.info("%s is intact at %s", checkpoint.name, checkpoint.path)
         except WeightsError as error:
             problems.append(str(error))
@@ -97,7 +96,7 @@ def _table(checkpoints: Sequence[Checkpoint]) -> Table:
 def _state(checkpoint: Checkpoint) -> str:
     if checkpoint.path.exists():
         return "intact" if remembered_digest(checkpoint.path) == checkpoint.sha256 else "[red]not the official file[/]"
-    return "unfinished" if partial_path(checkpoint).exists() else "missing"
+    return "unfinished" if checkpoint.partial_path.exists() else "missing"
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from alignsam_gym.options import options_table, takes_options_of
 from alignsam_gym.srm import SRM
 
 
-class AlignSAMEnv(gym.Env[Any, int], gym.utils.EzPickle):
+class AlignSAMEnv(gym.Env[Any, Any], gym.utils.EzPickle):
     """Point SAM at what is meant, one patch after another.
 
     ## Description

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,10 +14,13 @@ from alignsam_gym.envs.episode import Episode
 from alignsam_gym.errors import OptionError, check_count
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
-from alignsam_gym.foundation.sam.decode_calibration import calibrate
+from alignsam_gym.foundation.sam.decode_calibration import calibrate_decode_batch
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, load_sam
 from alignsam_gym.srm import SRM
 from alignsam_gym.state import srm_state, state_channels
+
+if TYPE_CHECKING:
+    from alignsam_gym.foundation.clip_surgery import ClipSurgery
 
 if hasattr(os, "register_at_fork"):  # a forked worker that uses OpenMP waits for ever for its parent's threads
     os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
@@ -39,7 +43,7 @@ def make_episode(config: EnvConfig, count: int = 1) -> Episode:
     model = _load_model(config)
     store = EmbeddingStore(config.cache_dir)
     if count > 1:
-        calibrate(model, store.directory)
+        calibrate_decode_batch(model, store.directory)
     branch = preferred_branch(samples) if config.branch == "auto" else config.branch
     clip = None
     if needs_text(branch, rules.label_source, rules.initial_prompts):
@@ -94,7 +98,7 @@ def _load_model(config: EnvConfig) -> BatchedSamPredictor:
     return config.sam
 
 
-def _load_clip(config: EnvConfig):  # type: ignore[no-untyped-def]
+def _load_clip(config: EnvConfig) -> ClipSurgery:
     """Load the CLIP that was asked for by name. open_clip takes seconds to import, so only who needs it waits."""
     if config.clip is None:
         raise OptionError(

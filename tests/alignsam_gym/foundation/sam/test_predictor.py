@@ -97,7 +97,7 @@ def test_file_digest_is_sha256(tmp_path):
     assert file_digest(tmp_path / "file") == hashlib.sha256(b"weights").hexdigest()
 
 
-def test_reduced_precision_is_asked_for_and_keeps_its_records_apart():
+def test_reduced_precision_is_asked_for_and_keeps_its_encodings_apart():
     image = [np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)]
     full, automatic, reduced = (load_sam("tiny", "cpu", precision) for precision in ("float32", "auto", "bfloat16"))
     expected, found = full.encode(image), reduced.encode(image)

@@ -1,4 +1,4 @@
-"""What SAM-HQ and SAM 2.1 have in common: finer features, which travel with an image's embedding."""
+"""What SAM-HQ and SAM 2.1 have in common: high-resolution features, which follow the embedding in an encoding."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
-from alignsam_gym.foundation.sam.batched_decoder import PADDING, fold
+from alignsam_gym.foundation.sam.batched_decoder import PADDING, space_to_depth
 from alignsam_gym.foundation.sam.decode_calibration import fastest_batch
 
 
@@ -21,11 +21,11 @@ def _prompts(count, longest):
     return points, torch.randint(0, 2, (count, longest), generator=generator)
 
 
-def test_folding_keeps_the_pixels_of_a_cell_together():
-    folded = fold(torch.arange(2 * 3 * 4 * 6).reshape(2, 3, 4, 6))
-    assert folded.shape == (2, 12, 2, 3)
+def test_space_to_depth_keeps_the_pixels_of_a_cell_together():
+    deep = space_to_depth(torch.arange(2 * 3 * 4 * 6).reshape(2, 3, 4, 6))
+    assert deep.shape == (2, 12, 2, 3)
     expected = [[[c * 24 + y * 6 + x for c in range(3)] for x in (4, 5)] for y in (2, 3)]
-    assert folded[0, :, 1, 2].tolist() == np.array(expected).ravel().tolist()
+    assert deep[0, :, 1, 2].tolist() == np.array(expected).ravel().tolist()
 
 
 def test_the_sizes_follow_from_the_modules(model):
@@ -66,7 +66,7 @@ def test_the_amount_the_place_and_the_content_of_padding_change_nothing(model):
         torch.testing.assert_close(model.decode(image, torch.tensor([0]), padded, marked), short, atol=1e-4, rtol=0)
 
 
-def test_the_details_matter(model):
+def test_the_high_res_features_matter(model):
     encoding = torch.randn(1, *model.encoding_shape)
     without = encoding.clone()
     without[:, model.embedding_shape[0] :] = 0
@@ -90,7 +90,7 @@ def test_the_fastest_batch_can_be_measured(model, monkeypatch):
     assert fastest_batch(model) >= 1
 
 
-def test_records_come_back_from_disk_whole(toy_dataset, model, tmp_path, monkeypatch):
+def test_encodings_come_back_from_disk_whole(toy_dataset, model, tmp_path, monkeypatch):
     cold = EncodedDataset(toy_dataset, model, EmbeddingStore(tmp_path), 64).fetch(range(3))
     monkeypatch.setattr(model, "encode", lambda images: pytest.fail("an image was encoded again"))
     encoded = EncodedDataset(toy_dataset, model, EmbeddingStore(tmp_path), 64)
