@@ -28,6 +28,7 @@ def hydra_command(name: str) -> Callable[[Callable[[DictConfig], T]], Callable[.
     compose = hydra.main(version_base="1.3", config_path="pkg://alignsam_gym.conf", config_name=name)
 
     def decorate(main: Callable[[DictConfig], T]) -> Callable[..., Any]:
-        return compose(exit_on_user_error(main))
+        command: Callable[..., Any] = compose(exit_on_user_error(main))
+        return command
 
     return decorate

@@ -1,4 +1,4 @@
-"""The one way in which an image's answers are scored, whichever method gave them."""
+"""How an image's answers are scored, whichever method gave them."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from alignsam_gym.agents.policies import PromptPolicy
 from alignsam_gym.data import Dataset
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 from alignsam_gym.srm.branches import ImplicitBranch
-from alignsam_gym.srm.semantic_recalibration import segmentation_loss
+from alignsam_gym.srm.segmentation_loss import segmentation_loss
 
 FRAME, SIDE = 800, 10
 

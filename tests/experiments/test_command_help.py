@@ -1,7 +1,5 @@
 """Every command's help: what it says, and that it answers at once."""
 
-import importlib
-
 import pytest
 from hydra.core.config_store import ConfigStore
 from typer.main import get_command
@@ -63,7 +61,6 @@ def test_help_of_train_lists_the_choices():
 
 @pytest.mark.parametrize("group", REGISTERED)
 def test_choices_are_those_that_hydra_knows(group):
-    importlib.import_module("alignsam_gym.experiments.hydra_schema")
     known = {name.removesuffix(".yaml") for name in ConfigStore.instance().list(group)}
     assert set(choices(group)) == known | {file.stem for file in (CONF / group).glob("*.yaml")}
 
