@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from omegaconf import OmegaConf
 
+from alignsam_gym.agents.policy_config import PolicyConfig
 from alignsam_gym.agents.trained_run import CONFIG, GROUPS, load_config
-from alignsam_gym.envs.episode_factory import make_episode, needs_text
-from alignsam_gym.errors import WeightsError
+from alignsam_gym.envs.env_config import ModelOptions, VectorEnvConfig
+from alignsam_gym.envs.episode_factory import needs_text
+from alignsam_gym.envs.rules import Rules
+from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS, file_digest
+from alignsam_gym.options import Options, check_value, type_hints
 from alignsam_gym.srm import SRMConfig
 
 DIGEST = "sha256:"
 """How a recipe names weights that are nobody's official ones: this, and their SHA-256; a CLIP's architecture before."""
 
-_NUMBERS = {
-    "env": {"image_size": 4096, "patch_size": 4096, "max_steps": 1000, "cells": 1024},
-    "srm": {"width": 1024, "folds": 64},
-    "policy": {"width": 1024},
-    "agent": {"n_steps": 100_000, "buffer_size": 1_000_000},
+_CHECKED = {"env": VectorEnvConfig, "srm": SRMConfig, "policy": PolicyConfig}
+"""The declarations of what may stand in a group."""
+_PORTABLE = {
+    "env": [each.name for kind in (ModelOptions, Rules) for each in fields(kind) if each.name != "reward"],
+    "srm": [each.name for each in fields(SRMConfig) if each.metadata["most"] is not None],
 }
-"""Whole numbers from 1, and the largest that is believed: more would fill the memory."""
-_WORDS = (
-    "sam", "clip", "branch", "label_source", "initial_prompts", "state", "revisit", "precision", "decode_precision",
-)  # fmt: skip
-_SWITCHES = ("stop", "mask_prompt")
+"""The options that prediction depends on; of the SRM, those that its maps depend on."""
+_MOST = {"n_steps": 100_000, "buffer_size": 1_000_000}
+"""Of the config group ``agent``: the largest number that is believed, as more would fill the memory."""
 _MOST_PATCHES = 64  # a side
 _WIDEST = 8192  # channels of a side's patches together, whose square is the weights of a layer
 _DEEPEST = 16  # layers of an LSTM
-_MOST_TRUST = 1000
 
 
 @dataclass(frozen=True)
@@ -85,25 +85,52 @@ class _RefusalError(Exception):
 
 def _checked(config: Mapping[str, Any]) -> Recipe:
     env, srm, agent, policy, dataset = (config[name] for name in GROUPS)
-    _check_names("env", env, {*inspect.signature(make_episode).parameters, "num_envs"})
-    _check_names("srm", srm, {field.name for field in fields(SRMConfig)})
-    for group, limits in _NUMBERS.items():
-        for name, limit in limits.items():
-            value = config[group].get(name, 1)
-            if type(value) is not int or not 1 <= value <= limit:
-                _refuse_value(group, name, value, f"a whole number from 1 to {limit}")
-    trust = srm.get("clip_logit_weight", 0)
-    if type(trust) not in (int, float) or not 0 <= trust <= _MOST_TRUST:
-        _refuse_value("srm", "clip_logit_weight", trust, f"a number from 0 to {_MOST_TRUST}")
-    for kind, names in ((str, _WORDS), (bool, _SWITCHES)):
-        for name in names:
-            if not isinstance(value := env.get(name, kind()), kind):
-                _refuse_value("env", name, value, "a word" if kind is str else "true or false")
-    if env.get("image_size", 800) > _MOST_PATCHES * env.get("patch_size", 80):
+    for group, options in _CHECKED.items():
+        _check_options(group, config[group], options)
+    _check_sizes(env, policy)
+    _check_agent(agent, policy)
+    text = config.get("text", dataset.get("text"))  # where it was learned, or where a bundle has it
+    if not isinstance(text, str | None):
+        raise _RefusalError(f"text={text!r} is not a text")
+    chosen = {name: env[name] for name in _PORTABLE["env"] if name in env}
+    seen = {name: srm[name] for name in _PORTABLE["srm"] if name in srm}
+    return Recipe(chosen, seen, agent, policy, str(dataset.get("name", "")), text)
+
+
+def _check_options(group: str, values: Mapping[str, Any], options: type[Options]) -> None:
+    """Check names, types and sizes of a group by the declaration of its options."""
+    declared = {each.name: each for each in fields(options)}
+    hints = type_hints(options)
+    for name, value in values.items():
+        if name not in declared:
+            raise _RefusalError(f"{group}.{name} is unknown here (does it come from another version of alignsam-gym?)")
+        portable = group != "env" or name in _PORTABLE["env"]
+        if portable and str in get_args(hints[name]) and not isinstance(value, str):
+            _refuse_value(group, name, value, "a word")
+        try:
+            check_value(f"{group}.{name}", value, hints[name], declared[name])
+        except OptionError as error:
+            raise _RefusalError(str(error).rstrip(".")) from None
+        most = declared[name].metadata["most"]
+        if most is not None and value is not None and not value <= most:  # which NaN is not
+            _refuse_value(group, name, value, f"a number up to {most}")
+
+
+def _check_sizes(env: Mapping[str, Any], policy: Mapping[str, Any]) -> None:
+    rules = Rules(**{name: env[name] for name in ("image_size", "patch_size") if name in env})
+    if rules.grid.side > _MOST_PATCHES:
         raise _RefusalError(f"env.patch_size makes more than {_MOST_PATCHES} patches a side")
-    side = env.get("image_size", 800) // env.get("patch_size", 80)
-    if policy.get("width", 1) * side > _WIDEST:
-        raise _RefusalError(f"policy.width and {side} patches a side make more than {_WIDEST} channels together")
+    if policy.get("width", 1) * rules.grid.side > _WIDEST:
+        raise _RefusalError(
+            f"policy.width and {rules.grid.side} patches a side make more than {_WIDEST} channels together"
+        )
+
+
+def _check_agent(agent: Mapping[str, Any], policy: Mapping[str, Any]) -> None:
+    for name, most in _MOST.items():
+        value = agent.get(name, 1)
+        if type(value) is not int or not 1 <= value <= most:
+            _refuse_value("agent", name, value, f"a whole number from 1 to {most}")
     sizes = agent.get("policy_kwargs", {})
     if not isinstance(sizes, dict) or not all(type(one) in (int, float) and 0 < one <= 1024 for one in sizes.values()):
         _refuse_value("agent", "policy_kwargs", sizes, "numbers up to 1024 by name")
@@ -114,19 +141,6 @@ def _checked(config: Mapping[str, Any]) -> Recipe:
             many = value if isinstance(value, list) else [value]
             if not all(isinstance(one, str | int | float | None) for one in many):
                 _refuse_value(group, name, value, "a value or a list of values")
-    text = config.get("text", dataset.get("text"))  # where it was learned, or where a bundle has it
-    if not isinstance(text, str | None):
-        raise _RefusalError(f"text={text!r} is not a text")
-    chosen = {name: env[name] for name in (*_WORDS, *_NUMBERS["env"], *_SWITCHES) if name in env}
-    seen = {name: srm[name] for name in (*_NUMBERS["srm"], "clip_logit_weight") if name in srm}
-    return Recipe(chosen, seen, agent, policy, str(dataset.get("name", "")), text)
-
-
-def _check_names(group: str, values: Mapping[str, Any], known: Collection[str]) -> None:
-    if unknown := [name for name in values if name not in known]:
-        raise _RefusalError(
-            f"{group}.{unknown[0]} is unknown here (does it come from a newer version of alignsam-gym?)"
-        )
 
 
 def _refuse_value(group: str, name: str, value: object, wanted: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""A trained policy as a way of prompting."""
+"""A trained policy as a prompting strategy."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ from alignsam_gym.envs.spaces import observe
 
 
 class AgentPrompter:
-    """A trained policy as a prompter. What it remembers of an episode, if it does, begins anew with the next.
+    """Chooses patches by a trained policy.
 
-    deterministic: its likeliest patches; else draws, which depend on the seed, the batch's images and the step alone.
+    What the policy remembers of an episode, if it does, begins anew with the next one.
+
+    Args:
+        policy: A trained one.
+        deterministic: Choose the likeliest patch; else draw one. A draw depends on the seed, the batch's images and
+            the step alone.
+        seed: Of the draws.
     """
 
     def __init__(self, policy: BasePolicy, deterministic: bool, seed: int = 0) -> None:
@@ -24,6 +30,7 @@ class AgentPrompter:
         self.memory: tuple[np.ndarray, ...] | None = None
 
     def __call__(self, episode: Episode) -> np.ndarray:
+        """Choose an action for each row."""
         first = (episode.steps == 0).cpu().numpy()
         if first.all():  # there may be other rows than before
             self.memory = None
@@ -31,11 +38,11 @@ class AgentPrompter:
             actions, self.memory = self.policy.predict(
                 observe(episode, "patches"), self.memory, episode_start=first, deterministic=self.deterministic
             )
-        return actions
+        return np.asarray(actions)
 
     @contextmanager
     def _draws(self, episode: Episode) -> Iterator[None]:
-        """Let the policy draw from a generator of this step's own."""
+        """Let the policy draw from a generator that is seeded for this step."""
         place = [self.seed, *episode.index.tolist(), *episode.steps.tolist()]
         device = self.policy.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

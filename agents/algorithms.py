@@ -13,6 +13,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
 from alignsam_gym.agents.networks import NETWORKS
+from alignsam_gym.agents.policy_config import PolicyConfig
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.errors import AlignSAMError, OptionError, check_choice
@@ -96,16 +97,13 @@ def _classes(name: str) -> tuple[type[BaseAlgorithm], type[BasePolicy]]:
 
 def _network(episode: Episode, options: Mapping[str, Any]) -> dict[str, Any]:
     """Keywords of any of our policies for the network that `options` describe and the states of `episode`."""
-    if unknown := options.keys() - {"network", "width", "initial_logit_bias"}:
-        raise OptionError(
-            f"policy has no option {', '.join(sorted(unknown))}; it takes network, width, initial_logit_bias."
-        )
-    extractor, head = NETWORKS[check_choice("policy.network", options["network"], tuple(NETWORKS))]
-    seen: dict[str, Any] = {"width": options["width"]}
+    config = PolicyConfig.of(options)
+    extractor, head = NETWORKS[config.network]
+    seen: dict[str, Any] = {"width": config.width}
     given: dict[str, Any] = {}
-    if options["network"] == "patch":
+    if config.network == "patch":
         seen["guided"] = episode.rules.state == "guided"
-        given["initial_logit_bias"] = list(options.get("initial_logit_bias", (0, 0)))
+        given["initial_logit_bias"] = list(config.initial_logit_bias)
     return {
         "features_extractor_class": extractor,
         "features_extractor_kwargs": seen,

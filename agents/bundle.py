@@ -1,6 +1,6 @@
-"""Bundles: what a trained agent needs to act, for others. A folder or one file, without pickle.
+"""Bundles: what a trained agent needs to act, for others, as a folder or as one file, without pickle.
 
-A bundle has the policy and the SRM as safetensors and a ``config.yaml`` of what prediction depends on, which names
+A bundle holds the policy and the SRM as safetensors, and a ``config.yaml`` of what prediction depends on. It names
 neither paths nor the machine that it was trained on. As one file (``.alignsam``) it is an uncompressed zip of these.
 """
 
@@ -24,9 +24,14 @@ MEMBERS = (CONFIG, POLICY, SRM_WEIGHTS)
 
 
 def export(source: Path, target: Path) -> None:
-    """Write the bundle of a run or bundle: one file if `target` ends in ``.alignsam``, else a folder.
+    """Write a run as a bundle. Files of weights that it names are left out, and named by their SHA-256.
 
-    Files of weights that the run names are left out, and named by their SHA-256. Raises WeightsError.
+    Args:
+        source: Folder of a run, or another bundle.
+        target: One file if it ends in ``.alignsam``, else a folder.
+
+    Raises:
+        WeightsError: The run is incomplete, or `target` cannot be written or would replace another run.
     """
     if source.is_dir() and target.is_dir() and source.samefile(target):
         raise WeightsError(f"{target} is the run itself, whose configuration a bundle's would replace; name another.")
@@ -55,10 +60,11 @@ def _write(run: Path, recipe: Recipe, target: Path) -> None:
 
 
 def _check_free(target: Path) -> None:
-    """Raises WeightsError for the folder of another run, whose configuration and weights a bundle would replace."""
+    """Raise WeightsError for the folder of another run, whose configuration and weights a bundle would replace."""
     if not (target / CONFIG).is_file():
         return
-    if others := sorted(file.name for file in target.iterdir() if file.name not in MEMBERS):
+    others = sorted(file.name for file in target.iterdir() if file.name not in MEMBERS)
+    if others:
         raise WeightsError(
             f"{target} seems to be another run, which the bundle would replace: beside {CONFIG} it has "
             f"{', '.join(others[:3])}. Name another folder."
@@ -79,7 +85,11 @@ def _pack(folder: Path, target: Path) -> None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Path]:
-    """The folder of a bundle or run; one file's members lie there for as long as the context. Raises WeightsError."""
+    """Give the folder of a bundle or run. The members of a single file lie in it for as long as the context.
+
+    Raises:
+        WeightsError: There is no such bundle, or it is damaged or refused.
+    """
     if path.is_dir():
         yield path
         return
@@ -91,7 +101,7 @@ def opened(path: Path) -> Iterator[Path]:
 
 
 def _unpack(file: Path, folder: Path) -> None:
-    """Only members of the known names, and only uncompressed ones, which are no larger than the file."""
+    """Unpack members of the known names alone, and uncompressed ones alone, which are no larger than the file."""
     try:
         with zipfile.ZipFile(file) as archive:
             found = archive.infolist()

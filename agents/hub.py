@@ -12,6 +12,9 @@ from alignsam_gym.agents.agent_config import Recipe, read_recipe
 from alignsam_gym.agents.bundle import MEMBERS, export
 from alignsam_gym.errors import OptionError, WeightsError
 
+METRICS = "metrics.json"
+"""What an evaluation leaves in a run's folder."""
+
 _CARD = """\
 ---
 library_name: alignsam-gym
@@ -30,9 +33,9 @@ _Open_Context_via_Reinforcement_CVPR_2024_paper.html) agent: it points the Segme
 policy and the semantic recalibration module are here; SAM itself ({sam}) is not.
 
 ```python
-from alignsam_gym.agents import AlignSAM  # pip install alignsam-gym[hub]
+from alignsam_gym import AlignSAM  # pip install alignsam-gym[hub]
 
-agent = AlignSAM.from_hub("{repo}")
+agent = AlignSAM.from_pretrained("{repo}")
 agent.predict("photo.jpg"{text}).mask
 ```
 
@@ -49,36 +52,72 @@ agent.predict("photo.jpg"{text}).mask
 
 
 def download(repo: str, revision: str | None = None) -> Path:
-    """The folder of a bundle from the Hub, in its cache. Raises WeightsError."""
-    hub = _hub()
+    """Download a bundle from the Hub into its cache.
+
+    Args:
+        repo: ``user/name``.
+        revision: Branch, tag or commit; by default the main branch.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        WeightsError: The Hub does not have it, or does not answer.
+        OptionError: The extra ``hub`` is not installed.
+    """
+    hub = _import_hub()
     try:
         return Path(hub.snapshot_download(repo, revision=revision, allow_patterns=list(MEMBERS)))
     except Exception as error:  # its own, or those of the HTTP library that its version has
-        raise WeightsError(f"{repo} cannot be had from the Hub ({_first_line(error)}).") from error
+        raise WeightsError(
+            f"{repo} cannot be had from the Hub ({_first_line(error)}), nor is there a folder or file of that name."
+        ) from error
 
 
 def push(run: Path, repo: str, private: bool = False) -> str:
-    """Export a run's folder to the repository `repo` (``user/name``), made if need be; returns its address.
+    """Put a run or bundle on the Hub as a bundle, with a card of the run's measurements.
 
-    A card with the run's measurements goes with it. You must be logged in (``hf auth login``, or $HF_TOKEN).
-    Raises WeightsError.
+    You must be logged in (``hf auth login``, or $HF_TOKEN).
+
+    Args:
+        run: Folder of a run, or a bundle.
+        repo: ``user/name``, made if need be.
+        private: Of a repository that is made.
+
+    Returns:
+        The repository's address.
+
+    Raises:
+        WeightsError: The run is incomplete, or the Hub refuses or does not answer.
+        OptionError: The extra ``hub`` is not installed.
     """
-    api = _hub().HfApi()
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        export(run, folder)
-        (folder / "README.md").write_text(card(run, read_recipe(folder), repo), encoding="utf-8")
-        try:
-            url = api.create_repo(repo, private=private, exist_ok=True)
-            api.upload_folder(repo_id=url.repo_id, folder_path=folder, commit_message="AlignSAM agent")
-        except Exception as error:
-            raise WeightsError(f"{repo} cannot be pushed to the Hub ({_first_line(error)}).") from error
+        export(run, Path(place))
+        return upload(Path(place), repo, private, run / METRICS)
+
+
+def upload(bundle: Path, repo: str, private: bool, metrics: Path | None) -> str:
+    """Upload the folder of a bundle, with a card that is written into it; see `push`.
+
+    Args:
+        bundle: Folder of the bundle.
+        repo: ``user/name``, made if need be.
+        private: Of a repository that is made.
+        metrics: What an evaluation has left, for the card; it need not be there.
+    """
+    api = _import_hub().HfApi()
+    (bundle / "README.md").write_text(make_card(read_recipe(bundle), repo, metrics), encoding="utf-8")
+    try:
+        url = api.create_repo(repo, private=private, exist_ok=True)
+        api.upload_folder(repo_id=url.repo_id, folder_path=bundle, commit_message="AlignSAM agent")
+    except Exception as error:
+        raise WeightsError(f"{repo} cannot be pushed to the Hub ({_first_line(error)}).") from error
     return str(url)
 
 
-def card(run: Path, recipe: Recipe, repo: str) -> str:
-    """The page of a repository, Markdown, with what ``metrics.json`` in the run's folder tells, if it is there."""
-    env, file = recipe.env, run / "metrics.json"
+def make_card(recipe: Recipe, repo: str, metrics: Path | None) -> str:
+    """Write the page of a repository, Markdown, with what the file `metrics` tells, if it is there."""
+    env = recipe.env
     return _CARD.format(
         repo=repo,
         target=recipe.text or f"what {recipe.dataset} shows",
@@ -88,22 +127,22 @@ def card(run: Path, recipe: Recipe, repo: str) -> str:
         branch=env.get("branch", "implicit"),
         steps=env.get("max_steps", 15),
         side=env.get("image_size", 800) // env.get("patch_size", 80),
-        results=_results(json.loads(file.read_text())) if file.is_file() else "It has not been measured.",
+        results=_results(metrics) if metrics and metrics.is_file() else "It has not been measured.",
     )
 
 
-def _results(metrics: dict[str, Any]) -> str:
-    """The ways of prompting as rows of a table."""
-    strategies = metrics["prompting"]
+def _results(metrics: Path) -> str:
+    """The prompting strategies as rows of a table."""
+    strategies: dict[str, Any] = json.loads(metrics.read_text())["prompting"]
     lines = ["| prompting | images | prompts | mIoU before | after | hits |", "| --- | --- | --- | --- | --- | --- |"]
     for name, summary in strategies.items():
-        curve = summary["miou_by_step"]
-        hits = "" if (rate := summary["foreground_rate"]) is None else f"{rate:.1%}"
+        curve, rate = summary["miou_by_step"], summary["foreground_rate"]
+        hits = "" if rate is None else f"{rate:.1%}"
         lines.append(f"| {name} | {summary['images']} | {len(curve) - 1} | {curve[0]:.3f} | {curve[-1]:.3f} | {hits} |")
     return "\n".join(lines)
 
 
-def _hub() -> ModuleType:
+def _import_hub() -> ModuleType:
     try:
         import huggingface_hub
     except ImportError as error:

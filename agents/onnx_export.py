@@ -1,23 +1,19 @@
 """A trained agent as ONNX graphs, to be run where there is no PyTorch.
 
-The graphs hold all that needs weights but CLIP, whose map of the text an explicit branch must be given; what is left is
-a short loop, which `examples/onnx_predict.py` shows in NumPy.
+The graphs hold all that has weights, except CLIP: an explicit branch must be given CLIP's map of the text. What is left
+is a short loop, which `examples/onnx_predict.py` shows in NumPy.
 
-B is any batch, N the number of patches, R × h × w the encoding of an image, C its embedding's channels, g the cells of
-the SRM's states; everything is float32 unless it says otherwise.
+B is any batch, N the number of patches, R × h × w the encoding of an image, C its embedding's channels, g the cells a
+side of the SRM's states; everything is float32 unless it says otherwise.
 
-=============  ==========================================================  ==========================================
-file           inputs                                                      outputs
-=============  ==========================================================  ==========================================
-encoder.onnx   image uint8 (B, S, S, 3), RGB, of the encoder's own size    encoding (B, R, h, w)
-decoder.onnx   encoding; points (B, n, 2), (x, y) as fractions of the        logits (B, 4h, 4w), SAM's answer (Eq. 2)
-               frame; labels int64 (B, n), 1, 0, or −1 for no point
-srm.onnx       encoding; mask (B, 4h, 4w), the last answer's probabilities,  srm_logits (B, g, g), y_r (Eq. 12) as logits;
-               ones before there is one; similarity (B, g, g), CLIP's map  centres (B, N), the same at the patches'
-               of the text, only of an explicit branch                     centres: a prompt's label is whether > 0
-policy.onnx    encoding; mask; srm_logits; visited (B, N), 1 where a patch was    scores (B, N), or (B, N + 1) with stopping
-               prompted                                                    last: the highest is the action
-=============  ==========================================================  ==========================================
+- ``encoder.onnx``: from image, uint8 (B, S, S, 3) RGB of the encoder's own size, to encoding (B, R, h, w).
+- ``decoder.onnx``: from encoding, points (B, n, 2), which are (x, y) as fractions of the frame, and labels,
+  int64 (B, n), 1, 0, or −1 for no point, to logits (B, 4h, 4w), SAM's answer (Eq. 2).
+- ``srm.onnx``: from encoding and mask (B, 4h, 4w), which is the last answer's probabilities, or ones before there is an
+  answer, to srm_logits (B, g, g), y_r (Eq. 12) as logits, and centres (B, N), the same at the patches' centres: a
+  prompt's label is whether this is above 0. An explicit branch needs similarity (B, g, g) too, CLIP's map of the text.
+- ``policy.onnx``: from encoding, mask, srm_logits and visited (B, N), 1 where a patch was prompted, to scores (B, N),
+  or (B, N + 1) with stopping last. The highest score is the action.
 
 ``agent.json`` has image_size, patch_size, max_steps and the encoder's input_size.
 """
@@ -34,7 +30,8 @@ from torch.nn import functional as F
 
 from alignsam_gym.agents.policies import PromptPolicyMixin
 from alignsam_gym.agents.pretrained import AlignSAM
-from alignsam_gym.envs.episode import Rules, patch_means
+from alignsam_gym.envs.patch_means import patch_means
+from alignsam_gym.envs.rules import Rules
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
@@ -46,32 +43,24 @@ _LARGEST = 2**31  # bytes that one ONNX file can hold
 
 
 def export_onnx(agent: AlignSAM, folder: Path) -> None:
-    """Write the four graphs and ``agent.json`` into `folder`.
+    """Write the four graphs and ``agent.json`` into a folder.
 
-    Raises OptionError if the packages of extra ``onnx`` are missing, for an agent on another device than the CPU, or
-    one whose rules the graphs do not know: labels by others than the SRM, ``mask_prompt``, maps that do not divide
-    into cells.
+    Args:
+        agent: On the CPU.
+        folder: Made if need be.
+
+    Raises:
+        OptionError: The packages of extra ``onnx`` are missing, the agent is on another device, or the graphs do not
+            know its rules: labels by others than the SRM, ``mask_prompt``, maps that do not divide into cells.
+        WeightsError: The folder cannot be written.
     """
     try:
         import onnxscript  # noqa: F401  # torch.onnx names it only in a traceback
     except ImportError as error:
         raise OptionError("The export needs onnx and onnxscript: pip install 'alignsam-gym[onnx]'.") from error
+    _check_exportable(agent)
     rules, model = agent.rules, agent.model
-    if model.device.type != "cpu":
-        raise OptionError(f"The export needs the agent on the CPU, not {model.device}: load it with device='cpu'.")
-    for name, value, wanted in (
-        ("label_source", rules.label_source, "srm"),
-        ("initial_prompts", rules.initial_prompts, "srm"),
-        ("mask_prompt", rules.mask_prompt, False),
-    ):
-        if value != wanted:
-            raise OptionError(f"env.{name}={value} has no ONNX graphs; only {wanted} has.")
-    if not isinstance(agent.policy, PromptPolicyMixin) or agent.policy.recurrent:
-        raise OptionError("Only agents of ppo, a2c and maskable_ppo have ONNX graphs.")
-    height = model.embedding_shape[1]
-    cells = min(rules.cells, height)
-    if height % cells:
-        raise OptionError(f"env.cells={rules.cells} does not divide the embedding's {height} cells: no ONNX graphs.")
+    cells = min(rules.srm_grid_size, model.embedding_shape[1])
     encoding, mask = torch.rand(2, *model.encoding_shape), torch.rand(2, *model.logits_shape)
     srm_logits, visited = torch.randn(2, cells, cells), torch.zeros(2, rules.grid.count)
     image = torch.randint(0, 256, (2, model.input_size, model.input_size, 3), dtype=torch.uint8)
@@ -91,6 +80,27 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
         (folder / "agent.json").write_text(json.dumps(sizes | {"input_size": model.input_size}))
     except OSError as error:
         raise WeightsError(f"{folder} cannot be written ({error.strerror}).") from error
+
+
+def _check_exportable(agent: AlignSAM) -> None:
+    """Raise OptionError for an agent that has no graphs."""
+    rules, model = agent.rules, agent.model
+    if model.device.type != "cpu":
+        raise OptionError(f"The export needs the agent on the CPU, not {model.device}: load it with device='cpu'.")
+    for name, value, wanted in (
+        ("label_source", rules.label_source, "srm"),
+        ("initial_prompts", rules.initial_prompts, "srm"),
+        ("mask_prompt", rules.mask_prompt, False),
+    ):
+        if value != wanted:
+            raise OptionError(f"env.{name}={value} has no ONNX graphs; only {wanted} has.")
+    if not isinstance(agent.policy, PromptPolicyMixin) or agent.policy.recurrent:
+        raise OptionError("Only agents of ppo, a2c and maskable_ppo have ONNX graphs.")
+    height = model.embedding_shape[1]
+    if height % min(rules.srm_grid_size, height):
+        raise OptionError(
+            f"env.srm_grid_size={rules.srm_grid_size} does not divide the embedding's {height} cells: no ONNX graphs."
+        )
 
 
 def _write(folder: Path, name: str, module: nn.Module, inputs: dict[str, Tensor], outputs: list[str]) -> None:
@@ -120,11 +130,12 @@ class _Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         pixels = (image.permute(0, 3, 1, 2).float() - self.sam.pixel_mean) / self.sam.pixel_std
-        return self.sam.image_encoder(pixels).half().float()  # as records are kept
+        encoding: Tensor = self.sam.image_encoder(pixels)
+        return encoding.half().float()  # as encodings are kept
 
 
 class _Decoder(nn.Module):
-    """`BatchedDecoder` without a question about values: padding is masked out whether there is any or not."""
+    """`BatchedDecoder` without a branch on values: padding is masked out whether there is any or not."""
 
     def __init__(self, model: BatchedSamPredictor) -> None:
         super().__init__()
@@ -138,16 +149,16 @@ class _Decoder(nn.Module):
         visible = F.pad(real, (0, 1), value=1)[:, None, None] > 0
         return self.decoder.decode_tokens(self.decoder.prepare_image(encoding), sparse, visible)[0][:, 0]
 
-    def _tokens(self, points: Tensor, labels: Tensor) -> Tensor:
+    def _tokens(self, points_unit: Tensor, labels: Tensor) -> Tensor:
         encoder = cast(Any, self.sam.prompt_encoder)
-        places = encoder.pe_layer._pe_encoding(points + 0.5 / self.size)
+        places = encoder.pe_layer._pe_encoding(points_unit + 0.5 / self.size)
         negative, positive = (encoder.point_embeddings[label].weight for label in (0, 1))
         kinds = torch.where(labels == 1, positive, torch.where(labels == 0, negative, encoder.not_a_point_embed.weight))
         return torch.where(labels == PADDING, 0.0, places) + kinds
 
 
-class _Cells(nn.Module):
-    """Records and masks on the grid of g cells a side."""
+class _GridMeans(nn.Module):
+    """Averages an embedding, from an encoding, and a mask over the grid of g cells a side."""
 
     def __init__(self, cells: int, channels: int) -> None:
         super().__init__()
@@ -167,10 +178,10 @@ class _SRM(nn.Module):
         super().__init__()
         self.srm, self.members = srm, srm.members  # the members as modules of this one, so that their weights are found
         self.grid, self.kind = rules.grid, srm_state(rules.state)
-        self.resize_map = _Cells(cells, channels)
+        self.grid_means = _GridMeans(cells, channels)
 
     def forward(self, encoding: Tensor, mask: Tensor, similarity: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        embedding, coarse = self.resize_map(encoding, mask)
+        embedding, coarse = self.grid_means(encoding, mask)
         state = make_state(self.kind, embedding, coarse, coarse)
         if similarity is not None:
             state = state.after_text(similarity)
@@ -182,11 +193,12 @@ class _Policy(nn.Module):
     def __init__(self, policy: Any, rules: Rules, cells: int, channels: int) -> None:
         super().__init__()
         self.policy, self.rules = policy, rules
-        self.resize_map = _Cells(cells, channels)
+        self.grid_means = _GridMeans(cells, channels)
 
     def forward(self, encoding: Tensor, mask: Tensor, srm_logits: Tensor, visited: Tensor) -> Tensor:
-        embedding, coarse = self.resize_map(encoding, mask)
+        embedding, coarse = self.grid_means(encoding, mask)
         patches = patch_means(self.rules, embedding, coarse, srm_logits).half().float()  # as they are observed
         observation = patches if self.rules.revisit == "allow" else {"patches": patches, "visited": visited}
         features = self.policy.extract_features(observation, self.policy.pi_features_extractor)
-        return self.policy.action_net(self.policy.mlp_extractor.forward_actor(features))
+        scores: Tensor = self.policy.action_net(self.policy.mlp_extractor.forward_actor(features))
+        return scores

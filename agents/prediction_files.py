@@ -1,4 +1,4 @@
-"""Image files through a trained agent to files of masks."""
+"""Files of masks that a trained agent makes from files of images."""
 
 from __future__ import annotations
 
@@ -14,27 +14,36 @@ import numpy as np
 from PIL.Image import DecompressionBombWarning, registered_extensions
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from alignsam_gym.agents.pretrained import AlignSAM, Prediction
+from alignsam_gym.agents.pretrained import AlignSAM
 from alignsam_gym.data.image_files import SUFFIXES, read_image
 from alignsam_gym.data.mask_files import write_file, write_mask, write_picture
-from alignsam_gym.envs.rendering import overlay
+from alignsam_gym.envs.prompting_session import Prediction
+from alignsam_gym.envs.rendering import ANSWER_COLOUR, overlay
 from alignsam_gym.errors import DataError, OptionError
 
 log = logging.getLogger(__name__)
 
 RLE_FILE = "predictions.json"
-_TINT = (0, 158, 115)
 
 Write = Callable[[str, Path, Prediction], None]
-"""Called with an image's name, its file, and what the agent made of it."""
+"""Writes a prediction, called with the image's name and its file."""
 
 
 def find_images(sources: Sequence[Path], outputs: Sequence[Path]) -> dict[str, Path]:
-    """Names and files of the images that `sources` are or hold: paths below a source, without suffix.
+    """Find the images that `sources` are or hold, and name them by their paths below a source, without suffix.
 
-    Files of one name keep their suffixes. outputs: folders that predictions will be written to; what they hold already,
-    below a source, is left out. Raises OptionError if a photograph would be replaced by its own mask, and DataError if
-    there are no images, or two would still be called the same.
+    Files of one name keep their suffixes.
+
+    Args:
+        sources: Files and folders.
+        outputs: Folders that predictions will be written to; what they hold already, below a source, is left out.
+
+    Returns:
+        Each image's file, by its name.
+
+    Raises:
+        OptionError: A photograph would be replaced by its own mask.
+        DataError: There are no images, or two would still be called the same.
     """
     found = [named for source in sources for named in _below(source, outputs)]
     if not found:
@@ -53,7 +62,7 @@ def find_images(sources: Sequence[Path], outputs: Sequence[Path]) -> dict[str, P
 
 
 def _below(source: Path, outputs: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Relative path and file of each image, but for what is in `outputs`. Warns of images of other kinds."""
+    """Relative path and file of each image that is not in `outputs`. Warns of images of other kinds."""
     if not source.exists():
         raise DataError(f"There is no file or folder {source}.")
     if not source.is_dir():
@@ -68,7 +77,17 @@ def _below(source: Path, outputs: Sequence[Path]) -> list[tuple[Path, Path]]:
 
 
 def predict_files(agent: AlignSAM, images: Mapping[str, Path], write: Write, text: str | None) -> tuple[int, list[str]]:
-    """Predict and write every image that can be read; returns how many, and what was wrong with the others."""
+    """Predict and write every image that can be read.
+
+    Args:
+        agent: A trained one.
+        images: Files by name.
+        write: What to do with each prediction.
+        text: What to look for, if a text guides the agent.
+
+    Returns:
+        How many were written, and what was wrong with each of the others.
+    """
     skipped: list[str] = []
     waiting: deque[tuple[str, Path]] = deque()
     written = 0
@@ -96,20 +115,30 @@ def predict_files(agent: AlignSAM, images: Mapping[str, Path], write: Write, tex
 
 
 def mask_writer(folder: Path) -> Write:
-    """Masks as PNG, 0 or 255, of the images' own size."""
+    """Write masks as PNG, 0 or 255, of the images' own size."""
     return lambda name, file, prediction: write_mask(folder, name, prediction.mask)
 
 
 def overlay_writer(folder: Path) -> Write:
-    """The images with their masks tinted, as PNG."""
-    return lambda name, file, prediction: write_picture(folder, name, overlay(read_image(file), prediction.mask, _TINT))
+    """Write the images with their masks tinted, as PNG."""
+
+    def write(name: str, file: Path, prediction: Prediction) -> None:
+        write_picture(folder, name, overlay(read_image(file), prediction.mask, ANSWER_COLOUR))
+
+    return write
 
 
 class RleWriter:
-    """One JSON file in COCO's format of results, written by `save`.
+    """Collects predictions for one JSON file in COCO's format of results, which `save` writes.
 
     Each entry has ``image_id``, the image's name; ``file_name``; ``category_id``, 1; ``segmentation``, a compressed
     RLE; and ``score``, the mean probability in the mask.
+
+    Args:
+        file: To write to.
+
+    Raises:
+        OptionError: The extra ``coco`` is not installed.
     """
 
     def __init__(self, file: Path) -> None:
@@ -121,6 +150,7 @@ class RleWriter:
         self._results: list[dict[str, Any]] = []
 
     def __call__(self, name: str, file: Path, prediction: Prediction) -> None:
+        """Add the entry of an image."""
         rle = self._coco.encode(np.asfortranarray(prediction.mask, dtype=np.uint8))
         score = float(prediction.probability[prediction.mask].mean()) if prediction.mask.any() else 0.0
         segmentation = {"size": list(prediction.mask.shape), "counts": rle["counts"].decode("ascii")}
@@ -129,4 +159,5 @@ class RleWriter:
         )
 
     def save(self) -> None:
+        """Write the file."""
         write_file(self.file, json.dumps(self._results).encode())

@@ -2,189 +2,214 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
-from PIL import Image
 from stable_baselines3.common.policies import BasePolicy
 
 from alignsam_gym.agents.agent_config import Recipe, is_digest, official, portable, read_recipe, weights_file
 from alignsam_gym.agents.agent_prompter import AgentPrompter
-from alignsam_gym.agents.bundle import opened
-from alignsam_gym.agents.hub import download
+from alignsam_gym.agents.agent_weights import save_agent
+from alignsam_gym.agents.bundle import SUFFIX, export, opened
+from alignsam_gym.agents.hub import METRICS, download, upload
 from alignsam_gym.agents.trained_run import trained_policy
 from alignsam_gym.agents.vec_env import make_environments
-from alignsam_gym.data.image_files import read_image, rgb_of
-from alignsam_gym.data.samples import Sample
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.envs.episode import Episode
-from alignsam_gym.envs.prompters import play
-from alignsam_gym.envs.rendering import upsampled_logits
-from alignsam_gym.errors import AlignSAMError, DataError, OptionError, WeightsError, check_count
+from alignsam_gym.envs.prompting_session import ImageLike, Prediction, PromptingSession, UnlabelledImages
+from alignsam_gym.errors import AlignSAMError, OptionError, WeightsError, check_count
 from alignsam_gym.foundation.encoding.embedding_store import RecentStore
-from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, resize
-from alignsam_gym.foundation.sam.batched_decoder import PADDING
 
-Picture = np.ndarray | Image.Image | str | Path
-"""An image: uint8 (H, W, 3) RGB, a Pillow image, or the path of a file."""
-
-_RECENT = 32  # records kept, of 2 to 8 MiB each
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What an agent makes of an image of H × W pixels.
-
-    mask: bool (H, W). probability: float32 (H, W) in [0, 1], SAM's; above 0.5 in the mask.
-    points: float32 (n, 2), the prompts' (x, y) in pixels of the image, whose upper left corner is (0, 0); the first two
-    are the initial pair (§3.3), then comes one for each step. labels: int64 (n,), 1 foreground, 0 background.
-    """
-
-    mask: np.ndarray
-    probability: np.ndarray
-    points: np.ndarray
-    labels: np.ndarray
+_RECENT = 32  # encodings kept in memory, of 2 to 8 MiB each
+_REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class AlignSAM:
     """A trained agent with its SRM and its SAM.
 
-    >>> agent = AlignSAM.load("outputs/train/2026-01-01_12-00-00")  # or a bundle, as a folder or as one file
+    >>> agent = AlignSAM.from_pretrained("outputs/train/2026-01-01_12-00-00")  # or a bundle, or user/name on the Hub
     >>> agent.predict("photo.jpg").mask
 
     Images may have any size. Nothing is kept of them but the latest encodings, in memory.
+
+    Attributes:
+        rules: Of the prompting game.
+        model: The SAM.
+        clip: Draws the map of a text; None where no text guides the agent.
+        srm: The trained SRM.
+        policy: The trained policy.
+        recipe: What the agent was made of.
+        batch_size: How many images `predict_many` prompts at once.
     """
 
-    def __init__(self, episode: Episode, policy: BasePolicy, text: str | None) -> None:
+    def __init__(self, episode: Episode, policy: BasePolicy, recipe: Recipe, metrics: Path | None = None) -> None:
+        """Take an agent's parts from the episode of its environment.
+
+        Args:
+            episode: Its rules, SAM, CLIP and trained SRM are the agent's, its number of rows the `batch_size`.
+            policy: A trained one for such episodes.
+            recipe: Of the agent.
+            metrics: The file of its measurements, for the card of `push_to_hub`.
+
+        Raises:
+            OptionError: The agent prompts by the ground truth, which new images lack.
+        """
         self.rules, self.model, self.clip, self.srm = episode.rules, episode.model, episode.encoded.clip, episode.srm
-        self.rows, self.text = len(episode), text
-        self.policy = policy
+        self.policy, self.recipe, self.batch_size = policy, recipe, len(episode)
+        self._metrics = metrics
         self._store = RecentStore(_RECENT)
+        self.session()  # which raises what is wrong with the rules
 
     @classmethod
-    def load(
+    def from_pretrained(
         cls,
-        path: str | Path,
+        source: str | Path,
         *,
+        revision: str | None = None,
         sam: str | None = None,
         clip: str | None = None,
+        trust_local_weights: bool = False,
         device: str | torch.device = "auto",
         batch_size: int = 16,
     ) -> AlignSAM:
-        """An agent from anyone: a run's folder, or a bundle of `alignsam_gym.agents.bundle`, a folder or one file.
+        """Load an agent from a folder, a file or the Hugging Face Hub.
 
-        sam, clip: as for ``AlignSAM-v0``, if not those that the agent was trained with; needed where these are files,
-        and where a CLIP is not here, as a bundle may not choose which files are opened and which downloaded.
-        batch_size: images prompted at once by `predict_many`.
+        Whoever made it, nothing is unpickled and nothing run, and what it is made of may choose neither which files
+        are opened nor what is downloaded.
 
-        Nothing is unpickled and nothing run. Raises WeightsError for what is missing, damaged or refused, OptionError
-        for a device that is not here.
+        Args:
+            source: The folder of a run, a bundle of `alignsam_gym.agents.bundle` (a folder, or one file), or a
+                repository on the Hub, ``user/name`` (extra ``hub``). What lies here goes before the Hub.
+            revision: Branch, tag or commit of the repository.
+            sam: As for ``AlignSAM-v0``, if not the one that the agent was trained with; needed where that is a file.
+            clip: The same; needed too where the agent's CLIP is not here.
+            trust_local_weights: Open the files of weights that the configuration names, and download its CLIP, without
+                `sam` and `clip`: for runs of your own.
+            device: ``auto`` takes CUDA if there is any.
+            batch_size: How many images `predict_many` prompts at once.
+
+        Raises:
+            WeightsError: Something is missing, damaged or refused.
+            OptionError: A keyword has no meaning here, or the agent prompts by the ground truth.
         """
-        with opened(Path(path)) as folder:
-            return cls._of(folder, with_models(read_recipe(folder), sam, clip), device, batch_size)
-
-    @classmethod
-    def from_hub(cls, repo: str, *, revision: str | None = None, **options: Any) -> AlignSAM:
-        """An agent from the Hugging Face Hub, ``user/name`` (extra ``hub``); options: of `load`."""
-        return cls.load(download(repo, revision), **options)
-
-    @classmethod
-    def from_run(cls, path: str | Path, *, device: str | torch.device = "auto", batch_size: int = 16) -> AlignSAM:
-        """An agent that you trained: as `load`, but files of weights that its configuration names are opened."""
-        return cls._of(Path(path), read_recipe(Path(path)), device, batch_size)
-
-    @classmethod
-    def _of(cls, folder: Path, recipe: Recipe, device: str | torch.device, batch_size: int) -> AlignSAM:
-        for name, value in (("label_source", "oracle"), ("initial_prompts", "truth")):
-            if recipe.env.get(name) == value:
-                raise OptionError(f"env.{name}={value}: this agent prompts by the ground truth, which new images lack.")
         check_count("batch_size", batch_size, "at least one image is prompted at once")
-        env, policy = restore(folder, recipe, device, batch_size)
-        return cls(env.episode, policy, recipe.text)
+        path = Path(source).expanduser()
+        if path.exists() or not _is_repo(source):
+            if revision is not None:
+                raise OptionError(f"revision={revision!r} is for the Hub, and {path} is no repository there.")
+        elif trust_local_weights:
+            raise OptionError(f"trust_local_weights is for runs of your own, not for the Hub's {source}.")
+        else:
+            path = download(str(source), revision)
+        with opened(path) as folder:
+            recipe = with_models(read_recipe(folder), sam, clip, trust_local_weights)
+            env, policy = restore(folder, recipe, device, batch_size)
+        return cls(env.episode, policy, recipe, path / METRICS)
 
-    def predict(self, image: Picture, text: str | None = None) -> Prediction:
-        """The mask of an image after all prompts.
+    def save_pretrained(self, path: str | Path) -> None:
+        """Write the agent as a bundle: one file if `path` ends in ``.alignsam``, else a folder.
 
-        text: what to look for, for an agent that a text guides; by default what it was trained for, if that was one
-        text. Raises OptionError if a text is needed and missing, or given and not looked at; DataError for an image
-        that is none.
+        A SAM or CLIP from a file is left out, and named by its SHA-256.
+
+        Raises:
+            WeightsError: The bundle cannot be written, or would replace another run.
+        """
+        with TemporaryDirectory() as place:
+            folder = Path(place)
+            self.recipe.write(folder)
+            save_agent(folder, self.policy, self.srm)
+            export(folder, Path(path))
+
+    def push_to_hub(self, repo: str, *, private: bool = False) -> str:
+        """Put the agent on the Hugging Face Hub, with a card; see `alignsam_gym.agents.hub.push`.
+
+        Args:
+            repo: ``user/name``, made if need be.
+            private: Of a repository that is made.
+
+        Returns:
+            The repository's address.
+
+        Raises:
+            WeightsError: The Hub refuses, or does not answer.
+            OptionError: The extra ``hub`` is not installed.
+        """
+        with TemporaryDirectory() as place:
+            self.save_pretrained(place)
+            return upload(Path(place), repo, private, self._metrics)
+
+    def session(self) -> PromptingSession:
+        """Make a session in which the agent prompts step by step, and a user may correct it."""
+        prompter = AgentPrompter(self.policy, deterministic=True)
+        return PromptingSession(
+            self.rules, self.model, self.srm, prompter, clip=self.clip, text=self.recipe.text, store=self._store
+        )
+
+    def predict(self, image: ImageLike, text: str | None = None) -> Prediction:
+        """Segment an image by all the agent's prompts.
+
+        Args:
+            image: Of any size.
+            text: What to look for, for an agent that a text guides; by default what it was trained for, if that was
+                one text.
+
+        Raises:
+            OptionError: A text is needed and missing, or given and not looked at.
+            DataError: The image is none, or cannot be read.
         """
         return next(self.predict_many([image], text))
 
-    def predict_steps(self, image: Picture, text: str | None = None) -> Iterator[Prediction]:
-        """As `predict`, after 0, 1, …, T prompts besides the initial pair."""
-        text, frame = self._text(text), self._frame(image)
-        return (self._prediction(episode, 0, frame) for episode in self._play([frame], text))
+    def predict_many(self, images: Iterable[ImageLike], text: str | None = None) -> Iterator[Prediction]:
+        """Segment one image after the other, prompted in batches; see `predict`.
 
-    def predict_many(self, images: Iterable[Picture], text: str | None = None) -> Iterator[Prediction]:
-        """As `predict`, of one image after the other, prompted in batches; images are asked for as they are needed."""
-        return self._in_batches(iter(images), self._text(text))
-
-    def _in_batches(self, images: Iterator[Picture], text: str | None) -> Iterator[Prediction]:
-        while frames := [self._frame(image) for image in islice(images, self.rows)]:
-            *_, episode = self._play(frames, text)
-            for row, frame in enumerate(frames):
-                yield self._prediction(episode, row, frame)
-
-    def _play(self, frames: Sequence[_Frame], text: str | None) -> Iterator[Episode]:
-        """Episodes on `frames`, after each step."""
-        samples = Unlabelled([frame.pixels for frame in frames], text)
-        size = self.rules.grid.image_size
-        encoded = EncodedDataset(samples, self.model, self._store, size, self.clip)
-        episode = Episode(self.rules, encoded, self.srm, learns=False, count=len(frames))
-        for _ in play(episode, range(len(frames)), AgentPrompter(self.policy, deterministic=True)):
-            yield episode
-
-    def _prediction(self, episode: Episode, row: int, frame: _Frame) -> Prediction:
-        logits = upsampled_logits(episode.logits[row], frame.size)
-        given = episode.labels[row] != PADDING
-        height, width = frame.size
-        scale = torch.tensor([width, height], device=given.device) / self.rules.grid.image_size
-        return Prediction(
-            mask=(logits > 0).cpu().numpy(),
-            probability=logits.sigmoid_().cpu().numpy(),
-            points=(episode.points[row][given] * scale).cpu().numpy(),
-            labels=episode.labels[row][given].cpu().numpy(),
-        )
-
-    def _frame(self, image: Picture) -> _Frame:
-        side = self.rules.grid.image_size
-        pixels = _pixels(image)
-        return _Frame(resize(pixels, (side, side)), (pixels.shape[0], pixels.shape[1]))
-
-    def _text(self, text: str | None) -> str | None:
-        if self.clip is None:
-            if text is not None:
-                raise OptionError(f"text={text!r}: this agent is guided by images alone; leave the text out.")
-            return None
-        chosen = text or self.text
-        if not chosen:
-            raise OptionError("This agent is guided by a text, which differed by image in its training: give text=….")
-        return chosen
+        Args:
+            images: Asked for as they are needed.
+            text: What to look for in all of them.
+        """
+        session, waiting = self.session(), iter(images)
+        while count := session.set_images(islice(waiting, self.batch_size), text):
+            while session.step():
+                pass
+            for row in range(count):
+                yield session.prediction(row)
 
 
-def with_models(recipe: Recipe, sam: str | None, clip: str | None) -> Recipe:
-    """With `sam` and `clip` where they are given, as `AlignSAM.load` explains. Raises WeightsError."""
+def with_models(recipe: Recipe, sam: str | None, clip: str | None, trust_local_weights: bool = False) -> Recipe:
+    """Put `sam` and `clip` into a recipe where they are given, as `AlignSAM.from_pretrained` explains.
+
+    Raises:
+        WeightsError: A model is refused, or needed and not given.
+    """
     given = {"sam": sam, "clip": clip}
     trained = {kind: str(recipe.env.get(kind, "tiny")) for kind in given}
     if not recipe.guided:
         trained["clip"] = "tiny"  # none is opened
-    chosen = {kind: _chosen(kind, trained[kind], name) for kind, name in given.items()}
+    chosen = {kind: _choose_model(kind, trained[kind], name, trust_local_weights) for kind, name in given.items()}
     return replace(recipe, env=recipe.env | chosen)
 
 
 def restore(
     folder: Path, recipe: Recipe, device: str | torch.device, batch_size: int
 ) -> tuple[AlignSAMVectorEnv, BasePolicy]:
-    """An environment without images, its SRM trained, and the policy of a run or bundle. Raises AlignSAMError."""
+    """Make what a run or bundle holds: an environment without images, its SRM trained, and the policy.
+
+    Args:
+        folder: Of the run or bundle.
+        recipe: Its own, checked.
+        device: Of both.
+        batch_size: Rows of the environment.
+
+    Raises:
+        AlignSAMError: Weights are missing or damaged, or the recipe describes no agent.
+    """
     try:
         env = make_environments(
-            batch_size, dataset=Unlabelled([], None), split="test", device=device, srm=recipe.srm, **recipe.env
+            batch_size, dataset=UnlabelledImages(), split="test", device=device, srm=recipe.srm, **recipe.env
         )
         return env, trained_policy(folder, env, recipe.agent, recipe.policy)
     except AlignSAMError:
@@ -193,54 +218,24 @@ def restore(
         raise WeightsError(f"{folder} does not describe an agent ({type(error).__name__}: {error}).") from error
 
 
-class _Frame(NamedTuple):
-    """An image in the frame's size, uint8 (S, S, 3), and its own (H, W)."""
-
-    pixels: np.ndarray
-    size: tuple[int, int]
+def _is_repo(source: str | Path) -> bool:
+    """Whether a source that is not here may be a repository of the Hub."""
+    return isinstance(source, str) and bool(_REPO.fullmatch(source)) and not source.endswith(SUFFIX)
 
 
-class Unlabelled:
-    """Images without ground truth, as a data set whose masks are empty."""
+def _choose_model(kind: str, trained: str, given: str | None, trust_local_weights: bool) -> str:
+    """The `sam` or `clip` to use: the given one, or else the one that the agent was trained with.
 
-    name = "images"
-
-    def __init__(self, frames: Sequence[np.ndarray], text: str | None) -> None:
-        self.frames, self.text = frames, text
-        self.ids: Sequence[str] = [str(number) for number in range(len(frames))]
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __getitem__(self, index: int) -> Sample:
-        frame = self.frames[index]
-        return Sample(self.ids[index], frame, np.zeros(frame.shape[:2], bool), text=self.text)
-
-
-def _pixels(image: Picture) -> np.ndarray:
-    if isinstance(image, str | Path):
-        return read_image(Path(image))
-    if isinstance(image, Image.Image):
-        return rgb_of(image)
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise DataError(f"An image is an array uint8 (H, W, 3) in RGB, a Pillow image or a path, not {found}.")
-    if not image.size:
-        raise DataError(f"An image of {image.shape[0]} × {image.shape[1]} pixels has nothing to segment.")
-    return image
-
-
-def _chosen(kind: str, trained: str, given: str | None) -> str:
-    """The `sam` or `clip` to use: the given, or else the trained with, if that is no file and need not be downloaded.
-
-    Raises WeightsError.
+    Unless it is trusted, the latter may be no file, and a CLIP must be here. Raises WeightsError.
     """
     if given is None:
+        if trust_local_weights and not is_digest(kind, trained):
+            return trained
         if not official(kind, trained):
             raise WeightsError(
                 f"This agent was trained with a {kind} of its maker's own, {trained}: give its file, {kind}=<path>."
             )
-        if kind == "clip" and not _here(trained):
+        if kind == "clip" and not _is_here(trained):
             raise WeightsError(
                 f"This agent was trained with clip={trained}, which is not here: give clip={trained} to have it "
                 "downloaded."
@@ -252,7 +247,7 @@ def _chosen(kind: str, trained: str, given: str | None) -> str:
     return given
 
 
-def _here(clip: str) -> bool:
+def _is_here(clip: str) -> bool:
     """Whether a published CLIP can be loaded without a download."""
     if clip == "tiny":
         return True

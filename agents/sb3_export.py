@@ -13,10 +13,21 @@ from alignsam_gym.errors import OptionError, WeightsError
 
 
 def export_sb3(source: Path, target: Path, sam: str | None = None, clip: str | None = None) -> Path:
-    """Write the policy of a run or bundle as the zip that its algorithm's ``load`` reads; returns its path.
+    """Write the policy of a run or bundle as the zip that its algorithm's ``load`` reads.
 
-    target: without a suffix it gets ``.zip``. sam, clip: as for `AlignSAM.load`. The SRM is not in the zip, nor the
-    state of the optimiser. Such a zip holds pickles: load only those that you trust. Raises AlignSAMError.
+    The zip holds neither the SRM nor the state of the optimiser. It holds pickles: load only those that you trust.
+
+    Args:
+        source: Folder of a run, or a bundle.
+        target: Without a suffix it gets ``.zip``.
+        sam: As for `AlignSAM.from_pretrained`.
+        clip: The same.
+
+    Returns:
+        The zip's path.
+
+    Raises:
+        AlignSAMError: The agent cannot be loaded, or the zip cannot be written.
     """
     if target.suffix == SUFFIX:
         raise OptionError(f"{target}: {SUFFIX} is the suffix of a bundle; let SB3's file end in .zip.")

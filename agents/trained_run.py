@@ -40,8 +40,8 @@ def make_env(
         options["max_steps"] = config.env.max_steps if given is None else given
     source: dict[str, Any] = {"dataset": samples}
     if samples is None:
-        name, given = dataset_options(config)
-        source = {"dataset": name, **given}
+        name, kwargs = dataset_options(config)
+        source = {"dataset": name, "dataset_kwargs": kwargs}
     return make_environments(
         num_envs,
         split=split,

@@ -1,4 +1,4 @@
-"""Small files that several processes share."""
+"""Files that other processes may read or write at the same time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ from uuid import uuid4
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `path` so that a reader finds all of `content` or what was there before. Raises OSError."""
+    """Write a file so that a reader finds all of its new content or all of its old one.
+
+    Args:
+        path: The file. Missing folders are made.
+        content: Its new content.
+
+    Raises:
+        OSError: If it cannot be written. What was there before stays.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent / f"{uuid4().hex}.partial"  # tempfile's would be for this user's eyes only
+    partial = path.parent / f"{uuid4().hex}.partial"  # only this user could read one of `tempfile`
     try:
         partial.write_bytes(content)
         partial.replace(path)

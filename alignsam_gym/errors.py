@@ -1,5 +1,7 @@
-"""What can go wrong, as a user would name it. Every message says what, where, and what to do."""
+"""What a user can do wrong, as errors. Every message says what is wrong, where, and what to do."""
 
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
 from numbers import Integral, Real
 
 
@@ -16,7 +18,7 @@ class DataError(AlignSAMError, ValueError):
 
 
 class DataNotFoundError(DataError):
-    """A published data set of which nothing is here."""
+    """A published data set of which no part is found."""
 
 
 class WeightsError(AlignSAMError, RuntimeError):
@@ -24,7 +26,20 @@ class WeightsError(AlignSAMError, RuntimeError):
 
 
 def check_count(name: str, value: object, reason: str, least: int = 1) -> int:
-    """Return `value` if it is a whole number, `least` or more; raise `OptionError` with the reason otherwise."""
+    """Check that an option is a whole number of at least `least`.
+
+    Args:
+        name: The option's name, for the message.
+        value: What the user gave.
+        reason: Why a smaller number makes no sense, for the message.
+        least: The smallest number allowed.
+
+    Returns:
+        The value as an `int`.
+
+    Raises:
+        OptionError: If the value is no whole number, or too small.
+    """
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise OptionError(f"{name}={value!r}: it must be a whole number.")
     if value < least:
@@ -33,19 +48,64 @@ def check_count(name: str, value: object, reason: str, least: int = 1) -> int:
 
 
 def check_number(name: str, value: object) -> None:
-    """Raise `OptionError` if `value` is no number."""
+    """Raise `OptionError` if the value of the option `name` is not a real number."""
     if not isinstance(value, Real) or isinstance(value, bool):
         raise OptionError(f"{name}={value!r}: it must be a number.")
 
 
 def check_switch(name: str, value: object) -> None:
-    """Raise `OptionError` if `value` is neither True nor False: words such as no and off would count as True."""
+    """Raise `OptionError` if the value of the option `name` is neither True nor False.
+
+    Python would take words such as "no" and "off" for True.
+    """
     if not isinstance(value, bool):
         raise OptionError(f"{name}={value!r}: it must be true or false.")
 
 
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
-    """Return `value` if it is one of `choices`; raise `OptionError` naming them otherwise."""
+def check_choice(name: str, value: object, choices: Collection[str]) -> str:
+    """Check that an option has one of its possible values.
+
+    Args:
+        name: The option's name, for the message.
+        value: What the user gave.
+        choices: The possible values, in the order in which the message lists them.
+
+    Returns:
+        The value.
+
+    Raises:
+        OptionError: If the value is none of the choices. The message lists them and proposes the nearest.
+    """
     if not isinstance(value, str) or value not in choices:
-        raise OptionError(f"{name}={value!r} is unknown; choose one of {', '.join(choices)}.")
+        hint = did_you_mean(str(value), choices)
+        raise OptionError(f"{name}={value!r} is unknown; choose one of {', '.join(choices)}.{hint}")
     return value
+
+
+def check_option_names(owner: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Check that something has all the options that a user gave it.
+
+    Args:
+        owner: What takes the options, as the subject of the message: ``dataset='shapes'``.
+        names: Names of the options that the user gave.
+        known: Names of the options that there are.
+
+    Raises:
+        OptionError: If an option is unknown. The message lists the known ones and proposes the nearest ones.
+    """
+    if unknown := sorted(set(names) - set(known)):
+        hints = "".join(did_you_mean(name, known) for name in unknown)
+        raise OptionError(
+            f"{owner} has no option {', '.join(unknown)}; it takes {', '.join(sorted(known)) or 'none'}.{hints}"
+        )
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Return a sentence that proposes the choice nearest to a misspelt name, to end a message with.
+
+    Upper and lower case count as the same. The sentence begins with a space: `` Did you mean shots?``; it is empty if
+    no choice is near.
+    """
+    by_lower_case = {choice.lower(): choice for choice in choices}
+    matches = get_close_matches(name.lower(), by_lower_case, n=1)
+    return f" Did you mean {by_lower_case[matches[0]]}?" if matches else ""

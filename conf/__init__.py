@@ -1,0 +1,1 @@
+"""The configuration of every command: groups and defaults, as YAML."""

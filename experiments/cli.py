@@ -1,32 +1,31 @@
-"""`alignsam`, the command: what the modules of this package do, under one name.
+"""The command ``alignsam``, which has all commands of this package.
 
 Nothing heavy is imported before a command runs, so that ``--help`` and completion answer at once.
 """
 
 from __future__ import annotations
 
-import ast
 import importlib
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-_HERE = Path(__file__).parent
-_CONF = _HERE.parent / "conf"
+from alignsam_gym.experiments.benchmark import Architecture, Benchmark
+from alignsam_gym.experiments.command_help import EXPERIMENTS, first_sentence, help_page
+from alignsam_gym.experiments.command_line import exit_on_user_error
 
 app = typer.Typer(
-    help="Point the Segment Anything Model at what you mean: train, measure and use AlignSAM agents.",
+    help="Points the Segment Anything Model at what you mean: trains, measures and uses AlignSAM agents.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_CHOSEN = ("dataset", "sam", "clip", "branch", "agent", "policy", "warm_start", "experiment")
-_as_they_are = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+AGENT, COMPARISON, PREPARATION, DEVELOPMENT = "An agent", "Comparisons", "Data and weights", "Development"
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A training's folder, or a bundle: a folder or one file.")]
 Sam = Annotated[str | None, typer.Option(help="Checkpoint, where the agent was trained with an own one.")]
 Clip = Annotated[str | None, typer.Option(help="ARCHITECTURE/WEIGHTS, where the agent's own is a file, or not here.")]
@@ -34,34 +33,41 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
 
 
 class Format(StrEnum):
-    """Of predictions."""
+    """What predictions are written as."""
 
     mask = "mask"
     overlay = "overlay"
     rle = "rle"
 
 
-@app.command(context_settings=_as_they_are, help="Train an agent on a few labelled images, and measure it.")
-def train(context: typer.Context) -> None:
-    _pass_on("train", context.args)
+def run_module(command: str, arguments: list[str]) -> None:
+    """Run the module of a command that Hydra configures, as ``python -m experiments.<command>`` does."""
+    if {"-h", "--help"} & set(arguments):
+        typer.echo(help_page(command))
+        return
+    main = ".__main__" if (EXPERIMENTS / command).is_dir() else ""
+    sys.argv = [f"alignsam {command}", *arguments]
+    importlib.import_module(f"alignsam_gym.experiments.{command}{main}").main()
 
 
-@app.command(context_settings=_as_they_are, help="Measure a trained agent again, perhaps on other data.")
-def evaluate(context: typer.Context) -> None:
-    _pass_on("evaluate", context.args)
+def _add_hydra_command(name: str, panel: str) -> None:
+    """Add a command that hands its arguments to the module of its name, as they are."""
+
+    def command(context: typer.Context) -> None:
+        run_module(name, context.args)
+
+    settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+    decorate: Callable[[Callable[..., None]], object] = app.command(
+        name, help=first_sentence(name), rich_help_panel=panel, context_settings=settings
+    )
+    decorate(command)
 
 
-@app.command(context_settings=_as_they_are, help="List the data sets, and check what is here of them.")
-def datasets(context: typer.Context) -> None:
-    _pass_on("datasets", context.args)
+_add_hydra_command("train", AGENT)
+_add_hydra_command("evaluate", AGENT)
 
 
-@app.command(context_settings=_as_they_are, help="List, download, verify or remove official SAM checkpoints.")
-def weights(context: typer.Context) -> None:
-    _pass_on("weights", context.args)
-
-
-@app.command()
+@app.command(rich_help_panel=AGENT)
 def predict(
     run: Run,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="PNG, JPEG or BMP files, or folders.")],
@@ -75,7 +81,7 @@ def predict(
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(help="Images prompted at once.")] = 16,
 ) -> None:
-    """Masks for images that have none.
+    """Predicts masks for images that have none.
 
     Images that cannot be read are skipped, and named at the end. The exit status is 0 if any mask was written.
 
@@ -83,7 +89,7 @@ def predict(
 
     alignsam predict shadows.alignsam photo.jpg --format overlay
     """
-    with _told():
+    with exit_on_user_error:
         from alignsam_gym.agents import prediction_files
         from alignsam_gym.agents.pretrained import AlignSAM
         from alignsam_gym.errors import DataError
@@ -91,7 +97,7 @@ def predict(
         found = prediction_files.find_images(images, [out])
         writers = {"mask": prediction_files.mask_writer, "overlay": prediction_files.overlay_writer}
         rle = prediction_files.RleWriter(out / prediction_files.RLE_FILE) if format == Format.rle else None
-        agent = AlignSAM.load(run, sam=sam, clip=clip, device=device, batch_size=batch_size)
+        agent = AlignSAM.from_pretrained(run, sam=sam, clip=clip, device=device, batch_size=batch_size)
         written, skipped = prediction_files.predict_files(agent, found, rle or writers[format](out), text)
         for problem in skipped:
             typer.echo(f"skipped: {problem}", err=True)
@@ -102,7 +108,37 @@ def predict(
         typer.echo(f"{written} of {len(found)} images are in {rle.file if rle else out}")
 
 
-@app.command()
+@app.command(rich_help_panel=AGENT)
+def demo(
+    run: Annotated[
+        list[Path] | None, typer.Option(help="A training's folder, or a bundle, to choose from; as often as you like.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to serve at; 0.0.0.0 lets others in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to serve at.", min=1, max=65535)] = 7860,
+    sam: Annotated[str | None, typer.Option(help="Another SAM than the run's, or than the embedded one.")] = None,
+    clip: Annotated[str | None, typer.Option(help="Another CLIP, ARCHITECTURE/WEIGHTS.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Serves a page for the browser: watch SAM being prompted step by step, and correct it.
+
+    Without a run, CLIP's map of a text prompts: that needs no training.
+
+    alignsam demo
+
+    alignsam demo --run outputs/train/2026-01-01_12-00-00 --run shadows.alignsam
+    """
+    with exit_on_user_error:
+        from alignsam_gym.demo.pointers import Pointers
+        from alignsam_gym.demo.server import served
+
+        pointers = Pointers(run or [], sam, clip, device)
+        pointers.get(pointers.names[0])  # what is wrong with it is told here
+        with served(pointers, host, port) as page:
+            typer.echo(f"AlignSAM's demo is at {page.local_url} (Ctrl-C ends it)")
+            page.block_thread()
+
+
+@app.command(rich_help_panel=AGENT)
 def export(
     run: Run,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A file NAME.alignsam, or a folder; NAME.zip of --sb3.")],
@@ -113,15 +149,15 @@ def export(
     sam: Sam = None,
     clip: Clip = None,
 ) -> None:
-    """Put a trained agent into one file or folder, for others.
+    """Puts a trained agent into one file or folder, for others.
 
-    Such a bundle holds no pickle and no path of this machine; `alignsam predict` and AlignSAM.load take it.
+    Such a bundle holds no pickle and no path of this machine; `alignsam predict` and AlignSAM.from_pretrained take it.
 
     alignsam export outputs/train/2026-01-01_12-00-00 shadows.alignsam
 
     alignsam export shadows.alignsam graphs/ --onnx
     """
-    with _told():
+    with exit_on_user_error:
         from alignsam_gym.errors import OptionError
 
         if sb3 and onnx:
@@ -130,7 +166,7 @@ def export(
             from alignsam_gym.agents.onnx_export import export_onnx
             from alignsam_gym.agents.pretrained import AlignSAM
 
-            export_onnx(AlignSAM.load(run, sam=sam, clip=clip, device="cpu", batch_size=1), out)
+            export_onnx(AlignSAM.from_pretrained(run, sam=sam, clip=clip, device="cpu", batch_size=1), out)
         elif sb3:
             from alignsam_gym.agents.sb3_export import export_sb3
 
@@ -142,97 +178,87 @@ def export(
         typer.echo(f"The agent is in {out}")
 
 
-@app.command()
+@app.command(rich_help_panel=AGENT)
 def push(
     run: Run,
     repo: Annotated[str, typer.Argument(metavar="USER/NAME", help="Repository on the Hugging Face Hub.")],
     private: Annotated[bool, typer.Option("--private", help="If the repository is made, make it private.")] = False,
 ) -> None:
-    """Put a trained agent on the Hugging Face Hub, with a card of its measurements.
+    """Puts a trained agent on the Hugging Face Hub, with a card of its measurements.
 
-    Log in first: hf auth login, or $HF_TOKEN. It is loaded by AlignSAM.from_hub("user/name").
+    Log in first: hf auth login, or $HF_TOKEN. It is loaded by AlignSAM.from_pretrained("user/name").
     """
-    with _told():
+    with exit_on_user_error:
         from alignsam_gym.agents import hub
 
         typer.echo(f"The agent is at {hub.push(run, repo, private)}")
 
 
-@app.command()
-def demo(
-    run: Annotated[
-        list[Path] | None, typer.Option(help="A training's folder, or a bundle, to choose from; as often as you like.")
-    ] = None,
-    host: Annotated[str, typer.Option(help="Address to serve at; 0.0.0.0 lets others in.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to serve at.", min=1, max=65535)] = 7860,
-    sam: Annotated[str | None, typer.Option(help="Another SAM than the run's, or than the embedded one.")] = None,
-    clip: Annotated[str | None, typer.Option(help="Another CLIP, ARCHITECTURE/WEIGHTS.")] = None,
-    device: Device = "auto",
+for _name in ("baseline", "score", "summarize", "report", "reproduce"):
+    _add_hydra_command(_name, COMPARISON)
+
+
+@app.command(rich_help_panel=PREPARATION)
+def datasets(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Data sets; all by default.")] = None,
+    root: Annotated[str | None, typer.Option(help="Folder of the data set or of several, else $ALIGNSAM_DATA.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Open every image and mask.")] = False,
 ) -> None:
-    """A page in the browser: watch SAM being prompted step by step, and correct it.
+    """Lists the data sets: which are here, how many samples they have, and what is wrong with them.
 
-    Without a run, CLIP's map of a text prompts: that needs no training.
+    The paper's data sets are looked for in --root or $ALIGNSAM_DATA. A name shows all that is known of a data set.
 
-    alignsam demo
+    alignsam datasets
 
-    alignsam demo --run outputs/train/2026-01-01_12-00-00 --run shadows.alignsam
+    alignsam datasets DUTS --root ~/data --check
     """
-    with _told():
-        from alignsam_gym.demo.pointers import Pointers
-        from alignsam_gym.demo.server import served
+    with exit_on_user_error:
+        from alignsam_gym.experiments.datasets import list_datasets
 
-        pointers = Pointers(run or [], sam, clip, device)
-        pointers.get(pointers.names[0])  # what is wrong with it is told here
-        with served(pointers, host, port) as page:
-            typer.echo(f"AlignSAM's demo is at {page.local_url} (Ctrl-C ends it)")
-            page.block_thread()
+        list_datasets(names or [], root, check)
+
+
+_add_hydra_command("embed", PREPARATION)
+_add_hydra_command("weights", PREPARATION)
+
+
+@app.command(rich_help_panel=DEVELOPMENT)
+def benchmark(
+    name: Annotated[Benchmark, typer.Argument(help="What to time.")],
+    sam: Annotated[Architecture, typer.Option(help="Architecture; vit_b's weights are random.")] = Architecture.vit_b,
+    device: Device = "auto",
+    threads: Annotated[int | None, typer.Option(help="Threads of the CPU; by default PyTorch's own number.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few rounds: to see that it works, not how fast.")] = False,
+    output: Annotated[Path, typer.Option(help="Folder of the JSON.")] = Path("outputs/benchmark"),
+) -> None:
+    """Times this package against another way of doing the same, in turn.
+
+    It prints medians and spreads, writes them as JSON, and ends with the ratio
+    of the other way's time to ours, so that more is better. For memory it is
+    the ratio of bytes, and for store a start with an empty cache over one with
+    a full one.
+
+    alignsam benchmark decode
+
+    alignsam benchmark store --sam tiny --quick
+    """
+    with exit_on_user_error:
+        from alignsam_gym.experiments.benchmark.run_benchmark import run_benchmark
+
+        run_benchmark(name, sam, device, threads, quick, output)
+
+
+_add_hydra_command("pretrain", DEVELOPMENT)
 
 
 def main() -> None:
+    """Run the command that was typed."""
     app(prog_name="alignsam")
 
 
-def _pass_on(command: str, arguments: list[str]) -> None:
-    """Run the module of that name as if it had been typed; it reads its arguments itself."""
-    if {"-h", "--help"} & set(arguments):
-        typer.echo(_help(command))
-        return
-    sys.argv = [f"alignsam {command}", *arguments]
-    importlib.import_module(_module(command)).main()
-
-
-def _module(command: str) -> str:
-    return f"alignsam_gym.experiments.{command}{'.__main__' if (_HERE / command).is_dir() else ''}"
-
-
-def _help(command: str) -> str:
-    """The module's docstring, read without importing it, and what there is to choose from."""
-    page = ast.get_docstring(ast.parse((_HERE / f"{command}.py").read_text(encoding="utf-8"))) or ""
-    parts = [page]
-    if (_CONF / f"{command}.yaml").exists():
-        keys = (_CONF / f"{command}.yaml").read_text(encoding="utf-8").partition("\nhydra:")[0]
-        parts.append(f"Keys and their defaults, any of which an argument KEY=VALUE changes:\n\n{keys.strip()}")
-    if command == "train":
-        groups = (f"{name}={'|'.join(_choices(name))}" for name in _CHOSEN)
-        parts += ["Choices:\n\n" + "\n".join(groups), "alignsam train --cfg job prints every key with its value."]
-    return "\n\n".join(parts).replace("python -m experiments.", "alignsam ")
-
-
-def _choices(group: str) -> list[str]:
-    return sorted(file.stem for file in (_CONF / group).glob("*.yaml"))
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Let a user's mistake end a command with its message alone, as does an interruption."""
-    from alignsam_gym.errors import AlignSAMError
-
-    try:
-        yield
-    except AlignSAMError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+def run_from_module(command: str) -> None:
+    """Run a command that was typed as ``python -m experiments.<command>``."""
+    app([command, *sys.argv[1:]], prog_name="alignsam")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,11 @@
 """Lists the data sets: which are here, how many samples they have, and what is wrong with them.
 
-    python -m experiments.datasets
-    python -m experiments.datasets DUTS --root ~/data --check
-
-The paper's data sets are looked for in --root or $ALIGNSAM_DATA. A name shows all that is known of a data set;
---check opens every image and mask.
+python -m experiments.datasets
+python -m experiments.datasets DUTS --root ~/data --check
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from collections.abc import Sequence
@@ -29,31 +25,31 @@ SPLITS = ("train", "test")
 _SHOWN = 10  # problems of one split
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.datasets", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(_listed())}; all by default")
-    parser.add_argument("--root", help="folder of the data set or of several; by default $ALIGNSAM_DATA")
-    parser.add_argument("--check", action="store_true", help="open every image and mask")
-    arguments = parser.parse_args()
+def list_datasets(names: Sequence[str], root: str | None, check: bool) -> None:
+    """Print a table of data sets, and end with exit status 1 if something is wrong with one of them.
+
+    Args:
+        names: Keys of `DATASETS`. If empty, all are listed, and one that is not here is no trouble.
+        root: Folder of the data set or of several; None for ``$ALIGNSAM_DATA``.
+        check: Whether to open every image and mask.
+    """
     logging.basicConfig(format="%(message)s")
     table = Table("data set", "train", "test", "branch", "text", "state", title="data sets")
     troubles: list[str] = []
-    for name in arguments.names or _listed():
+    for name in names or [known for known in DATASETS if known != "folder"]:
         try:
-            splits = [load_dataset(name, split, **_options(name, arguments.root)) for split in SPLITS]
+            splits = [load_dataset(name, split, **_options(name, root)) for split in SPLITS]
         except DataNotFoundError as error:
-            troubles += [str(error)] if arguments.names else []
+            troubles += [str(error)] if names else []
             table.add_row(name, "", "", "", "", "not here")
             continue
         except AlignSAMError as error:
             troubles.append(str(error))
             table.add_row(name, "", "", "", "", "see below")
             continue
-        problems = [line for data in splits for line in find_problems(data)] if arguments.check else []
+        problems = [line for data in splits for line in find_problems(data)] if check else []
         troubles += problems
-        state = f"{len(problems)} problems" if problems else "whole" if arguments.check else "here"
+        state = f"{len(problems)} problems" if problems else "whole" if check else "here"
         counts = [str(len(data)) for data in splits]
         table.add_row(splits[0].name, *counts, preferred_branch(splits[0]), _texts(splits[1]), state)
     Console().print(table)
@@ -62,7 +58,11 @@ def main() -> None:
 
 
 def find_problems(data: Dataset) -> list[str]:
-    """Open every sample; a line for each of the first few that cannot be used, and for a doubtful polarity."""
+    """Open every sample of a data set.
+
+    Returns:
+        A line for each of the first few samples that cannot be used, and for a doubtful polarity.
+    """
     with ThreadPoolExecutor() as pool:
         found = list(track(pool.map(lambda i: _look(data, i), range(len(data))), data.name, total=len(data)))
     broken = [finding for finding in found if isinstance(finding, str)]
@@ -86,7 +86,7 @@ def _look(data: Dataset, index: int) -> str | bool | None:
 
 
 def is_sharper_inside(sample: Sample) -> bool | None:
-    """Whether the image has stronger edges in the target than outside of it; None if all is target, or nothing."""
+    """Return whether the image has stronger edges in the target than outside; None if all is target, or nothing."""
     if sample.mask.all() or not sample.mask.any():
         return None
     edges = np.abs(cv2.Laplacian(cv2.cvtColor(sample.image, cv2.COLOR_RGB2GRAY), cv2.CV_32F))
@@ -95,10 +95,6 @@ def is_sharper_inside(sample: Sample) -> bool | None:
 
 def _inverted(data: Dataset) -> bool:
     return bool(getattr(data, "invert", False))
-
-
-def _listed() -> list[str]:
-    return [name for name in DATASETS if name != "folder"]
 
 
 def _options(name: str, root: str | None) -> dict[str, str]:
@@ -111,4 +107,6 @@ def _texts(data: Dataset) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    from alignsam_gym.experiments.cli import run_from_module
+
+    run_from_module("datasets")

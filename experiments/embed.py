@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import logging
 
-import hydra
 from omegaconf import DictConfig
 from rich.progress import track
 
 from alignsam_gym.agents.trained_run import dataset_options
 from alignsam_gym.data import load_dataset
 from alignsam_gym.errors import OptionError, check_count
-from alignsam_gym.experiments.run_folder import exit_on_user_error
+from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.predictor import load_sam
@@ -25,10 +24,9 @@ from alignsam_gym.foundation.sam.predictor import load_sam
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="embed")
-@exit_on_user_error
+@hydra_command("embed")
 def main(config: DictConfig) -> int:
-    """Returns the number of images that were encoded."""
+    """Encode what is missing of a shard, as conf/embed.yaml documents it, and return the number of images encoded."""
     check_count("num_shards", config.num_shards, "the images are dealt to at least one command")
     if check_count("shard", config.shard, "shards are numbered from 0", least=0) >= config.num_shards:
         raise OptionError(
@@ -46,7 +44,7 @@ def main(config: DictConfig) -> int:
         batches = [mine[start : start + config.batch_size] for start in range(0, len(mine), config.batch_size)]
         made = 0
         for batch in track(batches, f"{samples.name}, {split}"):
-            made += images.warm(batch)
+            made += images.fill_store(batch)
             if not store.writable:  # of which training warns alone, as it goes on without
                 raise OptionError(f"cache_dir={store.directory}: no embedding can be kept there; name another folder.")
         log.info("%s, %s: encoded %d of %d images; the others were there", samples.name, split, made, len(mine))

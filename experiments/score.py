@@ -6,20 +6,16 @@ python -m experiments.score predictions=masks/seem dataset=folder dataset.root=p
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from io import StringIO
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
-import hydra
 import numpy as np
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from alignsam_gym.agents.trained_run import dataset_options
 from alignsam_gym.atomic_write import write_atomically
@@ -27,51 +23,66 @@ from alignsam_gym.data import Dataset, Sample, load_dataset
 from alignsam_gym.data.image_files import SUFFIXES
 from alignsam_gym.data.mask_files import read_levels
 from alignsam_gym.errors import DataError
-from alignsam_gym.experiments.run_folder import exit_on_user_error
+from alignsam_gym.evaluation.result_table import Cell, ResultTable, Strong
+from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.metrics import AVERAGES, TITLES, MaskScores, MetricTotals, score_mask, table_metrics
 
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="score")
-@exit_on_user_error
+@hydra_command("score")
 def main(config: DictConfig) -> float:
-    """Returns the mean IoU over images."""
+    """Score a folder of predictions; returns the mean IoU over images."""
     name, options = dataset_options(config)
     dataset = load_dataset(name, config.split, config.on_error, **options)
     folder, output = Path(config.predictions), Path(config.output)
     files = find_predictions(folder, dataset, config.on_error)
-    totals, table = MetricTotals(), StringIO()
-    rows = csv.writer(table)
     skipped = {name: "missing" for name in dataset.ids if name not in files}
+    totals, rows = MetricTotals(), list[list[Cell]]()
+    columns = ["id", "category"]
     for sample, scores in score(dataset, files, config.resize, config.on_error, skipped):
-        figures = scores.metrics()
-        if not totals.images:
-            rows.writerow(["id", "category", *figures])
-        rows.writerow([sample.id, sample.text, *(round(figure, 6) for figure in figures.values())])
+        metrics = scores.metrics()
+        columns[2:] = metrics
+        rows.append([sample.id, sample.text or "", *(round(value, 6) for value in metrics.values())])
         totals.add(scores, sample.text)
     if not totals.images:
         first = ": ".join(next(iter(skipped.items())))
         raise DataError(f"Nothing in {folder} could be valid; the first trouble: {first}")
-    metrics = totals.summary()
+    summary = totals.summary()
     record = {
-        "predictions": str(folder), "dataset": {"name": name, **options}, "split": config.split,
-        "images": totals.images, "skipped": skipped, "table": list(table_metrics(dataset.name)), "metrics": metrics,
-    }  # fmt: skip
-    write_atomically(output / "scores.csv", table.getvalue().encode())
+        "predictions": str(folder),
+        "dataset": {"name": name, **options},
+        "split": config.split,
+        "images": totals.images,
+        "skipped": skipped,
+        "table": list(table_metrics(dataset.name)),
+        "metrics": summary,
+    }
+    write_atomically(output / "scores.csv", ResultTable(columns, rows).to_csv().encode())
     write_atomically(output / "scores.json", json.dumps(record, indent=1).encode())
-    print_scores(metrics, table_metrics(dataset.name), f"{folder}: {dataset.name}, {totals.images} images")
+    title = f"{folder}: {dataset.name}, {totals.images} images"
+    for table in score_tables(summary, table_metrics(dataset.name), title):
+        table.print()
     if skipped:
         log.warning("%d of %d samples were skipped; scores.json says which, and why", len(skipped), len(dataset))
-    log.info("all figures are in %s, those of each image in %s", output / "scores.json", output / "scores.csv")
-    return float(metrics["over_images"]["iou"])
+    log.info("all metrics are in %s, those of each image in %s", output / "scores.json", output / "scores.csv")
+    return float(summary["over_images"]["iou"])
 
 
 def find_predictions(folder: Path, dataset: Dataset, on_error: str) -> dict[str, Path]:
-    """Sample id -> the file of that name, without suffix, below `folder`.
+    """Find the prediction of each sample: the file of its name, without suffix, below a folder.
 
-    Raises DataError for a missing folder, two files of one name, and, unless `on_error` is ``skip``, samples without
-    a file.
+    Args:
+        folder: Is searched, with its subfolders.
+        dataset: Its ids are the names.
+        on_error: ``skip`` leaves out samples without a file.
+
+    Returns:
+        Files by sample id.
+
+    Raises:
+        DataError: If there is no folder, or two files have one name; and, unless `on_error` is ``skip``, if a sample
+            has no file.
     """
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}.")
@@ -93,22 +104,33 @@ def find_predictions(folder: Path, dataset: Dataset, on_error: str) -> dict[str,
 
 
 def score(
-    dataset: Dataset, files: dict[str, Path], resize: bool, on_error: str, skipped: dict[str, str]
+    dataset: Dataset, files: Mapping[str, Path], resize: bool, on_error: str, skipped: dict[str, str]
 ) -> Iterator[tuple[Sample, MaskScores]]:
-    """Samples and their predictions' scores, one after another; what is skipped is added to `skipped` with its reason.
+    """Score one prediction after another.
 
-    Raises DataError, unless `on_error` is ``skip``, for an unreadable file and one of another size than its image.
+    Args:
+        dataset: Has the ground truth.
+        files: The prediction of each sample id; other samples are left out.
+        resize: Whether a prediction of another size than its image is scaled to it.
+        on_error: ``skip`` leaves out what cannot be scored.
+        skipped: Sample id -> reason; what is left out is added.
+
+    Yields:
+        A sample and its prediction's scores.
+
+    Raises:
+        DataError: Unless `on_error` is ``skip``, if a file is unreadable, or of another size than its image.
     """
     faint = valid = 0
     for index in track([i for i, name in enumerate(dataset.ids) if name in files], "scoring"):
-        file = files[dataset.ids[index]]
+        name = dataset.ids[index]
         try:
-            levels, sample = read_levels(file), dataset[index]
-            scores = score_mask(_fit(levels, sample, file, resize), sample.mask, sample.void)
+            levels, sample = read_levels(files[name]), dataset[index]
+            scores = score_mask(_at_image_size(levels, sample, files[name], resize), sample.mask, sample.void)
         except DataError as error:
             if on_error == "raise":
-                raise DataError(f"{dataset.ids[index]}: {error}") from error
-            skipped[dataset.ids[index]] = str(error)
+                raise DataError(f"{name}: {error}") from error
+            skipped[name] = str(error)
             continue
         valid += 1
         faint += bool(levels.max() == 1)
@@ -116,34 +138,45 @@ def score(
     if faint:
         log.warning(
             "%d of %d predictions have levels 0 and 1 only, of 255, so they count as empty: if these are masks, "
-            "write them as 0 and 255", faint, valid,
-        )  # fmt: skip
+            "write them as 0 and 255",
+            faint,
+            valid,
+        )
 
 
-def _fit(levels: np.ndarray, sample: Sample, file: Path, resize: bool) -> np.ndarray:
-    (height, width), (h, w) = sample.mask.shape, levels.shape
-    if (h, w) == (height, width):
+def _at_image_size(levels: np.ndarray, sample: Sample, file: Path, resize: bool) -> np.ndarray:
+    height, width = sample.mask.shape
+    if levels.shape == (height, width):
         return levels
     if not resize:
         raise DataError(
-            f"{file} is {w}×{h}, its image {width}×{height}; save it at the image's size, or scale it with resize=true."
+            f"{file} is {levels.shape[1]}×{levels.shape[0]}, its image {width}×{height}; save it at the image's size, "
+            "or scale it with resize=true."
         )
     return cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def print_scores(metrics: dict[str, dict], paper: Sequence[str], title: str) -> None:
-    """Every figure as a row, by what it is a mean over; those in `paper` in bold. Then IoU by category."""
-    averages = [average for average in AVERAGES if average in metrics]
-    table = Table("", *(f"over {AVERAGES[average]}" for average in averages), title=title)
-    for name, words in TITLES.items():
-        figures = [f"{metrics[average][name]:.4f}" if name in metrics[average] else "" for average in averages]
-        table.add_row(words, *figures, style="bold" if name in paper else None)
-    Console().print(table)
-    if categories := metrics.get("by_category"):
-        table = Table("category", TITLES["iou"], title="IoU over the pixels of each category")
-        for category, figures_of in categories.items():
-            table.add_row(category, f"{figures_of['iou']:.4f}")
-        Console().print(table)
+def score_tables(
+    summary: Mapping[str, Mapping[str, Any]], main_metrics: Sequence[str], title: str
+) -> list[ResultTable]:
+    """Show every metric, and then IoU by category where there are categories.
+
+    Args:
+        summary: As of `MetricTotals.summary`.
+        main_metrics: Those in bold.
+        title: What was measured.
+    """
+    averages = [average for average in AVERAGES if average in summary]
+    rows: list[list[Cell]] = []
+    for name, metric_title in TITLES.items():
+        values = [f"{summary[average][name]:.4f}" if name in summary[average] else "" for average in averages]
+        row = [metric_title, *values]
+        rows.append([Strong(text) for text in row] if name in main_metrics else list(row))
+    tables = [ResultTable(["", *(f"over {AVERAGES[average]}" for average in averages)], rows, title)]
+    if "by_category" in summary:
+        ious = [[category, f"{metrics['iou']:.4f}"] for category, metrics in summary["by_category"].items()]
+        tables.append(ResultTable(["category", TITLES["iou"]], ious, "IoU over the pixels of each category"))
+    return tables
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import hydra
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
@@ -28,15 +27,11 @@ from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.errors import OptionError, check_count
 from alignsam_gym.evaluation.filmstrips import learning_curve
-from alignsam_gym.experiments.run_folder import (
-    check_counts,
-    chosen_strategies,
-    config_diff,
-    evaluate,
-    exit_on_user_error,
-    run_lock,
-    save_config,
-)
+from alignsam_gym.experiments.evaluate import evaluate_agent
+from alignsam_gym.experiments.evaluation_options import check_evaluation_options, chosen_strategies
+from alignsam_gym.experiments.hydra_command import hydra_command
+from alignsam_gym.experiments.run_config import config_diff, save_config
+from alignsam_gym.experiments.run_lock import run_lock
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +39,7 @@ _MAY_CHANGE = ("device", "cache_dir", "evaluate", "text")
 """Keys and groups that may differ when a training goes on. `text` is only written when training has ended."""
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
-@exit_on_user_error
+@hydra_command("train")
 def main(config: DictConfig) -> float:
     """Train in Hydra's output folder, or go on in the folder that ``resume`` names.
 
@@ -84,7 +78,7 @@ def train(folder: Path, config: DictConfig) -> float:
     resumes = checkpoint.exists()
     if resumes:
         check_training_state(checkpoint)
-    check_counts(config)
+    check_evaluation_options(config)
     check_count("episodes", config.episodes, "at least one for each image")
     env = make_env(config, "train", config.env.num_envs)
     test_env = make_env(config, "test", config.evaluate.batch_size, srm=env.episode.srm)
@@ -99,15 +93,14 @@ def train(folder: Path, config: DictConfig) -> float:
     minutes = (time.perf_counter() - started) / 60
     if env.episode.encoded.clip:
         with open_dict(config):
-            config.text = env.episode.encoded.only_text()  # the agent's default where no text is given
+            config.text = env.episode.encoded.common_text()  # the agent's default where no text is given
         save_config(folder, config)
     save_agent(folder, model.policy, env.episode.srm)
     learning_curve(history, folder / "learning_curve.png")
     about_training = {"timesteps": total, "training_minutes": round(minutes, 2)}
-    metrics = evaluate(folder, config, test_env, model.policy, about_training)
+    miou = evaluate_agent(folder, config, test_env, model.policy, about_training)
     log.info("everything about this run is in %s", folder)
-    first_strategy = next(iter(metrics["prompting"].values()))
-    return float(first_strategy["miou"])
+    return miou
 
 
 def resume(folder: Path, config: DictConfig, model: BaseAlgorithm, env: AlignSAMVectorEnv) -> list[dict[str, float]]:

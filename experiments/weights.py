@@ -1,4 +1,4 @@
-"""Official SAM checkpoints: list, download, verify, remove.
+"""Lists, downloads, verifies or removes official SAM checkpoints.
 
 python -m experiments.weights
 python -m experiments.weights action=download names=vit_b
@@ -13,49 +13,47 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 from rich.table import Column, Table
 
 from alignsam_gym.errors import OptionError, WeightsError, check_choice
-from alignsam_gym.experiments.run_folder import exit_on_user_error
-from alignsam_gym.foundation.sam.checkpoint_download import download
+from alignsam_gym.experiments.hydra_command import hydra_command
+from alignsam_gym.foundation.sam.checkpoint_download import download_checkpoint
 from alignsam_gym.foundation.sam.official_checkpoints import (
     CHECKPOINTS,
     Checkpoint,
-    partial_path,
-    reading,
+    explain_read_errors,
     remembered_digest,
-    remove,
-    verify,
+    remove_checkpoint,
+    verify_checkpoint,
     weights_dir,
 )
 
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="weights")
-@exit_on_user_error
+@hydra_command("weights")
 def main(config: DictConfig) -> None:
+    """Do what ``action`` says with the checkpoints that ``names`` says, as conf/weights.yaml documents them."""
     action = check_choice("action", config.action, ("list", "download", "verify", "remove"))
     named = _named(config.names)
     if action in ("download", "remove") and not named:
         raise OptionError(f"action={action} needs names, one or more of {', '.join(CHECKPOINTS)}.")
     match action:
         case "list":
-            with reading(weights_dir()):
+            with explain_read_errors(weights_dir()):
                 Console().print(_table(named or list(CHECKPOINTS.values())))
             print(f"They belong in {weights_dir()}")
         case "download":
             _download(named)
         case "verify":
-            with reading(weights_dir()):
+            with explain_read_errors(weights_dir()):
                 here = [checkpoint for checkpoint in CHECKPOINTS.values() if checkpoint.path.exists()]
             _verify(named or here)
         case "remove":
             for checkpoint in named:
-                remove(checkpoint)
+                remove_checkpoint(checkpoint)
                 log.info("%s is no longer at %s", checkpoint.name, checkpoint.path)
 
 
@@ -67,18 +65,18 @@ def _named(names: Any) -> list[Checkpoint]:
 def _download(checkpoints: Sequence[Checkpoint]) -> None:
     for checkpoint in checkpoints:
         try:
-            log.info("%s is at %s", checkpoint.name, download(checkpoint))
+            log.info("%s is at %s", checkpoint.name, download_checkpoint(checkpoint))
         except KeyboardInterrupt:
             log.info("Interrupted; the same command goes on from here.")
             sys.exit(130)
 
 
 def _verify(checkpoints: Sequence[Checkpoint]) -> None:
-    """Hash every file anew, and report on all of them before failing. Raises WeightsError."""
+    """Hash every file anew, and report on all of them before failing."""
     problems = []
     for checkpoint in checkpoints:
         try:
-            verify(checkpoint)
+            verify_checkpoint(checkpoint)
             log.info("%s is intact at %s", checkpoint.name, checkpoint.path)
         except WeightsError as error:
             problems.append(str(error))
@@ -97,7 +95,7 @@ def _table(checkpoints: Sequence[Checkpoint]) -> Table:
 def _state(checkpoint: Checkpoint) -> str:
     if checkpoint.path.exists():
         return "intact" if remembered_digest(checkpoint.path) == checkpoint.sha256 else "[red]not the official file[/]"
-    return "unfinished" if partial_path(checkpoint).exists() else "missing"
+    return "unfinished" if checkpoint.partial_path.exists() else "missing"
 
 
 if __name__ == "__main__":

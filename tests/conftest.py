@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, settings
+from omegaconf import DictConfig, OmegaConf
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import Tensor, nn
 
 from alignsam_gym.data import Sample
+from alignsam_gym.experiments import hydra_schema
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +37,7 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("ALIGNSAM_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("SDL_VIDEODRIVER", "dummy")
         patch.setenv("OMP_NUM_THREADS", "1")  # for subprocesses
+        hydra_schema.register()  # for tests that compose a configuration themselves
         torch.set_num_threads(1)  # more would wait for each other where other programs keep the cores busy
         yield
 
@@ -185,30 +189,37 @@ def run_python() -> Callable[[str], str]:
     return run
 
 
+@cache
+def _small_training() -> DictConfig:
+    """The configuration of a small training, composed as the command composes it."""
+    small = [
+        "branch=implicit", "env.num_envs=2", "env.image_size=64", "env.patch_size=16", "env.max_steps=3", "env.shots=5",
+        "srm.width=8", "policy.width=8", "agent.batch_size=2", "evaluate.batch_size=2", "device=cpu",
+    ]  # fmt: skip
+
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("train", small)
+
+
 @pytest.fixture
 def make_run(toy_sam: BatchedSamPredictor, tmp_path: Path) -> Callable[..., Path]:
-    """The folder of a run as training leaves it, with the toy SAM and an untrained agent."""
+    """The folder of a run as training leaves it, with the toy SAM and an untrained agent; env: options of its game."""
     from alignsam_gym.agents.agent_weights import save_agent
     from alignsam_gym.agents.algorithms import make_policy
-    from alignsam_gym.agents.vec_env import PromptVecEnv, make_environments
+    from alignsam_gym.agents.trained_run import make_env
+    from alignsam_gym.agents.vec_env import PromptVecEnv
 
     def make(name: str = "run", text: str | None = None, **env: Any) -> Path:
         folder = tmp_path / name
         folder.mkdir()
-        options = {"image_size": 64, "patch_size": 16, "max_steps": 3, "state": "guided", "revisit": "forbid"} | env
-        srm = {"width": 8, "folds": 2, "clip_logit_weight": 2}
-        network = {"network": "patch", "width": 8, "initial_logit_bias": [8.0, 2.0]}
-        agent = {"algorithm": "ppo", "n_steps": 3, "batch_size": 2}
-        envs = make_environments(2, dataset=ToyDataset(), srm=srm, **options)
+        config = OmegaConf.merge(_small_training(), {"env": env})
+        OmegaConf.update(config, "dataset", {"name": "toy", "text": text}, merge=False)
+        envs = make_env(config, "train", 2, samples=ToyDataset())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
-            policy = make_policy(PromptVecEnv(envs), agent, network)
+            policy = make_policy(PromptVecEnv(envs), config.agent, config.policy)
         save_agent(folder, policy, envs.episode.srm)
-        train = {"num_envs": 2, "sam": "tiny", "clip": "tiny", "branch": "implicit", "shots": 5, "reward": "delta_iou"}
-        learned = {"srm": srm, "agent": agent, "policy": network}
-        groups = {"env": train | options, "dataset": {"name": "toy", "text": text}, **learned}
-        rest = {"seed": 0, "device": "cpu", "cache_dir": None, "evaluate": {"batch_size": 2, "max_steps": None}}
-        (folder / "config.yaml").write_text(json.dumps(groups | rest))  # which is YAML too
+        OmegaConf.save(config, folder / "config.yaml", resolve=True)
         return folder
 
     return make

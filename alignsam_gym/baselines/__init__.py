@@ -1,6 +1,6 @@
-"""Other ways to teach a SAM a task from a few labelled images, measured on the same images as the agent.
+"""Published methods that teach SAM a task from a few labelled images or from a text, to compare the agent with.
 
-Each is a module with what its paper publishes, and what this project decides marked [ours].
+Each has a module, which follows its paper. What this project decides otherwise is marked [ours].
 """
 
 from __future__ import annotations
@@ -15,19 +15,32 @@ from alignsam_gym.baselines.msa import MSA
 from alignsam_gym.baselines.persam import PerSAM, PerSAMF
 from alignsam_gym.baselines.samed import SAMed
 from alignsam_gym.baselines.seggpt import SegGPT
-from alignsam_gym.errors import OptionError, check_choice, check_count, check_number, check_switch
+from alignsam_gym.errors import OptionError, check_choice, check_count, check_number, check_switch, did_you_mean
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 
 
 class Baseline(Protocol):
-    """A method that learns from labelled images at once, and then answers for new ones without an agent."""
+    """A method that learns from all labelled images at once, and then segments new ones without an agent."""
 
     def fit(self, shots: EncodedDataset, seed: int) -> None:
-        """Learn, anew, from the labelled images. The same seed gives the same result."""
+        """Learn from the labelled images, and forget what was learned before.
+
+        Args:
+            shots: The labelled images.
+            seed: The same seed gives the same result.
+        """
 
     def predict(self, samples: EncodedDataset, indices: Sequence[int]) -> Tensor:
-        """Logits float (B, h', w') that span the frame, foreground above 0, of the images at B indices."""
+        """Segment images.
+
+        Args:
+            samples: The images.
+            indices: Which B of them.
+
+        Returns:
+            Logits, float (B, h', w'), that span the whole frame. They are above 0 in the foreground.
+        """
 
 
 BASELINES: dict[str, Any] = {
@@ -38,24 +51,37 @@ BASELINES: dict[str, Any] = {
     "clip_points": ClipPoints,
     "seggpt": SegGPT,
 }
-"""Name -> constructor, which takes the frozen model and the method's own options (config group ``method``)."""
+"""Constructors by name. Each takes the frozen SAM and the method's own options (config group ``method``)."""
 
 
 def make_baseline(model: BatchedSamPredictor, options: Mapping[str, Any]) -> Baseline:
-    """The baseline called ``options["name"]``, with its other options. Raises OptionError."""
+    """Make a baseline.
+
+    Args:
+        model: The frozen SAM.
+        options: The baseline's name, a key of `BASELINES`, under ``name``, and all of its options.
+
+    Returns:
+        A baseline that has learned nothing yet.
+
+    Raises:
+        OptionError: If the name is unknown, an option is missing or unknown, or a value makes no sense.
+    """
     arguments = dict(options)
-    baseline = BASELINES[check_choice("method", arguments.pop("name"), tuple(BASELINES))]
-    _check(baseline, arguments)
-    return baseline(model, **arguments)
+    constructor = BASELINES[check_choice("method", arguments.pop("name"), tuple(BASELINES))]
+    _check_options(constructor, arguments)
+    baseline: Baseline = constructor(model, **arguments)
+    return baseline
 
 
-def _check(baseline: type[Baseline], options: Mapping[str, Any]) -> None:
-    """Raise OptionError unless these are what the constructor takes: counts from 1 on, numbers from 0 on, switches."""
-    constructors = [vars(kind)["__init__"] for kind in baseline.__mro__ if "__init__" in vars(kind)]
-    kinds = {name: kind for one in constructors for name, kind in get_type_hints(one).items()}
-    expected = {name: kind for name, kind in kinds.items() if kind in (int, float, bool, str)}
+def _check_options(constructor: type[Baseline], options: Mapping[str, Any]) -> None:
+    """Raise `OptionError` unless all options are given, counts are 1 or more, and other numbers 0 or more."""
+    types = get_type_hints(constructor.__init__)
+    expected = {name: kind for name, kind in types.items() if kind in (int, float, bool, str)}
     if wrong := options.keys() ^ expected.keys():
-        raise OptionError(f"method.{min(wrong)}: this method takes {', '.join(expected)}, and nothing else.")
+        name = min(wrong)
+        hint = did_you_mean(name, expected) if name in options else ""
+        raise OptionError(f"method.{name}: this method takes {', '.join(expected)}, and nothing else.{hint}")
     for name, value in options.items():
         key = f"method.{name}"
         if expected[name] is int:

@@ -1,4 +1,4 @@
-"""CLIP Surgery's own way of prompting SAM by a text (Li et al., arXiv 2304.05653): all points at once."""
+"""CLIP Surgery's own prompting of SAM by a text (Li et al., arXiv 2304.05653): all points at once."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alignsam_gym.errors import DataError
-from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
+from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, decoder_of
 
 
 class ClipPoints:
-    """Needs no labelled image, but the name of what is to be found.
+    """Points from CLIP's map of the target's text. It needs no labelled image, but every image needs a text.
 
-    clip: as `load_clip` takes it. threshold: cells of the map, from 0 to 1, at or above it are positive points.
-    down_sample: by which the map is made smaller before, for smoothness.
-
-    multimask: of SAM's three masks it takes the one that SAM predicts to be best, as published; False for SAM's single
-    mask, as the embedded SAM was hardly trained for three. [ours]
+    Args:
+        model: The frozen SAM.
+        clip: Which CLIP, as `load_clip` takes it.
+        threshold: Cells of the map, scaled to [0, 1], are positive points at or above this.
+        down_sample: How many times smaller the map is made first, for smoothness.
+        multimask: Whether to take the one of SAM's three masks that SAM scores highest, as published. False takes SAM's
+            single mask, since the embedded SAM was hardly trained for three. [ours]
     """
 
     def __init__(
@@ -30,48 +32,63 @@ class ClipPoints:
         from alignsam_gym.foundation.clip_surgery import load_clip  # open_clip takes seconds to import
 
         self.model, self.clip = model, load_clip(clip, model.device)
-        self.multimask = multimask
-        self.threshold, self.side = threshold, max(1, self.clip.grid // down_sample)
+        self.threshold, self.multimask = threshold, multimask
+        self.side = max(1, self.clip.grid // down_sample)
 
     def fit(self, shots: EncodedDataset, seed: int) -> None:
-        """Nothing is learned."""
+        """Do nothing: this method does not learn."""
 
     @torch.no_grad()
     def predict(self, samples: EncodedDataset, indices: Sequence[int]) -> Tensor:
-        fetched, texts = samples.fetch(indices), []
-        for index, sample in zip(indices, fetched, strict=True):
-            if not sample.text:
-                raise DataError(
-                    f"{samples.dataset.name} does not say what its masks show, and clip_points needs a text for "
-                    f"{samples.dataset.ids[index]}: give one (dataset.text=… of a folder), or choose another method."
-                )
-            texts.append(sample.text)
+        """Return SAM's logits, float (B, 4h, 4w), of B images.
+
+        Raises:
+            DataError: If an image has no text.
+        """
+        fetched = samples.fetch(indices)
+        texts = [_text_of(sample, samples, index) for sample, index in zip(fetched, indices, strict=True)]
         maps = self.clip.similarity(samples.frames(indices), texts)
-        points, labels = points_of(maps, self.threshold, self.side)
+        points_unit, labels = points_of(maps, self.threshold, self.side)
         decoder = decoder_of(self.model.sam)
-        encodings = torch.stack([sample.encoding.float() for sample in fetched])
-        logits, scores = decoder.decode(
-            decoder.prepare_image(encodings), points * self.model.input_size, labels, self.multimask
-        )
+        image = decoder.prepare_image(torch.stack([sample.encoding.float() for sample in fetched]))
+        logits, scores = decoder.decode(image, points_unit * self.model.input_size, labels, self.multimask)
         return logits[torch.arange(len(logits)), scores.argmax(1)]
 
 
-def points_of(maps: Tensor, threshold: float, side: int) -> tuple[Tensor, Tensor]:
-    """Points and labels for maps float (B, h, w), made smaller to `side` cells a side.
+def _text_of(sample: EncodedSample, samples: EncodedDataset, index: int) -> str:
+    if not sample.text:
+        raise DataError(
+            f"{samples.dataset.name} does not say what its masks show, and clip_points needs a text for "
+            f"{samples.dataset.ids[index]}: give one (dataset.text=… of a folder), or choose another method."
+        )
+    return sample.text
 
-    Positive are the cells at or above the threshold of the map from 0 to 1, but at most half of all; negative as many
-    of the lowest. Returns the cells' centres, (x, y) as fractions of the frame's side, float32 (B, N, 2), and int64
-    (B, N), 1, 0 or −1 for padding.
+
+def points_of(maps: Tensor, threshold: float, side: int) -> tuple[Tensor, Tensor]:
+    """Choose the points of CLIP's maps.
+
+    Positive are the cells at or above the threshold, but at most half of all cells. As many of the lowest cells are
+    negative.
+
+    Args:
+        maps: float (B, h, w), CLIP's maps.
+        threshold: As a fraction of the way from a map's lowest value to its highest.
+        side: Number of cells along each side that the maps are resized to first.
+
+    Returns:
+        Points, float32 (B, N, 2), and labels, int64 (B, N). A point is the centre (x, y) of a cell, as fractions of the
+        frame's side. A label is 1 or 0, or −1 for a point that only fills the row.
     """
     cells = F.interpolate(maps[:, None], (side, side), mode="bilinear")[:, 0].flatten(1)
-    low, high = cells.aminmax(dim=1, keepdim=True)
-    # A map that is the same everywhere is 0.
-    counts = ((cells - low) / (high - low).clamp_min(1e-12) >= threshold).sum(1).clamp(max=side**2 // 2)
+    lowest, highest = cells.aminmax(dim=1, keepdim=True)
+    scaled = (cells - lowest) / (highest - lowest).clamp_min(1e-12)  # 0 everywhere in a map of one value
+    counts = (scaled >= threshold).sum(1).clamp(max=side**2 // 2)
     most = int(counts.max())
     order = cells.argsort(dim=1, stable=True)
-    chosen = torch.cat([order[:, len(order[0]) - most :].flip(1), order[:, :most]], dim=1)
-    given = torch.arange(most, device=maps.device) < counts[:, None]
-    labels = torch.cat([given.long(), torch.zeros_like(given).long()], dim=1)
-    labels[~given.repeat(1, 2)] = PADDING
+    highest_cells, lowest_cells = order[:, side**2 - most :].flip(1), order[:, :most]
+    chosen = torch.cat([highest_cells, lowest_cells], dim=1)
+    is_given = torch.arange(most, device=maps.device) < counts[:, None]
+    labels = torch.cat([is_given.long(), torch.zeros_like(is_given).long()], dim=1)
+    labels[~is_given.repeat(1, 2)] = PADDING
     points = torch.stack([chosen % side, chosen // side], dim=2)
     return (points + 0.5) / side, labels

@@ -1,4 +1,4 @@
-"""What the baselines that tune SAM's own weights have in common."""
+"""What the baselines that fine-tune SAM have in common."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, decoder_of
 
 
-class TunedSAM(ABC):
-    """A SAM that learns to answer without prompts; most of it stays frozen, normalisation included.
+class FineTunedSAM(ABC):
+    """A SAM that learns to segment without prompts. Most of it stays frozen, normalisation included.
 
-    Its answer is that of SAM's single-mask output to no prompt at all. Where the labelled images have several texts, it
-    is prompted by a learned token for the image's own, and for a text that none of them has by the mean of these.
-    [ours] Images are mirrored with probability ½. [ours]
+    The mask is SAM's single one for no prompt at all. If the labelled images have several texts, SAM is prompted by a
+    learned token for the image's own text; a text that no labelled image has takes the mean of these tokens. [ours]
+    Labelled images are mirrored with probability ½. [ours]
 
-    steps: of AdamW, with batches of `batch_size` images from shuffled passes over the labelled ones.
+    Args:
+        model: The frozen SAM, which a copy begins at.
+        steps: Number of steps of AdamW.
+        batch_size: Number of images in a step. They come from shuffled passes over the labelled ones.
+        learning_rate: AdamW's highest learning rate.
+        weight_decay: AdamW's weight decay.
     """
 
     def __init__(
@@ -37,56 +42,88 @@ class TunedSAM(ABC):
 
     @abstractmethod
     def adapt(self, sam: Sam) -> None:
-        """Give a frozen SAM what is to learn, which alone has gradients then."""
+        """Give a frozen SAM the weights that learn. Only these have gradients afterwards."""
 
     @abstractmethod
     def loss(self, logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
-        """A scalar, of answers (B, 4h, 4w) and the shares of foreground and labelled pixels in each of their cells."""
+        """Return the loss of a batch, a scalar.
+
+        Args:
+            logits: float (B, 4h, 4w).
+            truth: float (B, 4h, 4w) in [0, 1], the fraction of foreground in each cell.
+            valid: float (B, 4h, 4w) in [0, 1], the fraction of labelled pixels in each cell.
+        """
 
     @abstractmethod
-    def rate(self, step: int, images: int) -> float:
-        """The learning rate at a step, as a share of the configured one. images: how many there are."""
+    def learning_rate_factor(self, step: int, images: int) -> float:
+        """Return what the learning rate is multiplied by at a step.
+
+        Args:
+            step: The step's number, from 0.
+            images: The number of labelled images.
+        """
 
     def fit(self, shots: EncodedDataset, seed: int) -> None:
+        """Fine-tune a copy of the frozen SAM on the labelled images; see `Baseline.fit`."""
         samples = shots.fetch(range(len(shots)))
         pixels = self.model.resize(shots.frames(range(len(shots))))
-        truth, valid = (torch.stack([getattr(one, name) for one in samples]).cpu() for name in ("truth", "valid"))
+        truth = torch.stack([sample.truth for sample in samples]).cpu()
+        valid = torch.stack([sample.valid for sample in samples]).cpu()
         texts = [sample.text for sample in samples]
-        shuffled, device = ShuffledIndices(len(shots), seed), self.model.device
-        self.sam, self.classes = deepcopy(self.model.sam), sorted(set(texts), key=str)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.adapt(self.sam)
-            self.tokens = nn.Embedding(len(self.classes), self.sam.prompt_encoder.embed_dim)
-        self.sam.to(device)
-        self.tokens.to(device)
-        learning = [p for p in (*self.sam.parameters(), *self.tokens.parameters()) if p.requires_grad]
-        optimizer = torch.optim.AdamW(learning, self.learning_rate, weight_decay=self.weight_decay)
-        schedule = LambdaLR(optimizer, lambda step: self.rate(step, len(shots)))
+        self._reset(texts, seed)
+        trained = [p for p in (*self.sam.parameters(), *self.tokens.parameters()) if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, self.learning_rate, weight_decay=self.weight_decay)
+        schedule = LambdaLR(optimizer, lambda step: self.learning_rate_factor(step, len(shots)))
+        shuffled = ShuffledIndices(len(shots), seed)
         for _ in track(range(self.steps), "training"):
             rows = shuffled.draw(self.batch_size)
             mirrored = torch.rand(len(rows), generator=shuffled.generator) < 0.5
-            images, target, labelled = (_mirror(part[rows], mirrored).to(device) for part in (pixels, truth, valid))
-            loss = self.loss(self.answer(images, [texts[row] for row in rows]), target, labelled)
+            batch = [_mirror(part[rows], mirrored).to(self.model.device) for part in (pixels, truth, valid)]
+            logits = self.segment(batch[0], [texts[row] for row in rows])
+            loss = self.loss(logits, batch[1], batch[2])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             schedule.step()
 
+    def _reset(self, texts: Sequence[str | None], seed: int) -> None:
+        """Begin again at the frozen SAM, with new weights where something learns."""
+        self.sam, self.classes = deepcopy(self.model.sam), sorted(set(texts), key=str)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.adapt(self.sam)
+            self.tokens = nn.Embedding(len(self.classes), self.sam.prompt_encoder.embed_dim)
+        self.sam.to(self.model.device)
+        self.tokens.to(self.model.device)
+
     @torch.no_grad()
     def predict(self, samples: EncodedDataset, indices: Sequence[int]) -> Tensor:
-        pixels, texts = self.model.resize(samples.frames(indices)), [sample.text for sample in samples.fetch(indices)]
-        parts = [slice(start, start + self.batch_size) for start in range(0, len(texts), self.batch_size)]
-        return torch.cat([self.answer(pixels[part].to(self.model.device), texts[part]) for part in parts])
+        """Return logits, float (B, 4h, 4w), of the images at B indices."""
+        pixels = self.model.resize(samples.frames(indices)).split(self.batch_size)
+        texts = [sample.text for sample in samples.fetch(indices)]
+        logits = []
+        for number, batch in enumerate(pixels):
+            start = number * self.batch_size
+            logits.append(self.segment(batch.to(self.model.device), texts[start : start + self.batch_size]))
+        return torch.cat(logits)
 
-    def answer(self, pixels: Tensor, texts: Sequence[str | None]) -> Tensor:
-        """Low-resolution logits (B, 4h, 4w) of images uint8 (B, 3, size, size), from `BatchedSamPredictor.resize`."""
+    def segment(self, pixels: Tensor, texts: Sequence[str | None]) -> Tensor:
+        """Segment images by the SAM that learns.
+
+        Args:
+            pixels: uint8 (B, 3, size, size), from `BatchedSamPredictor.resize`.
+            texts: What is to be found in each image.
+
+        Returns:
+            Logits, float (B, 4h, 4w).
+        """
         encodings = self.sam.image_encoder(self.sam.preprocess(pixels.float()))
         decoder = decoder_of(self.sam)  # each time, as the weights change
-        return decoder.decode_tokens(decoder.prepare_image(encodings), self.prompts(texts))[0][:, 0]
+        logits, _ = decoder.decode_tokens(decoder.prepare_image(encodings), self.prompt_tokens(texts))
+        return logits[:, 0]
 
-    def prompts(self, texts: Sequence[str | None]) -> Tensor:
-        """Prompt tokens (B, 1, C) that say which class is asked for; (B, 0, C) if there is one class alone."""
+    def prompt_tokens(self, texts: Sequence[str | None]) -> Tensor:
+        """Return the prompt tokens, float (B, 1, C), of B texts; (B, 0, C) if the labelled images have only one."""
         tokens = self.tokens.weight
         if len(tokens) == 1:
             return tokens.new_zeros(len(texts), 0, tokens.shape[1])
@@ -95,9 +132,10 @@ class TunedSAM(ABC):
 
 
 def blocks_with_attention(encoder: nn.Module) -> list[Any]:
-    """The transformer blocks of any SAM's image encoder; none of a convolutional one's."""
+    """Return the transformer blocks of any SAM's image encoder; a convolutional one has none."""
     return [module for module in encoder.modules() if hasattr(module, "attn") and hasattr(module, "mlp")]
 
 
 def _mirror(maps: Tensor, mirrored: Tensor) -> Tensor:
+    """Mirror some of B maps (B, …, w) from left to right. mirrored: bool (B,)."""
     return torch.where(mirrored.view(-1, *[1] * (maps.ndim - 1)), maps.flip(-1), maps)

@@ -10,9 +10,13 @@ from torch import Tensor, nn
 
 
 class GuidedTransformer(nn.Module):
-    """The decoder's transformer, led to the target: its features are added to the tokens before each layer and before
-    the last attention ("target-semantic prompting"), and the tokens' attention to the image is drawn to where it is
-    likely ("target-guided attention").
+    """The mask decoder's transformer, guided to a target.
+
+    The target's features are added to the tokens before each layer and before the last attention ("target-semantic
+    prompting"). The tokens attend more to where the image is similar to the target ("target-guided attention").
+
+    Args:
+        transformer: The decoder's own transformer. Its attentions to the image are replaced.
     """
 
     target: Tensor
@@ -23,18 +27,31 @@ class GuidedTransformer(nn.Module):
         for layer in transformer.layers:
             layer.cross_attn_token_to_image = GuidedAttention(layer.cross_attn_token_to_image)
 
-    def set_target(self, target: Tensor, likeness: Tensor) -> None:
-        """What to find in the next image, (C), and how likely it is where, float (h·w) in [0, 1]."""
+    def set_target(self, target: Tensor, similarity: Tensor) -> None:
+        """Set what to find in the next image.
+
+        Args:
+            target: float (C,), the target's features.
+            similarity: float (h·w,) in [0, 1], how similar each cell of the image is to the target.
+        """
         self.target = target
         for layer in self.plain.layers:
-            layer.cross_attn_token_to_image.likeness = likeness
+            layer.cross_attn_token_to_image.similarity = similarity
 
     def forward(self, image: Tensor, positions: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the tokens and the image's features after all layers.
+
+        Args:
+            image: float (B, C, h, w), the image's features.
+            positions: float (B, C, h, w), their positional encoding.
+            prompts: float (B, n, C), the output tokens and the prompts' tokens.
+        """
         keys, key_positions = (x.flatten(2).transpose(1, 2) for x in (image, positions))
         # The authors add the target in place, so that the tokens' own positions have it as well.
         queries = tokens = prompts + self.target
         for number, layer in enumerate(self.plain.layers):
-            queries = queries + self.target if number else queries
+            if number > 0:
+                queries = queries + self.target
             queries, keys = layer(queries=queries, keys=keys, query_pe=tokens, key_pe=key_positions)
         attend: Any = self.plain.final_attn_token_to_image
         attended = attend(q=queries + tokens + self.target, k=keys + key_positions, v=keys)
@@ -42,18 +59,24 @@ class GuidedTransformer(nn.Module):
 
 
 class GuidedAttention(nn.Module):
-    """An attention whose weights have the likeness added, and go through a softmax again."""
+    """An attention whose weights get the similarity to the target added, and go through a second softmax.
 
-    likeness: Tensor
+    Args:
+        attention: SAM's own attention.
+    """
+
+    similarity: Tensor
 
     def __init__(self, attention: Attention) -> None:
         super().__init__()
         self.plain = attention
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Return float (B, n, C), for queries (B, n, C) and keys and values (B, h·w, C)."""
         plain: Any = self.plain
         projected = plain.q_proj(q), plain.k_proj(k), plain.v_proj(v)
         q, k, v = (x.unflatten(2, (plain.num_heads, -1)).transpose(1, 2) for x in projected)
         weights = (q @ k.transpose(2, 3) / q.shape[3] ** 0.5).softmax(-1)
-        weights = (weights + self.likeness).softmax(-1)
-        return plain.out_proj((weights @ v).transpose(1, 2).flatten(2))
+        weights = (weights + self.similarity).softmax(-1)
+        attended: Tensor = plain.out_proj((weights @ v).transpose(1, 2).flatten(2))
+        return attended

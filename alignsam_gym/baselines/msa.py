@@ -11,7 +11,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alignsam_gym.baselines.fine_tuning import TunedSAM, blocks_with_attention
+from alignsam_gym.baselines.fine_tuning import FineTunedSAM, blocks_with_attention
 from alignsam_gym.errors import OptionError
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 
@@ -19,23 +19,43 @@ HALVE_EVERY = 10
 """Passes over the images after which the learning rate is halved."""
 
 
-class MSA(TunedSAM):
-    """In each block of the image encoder a bottleneck after the attention and one beside the MLP; in each of the mask
-    decoder's one after the tokens have seen the image, one beside the MLP, and one after the image has seen the tokens
-    (these two after the layer norm that follows the sum). Nothing else learns.
+class MSA(FineTunedSAM):
+    """Bottlenecks in each block of the image encoder and of the mask decoder. Nothing else learns.
+
+    A block of the encoder has one after its attention and one beside its MLP. A block of the decoder has one after the
+    tokens have seen the image, one beside its MLP, and one after the image has seen the tokens; the first and the last
+    follow the layer norm.
 
     An encoder without attention has a bottleneck after each of its stages. [ours] A bottleneck's last layer begins at
-    zero, so that training begins at the frozen model. [ours] MSA is prompted by a click; here nobody clicks, and a
-    learned prompt says what is asked for where there are several classes. [ours]
+    zero, so that training begins at the frozen model. [ours] MSA is prompted by a click, for which there is no user
+    here: where there are several classes, a learned prompt names the class. [ours]
 
-    ratio: of a bottleneck's width to that of its input. scale: of those beside an MLP. positive_weight: of foreground
-    in the cross-entropy.
+    Args:
+        model: The frozen SAM.
+        ratio: A bottleneck's width as a fraction of the width of its input.
+        scale: What the output of the bottlenecks beside MLPs is multiplied by.
+        positive_weight: Weight of the foreground in the cross-entropy.
+        steps: Number of steps of AdamW.
+        batch_size: Number of images in a step.
+        learning_rate: AdamW's highest learning rate.
+        weight_decay: AdamW's weight decay.
+
+    Raises:
+        OptionError: If `ratio` is not above 0 and at most 1.
     """
 
     def __init__(
-        self, model: BatchedSamPredictor, ratio: float, scale: float, positive_weight: float, **training: Any
+        self,
+        model: BatchedSamPredictor,
+        ratio: float,
+        scale: float,
+        positive_weight: float,
+        steps: int,
+        batch_size: int,
+        learning_rate: float,
+        weight_decay: float,
     ) -> None:
-        super().__init__(model, **training)
+        super().__init__(model, steps, batch_size, learning_rate, weight_decay)
         if not 0 < ratio <= 1:
             raise OptionError(
                 f"method.ratio={ratio}: a bottleneck's share of the width lies above 0, and at most at 1."
@@ -43,34 +63,45 @@ class MSA(TunedSAM):
         self.ratio, self.scale, self.positive_weight = ratio, scale, positive_weight
 
     def adapt(self, sam: Sam) -> None:
-        encoder: Any = sam.image_encoder
-        for block in blocks_with_attention(encoder):
+        blocks = blocks_with_attention(sam.image_encoder)
+        for block in blocks:
             width = block.attn.proj.out_features
-            block.attn = After(block.attn, Bottleneck(width, self.ratio))
-            block.mlp = Beside(block.mlp, Bottleneck(width, self.ratio), self.scale)
-        if not blocks_with_attention(encoder):
-            stages = getattr(encoder, "stages", encoder)
-            for name, stage in list(stages.named_children()):
-                width = [module for module in stage.modules() if isinstance(module, nn.Conv2d)][-1].out_channels
-                pointwise = partial(nn.Conv2d, kernel_size=1)
-                setattr(stages, name, After(stage, Bottleneck(width, self.ratio, pointwise)))
+            block.attn = SerialAdapter(block.attn, Bottleneck(width, self.ratio))
+            block.mlp = ParallelAdapter(block.mlp, Bottleneck(width, self.ratio), self.scale)
+        if not blocks:
+            self._adapt_stages(sam.image_encoder)
         width = sam.mask_decoder.transformer_dim
         for layer in sam.mask_decoder.transformer.layers:
-            layer.norm2 = After(layer.norm2, Bottleneck(width, self.ratio))
-            layer.mlp = Beside(layer.mlp, Bottleneck(width, self.ratio), self.scale)
-            layer.norm4 = After(layer.norm4, Bottleneck(width, self.ratio))
+            layer.norm2 = SerialAdapter(layer.norm2, Bottleneck(width, self.ratio))
+            layer.mlp = ParallelAdapter(layer.mlp, Bottleneck(width, self.ratio), self.scale)
+            layer.norm4 = SerialAdapter(layer.norm4, Bottleneck(width, self.ratio))
+
+    def _adapt_stages(self, encoder: Any) -> None:
+        stages = getattr(encoder, "stages", encoder)
+        pointwise = partial(nn.Conv2d, kernel_size=1)
+        for name, stage in list(stages.named_children()):
+            convolutions = [module for module in stage.modules() if isinstance(module, nn.Conv2d)]
+            bottleneck = Bottleneck(convolutions[-1].out_channels, self.ratio, pointwise)
+            setattr(stages, name, SerialAdapter(stage, bottleneck))
 
     def loss(self, logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
         weight = torch.tensor(self.positive_weight, device=logits.device)
         entropy = F.binary_cross_entropy_with_logits(logits, truth, valid, reduction="sum", pos_weight=weight)
         return entropy / valid.sum()
 
-    def rate(self, step: int, images: int) -> float:
-        return 0.5 ** (step * self.batch_size // images // HALVE_EVERY)
+    def learning_rate_factor(self, step: int, images: int) -> float:
+        passes = step * self.batch_size // images
+        return float(0.5 ** (passes // HALVE_EVERY))
 
 
 class Bottleneck(nn.Sequential):
-    """Down, GELU, up. layer: makes the two, from numbers of channels."""
+    """A layer to fewer channels, GELU, and a layer back to as many as before, which begins at zero.
+
+    Args:
+        width: Number of input and output channels.
+        ratio: Number of channels between the layers, as a fraction of `width`.
+        layer: Makes a layer from the numbers of its input and output channels.
+    """
 
     def __init__(self, width: int, ratio: float, layer: Callable[..., nn.Module] = nn.Linear) -> None:
         narrow = max(1, int(width * ratio))
@@ -80,20 +111,29 @@ class Bottleneck(nn.Sequential):
         super().__init__(layer(width, narrow), nn.GELU(), up)
 
 
-class After(nn.Module):
+class SerialAdapter(nn.Module):
+    """A bottleneck after a frozen module."""
+
     def __init__(self, frozen: nn.Module, bottleneck: Bottleneck) -> None:
         super().__init__()
         self.frozen, self.bottleneck = frozen, bottleneck
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.frozen(x)
-        return out + self.bottleneck(out)
+        """Return the module's output plus the bottleneck's output for it."""
+        output: Tensor = self.frozen(x)
+        added: Tensor = self.bottleneck(output)
+        return output + added
 
 
-class Beside(nn.Module):
+class ParallelAdapter(nn.Module):
+    """A bottleneck beside a frozen module."""
+
     def __init__(self, frozen: nn.Module, bottleneck: Bottleneck, scale: float) -> None:
         super().__init__()
         self.frozen, self.bottleneck, self.scale = frozen, bottleneck, scale
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.frozen(x) + self.scale * self.bottleneck(x)
+        """Return the module's output plus the bottleneck's scaled output for the same input."""
+        output: Tensor = self.frozen(x)
+        added: Tensor = self.scale * self.bottleneck(x)
+        return output + added

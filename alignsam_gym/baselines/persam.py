@@ -1,8 +1,8 @@
-"""PerSAM and PerSAM-F (Zhang et al., arXiv 2305.03048): a frozen SAM shown the target on labelled images.
+"""PerSAM and PerSAM-F (Zhang et al., arXiv 2305.03048): a frozen SAM that is shown the target on labelled images.
 
-Published for one image. Of several, what each gives is averaged over those of the same text, and over all for a text
-that none of them has. [ours] Where the authors measure in pixels of the
-image itself, here they are those of SAM's square input. [ours]
+They are published for one labelled image. What several show is averaged over those of the same text; a text that none
+of them has takes the average over all. [ours] Where the authors measure in pixels of the image itself, here the pixels
+are those of SAM's square input. [ours]
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from alignsam_gym.baselines.shuffled_indices import ShuffledIndices
 from alignsam_gym.errors import DataError, OptionError
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, decoder_of
+from alignsam_gym.srm.segmentation_loss import dice_loss
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2
 
 
-class _Personalised(ABC):
-    """Finds the target by what its features look like, and asks SAM there; one image at a time."""
+class _PersonalizedSAM(ABC):
+    """A SAM that is prompted where an image's features are similar to the target's, one image at a time."""
 
     multimask = True
 
@@ -36,29 +37,37 @@ class _Personalised(ABC):
         self.decoder = decoder_of(model.sam)
 
     @abstractmethod
-    def fit(self, shots: EncodedDataset, seed: int) -> None: ...
-
-    def fit_target(self, samples: Sequence[EncodedSample], features: Sequence[Tensor]) -> None:
-        """Take what labelled images show, (C) each, as what is to be found."""
-        self.anything, by_text = torch.stack(list(features)).mean(0), defaultdict(list)
-        for sample, feature in zip(samples, features, strict=True):
-            by_text[sample.text].append(feature)
-        self.targets = {text: torch.stack(found).mean(0) for text, found in by_text.items()}
-
-    def target(self, sample: EncodedSample) -> Tensor:
-        """The features (C) to be found in an image."""
-        return self.targets.get(sample.text, self.anything)
-
-    @torch.no_grad()
-    def predict(self, samples: EncodedDataset, indices: Sequence[int]) -> Tensor:
-        return torch.stack([self.segment(sample) for sample in samples.fetch(indices)])
+    def fit(self, shots: EncodedDataset, seed: int) -> None:
+        """Learn from the labelled images; see `Baseline.fit`."""
 
     @abstractmethod
     def segment(self, sample: EncodedSample) -> Tensor:
-        """Low-resolution logits (4h, 4w)."""
+        """Return the logits, float (4h, 4w), of an image."""
 
-    def likeness(self, sample: EncodedSample) -> Tensor:
-        """The cosine of each place's features to the target's, float (S, S) at SAM's input size."""
+    @torch.no_grad()
+    def predict(self, samples: EncodedDataset, indices: Sequence[int]) -> Tensor:
+        """Return logits, float (B, 4h, 4w), of the images at B indices."""
+        return torch.stack([self.segment(sample) for sample in samples.fetch(indices)])
+
+    def fit_target(self, samples: Sequence[EncodedSample], features: Sequence[Tensor]) -> None:
+        """Remember what the target looks like.
+
+        Args:
+            samples: Labelled images.
+            features: float (C,) for each of them, the target's features in it.
+        """
+        by_text = defaultdict(list)
+        for sample, feature in zip(samples, features, strict=True):
+            by_text[sample.text].append(feature)
+        self.targets = {text: torch.stack(found).mean(0) for text, found in by_text.items()}
+        self.mean_target = torch.stack(list(features)).mean(0)
+
+    def target(self, sample: EncodedSample) -> Tensor:
+        """Return the features, float (C,), to find in an image."""
+        return self.targets.get(sample.text, self.mean_target)
+
+    def target_similarity(self, sample: EncodedSample) -> Tensor:
+        """Return the cosine between each place's features and the target's, float (S, S) at SAM's input size."""
         target = F.normalize(self.target(sample), dim=0)
         cosines = torch.einsum("chw,c->hw", F.normalize(sample.embedding, dim=0), target)
         fine = F.interpolate(cosines[None, None], scale_factor=4, mode="bilinear")
@@ -71,40 +80,61 @@ class _Personalised(ABC):
         box: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """SAM's masks, as logits (K, 4h, 4w), and what it predicts of their IoU, (K): three, or one if not `multimask`.
+        """Prompt SAM. Coordinates are in pixels of SAM's input.
 
-        prompts: points (1, N, 2) and labels (1, N). box: (1, 4), x and y of two corners. All in pixels of SAM's input.
-        mask: logits (4h, 4w) of an earlier answer.
+        Args:
+            sample: The image.
+            prompts: Points (x, y), float (1, N, 2), and labels, int (1, N).
+            box: float (1, 4), x and y of the upper left corner, then of the lower right one.
+            mask: float (4h, 4w), logits of an earlier mask.
+
+        Returns:
+            Logits, float (K, 4h, 4w), and SAM's scores, float (K,): of three masks, or of one if not `multimask`.
         """
         sparse, _ = self.decoder.prompt_encoder(points=prompts, boxes=box, masks=None)
-        image = self.decoder.prepare_image(sample.encoding[None].float(), None if mask is None else mask[None, None])
+        mask_input = None if mask is None else mask[None, None]
+        image = self.decoder.prepare_image(sample.encoding[None].float(), mask_input)
         logits, scores = self.decoder.decode_tokens(image, sparse, multimask_output=self.multimask)
         return logits[0], scores[0]
 
     def refine(self, sample: EncodedSample, prompts: tuple[Tensor, Tensor], logits: Tensor, boxed: bool) -> Tensor:
-        """Ask again with an answer as mask prompt, and, if `boxed`, the box around it: the best of SAM's masks.
+        """Prompt SAM again, with its last mask too.
 
-        An empty answer has no box. [ours]
+        Args:
+            sample: The image.
+            prompts: Points and labels, as in `predict_masks`.
+            logits: float (4h, 4w), SAM's last mask.
+            boxed: Whether to prompt with the box around that mask as well. An empty mask has no box. [ours]
+
+        Returns:
+            Logits, float (4h, 4w), of the mask that SAM scores highest.
         """
         box = self.box_around(logits) if boxed else None
         masks, scores = self.predict_masks(sample, prompts, box, logits)
         return masks[scores.argmax()]
 
     def box_around(self, logits: Tensor) -> Tensor | None:
-        """(1, 4) in pixels of SAM's input, or None."""
-        answer = F.interpolate(logits[None, None], (self.model.input_size,) * 2, mode="bilinear")[0, 0] > 0
-        y, x = answer.nonzero(as_tuple=True)
+        """Return the box around a mask, float (1, 4) as in `predict_masks`, or None if the mask is empty."""
+        mask = F.interpolate(logits[None, None], (self.model.input_size,) * 2, mode="bilinear")[0, 0] > 0
+        y, x = mask.nonzero(as_tuple=True)
         return torch.stack([x.min(), y.min(), x.max(), y.max()])[None].float() if len(x) else None
 
 
-class PerSAM(_Personalised):
-    """Nothing is learned but the target's mean features. SAM is prompted where they are found most and least; the first
-    time they guide its decoder too (`GuidedTransformer`), and two refinements follow, the second with a box.
+class PerSAM(_PersonalizedSAM):
+    """Learns nothing but the target's mean features.
 
-    multimask, boxes: False for refinements by the single-mask output, and without a box: for a SAM that was not
-    trained for the other, as the embedded one. [ours]
+    SAM is prompted where the image is most and least similar to the target. For the first mask the target guides SAM's
+    decoder too (`GuidedTransformer`). Two refinements follow, the second with a box.
 
-    Raises OptionError for a SAM whose decoder is not the original one, for which PerSAM is not published.
+    Args:
+        model: The frozen SAM.
+        multimask: Whether refinements take the best of three masks, as published. False takes SAM's single mask, for a
+            SAM that was not trained for three, as the embedded one. [ours]
+        boxes: Whether the second refinement has a box, as published. False is for a SAM that was not trained with
+            boxes, as the embedded one. [ours]
+
+    Raises:
+        OptionError: If the SAM's decoder is not the original one, for which PerSAM is published.
     """
 
     def __init__(self, model: BatchedSamPredictor, multimask: bool, boxes: bool) -> None:
@@ -117,27 +147,37 @@ class PerSAM(_Personalised):
 
     @torch.no_grad()
     def fit(self, shots: EncodedDataset, seed: int) -> None:
-        samples, features = zip(*_foregrounds(shots), strict=True)
-        self.fit_target(samples, [part.mean(0) for part in features])
+        samples, features = zip(*_foreground_features(shots), strict=True)
+        self.fit_target(samples, [feature.mean(0) for feature in features])
         self.guided = deepcopy(self.model.sam.mask_decoder)
         self.guided.transformer = GuidedTransformer(self.guided.transformer)
 
     def segment(self, sample: EncodedSample) -> Tensor:
-        likeness = self.likeness(sample)
-        points = torch.stack([_place(likeness.argmax(), likeness), _place(likeness.argmin(), likeness)])[None]
-        prompts = points, torch.tensor([[1, 0]], device=points.device)
-        logits = self.ask_guided(sample, prompts, likeness)
+        similarity = self.target_similarity(sample)
+        most, least = _xy(similarity.argmax(), similarity), _xy(similarity.argmin(), similarity)
+        prompts = torch.stack([most, least])[None], torch.tensor([[1, 0]], device=similarity.device)
+        logits = self.predict_guided(sample, prompts, similarity)
         for boxed in (False, self.boxes):
             logits = self.refine(sample, prompts, logits, boxed)
         return logits
 
-    def ask_guided(self, sample: EncodedSample, prompts: tuple[Tensor, Tensor], likeness: Tensor) -> Tensor:
-        """The single mask of SAM's own decoder, guided: logits (4h, 4w)."""
+    def predict_guided(self, sample: EncodedSample, prompts: tuple[Tensor, Tensor], similarity: Tensor) -> Tensor:
+        """Prompt SAM while the target guides its decoder.
+
+        Args:
+            sample: The image.
+            prompts: Points and labels, as in `predict_masks`.
+            similarity: float (S, S), from `target_similarity`.
+
+        Returns:
+            Logits, float (4h, 4w), of SAM's single mask.
+        """
         encoder = self.model.sam.prompt_encoder
-        standard = (likeness - likeness.mean()) / likeness.std()
-        cells = F.interpolate(standard[None, None], encoder.image_embedding_size, mode="bilinear")
+        standardized = (similarity - similarity.mean()) / similarity.std()
+        cells = F.interpolate(standardized[None, None], encoder.image_embedding_size, mode="bilinear")
         self.guided.transformer.set_target(self.target(sample), cells.sigmoid().flatten())
         sparse, dense = encoder(points=prompts, boxes=None, masks=None)
+        logits: Tensor
         logits, _ = self.guided(
             image_embeddings=sample.embedding[None],
             image_pe=encoder.get_dense_pe(),
@@ -148,13 +188,17 @@ class PerSAM(_Personalised):
         return logits[0, 0]
 
 
-class PerSAMF(_Personalised):
-    """Learns how much each of SAM's three masks counts: two weights, the third being what they leave of 1.
+class PerSAMF(_PersonalizedSAM):
+    """Learns how much each of SAM's three masks counts: two weights, and the third is what they leave of 1.
 
-    SAM is prompted at the one likeliest place, by features halfway between the mean and the maximum over the target,
-    and is not guided. Two refinements with boxes follow.
+    SAM is prompted at the place that is most similar to the target, whose features are halfway between their mean and
+    their maximum. The decoder is not guided. Two refinements with boxes follow.
 
-    steps, learning_rate: of AdamW on the Dice and focal losses, with cosine decay, on one labelled image after another.
+    Args:
+        model: The frozen SAM.
+        steps: Number of steps of AdamW on the sum of Dice and focal loss, with cosine decay. Each has one labelled
+            image.
+        learning_rate: AdamW's first learning rate.
     """
 
     def __init__(self, model: BatchedSamPredictor, steps: int, learning_rate: float) -> None:
@@ -163,40 +207,45 @@ class PerSAMF(_Personalised):
 
     def fit(self, shots: EncodedDataset, seed: int) -> None:
         with torch.no_grad():
-            samples, features = zip(*_foregrounds(shots), strict=True)
-            self.fit_target(samples, [(part.mean(0) + part.amax(0)) / 2 for part in features])
-            masks = torch.stack([self.predict_masks(sample, self.prompt(sample))[0] for sample in samples])
-        truth, valid = (torch.stack([getattr(sample, name) for sample in samples]) for name in ("truth", "valid"))
-        two = torch.full((2,), 1 / 3, device=self.model.device, requires_grad=True)
-        optimizer = torch.optim.AdamW([two], self.learning_rate, eps=1e-4)
+            samples, features = zip(*_foreground_features(shots), strict=True)
+            self.fit_target(samples, [(feature.mean(0) + feature.amax(0)) / 2 for feature in features])
+            masks = torch.stack([self.predict_masks(sample, self.prompts(sample))[0] for sample in samples])
+        truth = torch.stack([sample.truth for sample in samples])
+        valid = torch.stack([sample.valid for sample in samples])
+        learned = torch.full((2,), 1 / 3, device=self.model.device, requires_grad=True)
+        optimizer = torch.optim.AdamW([learned], self.learning_rate, eps=1e-4)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
         shuffled = ShuffledIndices(len(samples), seed)
         for _ in range(self.steps):
             row = shuffled.draw(1)
-            loss = _dice_and_focal(torch.einsum("bkhw,k->bhw", masks[row], _three(two)), truth[row], valid[row])
+            logits = torch.einsum("bkhw,k->bhw", masks[row], _mask_weights(learned))
+            loss = _dice_and_focal_loss(logits, truth[row], valid[row])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-        self.weights = _three(two).detach()
+        self.weights = _mask_weights(learned).detach()
 
-    def prompt(self, sample: EncodedSample) -> tuple[Tensor, Tensor]:
-        likeness = self.likeness(sample)
-        point = _place(likeness.argmax(), likeness)[None, None]
+    def prompts(self, sample: EncodedSample) -> tuple[Tensor, Tensor]:
+        """Return one positive point and its label, as in `predict_masks`."""
+        similarity = self.target_similarity(sample)
+        point = _xy(similarity.argmax(), similarity)[None, None]
         return point, torch.ones(1, 1, dtype=torch.int64, device=point.device)
 
     def segment(self, sample: EncodedSample) -> Tensor:
-        prompts = self.prompt(sample)
-        logits = torch.einsum("khw,k->hw", self.predict_masks(sample, prompts)[0], self.weights)
+        prompts = self.prompts(sample)
+        masks, _ = self.predict_masks(sample, prompts)
+        logits = torch.einsum("khw,k->hw", masks, self.weights)
         for _ in range(2):
             logits = self.refine(sample, prompts, logits, boxed=True)
         return logits
 
 
-def _foregrounds(shots: EncodedDataset) -> Iterator[tuple[EncodedSample, Tensor]]:
-    """Labelled images and the features in their foreground, (n, C). Images that have none are left out. [ours]
+def _foreground_features(shots: EncodedDataset) -> Iterator[tuple[EncodedSample, Tensor]]:
+    """Yield labelled images and the features in their foreground, (n, C). Images that have none are left out. [ours]
 
-    Raises DataError if all are.
+    Raises:
+        DataError: If all images are left out.
     """
     found = False
     for index in range(len(shots)):
@@ -209,20 +258,21 @@ def _foregrounds(shots: EncodedDataset) -> Iterator[tuple[EncodedSample, Tensor]
         raise DataError(f"No mask of {shots.dataset.name}'s labelled images has any foreground to learn from.")
 
 
-def _place(flat: Tensor, like: Tensor) -> Tensor:
-    """(x, y) of a place in a flattened map."""
-    return torch.stack([flat % like.shape[1], flat // like.shape[1]]).float()
+def _xy(index: Tensor, image_map: Tensor) -> Tensor:
+    """Convert an index into a flattened map to (x, y)."""
+    width = image_map.shape[1]
+    return torch.stack([index % width, index // width]).float()
 
 
-def _three(two: Tensor) -> Tensor:
-    return torch.cat([1 - two.sum(0, keepdim=True), two])
+def _mask_weights(learned: Tensor) -> Tensor:
+    """Return the three masks' weights, whose sum is 1, from the two that are learned."""
+    return torch.cat([1 - learned.sum(0, keepdim=True), learned])
 
 
-def _dice_and_focal(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
-    """Means over images (B, h, w); unlabelled cells are left out."""
-    answer, target = logits.sigmoid() * valid, truth * valid
-    dice = 1 - (2 * (answer * target).sum((1, 2)) + 1) / (answer.sum((1, 2)) + target.sum((1, 2)) + 1)
+def _dice_and_focal_loss(logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+    """Return the mean over B images of maps (B, h, w). Cells without labels are left out."""
+    predicted, target = logits.sigmoid() * valid, truth * valid
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    wrong = answer * (1 - truth) + (1 - answer) * truth
+    wrong = predicted * (1 - truth) + (1 - predicted) * truth
     focal = (FOCAL_ALPHA * truth + (1 - FOCAL_ALPHA) * (1 - truth)) * wrong**FOCAL_GAMMA * entropy * valid
-    return (dice + focal.sum((1, 2)) / valid.sum((1, 2))).mean()
+    return (dice_loss(predicted, target) + focal.sum((1, 2)) / valid.sum((1, 2))).mean()

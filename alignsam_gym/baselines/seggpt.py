@@ -1,4 +1,4 @@
-"""SegGPT (Wang et al., arXiv 2304.03284): a model that is shown examples and paints the next image alike."""
+"""SegGPT (Wang et al., arXiv 2304.03284): a model that sees labelled examples and paints the next image like them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 
 
 class SegGPT:
-    """``transformers``' SegGPT. SAM takes no part in it; it only says on which device.
+    """The SegGPT of ``transformers``.
 
-    checkpoint: a folder that holds one, or the name of one that is in Hugging Face's cache; nothing is downloaded.
-    examples: how many labelled images are shown, drawn at random; of several, SegGPT averages features.
+    Args:
+        model: A SAM, which plays no part but to name the device.
+        checkpoint: A folder with a checkpoint, or the name of one in Hugging Face's cache. Nothing is downloaded.
+        examples: How many labelled images are shown, drawn at random. SegGPT averages the features of several.
 
-    Raises OptionError without ``transformers``, WeightsError without the checkpoint.
+    Raises:
+        OptionError: If ``transformers`` is not installed.
+        WeightsError: If the checkpoint is not there.
     """
 
     def __init__(self, model: BatchedSamPredictor, checkpoint: str, examples: int) -> None:
@@ -35,12 +39,13 @@ class SegGPT:
                 f"method.checkpoint={checkpoint!r} is neither a folder with a SegGPT nor in Hugging Face's cache; "
                 "fetch it where there is a network (hf download BAAI/seggpt-vit-large) and give its folder."
             ) from error
-        height, width = network.config.image_size
         self.device, self.network = model.device, network.to(model.device).eval()
+        height, width = network.config.image_size  # of an example above the image
         self.processor: Any = SegGptImageProcessor(size={"height": height // 2, "width": width})
         self.examples = examples
 
     def fit(self, shots: EncodedDataset, seed: int) -> None:
+        """Choose the examples; see `Baseline.fit`."""
         count = min(self.examples, len(shots))
         chosen = sorted(np.random.default_rng(seed).choice(len(shots), count, replace=False).tolist())
         self.images = shots.frames(chosen)
@@ -48,17 +53,24 @@ class SegGPT:
 
     @torch.no_grad()
     def predict(self, samples: EncodedDataset, indices: Sequence[int]) -> Tensor:
+        """Return how much brighter than grey the B images are painted: float (B, h', w') in [−½, ½]."""
         return torch.stack([self.paint(frame) for frame in samples.frames(indices)])
 
     def paint(self, frame: np.ndarray) -> Tensor:
-        """How much brighter than grey SegGPT paints a frame, uint8 (S, S, 3): float (h', w') in [−½, ½]."""
-        count, device = len(self.images), self.device
+        """Paint one image like the examples.
+
+        Args:
+            frame: uint8 (S, S, 3), RGB.
+
+        Returns:
+            How much brighter than grey each place is painted, float (h', w') in [−½, ½].
+        """
+        count = len(self.images)
         inputs = self.processor(
             images=[frame] * count, prompt_images=self.images, prompt_masks=self.masks, return_tensors="pt"
-        ).to(device)
-        painted = self.network(**inputs, feature_ensemble=count > 1).pred_masks
+        ).to(self.device)
+        painted: Tensor = self.network(**inputs, feature_ensemble=count > 1).pred_masks
         painted = painted[0, :, painted.shape[2] // 2 :]  # the upper half is the example's own mask
-        mean, std = (
-            torch.tensor(x, device=device)[:, None, None] for x in (self.processor.image_mean, self.processor.image_std)
-        )
+        mean = torch.tensor(self.processor.image_mean, device=self.device)[:, None, None]
+        std = torch.tensor(self.processor.image_std, device=self.device)[:, None, None]
         return (painted * std + mean).clamp(0, 1).mean(0) - 0.5

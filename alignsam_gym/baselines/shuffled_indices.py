@@ -1,4 +1,4 @@
-"""The order in which labelled images are learned from."""
+"""The order in which baselines learn from the labelled images."""
 
 from __future__ import annotations
 
@@ -7,15 +7,23 @@ from torch import Tensor
 
 
 class ShuffledIndices:
-    """Shuffled passes over `count` images, one after another."""
+    """An endless sequence of indices: one shuffled pass over `count` images after another.
+
+    Args:
+        count: The number of images.
+        seed: Seed of the shuffling.
+
+    Attributes:
+        generator: The generator that shuffles, for what else the training draws.
+    """
 
     def __init__(self, count: int, seed: int) -> None:
         self.count, self.generator = count, torch.Generator().manual_seed(seed)
-        self.left = torch.empty(0, dtype=torch.int64)
+        self._left = torch.empty(0, dtype=torch.int64)
 
     def draw(self, size: int) -> Tensor:
-        """The next images' indices, int64 (size,)."""
-        while len(self.left) < size:
-            self.left = torch.cat([self.left, torch.randperm(self.count, generator=self.generator)])
-        drawn, self.left = self.left[:size], self.left[size:]
+        """Return the next `size` indices, int64 (size,)."""
+        while len(self._left) < size:
+            self._left = torch.cat([self._left, torch.randperm(self.count, generator=self.generator)])
+        drawn, self._left = self._left[:size], self._left[size:]
         return drawn

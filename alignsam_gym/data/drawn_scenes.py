@@ -1,9 +1,9 @@
-"""The embedded synthetic benchmark: five tasks that mirror the paper's, drawn on demand.
+"""Draws the scenes that the data sets of `shapes_dataset` consist of, and that the embedded models are pretrained on.
 
-Every scene is a pure function of (task, split, index), so the data set weighs nothing, is the same on
-every machine, and its splits are disjoint streams. The tasks (paper's data set in brackets):
+A scene depends on its task, split and number only. So there are no files, every machine draws the same scenes, and no
+scene is in two splits. Each task mirrors one of the paper's data sets:
 
-- ``saliency`` (DUTS): the object or objects whose colour stands out from everything around them;
+- ``saliency`` (DUTS): the objects whose colour stands out from everything around them;
 - ``shadow`` (SBU): soft shadows cast by objects, among objects that are merely dark;
 - ``mirror`` (MSD): a framed region that shows a mirrored part of the scene;
 - ``defocus`` (CUHK): whatever is out of focus, usually the background;
@@ -23,21 +23,22 @@ SIZE = 256
 """Side of a scene in pixels."""
 
 KINDS = ("star", "ring", "cross", "triangle", "crescent", "disc")
-"""Categories of the ``named`` task."""
+"""The kinds of objects that have a name: the categories of the task ``named``."""
 
 SPLIT_SIZES = {"train": 200, "test": 100, "pretrain": 1_000_000}
-"""Scenes in each split. ``pretrain`` feeds the embedded models only, never an agent."""
+"""Number of scenes in each split. Only the embedded models learn from ``pretrain``, never an agent."""
 
-_SUPERSAMPLE = 4  # bits of sub-pixel precision that OpenCV's polygon filling is given
+_SUBPIXEL_BITS = 4  # binary digits after the point of the coordinates that OpenCV fills polygons by
 
 
 @dataclass(frozen=True)
 class Scene:
     """One drawn scene.
 
-    image: uint8 (256, 256, 3), RGB.
-    masks: name of the target -> bool (256, 256); one entry, or one for each kind in ``named``.
-    objects: bool (256, 256) of the visible part of every object, distractors too.
+    Attributes:
+        image: uint8 (256, 256, 3), RGB.
+        masks: bool (256, 256), the target, by its name: the task's, or each kind of object in a ``named`` scene.
+        objects: bool (256, 256), the visible part of every object, distractors too.
     """
 
     image: np.ndarray
@@ -46,7 +47,16 @@ class Scene:
 
 
 def draw(task: str, split: str, index: int) -> Scene:
-    """Draw scene `index` of `split` for `task`; the same arguments always give the same scene."""
+    """Draw a scene.
+
+    Args:
+        task: One of `TASKS`.
+        split: One of `SPLIT_SIZES`.
+        index: The scene's number, from 0.
+
+    Returns:
+        The scene. The same arguments always give the same one.
+    """
     stream = np.random.SeedSequence([list(_PAINTERS).index(task), list(SPLIT_SIZES).index(split), index])
     rng = np.random.default_rng(stream)
     while True:  # a target that happens to be covered or cropped away is drawn anew
@@ -62,7 +72,8 @@ def draw(task: str, split: str, index: int) -> Scene:
 
 def _noise(rng: np.random.Generator, coarsest: int, finest: int, channels: int = 1, decay: float = 0.6) -> np.ndarray:
     """Fractal noise (H, W, channels), roughly standard normal, from octaves of interpolated grids."""
-    total, weight, norm = np.zeros((SIZE, SIZE, channels), np.float32), 1.0, 0.0
+    total: np.ndarray = np.zeros((SIZE, SIZE, channels), np.float32)
+    weight, norm = 1.0, 0.0
     cells = coarsest
     while cells <= finest:
         grid = rng.standard_normal((cells, cells, channels), np.float32)
@@ -70,13 +81,15 @@ def _noise(rng: np.random.Generator, coarsest: int, finest: int, channels: int =
         total += weight * octave.reshape(SIZE, SIZE, channels)
         norm += weight**2
         weight, cells = weight * decay, cells * 2
-    return total / math.sqrt(norm)
+    noise: np.ndarray = total / math.sqrt(norm)
+    return noise
 
 
 def _rgb(hue: float, saturation: float, value: float) -> np.ndarray:
     """Colour as float32 (3,); hue in turns, wrapped."""
     hsv = np.array([[[hue % 1.0 * 360.0, np.clip(saturation, 0, 1), np.clip(value, 0, 1)]]], np.float32)
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
+    rgb: np.ndarray = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
+    return rgb
 
 
 def _material(rng: np.random.Generator, colours: Sequence[np.ndarray], contrast: float) -> np.ndarray:
@@ -99,7 +112,8 @@ def _material(rng: np.random.Generator, colours: Sequence[np.ndarray], contrast:
     angle = rng.uniform(0, 2 * math.pi)
     light = 1 + rng.uniform(0, 0.5) * (math.cos(angle) * (x - 0.5) + math.sin(angle) * (y - 0.5))
     grain = 1 + rng.uniform(0.01, 0.08) * _noise(rng, 32, 128)
-    return surface * (light[..., None] * grain)
+    shaded: np.ndarray = surface * (light[..., None] * grain)
+    return shaded
 
 
 def _background(rng: np.random.Generator, hue: float, saturation: float, value: float) -> np.ndarray:
@@ -120,7 +134,7 @@ def _background(rng: np.random.Generator, hue: float, saturation: float, value: 
 
 
 def _expose(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """What a camera adds: softness, contrast, sensor noise; to uint8 RGB."""
+    """Add what a camera adds, softness, contrast and sensor noise, and convert to uint8 RGB."""
     if (softness := rng.uniform(0, 0.9)) > 0.3:
         image = cv2.GaussianBlur(image, (0, 0), softness)
     image = 0.5 + (image - 0.5) * rng.uniform(0.8, 1.15) + rng.uniform(-0.05, 0.05)
@@ -134,7 +148,8 @@ def _expose(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 def _turn(points: np.ndarray, angle: float) -> np.ndarray:
     c, s = np.cos(angle), np.sin(angle)
-    return points @ np.array([[c, s], [-s, c]])
+    turned: np.ndarray = points @ np.array([[c, s], [-s, c]])
+    return turned
 
 
 def _circle(radius: float = 1.0, squeeze: float = 1.0) -> np.ndarray:
@@ -143,7 +158,7 @@ def _circle(radius: float = 1.0, squeeze: float = 1.0) -> np.ndarray:
 
 
 def _blob(rng: np.random.Generator) -> list[np.ndarray]:
-    """A smooth closed curve of random harmonics: the stand-in for things without a name."""
+    """A smooth closed curve of random harmonics, for objects without a name."""
     angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     radius = np.ones_like(angle)
     for k in range(2, 6):
@@ -182,10 +197,10 @@ def _outline(rng: np.random.Generator, kind: str) -> list[np.ndarray]:
 
 def _coverage(outline: list[np.ndarray], centre: np.ndarray, radius: float, angle: float = 0.0) -> np.ndarray:
     """Anti-aliased coverage float32 (H, W) in [0, 1] of an outline placed in the scene."""
-    scale = 1 << _SUPERSAMPLE
+    scale = 1 << _SUBPIXEL_BITS
     polygons = [np.round((_turn(p, angle) * radius + centre) * scale).astype(np.int32) for p in outline]
     canvas = np.zeros((SIZE, SIZE), np.uint8)
-    cv2.fillPoly(canvas, polygons, 255, lineType=cv2.LINE_AA, shift=_SUPERSAMPLE)
+    cv2.fillPoly(canvas, polygons, 255, lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS)
     return canvas.astype(np.float32) / 255
 
 
@@ -204,20 +219,23 @@ def _centres(rng: np.random.Generator, radii: np.ndarray, margin: float = 0.6) -
 
 
 class _Canvas:
-    """A scene in the making: later objects cover earlier ones, in the image and in their masks."""
+    """A scene that is being painted: later objects cover earlier ones, in the image and in their masks."""
 
     def __init__(self, image: np.ndarray):
         self.image = image
         self.coverages: list[np.ndarray] = []
 
     def add(self, coverage: np.ndarray, surface: np.ndarray) -> int:
+        """Paint an object and return its number."""
         self.image = self.image * (1 - coverage[..., None]) + surface * coverage[..., None]
         self.coverages = [below * (1 - coverage) for below in self.coverages]
         self.coverages.append(coverage)
         return len(self.coverages) - 1
 
     def mask(self, *which: int) -> np.ndarray:
-        return np.sum([self.coverages[k] for k in which], axis=0) > 0.5
+        """Return the visible part of some objects together, bool (H, W)."""
+        coverage: np.ndarray = np.sum([self.coverages[k] for k in which], axis=0)
+        return coverage > 0.5
 
     def objects(self) -> list[np.ndarray]:
         return [coverage > 0.5 for coverage in self.coverages]
@@ -230,7 +248,7 @@ def _any_kind(rng: np.random.Generator) -> str:
 def _clutter(
     rng: np.random.Generator, canvas: _Canvas, hue: float, saturation: float, value: float, count: int
 ) -> None:
-    """Objects whose colours stay near the given one."""
+    """Paint objects whose colours are near the given one."""
     radii = rng.uniform(14, 40, count)
     for centre, radius in zip(_centres(rng, radii), radii, strict=True):
         shades = rng.normal([hue, saturation, value], [0.05, 0.08, 0.12], (2, 3))
@@ -243,7 +261,7 @@ def _clutter(
 
 
 def _saliency(rng: np.random.Generator) -> Scene:
-    """Colour decides, relative to the surroundings: the far hue is the target, whatever hue it is."""
+    """The target is what has another hue than the rest of the scene."""
     hue, saturation, value = rng.random(), rng.uniform(0.15, 0.5), rng.uniform(0.35, 0.75)
     canvas = _Canvas(_background(rng, hue, saturation, value))
     _clutter(rng, canvas, hue, saturation, value, int(rng.integers(2, 7)))
@@ -256,7 +274,7 @@ def _saliency(rng: np.random.Generator) -> Scene:
         second = _rgb(far + rng.choice([-1, 1]) * rng.uniform(0.05, 0.16), rng.uniform(0.4, 0.9), rng.uniform(0.3, 1))
         surface = _material(rng, [vivid, second], rng.uniform(0.4, 1.0))
         targets.append(canvas.add(_coverage(_outline(rng, kind), centre, radius, rng.uniform(0, 6.3)), surface))
-    if rng.random() < 0.3:  # something in front of the target, so that it may fall apart
+    if rng.random() < 0.3:  # something in front of the target, which may split it
         _clutter(rng, canvas, hue, saturation, value, 1)
     return Scene(canvas.image, {"saliency": canvas.mask(*targets)}, canvas.objects())
 
@@ -310,7 +328,7 @@ def _mirror(rng: np.random.Generator) -> Scene:
 
 
 def _defocus(rng: np.random.Generator) -> Scene:
-    """The target is what is blurred: mostly the surroundings, sometimes a thing too near the lens."""
+    """The target is what is blurred: mostly the background, sometimes objects too near the lens."""
     hue, saturation, value = rng.random(), rng.uniform(0.2, 0.6), rng.uniform(0.4, 0.75)
 
     def crisp(surface: np.ndarray) -> np.ndarray:
@@ -360,4 +378,4 @@ _PAINTERS: dict[str, Callable[[np.random.Generator], Scene]] = {
 }
 
 TASKS = tuple(_PAINTERS)
-"""The tasks, in the order of the paper's Table 1 roles given above."""
+"""The tasks, in the order in which they are listed above. A scene depends on its task's place in it."""

@@ -8,26 +8,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alignsam_gym.data.paired_files import PairedDataset, match_files, with_agreeing_sizes
-from alignsam_gym.data.samples import groups_of
+from alignsam_gym.data.samples import groups_from_ids
 from alignsam_gym.errors import DataError, OptionError, check_choice, check_count, check_number
 
 
 class FolderDataset(PairedDataset):
-    """Pairs of files whose paths, without suffix, agree below the image and the mask folder.
+    """Images and masks in two folders. An image and its mask have the same path below these, but for the suffix.
 
-    root: the folder. With ``<root>/train`` and ``<root>/test`` in it, those are the splits; otherwise
-        `root` is split here (see `test`).
-    split: ``train`` or ``test``.
-    images, masks: the two folders below each root, searched recursively for PNG, JPEG and BMP files.
-    threshold, invert: which luminance of a mask is foreground; see `PairedDataset`.
-    test: the share of images held out, or patterns (``"dog/*"``) of those that are. Images that share a
-        folder below `images` stay on one side, as frames of one video must; a share then counts folders.
-    seed: of the held-out share's draw.
-    text: what the masks show, for branches that are guided by text.
-    on_error: ``raise``, or ``skip`` to leave out pairs that are not whole.
+    Args:
+        split: ``train`` or ``test``.
+        root: The folder of the data set. If it holds ``train/`` and ``test/`` with images in each, these are the
+            splits; otherwise `test` splits it.
+        images: Name of the folder of images below `root`, or below each split's folder. It is searched recursively for
+            PNG, JPEG and BMP files.
+        masks: Name of the folder of masks, beside that of the images.
+        threshold: A mask's pixel is foreground if its luminance (0 to 255) is above this.
+        invert: Whether to swap foreground and background.
+        test: Which images are held out as test split, if `root` is not split already: a share of them between 0 and 1,
+            or one or more patterns (``"dog/*"``) of their paths below `images`, without suffix. Images in one folder
+            stay on one side, as frames of one video must, so a share counts folders where there are several.
+        seed: Seed of the share's draw.
+        text: What the masks show, for branches that are guided by text.
+        on_error: ``raise``, or ``skip`` to leave out, with a warning, pairs of files that are not whole.
 
-    Raises DataError for a missing or empty folder, an image without its mask, and sizes that differ; and,
-    when the sample is loaded, as `PairedDataset` does.
+    Raises:
+        OptionError: If `root` is not given, or an option has a value that makes no sense.
+        DataError: If a folder is missing or empty, an image has no mask, the sizes of an image and its mask differ, or
+            the split is empty; and when a sample is loaded, as `PairedDataset` does.
     """
 
     def __init__(
@@ -38,7 +45,7 @@ class FolderDataset(PairedDataset):
         masks: str = "masks",
         threshold: int = 127,
         invert: bool = False,
-        test: float | Sequence[str] = 0.2,
+        test: float | str | Sequence[str] = 0.2,
         seed: int = 0,
         text: str | None = None,
         on_error: str = "raise",
@@ -49,10 +56,10 @@ class FolderDataset(PairedDataset):
         base, skip = Path(root).expanduser(), on_error == "skip"
         if not base.is_dir():
             raise DataError(f"There is no folder {base}: root must hold {images}/ and {masks}/, or train/ and test/.")
-        presplit = (base / "train" / images).is_dir() and (base / "test" / images).is_dir()
-        where = base / split if presplit else base
-        pairs = match_files(where / images, where / masks, skip)
-        if not presplit:
+        is_split = all((base / part / images).is_dir() for part in ("train", "test"))
+        parent = base / split if is_split else base
+        pairs = match_files(parent / images, parent / masks, skip)
+        if not is_split:
             held_out = _held_out(list(pairs), test, seed)
             pairs = {stem: pair for stem, pair in pairs.items() if (stem in held_out) == (split == "test")}
             if not pairs:
@@ -62,7 +69,8 @@ class FolderDataset(PairedDataset):
         super().__init__("folder", with_agreeing_sizes(pairs, skip), threshold, invert, text)
 
 
-def _held_out(stems: list[str], test: float | Sequence[str], seed: int) -> set[str]:
+def _held_out(stems: list[str], test: float | str | Sequence[str], seed: int) -> set[str]:
+    """Return the stems of the test split."""
     if isinstance(test, str):
         test = [test]
     if isinstance(test, Sequence):
@@ -71,9 +79,9 @@ def _held_out(stems: list[str], test: float | Sequence[str], seed: int) -> set[s
     check_count("seed", seed, "seeds are 0 and above", least=0)
     if not 0 < test < 1:
         raise OptionError(f"test={test} is not a share between 0 and 1.")
-    group = dict(zip(stems, groups_of(stems), strict=True))
-    # By hashes, which do not depend on what else is there: a folder that grows keeps the splits of what it had, but for
-    # groups at the margin.
-    groups = sorted(set(group.values()), key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
-    chosen = {*groups[: max(1, round(test * len(groups)))]}
-    return {stem for stem in stems if group[stem] in chosen}
+    group_of = dict(zip(stems, groups_from_ids(stems), strict=True))
+    # The order of the groups' hashes does not depend on which other groups there are: a folder that grows keeps the
+    # splits of what it had, but for groups at the margin.
+    groups = sorted(set(group_of.values()), key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    chosen = set(groups[: max(1, round(test * len(groups)))])
+    return {stem for stem in stems if group_of[stem] in chosen}

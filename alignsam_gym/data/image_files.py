@@ -1,4 +1,8 @@
-"""Image and mask files, read as arrays."""
+"""Image and mask files of a data set, read as arrays.
+
+`read_image` reads an image; `read_luminance` a mask of dark and bright pixels; `read_indices` a mask of class indices.
+`alignsam_gym.data.mask_files` writes masks, and reads back what was written.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +14,47 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from alignsam_gym.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+"""Suffixes, in lower case, of the files that count as images."""
+
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
-"""Pillow's names of what may be in a file, which published data sets do not always name rightly. No more, since Pillow
-goes by the content: an upload that is EPS within would start Ghostscript. JPEG includes MPO."""
+"""Pillow's names of the formats that a file may have, whatever its suffix says: published data sets get some wrong.
+
+No others, since Pillow goes by the content: an upload with EPS in it would start Ghostscript. JPEG includes MPO.
+"""
 
 _EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, (5, 6, 7, 8)
 _BROKEN = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)
 
 
 def read_image(file: Path) -> np.ndarray:
-    """An image file as uint8 (H, W, 3), RGB, turned as its EXIF orientation says. Raises DataError.
+    """Read an image file, turned as its EXIF orientation says.
 
-    Grey, palette and CMYK images are converted; of 16 bits a channel, the upper 8 are kept.
+    Grey, palette and CMYK images are converted. Of 16 bits for each channel, the upper 8 are kept.
+
+    Args:
+        file: A file in one of `FORMATS`.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+
+    Raises:
+        DataError: If the file cannot be read.
     """
     return np.asarray(_open(file).convert("RGB"))
 
 
 def rgb_of(picture: Image.Image) -> np.ndarray:
-    """A Pillow image as `read_image` would give its file. Raises DataError for one that cannot be decoded."""
+    """Convert a Pillow image to what `read_image` returns for its file.
+
+    Args:
+        picture: An image of any mode.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+
+    Raises:
+        DataError: If the image cannot be decoded.
+    """
     try:
         return np.asarray(_in_8_bits(ImageOps.exif_transpose(picture)).convert("RGB"))
     except _BROKEN as error:  # Pillow decodes when it is first asked for pixels
@@ -35,9 +62,18 @@ def rgb_of(picture: Image.Image) -> np.ndarray:
 
 
 def read_luminance(file: Path) -> np.ndarray:
-    """A mask file's luminance, uint8 (H, W). Raises DataError.
+    """Read the luminance of a mask file, turned as its EXIF orientation says.
 
-    A picture with transparency whose colours say nothing, being all alike, is read from its alpha channel.
+    If the file has transparency and one colour everywhere, its alpha channel is read instead.
+
+    Args:
+        file: A file in one of `FORMATS`.
+
+    Returns:
+        uint8 (H, W).
+
+    Raises:
+        DataError: If the file cannot be read.
     """
     picture = _open(file)
     grey = np.asarray(picture.convert("RGB").convert("L"))
@@ -47,7 +83,17 @@ def read_luminance(file: Path) -> np.ndarray:
 
 
 def read_indices(file: Path) -> np.ndarray:
-    """A mask file's palette indices or grey levels, as they are stored: uint8 (H, W). Raises DataError."""
+    """Read the palette indices of a mask file, or its grey levels, as they are stored.
+
+    Args:
+        file: A file in one of `FORMATS`.
+
+    Returns:
+        uint8 (H, W).
+
+    Raises:
+        DataError: If the file cannot be read, or holds colours.
+    """
     picture = _open(file)
     if picture.mode not in ("P", "L"):
         raise DataError(f"{file} holds colours ({picture.mode}), not class indices; use the published palette PNG.")
@@ -55,12 +101,23 @@ def read_indices(file: Path) -> np.ndarray:
 
 
 def stated_size(file: Path) -> tuple[int, int]:
-    """Width and height by the file's header, its orientation applied, without decoding pixels. Raises DataError."""
+    """Read an image's size from the header of its file, without decoding pixels.
+
+    Args:
+        file: A file in one of `FORMATS`.
+
+    Returns:
+        Width and height, after the turn that the EXIF orientation asks for.
+
+    Raises:
+        DataError: If the header cannot be read.
+    """
     try:
         with Image.open(file, formats=FORMATS) as picture:
+            width, height = picture.size
             # The base class's getexif: a PNG's own decodes the picture first.
-            turned = Image.Image.getexif(picture).get(_EXIF_ORIENTATION) in _QUARTER_TURNS
-            return picture.size[::-1] if turned else picture.size
+            is_turned = Image.Image.getexif(picture).get(_EXIF_ORIENTATION) in _QUARTER_TURNS
+            return (height, width) if is_turned else (width, height)
     except _BROKEN as error:
         raise _unreadable(file, error) from error
 
@@ -74,7 +131,7 @@ def _open(file: Path) -> Image.Image:
 
 
 def _in_8_bits(picture: Image.Image) -> Image.Image:
-    """Pillow would clip 16-bit grey at 255."""
+    """Keep the upper 8 of 16 bits; Pillow would clip 16-bit grey at 255."""
     if picture.mode.startswith("I"):
         return Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
     return picture

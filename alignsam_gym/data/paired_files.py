@@ -1,4 +1,4 @@
-"""Images and masks that are matched by their names."""
+"""Images and masks in files that are matched by their names."""
 
 from __future__ import annotations
 
@@ -19,13 +19,18 @@ Pair = tuple[Path, Path]
 
 
 class PairedDataset:
-    """Samples whose image and mask are two files.
+    """Samples whose image and mask are two files. A mask that is all foreground is warned about, and works.
 
-    pairs: id -> image and mask file. threshold: a mask pixel is foreground if its luminance (0–255) is above this.
-    invert: foreground is what is *not* above the threshold. text: what the masks show, or None.
+    Args:
+        name: The data set's name.
+        pairs: The image file and the mask file of each id.
+        threshold: A mask's pixel is foreground if its luminance (0 to 255) is above this.
+        invert: Whether to swap foreground and background.
+        text: What the masks show. None if it has no name.
 
-    A sample that is asked for raises DataError if a file cannot be read, the sizes differ, or the mask is empty.
-    A mask that is all foreground is warned about, and works.
+    Raises:
+        OptionError: If `threshold` or `invert` has a value that makes no sense.
+        DataError: When a sample is loaded, if a file cannot be read, the sizes differ, or the mask has no foreground.
     """
 
     def __init__(self, name: str, pairs: Mapping[str, Pair], threshold: int, invert: bool, text: str | None) -> None:
@@ -47,11 +52,11 @@ class PairedDataset:
         return Sample(self.ids[index], image, mask, text=self.text)
 
     def _read_mask(self, file: Path) -> np.ndarray:
-        level = read_luminance(file)
-        mask = (level > self.threshold) != self.invert
+        luminance = read_luminance(file)
+        mask: np.ndarray = (luminance > self.threshold) != self.invert
         if not mask.any():
             raise DataError(
-                f"The mask {file} has no foreground: its luminance runs from {level.min()} to {level.max()}, "
+                f"The mask {file} has no foreground: its luminance runs from {luminance.min()} to {luminance.max()}, "
                 f"threshold={self.threshold}, invert={self.invert}. Set these to suit it, or remove the pair."
             )
         if mask.all():
@@ -62,62 +67,87 @@ class PairedDataset:
 def match_files(
     images: Path, masks: Path, skip: bool, pattern: str = "*", part: slice = slice(None)
 ) -> dict[str, Pair]:
-    """Files of two folders whose paths, without suffix, agree: path -> image and mask, in order.
+    """Match images with masks that have the same path below their folder, but for the suffix.
 
-    pattern: of the images' names, as `fnmatch` has it. part: of these images, whether they have masks or not. skip:
-    leave out, with a warning, what would raise otherwise: an image without a mask, and one name borne by two files.
-    Raises DataError for these, and for a folder that is missing or holds no picture.
+    Args:
+        images: The folder of images, searched recursively.
+        masks: The folder of masks, searched recursively.
+        skip: Whether to leave out, with a warning, what raises `DataError` otherwise: an image without a mask, and one
+            of two files with the same path.
+        pattern: Pattern (`fnmatch`) of the images' names.
+        part: Which of these images to take, in the order of their paths, whether they have masks or not.
+
+    Returns:
+        The image file and the mask file for each path without suffix, in the order of the paths.
+
+    Raises:
+        DataError: If a folder is missing or holds no image; and in the cases that `skip` forgives.
     """
-    found, sought = _by_stem(images, skip, pattern), _by_stem(masks, skip)
-    found = dict(list(found.items())[part])
-    missing = [stem for stem in found if stem not in sought]
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        report(
-            f"The image {found[missing[0]]} has no mask {masks / missing[0]}.({'|'.join(s[1:] for s in SUFFIXES)})"
+    image_files = list(_files_by_stem(images, skip, pattern).items())[part]
+    mask_files = _files_by_stem(masks, skip)
+    unmatched = [(stem, file) for stem, file in image_files if stem not in mask_files]
+    if unmatched:
+        stem, file = unmatched[0]
+        suffixes = "|".join(suffix[1:] for suffix in SUFFIXES)
+        more = f" and {len(unmatched) - 1} more" if len(unmatched) > 1 else ""
+        raise_or_warn(
+            f"The image {file} has no mask {masks / stem}.({suffixes})"
             f"{more}; give every image a mask of the same name, or move it away.",
             skip,
         )
-    return {stem: (file, sought[stem]) for stem, file in found.items() if stem in sought}
+    return {stem: (file, mask_files[stem]) for stem, file in image_files if stem in mask_files}
 
 
-def check_sizes(image: Path, mask: Path, size: tuple[int, int], mask_size: tuple[int, int]) -> None:
-    """Raise DataError unless both sizes, (width, height), agree."""
-    if size != mask_size:
-        (w, h), (mask_w, mask_h) = size, mask_size
+def check_sizes(image: Path, mask: Path, image_size: tuple[int, int], mask_size: tuple[int, int]) -> None:
+    """Raise `DataError`, which names both files, unless their sizes (width, height) are equal."""
+    if image_size != mask_size:
+        (w, h), (mask_w, mask_h) = image_size, mask_size
         raise DataError(f"{image} is {w}×{h} but its mask {mask} is {mask_w}×{mask_h}; they must agree.")
 
 
 def with_agreeing_sizes(pairs: Mapping[str, Pair], skip: bool) -> dict[str, Pair]:
-    """The pairs whose headers state one size, before any pixel is decoded; DataError for others, unless `skip`."""
+    """Return the pairs whose two files state the same size. No pixel is decoded.
+
+    Args:
+        pairs: Image files and mask files.
+        skip: Whether to leave out the other pairs, with a warning.
+
+    Returns:
+        The pairs of equal size, in the same order.
+
+    Raises:
+        DataError: If the sizes of a pair differ or cannot be read, unless `skip`.
+    """
     kept = {}
     for stem, (image, mask) in pairs.items():
         try:
             check_sizes(image, mask, stated_size(image), stated_size(mask))
             kept[stem] = (image, mask)
         except DataError as error:
-            report(str(error), skip)
+            raise_or_warn(str(error), skip)
     return kept
 
 
-def report(problem: str, skip: bool) -> None:
-    """Warn of data that are left out, or raise DataError."""
+def raise_or_warn(problem: str, skip: bool) -> None:
+    """Raise `DataError`, or warn that data is left out if `skip`."""
     if not skip:
         raise DataError(problem)
     log.warning("Left out: %s", problem)
 
 
-def _by_stem(folder: Path, skip: bool, pattern: str = "*") -> dict[str, Path]:
+def _files_by_stem(folder: Path, skip: bool, pattern: str = "*") -> dict[str, Path]:
+    """Return the image files below a folder by their paths without suffix, in the order of the paths."""
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}; images= and masks= name the two folders below root.")
     files: dict[str, Path] = {}
     for file in sorted(folder.rglob(pattern)):
-        if file.suffix.lower() in SUFFIXES:
-            stem = file.relative_to(folder).with_suffix("").as_posix()
-            if stem in files:
-                report(f"{files[stem]} and {file} have one name; keep one of them.", skip)
-            else:
-                files[stem] = file
+        if file.suffix.lower() not in SUFFIXES:
+            continue
+        stem = file.relative_to(folder).with_suffix("").as_posix()
+        if stem in files:
+            raise_or_warn(f"{files[stem]} and {file} have one name; keep one of them.", skip)
+        else:
+            files[stem] = file
     if not files:
         raise DataError(f"{folder} holds no PNG, JPEG or BMP file.")
     return files

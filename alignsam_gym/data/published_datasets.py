@@ -1,12 +1,10 @@
-"""The data sets of the paper's tables, in the layouts in which their authors publish them."""
+"""The data sets of the paper's tables that have one mask for each image, in the layouts that their authors publish."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from alignsam_gym.data.image_files import SUFFIXES
 from alignsam_gym.data.paired_files import PairedDataset, match_files
@@ -16,11 +14,14 @@ ROOT_VARIABLE = "ALIGNSAM_DATA"
 
 
 @dataclass(frozen=True)
-class Tree:
-    """Where a data set comes from, and the folders that it unpacks to.
+class FolderTree:
+    """The folders that a published data set unpacks to.
 
-    name: as the tables call it. page: its publishers'. home: the archive's own top folder, which may be missing.
-    parts: paths below it that must exist, folders of pictures or files.
+    Attributes:
+        name: The data set's name in the paper's tables.
+        page: URL of its publishers' page.
+        home: The top folder of the published archive, which a user's copy may lack.
+        parts: Paths below `home` that must exist: files, or folders with images in them.
     """
 
     name: str
@@ -29,10 +30,18 @@ class Tree:
     parts: tuple[str, ...]
 
     def locate(self, root: str | Path | None) -> Path:
-        """The folder that holds `parts`.
+        """Find the data set on this computer.
 
-        root: that folder or one above it; None looks in ``$ALIGNSAM_DATA``. Raises DataNotFoundError, or DataError
-        if some is there; both show the expected tree, what there is of it, and where the rest can be had.
+        Args:
+            root: The folder that holds `parts`, or a folder one or two levels above it. None takes the folder that the
+                environment variable ``ALIGNSAM_DATA`` names.
+
+        Returns:
+            The folder that holds `parts`.
+
+        Raises:
+            DataNotFoundError: If no part is there, or no folder is named.
+            DataError: If some parts are missing. Either message shows the expected tree and where to get it.
         """
         base = root if root is not None else os.environ.get(ROOT_VARIABLE)
         if base is None:
@@ -40,16 +49,17 @@ class Tree:
                 f"{self.name} needs root=<its folder>, or ${ROOT_VARIABLE}, a folder of data sets.\n{self}"
             )
         candidates = self._candidates(Path(base).expanduser())
-        here = max(candidates, key=lambda folder: sum(map(_filled, self._paths(folder))))
-        if all(map(_filled, self._paths(here))):
-            return here
-        if not any(map(_filled, self._paths(here))):
+        fullest = max(candidates, key=lambda folder: sum(map(_filled, self._paths(folder))))
+        paths = self._paths(fullest)
+        if all(map(_filled, paths)):
+            return fullest
+        if not any(map(_filled, paths)):
             raise DataNotFoundError(f"{self.name} is not in {base}, nor in a folder there.\n{self}")
-        found = "\n".join(f"  {path}: {_state(path)}" for path in self._paths(here))
+        found = "\n".join(f"  {path}: {_state(path)}" for path in paths)
         raise DataError(f"{self.name} is not whole. Found:\n{found}\n{self}")
 
     def _candidates(self, base: Path) -> list[Path]:
-        """From the nearest: the folder itself, or what was unpacked in it or in a folder of the data set's name."""
+        """Return the folders to search, the nearest first: an archive may be unpacked into one of the set's name."""
         return [base, base / self.home, base / self.name, base / self.name / self.home]
 
     def _paths(self, folder: Path) -> list[Path]:
@@ -60,15 +70,62 @@ class Tree:
         return f"Expected:\n{tree}\nIt is published at {self.page}"
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What there is to know of a published data set of images and masks.
+
+    Attributes:
+        name: The data set's name in the paper's tables.
+        page: URL of its publishers' page.
+        home: The top folder of the published archive.
+        train: Image folder and mask folder of the training split, below `home`.
+        test: The same of the test split.
+        text: What the masks show: the paper's prompt (Table 6).
+        branch: The SRM's branch for it, ``implicit`` or ``explicit`` (Table 1).
+        threshold: The highest luminance, 0 to 254, of a background pixel in a mask.
+        invert: Whether the masks mark the background instead.
+        pattern: Pattern (`fnmatch`) of the names of the images that belong to it.
+        held_out: If the splits share their folders, the number of images in the test split, the last by name.
+    """
+
+    name: str
+    page: str
+    home: str
+    train: tuple[str, str]
+    test: tuple[str, str]
+    text: str
+    branch: str
+    threshold: int = 127
+    invert: bool = False
+    pattern: str = "*"
+    held_out: int = 0
+
+    @property
+    def tree(self) -> FolderTree:
+        """The folders of both splits."""
+        parts = dict.fromkeys((*self.train, *self.test))
+        return FolderTree(self.name, self.page, self.home, tuple(parts))
+
+
 class PublishedDataset(PairedDataset):
-    """One of `PAIRED`, the paper's data sets of pictures and masks.
+    """One split of a published data set of images and masks.
 
-    layout: which. split: ``train`` or ``test``, as published. root: see `Tree.locate`.
-    threshold, invert: which luminance of a mask is foreground; see `PairedDataset`.
-    text: what the masks show; None takes the paper's prompt (Table 6).
-    on_error: ``raise``, or ``skip`` to leave out images without a mask.
+    `alignsam_gym.data.DATASETS` takes the defaults of `threshold`, `invert` and `text` from the layout.
 
-    Raises DataError for a tree that is not whole and an image without a mask, and as `PairedDataset` does.
+    Args:
+        layout: One of `LAYOUTS`.
+        split: ``train`` or ``test``, as published.
+        root: The data set's folder, or one above it. None looks in the folder that the environment variable
+            ``ALIGNSAM_DATA`` names; see `FolderTree.locate`.
+        threshold: A mask's pixel is foreground if its luminance (0 to 255) is above this.
+        invert: Whether to swap foreground and background.
+        text: What the masks show, for branches that are guided by text.
+        on_error: ``raise``, or ``skip`` to leave out, with a warning, images without a mask.
+
+    Raises:
+        OptionError: If an option has a value that makes no sense.
+        DataError: If the tree is not whole, or an image has no mask; and when a sample is loaded, as `PairedDataset`
+            does.
     """
 
     def __init__(
@@ -76,103 +133,85 @@ class PublishedDataset(PairedDataset):
         layout: Layout,
         split: str,
         root: str | Path | None = None,
-        threshold: int = 127,
-        invert: bool = False,
-        text: str | None = None,
+        *,
+        threshold: int,
+        invert: bool,
+        text: str | None,
         on_error: str = "raise",
     ) -> None:
         check_choice("split", split, ("train", "test"))
-        base = layout.tree.locate(root)
-        images, masks = layout.folders[split]
+        tree = layout.tree
+        base = tree.locate(root)
+        images, masks = layout.test if split == "test" else layout.train
         part = slice(None)
-        if last := layout.held_out:
-            part = slice(-last, None) if split == "test" else slice(-last)
+        if layout.held_out:
+            part = slice(-layout.held_out, None) if split == "test" else slice(-layout.held_out)
         pairs = match_files(base / images, base / masks, on_error == "skip", layout.pattern, part)
         if not pairs:
-            raise DataError(f"The {split} split of {layout.tree.name} is empty below {base}.\n{layout.tree}")
-        super().__init__(layout.tree.name, pairs, threshold, invert, text or layout.text)
+            raise DataError(f"The {split} split of {layout.name} is empty below {base}.\n{tree}")
+        super().__init__(layout.name, pairs, threshold, invert, text)
         self.branch = layout.branch
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How a data set of pictures and masks is used.
-
-    folders: split -> image and mask folder, below the tree. text: the prompt (Table 6). branch: of the SRM (Table 1).
-    pattern: of the images that belong to it. held_out: where the splits share their folders, so many images, the
-    last by name, are the test split.
-    """
-
-    tree: Tree
-    folders: Mapping[str, tuple[str, str]]
-    text: str
-    branch: str
-    pattern: str = "*"
-    held_out: int = 0
-
-    @classmethod
-    def of(cls, name: str, page: str, home: str, train: tuple[str, str], test: tuple[str, str], **use: Any) -> Layout:
-        """From a `Tree`'s fields, each split's image and mask folder, and the other fields."""
-        parts = tuple(dict.fromkeys((*train, *test)))
-        return cls(Tree(name, page, home, parts), {"train": train, "test": test}, **use)
-
-
-PAIRED = {
-    layout.tree.name: layout
-    for layout in (
-        Layout.of(
-            "CUHK",
-            "http://www.cse.cuhk.edu.hk/leojia/projects/dblurdetect/",
-            "BlurDataset",
-            ("image", "gt"),
-            ("image", "gt"),
-            text="defocus background",
-            branch="implicit",
-            pattern="out_of_focus*",
-            held_out=100,
-        ),
-        Layout.of(
-            "SBU",
-            "https://www3.cs.stonybrook.edu/~cvl/projects/shadow_noisy_label/",
-            "SBU-shadow",
-            ("SBUTrain4KRecoveredSmall/ShadowImages", "SBUTrain4KRecoveredSmall/ShadowMasks"),
-            ("SBU-Test/ShadowImages", "SBU-Test/ShadowMasks"),
-            text="shadow",
-            branch="explicit",
-        ),
-        Layout.of(
-            "MSD",
-            "https://mhaiyang.github.io/ICCV2019_MirrorNet/",
-            "MSD",
-            ("train/image", "train/mask"),
-            ("test/image", "test/mask"),
-            text="glass",
-            branch="implicit",
-        ),
-        Layout.of(
-            "DUTS",
-            "http://saliencydetection.net/duts/",
-            "DUTS",
-            ("DUTS-TR/DUTS-TR-Image", "DUTS-TR/DUTS-TR-Mask"),
-            ("DUTS-TE/DUTS-TE-Image", "DUTS-TE/DUTS-TE-Mask"),
-            text="saliency object",
-            branch="implicit",
-        ),
-    )
-}
+_LAYOUTS = (
+    # Defocus blur. `alignsam datasets CUHK --check` tells whether the masks of a copy mark what is in focus instead.
+    Layout(
+        name="CUHK",
+        page="http://www.cse.cuhk.edu.hk/leojia/projects/dblurdetect/",
+        home="BlurDataset",
+        train=("image", "gt"),
+        test=("image", "gt"),
+        text="defocus background",
+        branch="implicit",
+        pattern="out_of_focus*",
+        held_out=100,
+    ),
+    # Shadows.
+    Layout(
+        name="SBU",
+        page="https://www3.cs.stonybrook.edu/~cvl/projects/shadow_noisy_label/",
+        home="SBU-shadow",
+        train=("SBUTrain4KRecoveredSmall/ShadowImages", "SBUTrain4KRecoveredSmall/ShadowMasks"),
+        test=("SBU-Test/ShadowImages", "SBU-Test/ShadowMasks"),
+        text="shadow",
+        branch="explicit",
+    ),
+    # Mirrors.
+    Layout(
+        name="MSD",
+        page="https://mhaiyang.github.io/ICCV2019_MirrorNet/",
+        home="MSD",
+        train=("train/image", "train/mask"),
+        test=("test/image", "test/mask"),
+        text="glass",
+        branch="implicit",
+    ),
+    # Salient objects.
+    Layout(
+        name="DUTS",
+        page="http://saliencydetection.net/duts/",
+        home="DUTS",
+        train=("DUTS-TR/DUTS-TR-Image", "DUTS-TR/DUTS-TR-Mask"),
+        test=("DUTS-TE/DUTS-TE-Image", "DUTS-TE/DUTS-TE-Mask"),
+        text="saliency object",
+        branch="implicit",
+    ),
+)
+LAYOUTS = {layout.name: layout for layout in _LAYOUTS}
+"""The published data sets of images and masks by name. A new one needs an entry here and nothing else."""
 
 
 def _filled(path: Path) -> bool:
-    return path.is_file() or bool(_pictures(path))
+    return path.is_file() or bool(_images(path))
 
 
 def _state(path: Path) -> str:
     if path.is_dir():
-        return f"{len(_pictures(path))} pictures" if _pictures(path) else "a folder without pictures"
+        return f"{len(_images(path))} pictures" if _images(path) else "a folder without pictures"
     return "a file" if path.is_file() else "missing"
 
 
-def _pictures(folder: Path) -> list[str]:
+def _images(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
     return [file.name for file in folder.iterdir() if file.suffix.lower() in SUFFIXES]

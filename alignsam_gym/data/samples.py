@@ -17,14 +17,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sample:
-    """One image and what is to be segmented in it. Raises DataError for arrays of other types or sizes than these.
+    """One image and what is to be segmented in it.
 
-    id: unique in its data set; names files and rows of tables.
-    image: uint8 (H, W, 3), RGB.
-    mask: bool (H, W), the ground truth.
-    void: bool (H, W), pixels without a label, or None if every pixel has one. Void counts as background
-        for the reward and is left out of losses and metrics. [ours; the paper does not say]
-    text: what the target is called, for text-guided branches; None if it has no name.
+    Attributes:
+        id: A name that is unique in the data set. It names files and rows of tables.
+        image: uint8 (H, W, 3), RGB.
+        mask: bool (H, W), the ground truth.
+        void: bool (H, W), True where a pixel has no label, or None if every pixel has one. Void pixels count as
+            background for the reward, and losses and metrics leave them out. [ours; the paper does not say]
+        text: What the target is called, for branches that are guided by text. None if it has no name.
+
+    Raises:
+        DataError: If an array has another type or size.
     """
 
     id: str
@@ -44,20 +48,15 @@ class Sample:
                 )
 
 
-def groups_of(ids: Sequence[str]) -> list[str]:
-    """The group of each id: what stands before its last slash, as a video's name does before its frames'.
-
-    Members of one group are much alike and must stay on one side of any split. If there is only one, it is no
-    grouping, and each id is a group of its own.
-    """
-    return _several([name.rpartition("/")[0] for name in ids], ids)
-
-
 class Dataset(Protocol):
-    """A sequence of samples, loaded when indexed, with stable ids that are known beforehand.
+    """A sequence of samples that are loaded when they are indexed, by several threads at once.
 
-    It may also say which branch of the SRM suits it (`preferred_branch`), and which samples are much alike
-    (`sample_groups`). Samples are loaded by several threads at once.
+    A data set may have further attributes: `branch` (see `preferred_branch`), `groups` (see `sample_groups`) and
+    `categories` (see `draw_shots`).
+
+    Attributes:
+        name: What the data set is called in files and tables.
+        ids: The samples' ids, known before any sample is loaded, and always the same.
     """
 
     name: str
@@ -69,22 +68,45 @@ class Dataset(Protocol):
 
 
 def preferred_branch(dataset: Dataset) -> str:
-    """The SRM's branch for a data set: its attribute ``branch``, or ``implicit`` if it has none."""
+    """Return the SRM's branch for a data set: its attribute `branch`, or ``implicit`` if it has none."""
     return getattr(dataset, "branch", "implicit")
 
 
 def sample_groups(dataset: Dataset) -> list[str]:
-    """The group of each sample: the data set's attribute ``groups``, or what `groups_of` reads from the ids."""
+    """Return the group of each sample. Samples of one group are much alike and must stay on one side of any split.
+
+    It is the data set's attribute `groups`, or what `groups_from_ids` finds. If all samples are in one group, each
+    becomes a group of its own.
+    """
     groups = getattr(dataset, "groups", None)
-    return groups_of(dataset.ids) if groups is None else _several(groups, dataset.ids)
+    return groups_from_ids(dataset.ids) if groups is None else _groups_or_ids(groups, dataset.ids)
 
 
-def _several(groups: Sequence[str], ids: Sequence[str]) -> list[str]:
+def groups_from_ids(ids: Sequence[str]) -> list[str]:
+    """Return the group of each id: what stands before its last slash, such as a video's name before its frame's.
+
+    If all ids are in one group, each becomes a group of its own.
+    """
+    return _groups_or_ids([name.rpartition("/")[0] for name in ids], ids)
+
+
+def _groups_or_ids(groups: Sequence[str], ids: Sequence[str]) -> list[str]:
     return list(groups if len(set(groups)) > 1 else ids)
 
 
 def assign_folds(dataset: Dataset, folds: int) -> list[int]:
-    """A fold for each sample: groups in turn, samples of one group together. Raises OptionError."""
+    """Assign samples to folds for cross-fitting: the groups in turn, and the samples of one group together.
+
+    Args:
+        dataset: The labelled images.
+        folds: The number of folds (``srm.folds``).
+
+    Returns:
+        The fold of each sample, from 0 to `folds` - 1.
+
+    Raises:
+        OptionError: If there are more folds than groups.
+    """
     groups = sample_groups(dataset)
     order = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     if len(order) < folds:
@@ -93,58 +115,77 @@ def assign_folds(dataset: Dataset, folds: int) -> list[int]:
 
 
 class Subset:
-    """Some of a data set's samples, in the order of `indices`."""
+    """Some of a data set's samples.
 
-    def __init__(self, whole: Dataset, indices: Sequence[int]) -> None:
-        self.whole, self.indices = whole, list(indices)
-        self.name = whole.name
-        self.branch = preferred_branch(whole)
-        self.ids: Sequence[str] = [whole.ids[i] for i in self.indices]
-        groups = sample_groups(whole)
+    Args:
+        dataset: The data set.
+        indices: Which of its samples, and in which order.
+    """
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
+        self.dataset, self.indices = dataset, list(indices)
+        self.name = dataset.name
+        self.branch = preferred_branch(dataset)
+        self.ids: Sequence[str] = [dataset.ids[i] for i in self.indices]
+        groups = sample_groups(dataset)
         self.groups: Sequence[str] = [groups[i] for i in self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, index: int) -> Sample:
-        return self.whole[self.indices[index]]
+        return self.dataset[self.indices[index]]
 
 
 SHOTS_PER = ("dataset", "category")
 
 
 def draw_shots(dataset: Dataset, shots: int, seed: int, per: str = "dataset", skip: bool = False) -> Dataset:
-    """The `shots` labelled images to learn from (§4.1 draws 50), all of them if there are no more.
+    """Draw the labelled images to learn from (§4.1 draws 50).
 
-    per: ``dataset``, or ``category`` for so many of each, of a data set that lists its samples' `categories`.
-    skip: samples that cannot be loaded are replaced by others, with a warning.
+    The draw depends on the seed, the number of shots, and the number of samples and their categories only.
 
-    The draw depends on `seed`, `shots` and the number of samples (and their categories) only. Raises OptionError, and
-    DataError if no sample can be loaded.
+    Args:
+        dataset: The training split.
+        shots: How many to draw. A data set that has no more is taken whole.
+        seed: Seed of the draw.
+        per: ``dataset``, or ``category`` to draw as many for each category. The data set then needs an attribute
+            `categories`, the category of each sample.
+        skip: Whether to replace samples that cannot be loaded by others, with a warning.
+
+    Returns:
+        The samples drawn, in the order of the data set.
+
+    Raises:
+        OptionError: If `per` is unknown, or the data set has no categories.
+        DataError: If no sample can be loaded.
     """
     rng = np.random.default_rng(seed)
     chosen: list[int] = []
-    for members in _members(dataset, check_choice("shots_per", per, SHOTS_PER)):
-        some = members if shots >= len(members) else members[rng.choice(len(members), shots, replace=False)]
+    for candidates in _candidates(dataset, check_choice("shots_per", per, SHOTS_PER)):
+        if shots >= len(candidates):
+            drawn = candidates
+        else:
+            drawn = candidates[rng.choice(len(candidates), shots, replace=False)]
         if skip:
-            spare = rng.permutation(np.setdiff1d(members, some))
-            some = np.array(list(islice(_loadable(dataset, [*some, *spare]), shots)), dtype=np.int64)
-        chosen += some.tolist()
-    if not chosen:
-        raise DataError(f"No sample of {dataset.name} can be loaded; the warnings say why.")
-    return dataset if len(chosen) == len(dataset) else Subset(dataset, sorted(chosen))
+            spare = rng.permutation(np.setdiff1d(candidates, drawn))
+            chosen += islice(_loadable(dataset, [*drawn.tolist(), *spare.tolist()]), shots)
+        else:
+            chosen += drawn.tolist()
+    return _subset(dataset, sorted(chosen))
 
 
 def without_broken(dataset: Dataset) -> Dataset:
-    """The samples that can be loaded; there are warnings of the others. Raises DataError if there are none."""
-    chosen = list(_loadable(dataset, range(len(dataset))))
-    if not chosen:
-        raise DataError(f"No sample of {dataset.name} can be loaded; the warnings say why.")
-    return dataset if len(chosen) == len(dataset) else Subset(dataset, chosen)
+    """Return the samples that can be loaded, and warn of the others.
+
+    Raises:
+        DataError: If no sample can be loaded.
+    """
+    return _subset(dataset, list(_loadable(dataset, range(len(dataset)))))
 
 
-def _members(dataset: Dataset, per: str) -> list[np.ndarray]:
-    """Indices from which shots are drawn, for each draw."""
+def _candidates(dataset: Dataset, per: str) -> list[np.ndarray]:
+    """Return the indices from which shots are drawn: all together, or those of each category."""
     if per == "dataset":
         return [np.arange(len(dataset))]
     categories = np.array(getattr(dataset, "categories", ()))
@@ -154,6 +195,7 @@ def _members(dataset: Dataset, per: str) -> list[np.ndarray]:
 
 
 def _loadable(dataset: Dataset, indices: Iterable[int]) -> Iterator[int]:
+    """Yield the indices whose samples can be loaded, and warn of the others."""
     for index in indices:
         try:
             dataset[index]
@@ -161,3 +203,9 @@ def _loadable(dataset: Dataset, indices: Iterable[int]) -> Iterator[int]:
             log.warning("Left out: %s", error)
         else:
             yield index
+
+
+def _subset(dataset: Dataset, indices: Sequence[int]) -> Dataset:
+    if not indices:
+        raise DataError(f"No sample of {dataset.name} can be loaded; the warnings say why.")
+    return dataset if len(indices) == len(dataset) else Subset(dataset, indices)

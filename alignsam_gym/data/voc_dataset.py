@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from alignsam_gym.data.image_files import read_image, read_indices
-from alignsam_gym.data.paired_files import check_sizes, report
-from alignsam_gym.data.published_datasets import Tree
+from alignsam_gym.data.paired_files import check_sizes, raise_or_warn
+from alignsam_gym.data.published_datasets import FolderTree
 from alignsam_gym.data.samples import Sample
 from alignsam_gym.errors import DataError, OptionError, check_choice
 
@@ -25,7 +25,7 @@ CATEGORIES = (
 VOID = 255
 _TWO_WORDS = {"diningtable": "dining table", "pottedplant": "potted plant", "tvmonitor": "tv monitor"}
 _LISTS = {"train": "train", "test": "val"}
-_TREE = Tree(
+_TREE = FolderTree(
     "VOC2012",
     "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
     "VOCdevkit/VOC2012",
@@ -34,15 +34,22 @@ _TREE = Tree(
 
 
 class VOCDataset:
-    """VOC 2012's ``train`` list as training split and its ``val`` list as test split.
+    """VOC 2012's segmentation: one sample for each category in each image, whose text is the category's name.
 
-    The id of a sample is ``<image>_<category>``, its text the category's name. Boundaries and difficult objects,
-    index 255, are void; the image's other categories are background.
+    The other categories of the image are background. Boundaries and difficult objects, index 255, are void. The id of
+    a sample is ``<image>_<category>``.
 
-    root: see `Tree.locate`. categories: keep only these. on_error: ``raise``, or ``skip`` to leave out images whose
-    masks cannot be read.
+    Args:
+        split: ``train``, the published list ``train``; or ``test``, the published list ``val``.
+        root: The data set's folder, or one above it. None looks in the folder that the environment variable
+            ``ALIGNSAM_DATA`` names; see `FolderTree.locate`.
+        categories: The only categories to segment, from `CATEGORIES`. None takes all.
+        on_error: ``raise``, or ``skip`` to leave out, with a warning, images whose masks cannot be read.
 
-    Raises DataError for a tree that is not whole, and OptionError for an unknown category.
+    Raises:
+        OptionError: If the split or a category is unknown.
+        DataError: If the tree is not whole, a mask cannot be read, or no image shows the categories; and when a sample
+            is loaded, if its image cannot be read or has another size than the mask.
     """
 
     name = _TREE.name
@@ -52,7 +59,7 @@ class VOCDataset:
         self,
         split: str,
         root: str | Path | None = None,
-        categories: Iterable[str] | None = None,
+        categories: Sequence[str] | None = None,
         on_error: str = "raise",
     ) -> None:
         check_choice("split", split, tuple(_LISTS))
@@ -66,7 +73,7 @@ class VOCDataset:
         self.targets: list[tuple[str, str]] = []
         for image, found in zip(listed, present, strict=True):
             if isinstance(found, DataError):
-                report(str(found), on_error == "skip")
+                raise_or_warn(str(found), on_error == "skip")
             else:
                 self.targets += [(image, category) for category in found if category in wanted]
         if not self.targets:
@@ -90,6 +97,7 @@ class VOCDataset:
         return self.root / "JPEGImages" / f"{name}.jpg", self.root / "SegmentationClass" / f"{name}.png"
 
     def _present(self, name: str) -> list[str] | DataError:
+        """Return the categories in an image's mask, or the error if it is broken."""
         try:
             counts = np.bincount(read_indices(self._files(name)[1]).ravel(), minlength=256)
         except DataError as error:

@@ -1,4 +1,4 @@
-"""Pictures to segment, uploaded or drawn."""
+"""Images to segment, uploaded or drawn."""
 
 from __future__ import annotations
 
@@ -17,24 +17,31 @@ from alignsam_gym.errors import DataError
 from alignsam_gym.metrics.mask_scores import THRESHOLD
 
 MOST_BYTES, MOST_PIXELS = 20 * 1024**2, 25_000_000
-"""Of an uploaded file, and of the picture in it."""
+"""Limits of an uploaded file, and of the image in it."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)  # Gradio hashes what it keeps, which arrays do not allow
-class Picture:
-    """image: uint8 (H, W, 3) RGB. truth: bool (H, W), or None. text: what the target is called, or None."""
+class DemoImage:
+    """An image on the page.
+
+    Attributes:
+        name: As the page calls it.
+        pixels: uint8 (H, W, 3), RGB.
+        truth: The ground truth, bool (H, W); None if there is none.
+        text: What the target is called; None if it has no name.
+    """
 
     name: str
-    image: np.ndarray
+    pixels: np.ndarray
     truth: np.ndarray | None = None
     text: str | None = None
 
     @property
     def size(self) -> tuple[int, int]:
         """(H, W)."""
-        return self.image.shape[0], self.image.shape[1]
+        return self.pixels.shape[0], self.pixels.shape[1]
 
 
 EXAMPLES = {
@@ -44,37 +51,47 @@ EXAMPLES = {
     "Out of focus": ("defocus", 10),
     "A ring among shapes": ("named", 0),
 }
-"""What drawn scenes are called on the page: tasks of `shapes`, and scenes of their test splits."""
+"""Drawn scenes by their names on the page: tasks of `shapes`, and scenes of their test splits."""
 
 
-def example(name: str) -> Picture:
+def draw_example(name: str) -> DemoImage:
+    """Draw the scene of that name in `EXAMPLES`."""
     task, index = EXAMPLES[name]
     scene = drawn_scenes.draw(task, "test", index)
     target, truth = next(iter(scene.masks.items()))
-    return Picture(name, scene.image, truth, TEXTS.get(target, target))
+    return DemoImage(name, scene.image, truth, TEXTS.get(target, target))
 
 
-def uploaded(file: Path) -> Picture:
-    """An uploaded image. Raises DataError if it is none, or too large."""
-    return Picture(file.name, _read(file, read_image))
+def read_upload(file: Path) -> DemoImage:
+    """Read an uploaded image.
+
+    Raises:
+        DataError: The file is no image, or too large.
+    """
+    return DemoImage(file.name, _read(file, read_image))
 
 
-def with_truth(picture: Picture, file: Path) -> Picture:
-    """`picture` with an uploaded mask as its ground truth. Raises DataError if it does not fit."""
+def with_truth(image: DemoImage, file: Path) -> DemoImage:
+    """Give an image an uploaded mask as its ground truth; light pixels are foreground.
+
+    Raises:
+        DataError: The file is no image, too large, or not of the image's size.
+    """
     mask = _read(file, read_luminance) > THRESHOLD
-    if mask.shape != picture.size:
-        sizes = [f"{width} × {height}" for height, width in (mask.shape, picture.size)]
+    if mask.shape != image.size:
+        sizes = [f"{width} × {height}" for height, width in (mask.shape, image.size)]
         raise DataError(f"The mask has {sizes[0]} pixels and the image {sizes[1]}; upload one of the image's size.")
-    return replace(picture, truth=mask)
+    return replace(image, truth=mask)
 
 
 def png(mask: np.ndarray) -> bytes:
-    """A mask, bool (H, W), as a PNG file of 0 and 255."""
-    return cv2.imencode(".png", mask.astype(np.uint8) * 255)[1].tobytes()
+    """Encode a mask, bool (H, W), as a PNG file of 0 and 255."""
+    _, content = cv2.imencode(".png", mask.astype(np.uint8) * 255)
+    return bytes(content.tobytes())
 
 
 def _read(file: Path, read: Callable[[Path], T]) -> T:
-    """What `read` makes of an uploaded file, whose place here is nobody's business. Raises DataError."""
+    """Read an uploaded file by `read`. Raises DataError, which names the file without its folder."""
     try:
         if file.stat().st_size > MOST_BYTES:
             raise DataError(f"{file} has more than {MOST_BYTES // 1024**2} MB; make it smaller.")

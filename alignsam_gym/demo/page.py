@@ -11,10 +11,19 @@ import gradio as gr
 
 from alignsam_gym.data.image_files import SUFFIXES
 from alignsam_gym.demo import words
-from alignsam_gym.demo.drawing import ANSWERED, VIEWS, on_picture, shown
-from alignsam_gym.demo.images import EXAMPLES, MOST_BYTES, MOST_PIXELS, Picture, example, png, uploaded, with_truth
+from alignsam_gym.demo.drawing import ANSWERED, VIEWS, click_to_image, draw
+from alignsam_gym.demo.images import (
+    EXAMPLES,
+    MOST_BYTES,
+    MOST_PIXELS,
+    DemoImage,
+    draw_example,
+    png,
+    read_upload,
+    with_truth,
+)
 from alignsam_gym.demo.pointers import Pointers
-from alignsam_gym.demo.session import OwnPoint, Session, add, corrected, mask, names, run_episode
+from alignsam_gym.demo.visit import Visit, add_point, prompt_to_end
 from alignsam_gym.errors import AlignSAMError, OptionError
 from alignsam_gym.foundation.tiny.tiny_clip_vocabulary import NAMES
 
@@ -29,8 +38,9 @@ _CACHE = (600, 3600)  # seconds: how often old uploads and pictures shown are de
 
 
 def build(pointers: Pointers) -> gr.Blocks:
-    """The page, not yet served."""
-    with gr.Blocks(title="AlignSAM demo", analytics_enabled=False, delete_cache=_CACHE) as page:
+    """Build the page, not yet served."""
+    page = gr.Blocks(title="AlignSAM demo", analytics_enabled=False, delete_cache=_CACHE)
+    with page:
         parts = _Parts(pointers)
         parts.connect(page, pointers)
     return page
@@ -40,7 +50,7 @@ class _Parts:
     """What is on the page, and what it remembers of a visit."""
 
     def __init__(self, pointers: Pointers) -> None:
-        self.picked, self.session, self.own = gr.State(), gr.State(), gr.State([])
+        self.image, self.visit = gr.State(), gr.State()
         gr.Markdown(_INTRODUCTION)
         self.notice = gr.HTML()
         with gr.Row():
@@ -57,7 +67,7 @@ class _Parts:
         self.example = gr.Radio(
             list(EXAMPLES), value=next(iter(EXAMPLES)), label="A drawn scene, with its ground truth"
         )
-        self.image = gr.File(label="Or an image of yours", file_types=types, height=_DROP)
+        self.upload = gr.File(label="Or an image of yours", file_types=types, height=_DROP)
         gr.Markdown(_LIMITS)
         with gr.Accordion("Ground truth for it (optional)", open=False):
             self.truth = gr.File(label="A mask of the image's size", file_types=types, height=_DROP)
@@ -91,17 +101,17 @@ class _Parts:
         self.download = gr.HTML()
 
     def connect(self, page: gr.Blocks, pointers: Pointers) -> None:
-        """Say what follows from what."""
+        """Connect what a visitor does with what follows."""
 
         def on(
             event: Callable[..., Any],
-            handler: Callable[..., tuple],
-            inputs: Sequence,
-            outputs: Sequence,
+            handler: Callable[..., tuple[Any, ...]],
+            inputs: Sequence[Any],
+            outputs: Sequence[Any],
             busy: str = "once",  # what is done with events meanwhile: all but the first are dropped
         ) -> None:
             event(
-                _told(handler, len(outputs)),
+                _with_notice(handler, len(outputs)),
                 list(inputs),
                 [*outputs, self.notice],
                 api_name=handler.__name__,
@@ -110,105 +120,117 @@ class _Parts:
                 show_progress="minimal",
             )
 
-        def introduce(name: str) -> tuple:
+        def introduce(name: str) -> tuple[Any, ...]:
             pointer = pointers.get(name)
-            return pointer.how, gr.Dropdown(visible=pointer.clip is not None)
+            return pointer.how, gr.Dropdown(visible=pointer.guided)
 
-        def prompt(picture: Picture | None, name: str, text: str | None, view: str) -> tuple:
-            session = run_episode(pointers.get(name), _given(picture), text)
-            slider = gr.Slider(maximum=session.steps, value=session.steps, interactive=True)
-            return session, [], slider, *_show(session, session.steps, [], view)
+        def prompt(image: DemoImage | None, name: str, text: str | None, view: str) -> tuple[Any, ...]:
+            visit = prompt_to_end(pointers.get(name), _given(image), text)
+            steps = visit.session.steps
+            slider = gr.Slider(maximum=steps, value=steps, interactive=True)
+            return visit, slider, *_show(visit, steps, view)
 
-        fields = [self.example, self.image, self.truth]
-        chosen = [*fields, self.picked, self.session, self.own, self.step, self.view, self.text, *self.shown]
-        seen = [self.session, self.step, self.own, self.view]
+        fields = [self.example, self.upload, self.truth]
+        chosen = [*fields, self.image, self.visit, self.step, self.view, self.text, *self.shown]
+        seen = [self.visit, self.step, self.view]
         mine = [*seen, self.label]
-        corrected = [self.own, *self.shown]
-        told = [self.how, self.text]
-        on(page.load, introduce, [self.pointer], told)
-        on(self.pointer.input, introduce, [self.pointer], told)
+        introduced = [self.how, self.text]
+        on(page.load, introduce, [self.pointer], introduced)
+        on(self.pointer.input, introduce, [self.pointer], introduced)
         on(page.load, choose_example, [self.example], chosen)
         on(self.example.input, choose_example, [self.example], chosen)
-        on(self.image.upload, upload_image, [self.image], chosen)
-        on(self.truth.upload, upload_truth, [self.truth, self.picked], chosen)
-        asked = [self.picked, self.pointer, self.text, self.view]
-        on(self.run.click, prompt, asked, [self.session, self.own, self.step, *self.shown])
-        on(self.step.input, look, [*seen, self.picked], self.shown, busy="always_last")
-        on(self.view.input, look, [*seen, self.picked], self.shown)
-        on(self.picture.select, click, mine, corrected, busy="multiple")
-        on(self.add.click, add_typed, [*mine, self.x, self.y], corrected, busy="multiple")
-        on(self.undo.click, undo, seen, corrected, busy="multiple")
-        on(self.reset.click, reset, seen, corrected)
+        on(self.upload.upload, upload_image, [self.upload], chosen)
+        on(self.truth.upload, upload_truth, [self.truth, self.image], chosen)
+        asked = [self.image, self.pointer, self.text, self.view]
+        on(self.run.click, prompt, asked, [self.visit, self.step, *self.shown])
+        on(self.step.input, look, [*seen, self.image], self.shown, busy="always_last")
+        on(self.view.input, look, [*seen, self.image], self.shown)
+        on(self.picture.select, click, mine, self.shown, busy="multiple")
+        on(self.add.click, add_typed, [*mine, self.x, self.y], self.shown, busy="multiple")
+        on(self.undo.click, undo, seen, self.shown, busy="multiple")
+        on(self.reset.click, reset, seen, self.shown)
 
 
-def choose_example(name: str) -> tuple:
-    return name, None, None, *_chosen(example(name))
+def choose_example(name: str) -> tuple[Any, ...]:
+    """Show a drawn scene."""
+    return name, None, None, *_chosen(draw_example(name))
 
 
-def upload_image(file: str) -> tuple:
-    return None, file, None, *_chosen(uploaded(Path(file)))
+def upload_image(file: str) -> tuple[Any, ...]:
+    """Show an uploaded image."""
+    return None, file, None, *_chosen(read_upload(Path(file)))
 
 
-def upload_truth(file: str, picture: Picture | None) -> tuple:
-    return gr.skip(), gr.skip(), file, *_chosen(with_truth(_given(picture), Path(file)))
+def upload_truth(file: str, image: DemoImage | None) -> tuple[Any, ...]:
+    """Give the image ground truth, and show it unprompted."""
+    return gr.skip(), gr.skip(), file, *_chosen(with_truth(_given(image), Path(file)))
 
 
-def look(session: Session | None, step: int, own: list[OwnPoint], view: str, picture: Picture | None) -> tuple:
-    return _show(session, step, own, view) if session else _unprompted(_given(picture), view)
+def look(visit: Visit | None, step: int, view: str, image: DemoImage | None) -> tuple[Any, ...]:
+    """Show another step, or another view."""
+    return _show(visit, step, view) if visit else _unprompted(_given(image), view)
 
 
-def click(
-    session: Session | None, step: int, own: list[OwnPoint], view: str, label: str, where: gr.SelectData
-) -> tuple:
-    session = _prompted(session)
-    own = add(own, session.picture, *on_picture(session.picture, where.index), label == POSITIVE)
-    return own, *_show(session, step, own, view)
+def click(visit: Visit | None, step: int, view: str, label: str, where: gr.SelectData) -> tuple[Any, ...]:
+    """Add the point that was clicked on."""
+    visit = _prompted(visit)
+    add_point(visit, *click_to_image(visit.image, where.index), label == POSITIVE)
+    return _show(visit, step, view)
 
 
 def add_typed(
-    session: Session | None, step: int, own: list[OwnPoint], view: str, label: str, x: float | None, y: float | None
-) -> tuple:
-    session = _prompted(session)
-    own = add(own, session.picture, x, y, label == POSITIVE)
-    return own, *_show(session, step, own, view)
+    visit: Visit | None, step: int, view: str, label: str, x: float | None, y: float | None
+) -> tuple[Any, ...]:
+    """Add the point that was typed, in pixels of the image."""
+    visit = _prompted(visit)
+    add_point(visit, x, y, label == POSITIVE)
+    return _show(visit, step, view)
 
 
-def undo(session: Session | None, step: int, own: list[OwnPoint], view: str) -> tuple:
-    return own[:-1], *_show(_prompted(session), step, own[:-1], view)
+def undo(visit: Visit | None, step: int, view: str) -> tuple[Any, ...]:
+    """Take back the last of the visitor's own points."""
+    visit = _prompted(visit)
+    visit.session.undo()
+    return _show(visit, step, view)
 
 
-def reset(session: Session | None, step: int, own: list[OwnPoint], view: str) -> tuple:
-    return [], *_show(_prompted(session), step, [], view)
+def reset(visit: Visit | None, step: int, view: str) -> tuple[Any, ...]:
+    """Take back all of the visitor's own points."""
+    visit = _prompted(visit)
+    while visit.session.user_points():
+        visit.session.undo()
+    return _show(visit, step, view)
 
 
-def _chosen(picture: Picture) -> tuple:
-    text = gr.Dropdown(value=picture.text) if picture.text else gr.skip()
-    return picture, None, [], gr.Slider(value=0, interactive=False), ANSWERED, text, *_unprompted(picture, ANSWERED)
+def _chosen(image: DemoImage) -> tuple[Any, ...]:
+    text = gr.Dropdown(value=image.text) if image.text else gr.skip()
+    return image, None, gr.Slider(value=0, interactive=False), ANSWERED, text, *_unprompted(image, ANSWERED)
 
 
-def _unprompted(picture: Picture, view: str) -> tuple:
-    height, width = picture.size
-    sentence = f"{picture.name}: {width} × {height} pixels, not prompted yet."
-    return gr.Image(shown(picture, view), alt_text=sentence), words.status(sentence), "", ""
+def _unprompted(image: DemoImage, view: str) -> tuple[Any, ...]:
+    height, width = image.size
+    sentence = f"{image.name}: {width} × {height} pixels, not prompted yet."
+    return gr.Image(draw(image, view), alt_text=sentence), words.status(sentence), "", ""
 
 
-def _show(session: Session, step: int, own: Sequence[OwnPoint], view: str) -> tuple:
-    """A picture, what it shows, the mask to save, and the table."""
-    answer, picture = corrected(session, step, own), session.picture
-    sentence = words.summary(session, step, answer)
+def _show(visit: Visit, step: int, view: str) -> tuple[Any, ...]:
+    """The image, what it shows, the mask to save, and the table."""
+    prediction, image = visit.session.prediction(step=step), visit.image
+    sentence = words.summary(visit, step, prediction)
+    drawn = draw(image, view, prediction, visit.names(prediction, step))
     return (
-        gr.Image(shown(picture, view, answer, names(session, answer, step)), alt_text=f"{picture.name}: {sentence}"),
+        gr.Image(drawn, alt_text=f"{image.name}: {sentence}"),
         words.status(sentence),
-        words.download(picture, png(mask(picture, answer))),
-        words.table(session, step, answer),
+        words.download(image, png(prediction.mask)),
+        words.table(visit, step, prediction),
     )
 
 
-def _told(handler: Callable[..., tuple], count: int) -> Callable[..., tuple]:
+def _with_notice(handler: Callable[..., tuple[Any, ...]], count: int) -> Callable[..., tuple[Any, ...]]:
     """The handler, with a last output that is a user's mistake in words; its `count` own ones then stay."""
 
     @wraps(handler)
-    def answer(*inputs: Any) -> tuple:
+    def answer(*inputs: Any) -> tuple[Any, ...]:
         try:
             return *handler(*inputs), ""
         except AlignSAMError as error:
@@ -217,13 +239,13 @@ def _told(handler: Callable[..., tuple], count: int) -> Callable[..., tuple]:
     return answer
 
 
-def _given(picture: Picture | None) -> Picture:
-    if picture is None:
+def _given(image: DemoImage | None) -> DemoImage:
+    if image is None:
         raise OptionError("Choose an image first.")
-    return picture
+    return image
 
 
-def _prompted(session: Session | None) -> Session:
-    if session is None:
+def _prompted(visit: Visit | None) -> Visit:
+    if visit is None:
         raise OptionError("Press “Prompt SAM” first; then add points of your own.")
-    return session
+    return visit

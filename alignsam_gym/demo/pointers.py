@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from alignsam_gym.agents.agent_prompter import AgentPrompter
 from alignsam_gym.agents.pretrained import AlignSAM
-from alignsam_gym.data.samples import Sample
-from alignsam_gym.envs.episode import Episode, Rules
-from alignsam_gym.envs.episode_factory import make_episode
-from alignsam_gym.envs.prompters import Prompter, clip_prompter
-from alignsam_gym.foundation.clip_surgery import ClipSurgery
-from alignsam_gym.foundation.encoding.embedding_store import RecentStore, Store
-from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
-from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
-from alignsam_gym.srm import SRM
+from alignsam_gym.agents.vec_env import make_environments
+from alignsam_gym.envs.prompters import clip_prompter
+from alignsam_gym.envs.prompting_session import PromptingSession, UnlabelledImages
+from alignsam_gym.foundation.encoding.embedding_store import RecentStore
 
-_RECENT = 8  # encodings kept, of 2 to 8 MiB each
+UNTRAINED = "CLIP's map of a text (no training)"
+_RECENT = 32  # encodings kept in memory, of 2 to 8 MiB each
 
 BY_CLIP = (
     "**CLIP's map of your text** points; nothing is trained. Each step prompts at the patch that the map gives most to "
@@ -37,46 +32,27 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Pointer:
-    """A way of prompting with its models.
+    """A prompting strategy with its models.
 
-    how: what it does, as Markdown. clip: None where no text guides it. text: what it looks for unless told otherwise.
+    Attributes:
+        how: What it does, as Markdown.
+        guided: Whether a text guides it.
+        new_session: Makes a session for one visit. Sessions share their models and encodings.
     """
 
     how: str
-    rules: Rules
-    model: BatchedSamPredictor
-    clip: ClipSurgery | None
-    srm: SRM
-    prompter: Prompter
-    text: str | None = None
-    store: Store = field(default_factory=lambda: RecentStore(_RECENT))
-
-    def episode(self, sample: Sample) -> Episode:
-        """One on this sample alone."""
-        encoded = EncodedDataset(Samples(sample), self.model, self.store, self.rules.grid.image_size, self.clip)
-        return Episode(self.rules, encoded, self.srm, learns=False, count=1)
-
-
-class Samples:
-    """A few samples as a data set."""
-
-    name = "demo"
-
-    def __init__(self, *samples: Sample) -> None:
-        self.samples = samples
-        self.ids: Sequence[str] = [sample.id for sample in samples]
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.samples[index]
+    guided: bool
+    new_session: Callable[[], PromptingSession]
 
 
 class Pointers:
-    """Those that the page offers, each loaded when it is first asked for.
+    """The pointers that the page offers, each loaded when it is first asked for.
 
-    runs: trainings or bundles, each a pointer of its own name. sam, clip: as for `AlignSAM.load`.
+    Args:
+        runs: Folders of runs, or bundles; each is a pointer, named by its path.
+        sam: As for `AlignSAM.from_pretrained`.
+        clip: The same.
+        device: The same.
     """
 
     def __init__(self, runs: Sequence[Path], sam: str | None, clip: str | None, device: str) -> None:
@@ -86,22 +62,22 @@ class Pointers:
 
     @property
     def names(self) -> list[str]:
+        """Those of the runs, then the one that needs no run."""
         return [*self.runs, UNTRAINED]
 
     def _load(self, name: str) -> Pointer:
         return self._agent(self.runs[name]) if name in self.runs else self._untrained()
 
     def _agent(self, run: Path) -> Pointer:
-        agent = AlignSAM.load(run, sam=self.sam, clip=self.clip, device=self.device, batch_size=1)
+        agent = AlignSAM.from_pretrained(run, sam=self.sam, clip=self.clip, device=self.device, batch_size=1)
         guided = "A text guides it." if agent.clip else "No text guides it: it looks for what it was trained on."
         how = BY_AGENT.format(run=run.name, labels=LABELS[agent.rules.label_source], guided=guided)
-        prompter = AgentPrompter(agent.policy, deterministic=True)
-        return Pointer(how, agent.rules, agent.model, agent.clip, agent.srm, prompter, agent.text)
+        return Pointer(how, agent.clip is not None, agent.session)
 
     def _untrained(self) -> Pointer:
-        episode = make_episode(
+        episode = make_environments(
             1,
-            dataset=Samples(),
+            dataset=UnlabelledImages(),
             split="test",
             sam=self.sam or "tiny",
             clip=self.clip or "tiny",
@@ -110,8 +86,10 @@ class Pointers:
             initial_prompts="clip",
             revisit="forbid",
             device=self.device,
-        )
-        return Pointer(BY_CLIP, episode.rules, episode.model, episode.encoded.clip, episode.srm, clip_prompter)
+        ).episode
+        clip, store = episode.encoded.clip, RecentStore(_RECENT)
 
+        def new_session() -> PromptingSession:
+            return PromptingSession(episode.rules, episode.model, episode.srm, clip_prompter, clip=clip, store=store)
 
-UNTRAINED = "CLIP's map of a text (no training)"
+        return Pointer(BY_CLIP, True, new_session)

@@ -1,4 +1,4 @@
-"""What the page says in words: beside the picture, and in a table for those who cannot see it."""
+"""What the page says in words: beside the image, and in a table for those who cannot see it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader
 
-from alignsam_gym.demo.images import Picture
-from alignsam_gym.demo.session import Answer, Session, iou, names
+from alignsam_gym.demo.images import DemoImage
+from alignsam_gym.demo.visit import Measured, Visit, measure
+from alignsam_gym.envs.prompting_session import Prediction
 
 _templates = Environment(loader=PackageLoader("alignsam_gym.demo", ""), autoescape=True, trim_blocks=True)
 _ALERT = _templates.from_string('<p role="alert" class="notice">{{ message }}</p>')
@@ -21,7 +22,17 @@ _LINK = _templates.from_string(
 
 
 class Row(NamedTuple):
-    """A prompt in the table; what is not known yet, or never will be, is empty."""
+    """A prompt in the table; what is not known yet, or never will be, is empty.
+
+    Attributes:
+        name: As it is drawn.
+        x: In pixels of the image.
+        y: The same.
+        positive: Its label.
+        share: How much of the image the mask covers after it.
+        iou: Of that mask.
+        reward: Of its step.
+    """
 
     name: str
     x: int
@@ -32,66 +43,74 @@ class Row(NamedTuple):
     reward: str = ""
 
 
-def rows(session: Session, step: int, answer: Answer) -> list[Row]:
-    """All prompts so far: each with what SAM answered after it, of the initial pair and of one's own the last only."""
+def rows(visit: Visit, step: int, prediction: Prediction) -> list[Row]:
+    """Make a row for each prompt, with what SAM answered after it: of one's own points, after the last alone.
+
+    Args:
+        visit: The image and its session.
+        step: How many steps are regarded.
+        prediction: After these, and all of the visitor's own points.
+    """
+    names = visit.names(prediction, step)
+    own = len(visit.session.user_points())
+    last_of_pair = len(names) - own - step - 1
     found = []
-    given = len(session.answers[step].labels)
-    called = names(session, answer, step)
-    first = len(session.answers[0].labels)
-    for slot, (name, (x, y), label) in enumerate(zip(called, answer.points, answer.labels, strict=True)):
-        row = Row(name, round(float(x)), round(float(y)), bool(label))
-        if slot == len(called) - 1 and slot >= given:
-            row = row._replace(share=_share(answer), iou=_figure(iou(session.picture, answer)))
-        elif first - 1 <= slot < given:
-            then = session.answers[slot - first + 1]
-            row = row._replace(share=_share(then), iou=_figure(session.ious[slot - first + 1]), reward=_reward(then))
-        found.append(row)
+    for slot, (name, (x, y), label) in enumerate(zip(names, prediction.points, prediction.labels, strict=True)):
+        measured = None
+        if last_of_pair <= slot <= last_of_pair + step:
+            measured = visit.measured[slot - last_of_pair]
+        elif slot == len(names) - 1:
+            measured = measure(visit.image, prediction)
+        answer = ("", "", "") if measured is None else _in_words(measured)
+        found.append(Row(name, round(float(x)), round(float(y)), bool(label), *answer))
     return found
 
 
-def table(session: Session, step: int, answer: Answer) -> str:
-    """The rows as HTML."""
-    told = {"rows": rows(session, step, answer), "measured": session.picture.truth is not None}
-    return _templates.get_template("steps.html").render(told, step=step, steps=session.steps)
+def table(visit: Visit, step: int, prediction: Prediction) -> str:
+    """Write the rows as HTML; see `rows`."""
+    template = _templates.get_template("steps.html")
+    return template.render(
+        rows=rows(visit, step, prediction),
+        measured=visit.image.truth is not None,
+        step=step,
+        steps=visit.session.steps,
+    )
 
 
-def summary(session: Session, step: int, answer: Answer) -> str:
-    """One or two sentences on what the picture shows; they are its alternative text, too."""
-    positive = int(answer.labels.sum())
-    own = len(answer.labels) - len(session.answers[step].labels)
-    parts = [f"t = {step} of {session.steps}"]
+def summary(visit: Visit, step: int, prediction: Prediction) -> str:
+    """Say in one or two sentences what the page shows; they are its alternative text, too. See `rows`."""
+    positive = int(prediction.labels.sum())
+    own = len(visit.session.user_points())
+    share, iou, _ = _in_words(measure(visit.image, prediction))
+    parts = [f"t = {step} of {visit.session.steps}"]
     if own:
         parts.append(f"{own} {'point' if own == 1 else 'points'} of yours")
-    parts.append(f"{positive} positive and {len(answer.labels) - positive} negative prompts in all")
-    parts.append(f"SAM's mask covers {_share(answer)} of the image")
-    if (reached := iou(session.picture, answer)) is not None:
-        parts.append(f"IoU with the ground truth {_figure(reached)}")
+    parts.append(f"{positive} positive and {len(prediction.labels) - positive} negative prompts in all")
+    parts.append(f"SAM's mask covers {share} of the image")
+    if iou:
+        parts.append(f"IoU with the ground truth {iou}")
     return "; ".join(parts) + "."
 
 
 def notice(message: str) -> str:
-    """A message that is read out at once, as HTML."""
+    """Write a message that is read out at once, as HTML."""
     return _ALERT.render(message=message)
 
 
 def status(sentence: str) -> str:
-    """A sentence that is read out when there is time, as HTML."""
+    """Write a sentence that is read out when there is time, as HTML."""
     return _STATUS.render(sentence=sentence)
 
 
-def download(picture: Picture, file: bytes) -> str:
-    """A link that saves a PNG file, which lies in the link itself, as HTML."""
-    name = f"{PurePath(picture.name).stem}-mask.png"
-    return _LINK.render(name=name, data=base64.b64encode(file).decode(), height=picture.size[0], width=picture.size[1])
+def download(image: DemoImage, file: bytes) -> str:
+    """Write a link that saves an image's mask, a PNG file that lies in the link itself, as HTML."""
+    height, width = image.size
+    name = f"{PurePath(image.name).stem}-mask.png"
+    return _LINK.render(name=name, data=base64.b64encode(file).decode(), height=height, width=width)
 
 
-def _share(answer: Answer) -> str:
-    return f"{(answer.logits > 0).float().mean().item():.1%}"
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def _reward(answer: Answer) -> str:
-    return "" if answer.hit is None else "+1" if answer.hit else "−1"
+def _in_words(measured: Measured) -> tuple[str, str, str]:
+    """The share of the image, the IoU and the reward."""
+    iou = "" if measured.iou is None else f"{measured.iou:.3f}"
+    reward = {None: "", True: "+1", False: "−1"}[measured.hit]
+    return f"{measured.covered:.1%}", iou, reward

@@ -7,36 +7,38 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from alignsam_gym.envs.env_config import EnvConfig
 from alignsam_gym.envs.episode_factory import make_episode
 from alignsam_gym.envs.rendering import RENDER_FPS, RENDER_MODES, close_window, render_row, show
-from alignsam_gym.envs.spaces import OBSERVATIONS, action_space, observation_space, observe, whole_numbers
-from alignsam_gym.errors import OptionError, check_choice
+from alignsam_gym.envs.spaces import action_space, observation_space, observe, whole_numbers
+from alignsam_gym.errors import OptionError
+from alignsam_gym.options import options_table, takes_options_of
 from alignsam_gym.srm import SRM
 
 
-class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
+class AlignSAMEnv(gym.Env[Any, Any], gym.utils.EzPickle):
     """Point SAM at what is meant, one patch after another.
 
     ## Description
-    An image is to be segmented by a frozen Segment Anything Model that sees nothing but point prompts.
-    Each step the agent chooses a patch; its centre becomes the next prompt, labelled foreground or
-    background by the semantic recalibration module (SRM), and SAM answers all prompts so far with a mask.
-    This is AlignSAM (Huang et al., CVPR 2024), §3.2 and §3.3.
+    An image is to be segmented by a frozen Segment Anything Model that sees nothing but point prompts. Each step the
+    agent chooses a patch. The patch's centre becomes the next prompt, the semantic recalibration module (SRM) labels
+    it foreground or background, and SAM answers all prompts so far with a mask. This is AlignSAM (Huang et al., CVPR
+    2024), §3.2 and §3.3.
 
     ## Action space
     ``Discrete(N)``: the patches of the frame, row by row; N = (image_size / patch_size)², 100 by default. With
     ``stop=True``, ``Discrete(N + 1)``, of which the last stops prompting.
 
     ## Observation space
-    ``Box`` float32 (C, h, w), the state s_t = E(x) · M_{t−1} (Eq. 4): the image embedding times SAM's last
-    mask, as probabilities on the embedding's grid. (128, 32, 32) for the embedded model.
+    ``Box`` float32 (C, h, w), the state s_t = E(x) · M_{t−1} (Eq. 4): the image embedding times SAM's last mask, as
+    probabilities on the embedding's grid. (128, 32, 32) for the embedded model.
 
     - ``state="concat"``: E(x), E(x) · M and M, (2C + 1, h, w).
     - ``state="guided"``: E(x) · M, M and the SRM's map, (C + 2, h, w).
-    - ``observation="patches"``: the state's means over patches, ``Box`` float16 (channels, side, side): the agent's
-      own grid, and 20 times less memory with the embedded model, 80 times with SAM. A guided state then has two
-      channels more: the mean difference of M and the SRM's map, and that map at the patches' centres. Where revisits
-      are forbidden, a ``Dict`` of these ``patches`` and ``visited`` int8 (N,).
+    - ``observation="patches"``: the state's means over patches, ``Box`` float16 (channels, side, side). This is the
+      agent's own grid, and takes 20 times less memory with the embedded model, 80 times with SAM. A guided state then
+      has two more channels: the mean difference of M and the SRM's map, and that map at the patches' centres. Where
+      revisits are forbidden, a ``Dict`` of these ``patches`` and ``visited`` int8 (N,).
 
     ## Rewards
     - ``foreground``: +1 if the patch's centre is foreground in the ground truth, else −1 (§3.2).
@@ -51,12 +53,15 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
     - ``srm``: the SRM's most and least likely point (§3.3).
     - ``clip``: those of CLIP's map.
 
+    ``reset(seed=…)`` begins a new run: all randomness, and the initial weights of an SRM that learns, come from the
+    seed. ``reset(options={"index": i})`` plays on image i.
+
     ## Episode end
     Truncated after `max_steps`, so that values bootstrap as in Eq. 6. Terminated by stopping only.
 
     ## Information
-    - ``point``: float32 (2,), the last prompt, (x, y) in pixels of the frame; after a reset, the starting two's
-      first, on the foreground.
+    - ``point``: float32 (2,), the last prompt, (x, y) in pixels of the frame. After a reset it is the first of the
+      starting two, on the foreground.
     - ``label``: 1 foreground, 0 background, or −1 if none was given: the agent stopped, or there is no foreground to
       start from.
     - ``foreground``, ``repeated``: whether the last action hit the target, and an earlier patch.
@@ -64,58 +69,14 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
     - ``index``, ``image_id``: the sample's place in the data set, and its id.
 
     ## Arguments
-    - ``dataset``: a name in `alignsam_gym.data.DATASETS`, further keywords being the data set's own options;
-      or an `alignsam_gym.data.Dataset`, any sequence of samples with ids and a name.
-    - ``split``: ``train``, in which the SRM learns and prompts begin from the truth, or ``test``, in which
-      the SRM is frozen and begins the prompts.
-    - ``sam``: ``tiny``, the embedded model; ``vit_b``, ``vit_l``, ``vit_h``, ``vit_t`` (MobileSAM), ``sam_hq_vit_b``,
-      ``_l``, ``_h``, or ``sam2.1_hiera_tiny``, ``_small``, ``_base_plus``, ``_large``, once downloaded by
-      ``python -m experiments.weights``; or the path of a checkpoint of any of these. Or an
-      `alignsam_gym.foundation.sam.predictor.BatchedSamPredictor`, with its own device and precision.
-    - ``precision``: of the image encoder's arithmetic. ``float32``, ``bfloat16``, ``float16``, or ``auto``: bfloat16 on
-      a GPU that has it, else float32.
-    - ``decode_precision``: of the mask decoder's. ``float32``, equal to ``SamPredictor``, or ``bfloat16``, faster where
-      the processor has it.
-    - ``compile``: whether ``torch.compile`` makes the decoder.
-    - ``clip``: what reads texts. ``tiny``, the embedded model, which knows the embedded data sets' targets and
-      Pascal VOC's categories; an `open_clip` ViT, ``ARCHITECTURE/WEIGHTS`` as in ``ViT-B-16/openai``; or an
-      `alignsam_gym.foundation.clip_surgery.ClipSurgery`. Loaded only where ``branch``, ``label_source`` or
-      ``initial_prompts`` need it.
-    - ``branch``: of the SRM. ``implicit``; ``explicit``, which is guided by CLIP's map of the sample's text; or
-      ``auto``, the one that the data set prefers (`alignsam_gym.data.preferred_branch`).
-    - ``label_source``: who labels a chosen point (Table 8). ``srm``; ``last``, SAM's last mask; ``clip``, CLIP's map
-      of the sample's text; ``positive``, always foreground; ``oracle``, the ground truth.
-    - ``image_size``: side of the frame that every image is resized to, in pixels (§4.1).
-    - ``patch_size``: side of a patch, in pixels of the frame (§4.1).
-    - ``max_steps``: T (§4.1).
-    - ``initial_prompts``: ``truth``, ``srm``, ``clip``, or ``auto``: by the split, one of the first two.
-    - ``reward``: ``foreground``, ``delta_iou``, or a mapping of both to weights.
-    - ``state``: ``product``, ``concat`` or ``guided``.
-    - ``observation``: ``state`` or ``patches``.
-    - ``cells``: the SRM and ``observation="patches"`` see the state with at most so many cells a side, each the mean of
-      several where the embedding has more. 64, SAM's own, is the paper's; 32 costs a quarter.
-    - ``revisit``: ``allow`` (the paper), or ``forbid``: `action_masks` excludes patches already chosen.
-    - ``stop``: whether the agent may stop prompting. The paper's may not.
-    - ``mask_prompt``: whether SAM also gets its last answer, as a dense prompt. The paper's does not.
-    - ``shots``: labelled images drawn from the training split; all if there are no more (§4.1).
-    - ``shots_seed``: of that draw, and of augmentation.
-    - ``shots_per``: ``dataset``, or ``category`` for so many of each category.
-    - ``augment``: how often each labelled image is learned from, once as it is, else as an altered copy
-      (`alignsam_gym.data.Augmented`).
-    - ``on_error``: ``raise``, or ``skip`` to go on without samples that cannot be loaded, with a warning for each.
-      All of a test split are then loaded once ahead.
-    - ``device``: ``auto``, ``cpu``, ``cuda``, ….
-    - ``cache_dir``: where embeddings are kept; by default ``$ALIGNSAM_CACHE`` or the user's cache.
-    - ``srm``: options of the SRM (`alignsam_gym.srm.SRMConfig`), or a trained `alignsam_gym.srm.SRM`, which
-      is used frozen: ``gym.make("AlignSAM-v0", split="test", srm=training_env.unwrapped.srm)``. The test split warns
-      where one that learned nothing is to label prompts.
-    - ``render_mode``: ``rgb_array`` or ``human``.
+    Where a keyword is not given, ``preset`` decides: ``paper`` plays the paper's game, ``best`` the one that
+    ``alignsam train`` trains.
 
-    ``reset(seed=…)`` begins a new run: all randomness, and the initial weights of an SRM that learns, come
-    from the seed. ``reset(options={"index": i})`` plays on image i.
+    <options>
 
-    Raises `alignsam_gym.errors.OptionError` for a value that has no meaning here, ``DataError`` for data and
-    ``WeightsError`` for weights that are missing or damaged; all are ``AlignSAMError``.
+    ## Errors
+    `alignsam_gym.errors.OptionError` for a value that has no meaning here, ``DataError`` for data and
+    ``WeightsError`` for weights that are missing or damaged. All are ``AlignSAMError``.
 
     ## Version history
     - v0: first version.
@@ -123,27 +84,34 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
 
     metadata = {"render_modes": RENDER_MODES, "render_fps": RENDER_FPS}  # noqa: RUF012  # as Gymnasium declares it
 
-    def __init__(self, *, observation: str = "state", render_mode: str | None = None, **options: Any) -> None:
-        gym.utils.EzPickle.__init__(self, observation=observation, render_mode=render_mode, **options)
-        self.observation = check_choice("observation", observation, OBSERVATIONS)
-        self.render_mode = (
-            None if render_mode is None else check_choice("render_mode", render_mode, tuple(RENDER_MODES))
-        )
-        self.episode = make_episode(1, **options)
-        self.observation_space = observation_space(self.episode, observation)
+    @takes_options_of(EnvConfig)
+    def __init__(self, **options: Any) -> None:
+        gym.utils.EzPickle.__init__(self, **options)
+        self.config = EnvConfig.of_keywords(options)
+        self.render_mode = self.config.render_mode
+        self.episode = make_episode(self.config)
+        self.observation_space = observation_space(self.episode, self.config.observation)
         self.action_space = action_space(self.episode)
         self._started, self._ended = False, True
 
     @property
     def srm(self) -> SRM:
-        """The semantic recalibration module that this environment asks, and teaches if it learns."""
+        """The semantic recalibration module that labels this environment's points."""
         return self.episode.srm
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode, and with a seed a new run.
 
-        options: ``index``, the sample to play on. Raises OptionError for any other, and DataError for a sample that
-        cannot be loaded.
+        Args:
+            seed: Seed of all randomness, and of the initial weights of an SRM that learns.
+            options: ``index``, the sample to play on.
+
+        Returns:
+            The observation and the infos, as the class describes them.
+
+        Raises:
+            OptionError: There is no such option or sample.
+            DataError: The sample cannot be loaded.
         """
         super().reset(seed=seed)
         if seed is not None or not self._started:
@@ -160,7 +128,18 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
         return self._observe(), self._info()
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Prompt at the patch `action`. Raises OptionError for one not in the space, and Gymnasium's ResetNeeded."""
+        """Prompt at the centre of a patch.
+
+        Args:
+            action: The patch, or N to stop where the rules have it.
+
+        Returns:
+            Observation, reward, whether the agent stopped, whether `max_steps` is reached, infos.
+
+        Raises:
+            OptionError: The action is not in the space.
+            gymnasium.error.ResetNeeded: No episode is in progress.
+        """
         if self._ended:
             raise gym.error.ResetNeeded("Call reset() before step(): no episode is in progress.")
         if not self.action_space.contains(action):
@@ -173,11 +152,15 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
         return self._observe(), reward, terminated, truncated, self._info()
 
     def action_masks(self) -> np.ndarray:
-        """bool (N,), with stopping (N + 1,): the actions that the `revisit` rule leaves."""
-        return self.episode.allowed()[0]
+        """Return the actions that the `revisit` rule leaves, bool (N,), with stopping (N + 1,)."""
+        allowed: np.ndarray = self.episode.allowed()[0]
+        return allowed
 
     def render(self) -> np.ndarray | None:
-        """uint8 RGB: image, ground truth, prediction with numbered prompts; or a window, in ``human`` mode."""
+        """Draw image, ground truth and prediction with numbered prompts, uint8 RGB (400, 1200, 3).
+
+        In ``human`` mode they appear in a window, and None is returned.
+        """
         if self.render_mode is None:
             gym.logger.warn("render() was called without a render_mode; pass one to gym.make.")
             return None
@@ -188,12 +171,17 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
         return picture
 
     def close(self) -> None:
+        """Close the window, if there is one."""
         if self.render_mode == "human":
             close_window()
 
     def _observe(self) -> Any:
-        batch = observe(self.episode, self.observation)
+        batch = observe(self.episode, self.config.observation)
         return {name: part[0] for name, part in batch.items()} if isinstance(batch, dict) else batch[0]
 
     def _info(self) -> dict[str, Any]:
         return {name: fact[0] for name, fact in self.episode.infos().items()}
+
+
+if AlignSAMEnv.__doc__:  # python -OO leaves docstrings out
+    AlignSAMEnv.__doc__ = AlignSAMEnv.__doc__.replace("<options>", options_table(EnvConfig).replace("\n", "\n    "))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import gymnasium as gym
@@ -11,66 +12,42 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 
+from alignsam_gym.envs.env_config import EnvConfig, VectorEnvConfig
 from alignsam_gym.envs.episode_factory import make_episode
 from alignsam_gym.envs.rendering import RENDER_FPS, RENDER_MODES, close_window, render_row, show
-from alignsam_gym.envs.spaces import OBSERVATIONS, action_space, observation_space, observe, whole_numbers
-from alignsam_gym.errors import OptionError, check_choice
+from alignsam_gym.envs.spaces import action_space, observation_space, observe, whole_numbers
+from alignsam_gym.errors import OptionError
+from alignsam_gym.options import options_table, takes_options_of
 from alignsam_gym.srm import SRM
 
-_MODES = tuple(mode.value for mode in AutoresetMode)
 
-
-class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
+class AlignSAMVectorEnv(VectorEnv[Any, Any, Any], gym.utils.EzPickle):
     """`num_envs` episodes that share one SAM, one SRM and one decode a step.
 
-    Made by ``gym.make_vec("AlignSAM-v0", num_envs=16, vectorization_mode="vector_entry_point")``. Row i, seeded
-    with ``seed + i``, plays as the single `AlignSAMEnv` does with that seed; but where the SRM learns, all
-    rows teach the same one. Beside the keywords of `AlignSAMEnv` it takes:
+    Make it by ``gym.make_vec("AlignSAM-v0", num_envs=16, vectorization_mode="vector_entry_point")``. Row i, seeded
+    with ``seed + i``, plays as the single `AlignSAMEnv` does with that seed. Where the SRM learns, all rows teach the
+    same one. These keywords come to those of `AlignSAMEnv`:
 
-    - ``num_envs``: episodes at once.
-    - ``autoreset_mode``: one of `gymnasium.vector.AutoresetMode`, or its value.
-    - ``max_episode_steps``: what ``gym.make_vec`` passes; the smaller of it and `max_steps` holds.
+    <options>
 
-    ``reset(options={"index": …})`` takes one index for all rows, or one for each; ``options["reset_mask"]``,
-    bool (num_envs,), restarts only some rows.
+    ``reset(options={"index": …})`` takes one index for all rows, or one for each. ``options["reset_mask"]``, bool
+    (num_envs,), restarts only some rows.
     """
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        *,
-        observation: str = "state",
-        render_mode: str | None = None,
-        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
-        max_episode_steps: int | None = None,
-        max_steps: int = 15,
-        **options: Any,
-    ) -> None:
-        gym.utils.EzPickle.__init__(
-            self,
-            num_envs,
-            observation=observation,
-            render_mode=render_mode,
-            autoreset_mode=autoreset_mode,
-            max_episode_steps=max_episode_steps,
-            max_steps=max_steps,
-            **options,
-        )
-        self.observation = check_choice("observation", observation, OBSERVATIONS)
-        self.render_mode = (
-            None if render_mode is None else check_choice("render_mode", render_mode, tuple(RENDER_MODES))
-        )
-        mode = AutoresetMode(check_choice("autoreset_mode", getattr(autoreset_mode, "value", autoreset_mode), _MODES))
-        steps = max_steps if max_episode_steps is None else min(max_steps, max_episode_steps)
-        self.episode = make_episode(num_envs, max_steps=steps, **options)
-        self.num_envs = num_envs
-        self.autoreset_mode = mode
+    @takes_options_of(VectorEnvConfig)
+    def __init__(self, **options: Any) -> None:
+        gym.utils.EzPickle.__init__(self, **options)
+        self.config = VectorEnvConfig.of_keywords(options)
+        self.render_mode = self.config.render_mode
+        self.num_envs = num_envs = self.config.num_envs
+        self.autoreset_mode = self.config.mode
         self.metadata = {
             "render_modes": RENDER_MODES,
             "render_fps": RENDER_FPS,
             "autoreset_mode": self.autoreset_mode,
         }
-        self.single_observation_space = observation_space(self.episode, observation)
+        self.episode = make_episode(self.config, num_envs)
+        self.single_observation_space = observation_space(self.episode, self.config.observation)
         self.single_action_space = action_space(self.episode)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -79,7 +56,7 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
 
     @property
     def srm(self) -> SRM:
-        """The semantic recalibration module that all rows ask, and teach if it learns."""
+        """The semantic recalibration module that labels the points of all rows."""
         return self.episode.srm
 
     def reset(
@@ -87,8 +64,16 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
     ) -> tuple[Any, dict[str, Any]]:
         """Begin new episodes. A seed also begins a new run: an SRM that learns starts over from it.
 
-        seed: of row 0, row i taking `seed` + i; or one for each row. options: see the class. Raises OptionError, and
-        DataError for a sample that cannot be loaded.
+        Args:
+            seed: Seed of row 0, where row i takes `seed` + i; or one for each row.
+            options: ``index`` and ``reset_mask``, as the class describes them.
+
+        Returns:
+            Observations and infos of all rows.
+
+        Raises:
+            OptionError: There is no such option, row or sample.
+            DataError: A sample cannot be loaded.
         """
         options = options or {}
         if unknown := options.keys() - {"index", "reset_mask"}:
@@ -114,10 +99,17 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         return self.observe(), self._info(rows)
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Prompt each row once.
+        """Prompt each row once. With ``NextStep``, a row that has ended begins anew instead.
 
-        actions: int (num_envs,). With ``NextStep`` a row that has ended begins anew instead. Raises OptionError
-        for actions that are not in the space, and Gymnasium's ResetNeeded.
+        Args:
+            actions: int (num_envs,).
+
+        Returns:
+            Observations, rewards float64 (num_envs,), terminations, truncations (both bool (num_envs,)), infos.
+
+        Raises:
+            OptionError: The actions are not in the space.
+            gymnasium.error.ResetNeeded: A row has no episode in progress, and does not begin one by itself.
         """
         if not self._generators:
             raise gym.error.ResetNeeded("Call reset() before step().")
@@ -145,11 +137,11 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         return self.observe(), rewards, terminations, truncations, self._info() | final
 
     def observe(self) -> Any:
-        """The current observation of every row, as `reset` and `step` return it."""
-        return observe(self.episode, self.observation)
+        """Return the current observation of every row, as `reset` and `step` do."""
+        return observe(self.episode, self.config.observation)
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs to go on from here: plain values and tensors."""
+        """Return what `load_state_dict` needs to go on from here: plain values and tensors."""
         return {
             "episode": self.episode.state_dict(),
             "generators": [generator.bit_generator.state for generator in self._generators],
@@ -157,7 +149,7 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken, in an environment made with the same keywords."""
+        """Go on from where `state_dict` was called, in an environment made with the same keywords."""
         self._start_run(0)
         for generator, saved in zip(self._generators, state["generators"], strict=True):
             generator.bit_generator.state = saved
@@ -165,11 +157,14 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         self.episode.load_state_dict(state["episode"])
 
     def action_masks(self) -> np.ndarray:
-        """bool (num_envs, actions): the actions that the `revisit` rule leaves."""
+        """Return the actions that the `revisit` rule leaves, bool (num_envs, actions)."""
         return self.episode.allowed()
 
     def render(self) -> tuple[np.ndarray, ...] | None:
-        """One uint8 RGB picture a row, or None in ``human`` mode, which shows the first row in a window."""
+        """Draw each row as `AlignSAMEnv.render` does.
+
+        In ``human`` mode the first row appears in a window, and None is returned.
+        """
         if self.render_mode is None:
             gym.logger.warn("render() was called without a render_mode; pass one to gym.make_vec.")
             return None
@@ -179,6 +174,7 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         return tuple(render_row(self.episode, row) for row in range(self.num_envs))
 
     def close_extras(self, **kwargs: Any) -> None:
+        """Close the window, if there is one."""
         if self.render_mode == "human":
             close_window()
 
@@ -189,7 +185,7 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         self.episode.start_run(pairs[0][1])
 
     def _reseed(self, seed: int | Sequence[int], rows: np.ndarray) -> None:
-        """Only some rows: their draws begin anew, the run and its SRM go on."""
+        """Begin the draws of some rows anew. The run and its SRM go on."""
         seeds = self._seeds(seed)
         for row in np.flatnonzero(rows).tolist():
             self._generators[row], _ = seeding.np_random(seeds[row])
@@ -217,7 +213,7 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
         return infos | {f"_{name}": news.copy() for name in infos}
 
     def _final(self, ended: np.ndarray) -> dict[str, Any]:
-        """The last observations and infos of rows that restart within this step."""
+        """Return the last observations and infos of rows that restart within this step."""
         observations = np.full(self.num_envs, None, dtype=object)
         for row, observation in enumerate(iterate(self.observation_space, self.observe())):
             if ended[row]:
@@ -228,3 +224,10 @@ class AlignSAMVectorEnv(VectorEnv, gym.utils.EzPickle):
             "final_info": self._info(ended),
             "_final_info": ended.copy(),
         }
+
+
+if AlignSAMVectorEnv.__doc__:
+    _OWN = {each.name for each in fields(VectorEnvConfig)} - {each.name for each in fields(EnvConfig)}
+    AlignSAMVectorEnv.__doc__ = AlignSAMVectorEnv.__doc__.replace(
+        "<options>", options_table(VectorEnvConfig, _OWN).replace("\n", "\n    ")
+    )

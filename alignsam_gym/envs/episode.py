@@ -6,87 +6,63 @@ This is the only copy of the rules: the single environment plays a batch of one.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from alignsam_gym.data.samples import assign_folds
-from alignsam_gym.envs.patch_grid import PatchGrid
-from alignsam_gym.errors import DataError, OptionError, check_choice, check_count, check_number, check_switch
-from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample
+from alignsam_gym.envs.initial_prompts import INITIAL_PROMPTS, prompts_from_map, prompts_from_truth
+from alignsam_gym.envs.patch_means import patch_means
+from alignsam_gym.envs.rules import Rules
+from alignsam_gym.errors import DataError, OptionError, check_count
+from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample, fraction_of
 from alignsam_gym.foundation.sam.batched_decoder import PADDING, PreparedImage
-from alignsam_gym.foundation.sam.rows import rows_of
-from alignsam_gym.maps import fraction_of, iou, resize_map
+from alignsam_gym.foundation.sam.predictor import take_rows
+from alignsam_gym.metrics.logits_iou import logits_iou
 from alignsam_gym.srm import SRM
-from alignsam_gym.state import STATES, State, make_state, srm_state, state_channels
+from alignsam_gym.state import State, make_state, srm_state, state_channels
+from alignsam_gym.transforms import frame_to_unit, resize_map
 
-LABEL_SOURCES = ("srm", "last", "clip", "positive", "oracle")
-INITIAL_PROMPTS = ("truth", "srm", "clip")
-REWARDS = ("foreground", "delta_iou")
-REVISITS = ("allow", "forbid")
-_INITIAL = 2  # prompts before the first action
 _PROGRESS = ("index", "points", "labels", "steps", "visited", "stopped", "hit", "repeated", "logits")
 
 
-@dataclass(frozen=True)
-class Rules:
-    """What kind of game is played; the environment's docstring explains each.
-
-    reward: weight of each of `REWARDS`. cells: how many cells a side the SRM's states have at most.
-    """
-
-    grid: PatchGrid
-    cells: int
-    max_steps: int
-    label_source: str
-    initial_prompts: str
-    reward: Mapping[str, float]
-    state: str
-    revisit: str
-    stop: bool = False
-    mask_prompt: bool = False
-
-    def __post_init__(self) -> None:
-        check_count("max_steps", self.max_steps, "an episode needs at least one step")
-        check_count("cells", self.cells, "the SRM needs at least one")
-        check_choice("label_source", self.label_source, LABEL_SOURCES)
-        check_choice("initial_prompts", self.initial_prompts, INITIAL_PROMPTS)
-        check_choice("state", self.state, STATES)
-        check_choice("revisit", self.revisit, REVISITS)
-        if not self.reward:
-            raise OptionError(f"reward is empty; weigh at least one of {', '.join(REWARDS)}.")
-        for name, weight in self.reward.items():
-            check_number(f"reward.{check_choice('reward', name, REWARDS)}", weight)
-        check_switch("stop", self.stop)
-        check_switch("mask_prompt", self.mask_prompt)
-
-
 class Episode:
-    """B episodes in progress.
+    """B episodes in progress, whose tensors are on the model's device.
 
-    What is learned sees E(x), M and M_c on a grid of g cells a side: the embedding's own h, or `Rules.cells` if that is
-    less, each cell then being the mean of several. [ours]
+    The SRM and the agent see E(x), M and M_c on a grid of g cells a side: the embedding's own h, or
+    `Rules.srm_grid_size` if that is less, where each cell is the mean of several. [ours]
 
-    Attributes that callers read, all on the model's device:
+    Args:
+        rules: What kind of game is played.
+        encoded: The images, with their encodings and ground truth.
+        srm: The semantic recalibration module.
+        learns: Whether the SRM learns after every action.
+        count: B.
 
-    - index: int64 (B,), which image of the data set each row plays on. image: what the decoder needs of each.
-    - points: float32 (B, 2 + T, 2), (x, y) in the frame; labels: int64 (B, 2 + T), 1, 0 or −1 where there is
-      no prompt. The first two are the initial pair, then comes one for each step.
-    - steps: int64 (B,), prompts given by actions. visited: bool (B, N). stopped: bool (B,), by the agent's own choice.
-    - logits: float32 (B, 4h, 4w), SAM's last answer. mask: float32 (B, g, g), M_{t−1} of Eq. 4: its
-      probabilities, averaged over each cell. [ours]
-    - embeddings: float32 (B, C, g, g), E(x). valid_coarse: float32 (B, g, g), the labelled pixels' share of each cell.
-      truth_coarse: the foreground's share of these (y′ of Eq. 13).
-    - similarity: float32 (B, g, g) in [0, 1], M_c, CLIP's map of the image's text; zeros without a CLIP.
-    - srm_logits: float32 (B, g, g), the SRM's map y_r for the current state (Eq. 12), as logits.
-    - iou: float32 (B,), of that answer with the truth, at the logits' own resolution.
-    - centre_is_foreground: bool (B, N), whether each patch's centre is foreground.
-    - hit, repeated: bool (B,), whether the last action's patch is foreground, and was chosen before.
+    Attributes:
+        index: int64 (B,), which image of the data set each row plays on.
+        image: What the decoder needs of each row's image.
+        points: float32 (B, 2 + T, 2), (x, y) in the frame. The first two are the initial pair, then comes one for each
+            step.
+        labels: int64 (B, 2 + T): 1, 0, or −1 where there is no prompt.
+        steps: int64 (B,), prompts given by actions.
+        visited: bool (B, N), the patches that were chosen.
+        stopped: bool (B,), whether the agent chose to stop.
+        logits: float32 (B, 4h, 4w), SAM's last answer.
+        mask: float32 (B, g, g) in [0, 1], M_{t−1} of Eq. 4: the answer's probabilities, averaged over cells. [ours]
+        embeddings: float32 (B, C, g, g), E(x).
+        truth: float32 (B, 4h, 4w), the foreground's fraction of each logit's labelled pixels. `truth_coarse` is the
+            same on the grid (y′ of Eq. 13).
+        valid: float32 (B, 4h, 4w), the fraction of each logit's pixels that have a label; `valid_coarse` on the grid.
+        similarity: float32 (B, g, g) in [0, 1], M_c, CLIP's map of the image's text; zeros without a CLIP.
+        srm_logits: float32 (B, g, g), the SRM's map y_r of the current state (Eq. 12), as logits.
+        iou: float32 (B,), of SAM's last answer, at the logits' own resolution.
+        centre_is_foreground: bool (B, N), whether each patch's centre is foreground.
+        hit: bool (B,), whether the last action's patch is foreground; `repeated`, whether it was chosen before.
     """
 
     def __init__(self, rules: Rules, encoded: EncodedDataset, srm: SRM, learns: bool, count: int) -> None:
@@ -94,28 +70,24 @@ class Episode:
         self.rules, self.encoded, self.srm, self.learns = rules, encoded, srm, learns
         self.model = encoded.model
         device, grid = self.model.device, rules.grid
-        slots = _INITIAL + rules.max_steps
+        slots = INITIAL_PROMPTS + rules.max_steps
         channels, height, _ = self.model.embedding_shape
+        cells = min(rules.srm_grid_size, height)
+        zeros = partial(torch.zeros, device=device)
         self.centres = grid.centres.to(device)
-        self.index = torch.zeros(count, dtype=torch.int64, device=device)
-        cells = min(rules.cells, height)
-        # Channels last, as the products over channels want them that are all that follows.
-        self.embeddings = torch.zeros(count, cells, cells, channels, device=device).permute(0, 3, 1, 2)
-        one = self.model.prepare_image(torch.zeros(1, *self.model.encoding_shape, device=device))
+        self.index, self.steps = zeros(count, dtype=torch.int64), zeros(count, dtype=torch.int64)
+        # Channels last, as all that follows is products over channels.
+        self.embeddings = zeros(count, cells, cells, channels).permute(0, 3, 1, 2)
+        one = self.model.prepare_image(zeros(1, *self.model.encoding_shape))
         self.image = PreparedImage(*(term.new_zeros(count, *term.shape[1:]) for term in one))
-        self.truth, self.valid = (torch.zeros(count, *self.model.logits_shape, device=device) for _ in range(2))
-        self.centre_is_foreground = torch.zeros(count, grid.count, dtype=torch.bool, device=device)
-        self.points = torch.zeros(count, slots, 2, device=device)
+        self.logits, self.truth, self.valid = (zeros(count, *self.model.logits_shape) for _ in range(3))
+        self.mask, self.srm_logits, self.similarity = (zeros(count, cells, cells) for _ in range(3))
+        self.truth_coarse, self.valid_coarse = (zeros(count, cells, cells) for _ in range(2))
+        self.points = zeros(count, slots, 2)
         self.labels = torch.full((count, slots), PADDING, device=device)
-        self.steps = torch.zeros(count, dtype=torch.int64, device=device)
-        self.visited = torch.zeros(count, grid.count, dtype=torch.bool, device=device)
-        self.logits = torch.zeros(count, *self.model.logits_shape, device=device)
-        self.mask, self.srm_logits, self.similarity = (
-            torch.zeros(count, cells, cells, device=device) for _ in range(3)
-        )
-        self.truth_coarse, self.valid_coarse = (torch.zeros(count, cells, cells, device=device) for _ in range(2))
-        self.iou = torch.zeros(count, device=device)
-        self.hit, self.repeated, self.stopped = (torch.zeros(count, dtype=torch.bool, device=device) for _ in range(3))
+        self.iou = zeros(count)
+        self.centre_is_foreground, self.visited = (zeros(count, grid.count, dtype=torch.bool) for _ in range(2))
+        self.hit, self.repeated, self.stopped = (zeros(count, dtype=torch.bool) for _ in range(3))
         self._folds = torch.tensor(assign_folds(encoded.dataset, srm.config.folds), device=device) if learns else None
         self._shuffled_indices: list[list[int]] = [[] for _ in range(count)]
 
@@ -124,7 +96,7 @@ class Episode:
 
     @property
     def actions(self) -> int:
-        """How many actions there are: the patches, and after them, if the rules have it, stopping."""
+        """The number of actions: the patches, and after them, where the rules have it, stopping."""
         return self.rules.grid.count + self.rules.stop
 
     @property
@@ -134,16 +106,13 @@ class Episode:
         return state_channels(self.rules.state, channels), height, width
 
     def states(self) -> Tensor:
-        """s_t of Eq. 4, float32 (B, channels, h, w)."""
+        """Form s_t of Eq. 4, float32 (B, channels, h, w)."""
         size, embeddings, mask = self.model.embedding_shape[1:], self.embeddings, self.mask
-        if mask.shape[1:] != size:  # what is learned sees fewer cells than there are
+        if mask.shape[1:] != size:  # the grid has fewer cells than the embedding
             embeddings = torch.stack([sample.embedding for sample in self.encoded.fetch(self.index.tolist())])
             mask = resize_map(self.logits.sigmoid(), size)
-        return (
-            make_state(self.rules.state, embeddings, mask, resize_map(self.srm_logits.sigmoid(), size))
-            .formed()
-            .contiguous()
-        )
+        srm_map = resize_map(self.srm_logits.sigmoid(), size)
+        return make_state(self.rules.state, embeddings, mask, srm_map).formed().contiguous()
 
     @property
     def patches_shape(self) -> tuple[int, int, int]:
@@ -152,19 +121,15 @@ class Episode:
         return self.state_shape[0] + 2 * (self.rules.state == "guided"), side, side
 
     def patches(self) -> Tensor:
-        """The state's means over patches, float32 (B, channels, side, side).
-
-        A guided state has two channels more, which the means do not tell: how much M and the SRM's map differ on
-        average, and the SRM's map at the patch's centre, where the prompt would be.
-        """
+        """Average the state over patches (see `patch_means`), float32 (B, channels, side, side)."""
         return patch_means(self.rules, self.embeddings, self.mask, self.srm_logits)
 
     def at_centres(self, maps: Tensor) -> Tensor:
-        """Values (B, N) of every row's map, float (B, h, w), at all patches' centres."""
+        """Sample every row's map, float (B, h, w), at all patches' centres: float (B, N)."""
         return self.rules.grid.sample(maps, self.centres.expand(len(self), -1, -1))
 
     def start_run(self, seed: int) -> None:
-        """Forget every draw of images; an SRM that learns starts over, from weights drawn by `seed`."""
+        """Forget every draw of images. An SRM that learns starts over, from weights drawn by `seed`."""
         for row in range(len(self)):
             self.forget_draws(row)
         if self.learns:
@@ -175,9 +140,10 @@ class Episode:
         self._shuffled_indices[row] = []
 
     def draw(self, row: int, generator: np.random.Generator) -> int:
-        """The next image of a row: each comes once, in random order, before any comes again. [ours]
+        """Draw the next image of a row: each comes once, in random order, before any comes again. [ours]
 
-        Raises DataError if there are none.
+        Raises:
+            DataError: There are no images.
         """
         if not len(self.encoded):
             raise DataError(f"{self.encoded.dataset.name} has no samples.")
@@ -186,10 +152,18 @@ class Episode:
         return self._shuffled_indices[row].pop()
 
     def reset(self, rows: Sequence[int], indices: Sequence[int], generators: Sequence[np.random.Generator]) -> None:
-        """Start anew in `rows`, each on the image at its index, with the initial prompts.
+        """Begin episodes in some rows, with their initial prompts.
 
-        Raises OptionError for an index that no sample has, and DataError for a sample that cannot be loaded. Warns if
-        prompts or labels are to come from an SRM that has learned nothing, nor will.
+        It warns if prompts or labels are to come from an SRM that has learned nothing and will not learn.
+
+        Args:
+            rows: The rows.
+            indices: The image of each row.
+            generators: What draws each row's initial prompts.
+
+        Raises:
+            OptionError: No sample has such an index.
+            DataError: A sample cannot be loaded.
         """
         if "srm" in (self.rules.label_source, self.rules.initial_prompts) and not (self.learns or self.srm.learned):
             warnings.warn(
@@ -197,44 +171,54 @@ class Episode:
                 "srm=training_env.unwrapped.srm, or another label_source and initial_prompts.",
                 stacklevel=2,
             )
-        if outside := [i for i in indices if not 0 <= i < len(self.encoded)]:
+        outside = [index for index in indices if not 0 <= index < len(self.encoded)]
+        if outside:
             raise OptionError(f"index={outside[0]} is outside the data set's {len(self.encoded)} samples.")
         at = torch.tensor(rows, dtype=torch.int64, device=self.model.device)
-        samples = self._look(at, indices)
+        samples = self._load(at, indices)
         self.labels[at] = PADDING
         for fresh in (self.points, self.steps, self.visited, self.hit, self.repeated, self.stopped):
             fresh[at] = 0
+        side = self.rules.grid.image_size
         match self.rules.initial_prompts:
             case "truth":
-                for row, sample, generator in zip(rows, samples, generators, strict=True):
-                    self._prompt_from_truth(row, sample, generator)
-            case "srm":  # its map (§3.3) with M = 1: nothing is known yet. [ours]
+                for row, sample, generator in zip(at, samples, generators, strict=True):
+                    self._place_initial(row, prompts_from_truth(sample.mask, sample.void, side, generator))
+            case "srm":  # its map (§3.3) with M = 1, as nothing is known yet [ours]
                 self.mask[at] = 1.0
                 self._recalibrate(at)
-                self._prompt_from_map(at, self.srm_logits[at])
+                self._place_initial(at, prompts_from_map(self.srm_logits[at], side))
             case "clip":
-                self._prompt_from_map(at, self.similarity[at])
+                self._place_initial(at, prompts_from_map(self.similarity[at], side))
         self._answer(at, again=False)
         self._recalibrate(at)
 
     def step(self, rows: Sequence[int], actions: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Prompt at the chosen patches (lines 5–10 of Algorithm 1); returns rewards, float64 (rows,).
+        """Prompt at the chosen patches (lines 5–10 of Algorithm 1).
 
-        Rows that stop now, or have stopped, stay as they are and get 0.
+        Rows that stop now, or have stopped, stay as they are.
+
+        Args:
+            rows: The rows that act.
+            actions: The patch of each, or N to stop.
+
+        Returns:
+            Rewards, float64 (rows,); 0 where a row has stopped.
         """
         at = torch.tensor(rows, dtype=torch.int64, device=self.model.device)
         action = torch.as_tensor(np.asarray(actions), dtype=torch.int64, device=self.model.device)
         self.stopped[at] |= action == self.rules.grid.count
         self.hit[at], self.repeated[at] = False, False
         rewards = torch.zeros(len(at), dtype=torch.float64, device=at.device)
-        if (going := ~self.stopped[at]).any():
+        going = ~self.stopped[at]
+        if going.any():
             rewards[going] = self._prompt(at[going], action[going])
         return rewards.cpu().numpy()
 
     def _prompt(self, at: Tensor, action: Tensor) -> Tensor:
-        """Rewards, float64 (rows,), of prompting rows `at` at the patches `action`."""
+        """Prompt rows `at` at the patches `action`; return the rewards, float64 (rows,)."""
         point = self.centres[action]
-        slot = _INITIAL + self.steps[at]
+        slot = INITIAL_PROMPTS + self.steps[at]
         label = self._label(at, action, point)  # by the state that the agent saw
         self.points[at, slot], self.labels[at, slot] = point, label
         self.steps[at] += 1
@@ -245,37 +229,43 @@ class Episode:
         if self.learns:
             self._teach(at)
         self._recalibrate(at)
-        rewards = {
-            "foreground": self.hit[at].double() * 2 - 1,
-            "delta_iou": (self.iou[at] - before).double(),
-        }
-        return torch.stack([weight * rewards[name] for name, weight in self.rules.reward.items()]).sum(0)
+        rewards = {"foreground": self.hit[at].double() * 2 - 1, "delta_iou": (self.iou[at] - before).double()}
+        return torch.stack([weight * rewards[name] for name, weight in self.rules.reward_weights.items()]).sum(0)
 
     @torch.no_grad()
     def lookahead_iou(self, actions: Tensor) -> Tensor:
-        """The IoU that one more prompt at each of patches int64 (B, K) would lead to, float (B, K). Nothing changes."""
+        """Compute the IoU that one more prompt would lead to, and change nothing.
+
+        Args:
+            actions: int64 (B, K), the patches to try in each row.
+
+        Returns:
+            float (B, K) in [0, 1].
+        """
         at = torch.arange(len(self), device=actions.device).repeat_interleave(actions.shape[1])
         action = actions.flatten()
         point = self.centres[action]
-        used = int(_INITIAL + self.steps.max())
+        used = int(INITIAL_PROMPTS + self.steps.max())
         points = torch.cat([self.points[at, :used], point[:, None]], dim=1)
         labels = torch.cat([self.labels[at, :used], self._label(at, action, point)[:, None]], dim=1)
-        parts = (part.split(len(self)) for part in (at, points, labels))  # answers to all at once would fill the memory
-        return torch.cat(
-            [self._iou(rows, self._ask(rows, p, given, again=True)) for rows, p, given in zip(*parts, strict=True)]
-        ).view(actions.shape)
+        ious = []
+        for start in range(0, len(at), len(self)):  # all at once would fill the memory
+            some = slice(start, start + len(self))
+            logits = self._decode(at[some], points[some], labels[some], again=True)
+            ious.append(self._iou(at[some], logits))
+        return torch.cat(ious).view(actions.shape)
 
     def truncated(self) -> np.ndarray:
-        """bool (B,): rows that have taken all their steps."""
-        return (self.steps >= self.rules.max_steps).cpu().numpy()
+        """Tell which rows have taken all their steps, bool (B,)."""
+        return np.asarray((self.steps >= self.rules.max_steps).cpu().numpy())
 
     def terminated(self) -> np.ndarray:
-        """bool (B,): rows that chose to stop."""
-        return self.stopped.cpu().numpy().copy()
+        """Tell which rows chose to stop, bool (B,)."""
+        return np.array(self.stopped.cpu().numpy())
 
     def infos(self) -> dict[str, np.ndarray]:
-        """What `info` tells of each row."""
-        latest = torch.where(self.steps > 0, _INITIAL + self.steps - 1, 0)
+        """Return what `info` tells of each row, as the environment's page lists it."""
+        latest = torch.where(self.steps > 0, INITIAL_PROMPTS + self.steps - 1, 0)
         rows = torch.arange(len(self), device=latest.device)
         ids = self.encoded.dataset.ids
         return {
@@ -289,25 +279,29 @@ class Episode:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the episodes and the SRM stand; what follows from prompts and images is left out."""
+        """Return where the episodes and the SRM stand. What follows from prompts and images is left out."""
         tensors = {name: getattr(self, name).clone() for name in _PROGRESS}
-        ids = list(self.encoded.dataset.ids)
         return tensors | {
-            "ids": ids,
+            "ids": list(self.encoded.dataset.ids),
             "shuffled_indices": [list(order) for order in self._shuffled_indices],
             "srm": self.srm.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where `state_dict` was taken. Raises DataError if the images are others now."""
-        if changed := set(state["ids"]) ^ set(self.encoded.dataset.ids):
+        """Go on from where `state_dict` was called.
+
+        Raises:
+            DataError: The images are others now.
+        """
+        changed = set(state["ids"]) ^ set(self.encoded.dataset.ids)
+        if changed:
             raise DataError(
                 f"The labelled images of {self.encoded.dataset.name} are others now ({len(changed)} differ, such as "
                 f"{min(changed)}); bring back those that were learned from, or begin anew."
             )
         self.srm.load_state_dict(state["srm"])
         self._shuffled_indices = [list(order) for order in state["shuffled_indices"]]
-        self._look(torch.arange(len(self), device=self.model.device), state["index"].tolist())
+        self._load(torch.arange(len(self), device=self.model.device), state["index"].tolist())
         for name in _PROGRESS:
             getattr(self, name).copy_(state[name])
         everywhere = torch.arange(len(self), device=self.model.device)
@@ -315,58 +309,42 @@ class Episode:
         self._recalibrate(everywhere)
 
     def allowed(self) -> np.ndarray:
-        """bool (B, actions): those that the `revisit` rule leaves (all, once nothing is left)."""
+        """Return the actions that the `revisit` rule leaves, bool (B, actions); all, once nothing is left."""
         allowed = np.ones((len(self), self.actions), bool)
         if self.rules.revisit == "forbid":
             free = ~self.visited
             allowed[:, : self.rules.grid.count] = (free | ~free.any(1, keepdim=True)).cpu().numpy()
         return allowed
 
-    def _look(self, at: Tensor, indices: Sequence[int]) -> list[EncodedSample]:
-        """Put images in rows; returns their samples."""
+    def _load(self, at: Tensor, indices: Sequence[int]) -> list[EncodedSample]:
+        """Load images into rows; return their samples."""
         samples = self.encoded.fetch(indices)
         self.index[at] = torch.tensor(indices, dtype=torch.int64, device=self.model.device)
         cells = self.embeddings.shape[2:]
-        for row, sample in zip(at, samples, strict=True):  # one by one: a encoding and its terms fill megabytes
+        for row, sample in zip(at, samples, strict=True):  # one by one, as an image fills megabytes
             encoding = sample.encoding[None].float()
-            self.embeddings[row] = F.interpolate(encoding[:, : sample.channels], cells, mode="area")[0]
+            self.embeddings[row] = resize_map(encoding[0, : sample.channels], cells)
             for kept, new in zip(self.image, self.model.prepare_image(encoding), strict=True):
                 kept[row] = new[0]
-        truth, valid = (torch.stack([getattr(sample, name) for sample in samples]) for name in ("truth", "valid"))
+        truth = torch.stack([sample.truth for sample in samples])
+        valid = torch.stack([sample.valid for sample in samples])
         self.truth[at], self.valid[at] = truth, valid
         self.valid_coarse[at] = resize_map(valid, cells)
         self.truth_coarse[at] = fraction_of(resize_map(truth * valid, cells), self.valid_coarse[at])
         if self.encoded.clip:
-            self.similarity[at] = resize_map(
-                torch.stack([cast(Tensor, sample.similarity) for sample in samples]), cells
-            )
+            similarity = [cast(Tensor, sample.similarity) for sample in samples]
+            self.similarity[at] = resize_map(torch.stack(similarity), cells)
         centres = np.stack([self.rules.grid.truth(sample.mask) for sample in samples])
         self.centre_is_foreground[at] = torch.from_numpy(centres).to(self.model.device)
         return samples
 
-    def _prompt_from_truth(self, row: int, sample: EncodedSample, generator: np.random.Generator) -> None:
-        """One random foreground and one random background pixel (§3.2); if one kind is missing, only the other."""
-        mask = sample.mask
-        background = ~mask if sample.void is None else ~(mask | sample.void)
-        for slot, (region, label) in enumerate(((mask, 1), (background, 0))):
-            pixels = np.flatnonzero(region)
-            if len(pixels):
-                y, x = np.divmod(int(generator.choice(pixels)), mask.shape[1])
-                scale = self.rules.grid.image_size / np.array(mask.shape[::-1])
-                self.points[row, slot] = torch.tensor((np.array([x, y]) + 0.5) * scale).to(self.points)
-                self.labels[row, slot] = label
-
-    def _prompt_from_map(self, at: Tensor, maps: Tensor) -> None:
-        """The highest point, as foreground, and the lowest, as background, of maps (rows, h, w)."""
-        height, width = maps.shape[1:]
-        scale = torch.tensor([width, height], device=maps.device)
-        for slot, (extreme, label) in enumerate(((maps.flatten(1).argmax(1), 1), (maps.flatten(1).argmin(1), 0))):
-            cell = torch.stack([extreme % width, extreme // width], dim=1)
-            self.points[at, slot] = (cell + 0.5) / scale * self.rules.grid.image_size
-            self.labels[at, slot] = label
+    def _place_initial(self, rows: Tensor, prompts: tuple[Tensor, Tensor]) -> None:
+        points_frame, labels = prompts
+        self.points[rows, :INITIAL_PROMPTS] = points_frame.to(self.points)
+        self.labels[rows, :INITIAL_PROMPTS] = labels.to(self.labels)
 
     def _label(self, at: Tensor, action: Tensor, point: Tensor) -> Tensor:
-        """1 or 0 for each chosen point, from the rules' label source (Table 8)."""
+        """Label each chosen point 1 or 0, by the rules' label source (Table 8)."""
         match self.rules.label_source:
             case "srm":
                 return (self.rules.grid.sample(self.srm_logits[at], point) > 0).long()
@@ -379,14 +357,15 @@ class Episode:
         return torch.ones_like(action)
 
     def _answer(self, at: Tensor, again: bool) -> None:
-        """Ask SAM (Eq. 2) and keep what follows from its answer."""
-        used = int(_INITIAL + self.steps[at].max())
-        self._keep(at, self._ask(at, self.points[at, :used], self.labels[at, :used], again))
+        """Decode the prompts so far (Eq. 2) and keep what follows from the answer."""
+        used = int(INITIAL_PROMPTS + self.steps[at].max())
+        self._keep(at, self._decode(at, self.points[at, :used], self.labels[at, :used], again))
 
-    def _ask(self, at: Tensor, points: Tensor, labels: Tensor, again: bool) -> Tensor:
-        """SAM's logits float (rows, 4h, 4w) for prompts on the images of rows `at`; again: it has answered before."""
+    def _decode(self, at: Tensor, points: Tensor, labels: Tensor, again: bool) -> Tensor:
+        """Decode prompts on the images of rows `at`: logits float (rows, 4h, 4w). `again`: SAM has answered before."""
         last = self.logits[at] if again and self.rules.mask_prompt else None
-        return self.model.decode(self.image, at, points / self.rules.grid.image_size, labels, last)
+        points_unit = frame_to_unit(points, self.rules.grid.image_size)
+        return self.model.decode(self.image, at, points_unit, labels, last)
 
     def _keep(self, at: Tensor, logits: Tensor) -> None:
         self.logits[at] = logits
@@ -394,38 +373,28 @@ class Episode:
         self.iou[at] = self._iou(at, logits)
 
     def _iou(self, at: Tensor, logits: Tensor) -> Tensor:
-        return iou(logits, self.truth[at], self.valid[at])
+        return logits_iou(logits, self.truth[at], self.valid[at])
 
     def _recalibrate(self, at: Tensor) -> None:
-        """Ask the SRM for its map of the state that SAM's answer led to."""
+        """Let the SRM draw its map of the current state."""
         self.srm_logits[at] = self.srm.logits(self._srm_states(at, self.mask[at]), self._folds_at(at))
 
     def _srm_states(self, at: Tensor, masks: Tensor) -> State:
-        """s_t, after s_c if the branch is explicit."""
-        state = make_state(srm_state(self.rules.state), rows_of(self.embeddings, at), masks, masks)
+        """Make s_t, with s_c before it if the branch is explicit."""
+        state = make_state(srm_state(self.rules.state), take_rows(self.embeddings, at), masks, masks)
         return state.after_text(self.similarity[at]) if self.srm.kind == "explicit" else state
 
     def _teach(self, at: Tensor) -> None:
-        """The SRM's q updates after an action, on the states that the action led to."""
+        """Update the SRM q times, on the states that the action led to (§3.3)."""
         masks = self.mask[at]
-        if every := self.srm.config.full_mask_every:
+        every = self.srm.config.full_mask_every
+        if every:
             masks[(at + self.steps[at]) % every == 0] = 1.0
         states = self._srm_states(at, masks)
         self.srm.learn(states, self.truth_coarse[at], self.valid_coarse[at], self._folds_at(at))
 
     def _folds_at(self, at: Tensor) -> Tensor | None:
-        """Which fold each row's image is in; None where the SRM has one branch, or has seen none of the images."""
-        return None if self._folds is None or self.srm.config.folds == 1 else self._folds[self.index[at]]
-
-
-def patch_means(rules: Rules, embeddings: Tensor, mask: Tensor, srm_logits: Tensor) -> Tensor:
-    """`Episode.patches` of embeddings float (B, C, g, g), M and the SRM's map as logits, both (B, g, g)."""
-    grid, likely = rules.grid, srm_logits.sigmoid()
-    state = make_state(rules.state, embeddings, mask, likely)
-    means = [grid.pool_product(embeddings, factor) for factor in state.factors.unbind(1)]
-    means.append(grid.pool(state.maps))
-    if rules.state == "guided":
-        means.append(grid.pool((likely - mask).abs())[:, None])
-        at_centres = grid.sample(srm_logits, grid.centres.to(srm_logits.device).expand(srm_logits.shape[0], -1, -1))
-        means.append(at_centres.sigmoid().unflatten(1, (1, grid.side, -1)))
-    return torch.cat(means, dim=1)
+        """Look up the fold of each row's image; None where the SRM has one branch, or has seen none of the images."""
+        if self._folds is None or self.srm.config.folds == 1:
+            return None
+        return self._folds[self.index[at]]

@@ -1,4 +1,4 @@
-"""Whole episodes, and the ways of choosing patches that need no training: what an agent is measured against."""
+"""Whole episodes, and the prompting strategies that need no training: what an agent is measured against."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.patch_grid import PatchGrid
 
 Prompter = Callable[[Episode], np.ndarray]
-"""From episodes in progress to an action for each row, int64 (B,)."""
+"""Chooses an action for each row of episodes in progress, int64 (B,)."""
+
+
+def begin(episode: Episode, indices: Sequence[int]) -> None:
+    """Start each row on the image at its index, with random draws that depend on the index alone."""
+    episode.reset(range(len(episode)), indices, [np.random.default_rng([0, index]) for index in indices])
 
 
 def play(episode: Episode, indices: Sequence[int], prompter: Prompter) -> Iterator[int]:
-    """Play each row of `episode` to the end, on the image at its index; stops after 0, 1, …, T prompts."""
-    rows = range(len(episode))
-    episode.reset(rows, indices, [np.random.default_rng([0, index]) for index in indices])
+    """Play each row to the end, on the image at its index; yields the number of prompts so far, 0 to T."""
+    begin(episode, indices)
     yield 0
     for step in range(1, episode.rules.max_steps + 1):
-        episode.step(rows, prompter(episode))
+        episode.step(range(len(episode)), prompter(episode))
         yield step
 
 
 class RandomPrompter:
-    """Any patch not chosen before, all alike ("Ours-w/o RL" of Tables 2, 3 and 9).
+    """Chooses any patch not chosen before, all with equal probability ("Ours-w/o RL" of Tables 2, 3 and 9).
 
     The draws depend on the seed, the image's index and the step only, so that an image is prompted alike in any
     batch, and by an evaluation that was interrupted.
@@ -37,6 +41,7 @@ class RandomPrompter:
         self.seed = seed
 
     def __call__(self, episode: Episode) -> np.ndarray:
+        """Draw a patch for each row."""
         patches = episode.visited.shape[1]
         places = zip(episode.index.tolist(), episode.steps.tolist(), strict=True)
         scores = np.stack([np.random.default_rng([self.seed, *place]).random(patches) for place in places])
@@ -44,20 +49,21 @@ class RandomPrompter:
 
 
 def grid_prompter(episode: Episode) -> np.ndarray:
-    """The next patch not chosen before in an order that covers the frame evenly, the same for every image.
+    """Choose the next unvisited patch in an order that covers the frame evenly, the same for every image.
 
     The order begins in the middle; each next patch is the farthest from all before it.
     """
-    return _best(episode, -_spread(episode.rules.grid).to(episode.visited.device).expand(len(episode), -1).float())
+    order = _spread(episode.rules.grid).to(episode.visited.device)
+    return _best(episode, -order.expand(len(episode), -1).float())
 
 
 def srm_prompter(episode: Episode) -> np.ndarray:
-    """The patch that the SRM's map thinks most likely foreground, of those not chosen before."""
+    """Choose the unvisited patch that is most likely foreground by the SRM's map."""
     return _best(episode, episode.rules.grid.pool(episode.srm_logits))
 
 
 def clip_prompter(episode: Episode) -> np.ndarray:
-    """The patch that CLIP's map of the text gives most to the target, of those not chosen before.
+    """Choose the unvisited patch with the highest similarity to the text in CLIP's map.
 
     Meant for ``initial_prompts="clip"`` and ``label_source="clip"``: no image with labels is needed then.
     """
@@ -65,15 +71,15 @@ def clip_prompter(episode: Episode) -> np.ndarray:
 
 
 def disagreement_prompter(episode: Episode) -> np.ndarray:
-    """The patch in which the SRM's map and SAM's mask differ most, of those not chosen before."""
+    """Choose the unvisited patch in which the SRM's map and SAM's mask differ most."""
     return _best(episode, episode.rules.grid.pool((episode.srm_logits.sigmoid() - episode.mask).abs()))
 
 
 def oracle_prompter(episode: Episode) -> np.ndarray:
-    """The patch with the largest error of SAM's answer, of those whose centre is in error, and not void.
+    """Choose the patch with the largest error of SAM's answer, of those whose centre is in error, and not void.
 
     Meant for ``label_source="oracle"``: a centre in error is where the true label tells SAM something new.
-    Where no centre is in error, the patch with the largest error whatever its centre. Patches may be
+    Where no centre is in error, it is the patch with the largest error whatever its centre. Patches may be
     chosen again if the `revisit` rule allows it.
     """
     grid = episode.rules.grid
@@ -83,7 +89,8 @@ def oracle_prompter(episode: Episode) -> np.ndarray:
     missed = (episode.at_centres(episode.logits) > 0) != episode.centre_is_foreground
     missed &= episode.at_centres(episode.valid) > 0.5
     allowed = torch.from_numpy(episode.allowed()[:, : grid.count]).to(error.device)
-    return (error + missed * 2.0).masked_fill(~allowed, -1.0).argmax(1).cpu().numpy()
+    scores = (error + missed * 2.0).masked_fill(~allowed, -1.0)
+    return np.asarray(scores.argmax(1).cpu().numpy())
 
 
 @cache
@@ -99,4 +106,4 @@ def _spread(grid: PatchGrid) -> Tensor:
 def _best(episode: Episode, scores: Tensor) -> np.ndarray:
     """The highest of scores, (B, N) or (B, side, side), among unvisited patches; among all, once none is left."""
     closed = episode.visited & ~episode.visited.all(1, keepdim=True)
-    return scores.flatten(1).masked_fill(closed, float("-inf")).argmax(1).cpu().numpy()
+    return np.asarray(scores.flatten(1).masked_fill(closed, float("-inf")).argmax(1).cpu().numpy())

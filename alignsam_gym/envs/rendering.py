@@ -1,4 +1,4 @@
-"""Pictures of an episode."""
+"""Pictures of an episode, and the window that shows them."""
 
 from __future__ import annotations
 
@@ -6,69 +6,66 @@ import sys
 
 import cv2
 import numpy as np
-import torch
-from torch.nn import functional as F
 
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.errors import OptionError
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
+from alignsam_gym.transforms import frame_to_image, mask_from_logits, resize_image, resize_mask
 
 RENDER_MODES = ["rgb_array", "human"]
 RENDER_FPS = 2
-PANEL = 400
-"""Side of a panel in pixels."""
+PANEL = (400, 400)
+"""Height and width of a panel in pixels."""
 
 # Two colours that the common forms of colour blindness tell apart; shapes tell the labels apart without any.
-TRUTH, ANSWER = (240, 228, 66), (0, 158, 115)
+TRUTH_COLOUR, ANSWER_COLOUR = (240, 228, 66), (0, 158, 115)
 _POSITIVE, _NEGATIVE = (0, 90, 200), (213, 94, 0)
 _WHITE = (255, 255, 255)
 
 
 def render_row(episode: Episode, row: int) -> np.ndarray:
-    """Image, ground truth, and SAM's answer with the prompts so far, side by side: uint8 (400, 1200, 3) RGB.
+    """Draw the image, its ground truth, and SAM's answer with the prompts so far, side by side.
 
-    Positive prompts are discs, negative ones squares; each bears its number, the initial pair "0".
+    Positive prompts are discs, negative ones squares. Each bears its number; that of the initial pair is 0.
+
+    Returns:
+        uint8 (400, 1200, 3), RGB.
     """
     sample = episode.encoded.dataset[int(episode.index[row])]
-    answer = upsample(episode.logits[row], (PANEL, PANEL))
-    image = cv2.resize(sample.image, (PANEL, PANEL), interpolation=cv2.INTER_AREA)
-    truth = cv2.resize(sample.mask.astype(np.uint8), (PANEL, PANEL), interpolation=cv2.INTER_NEAREST) > 0
-    panels = [image, overlay(image, truth, TRUTH), draw_answer(episode, row, image, answer)]
-    return np.concatenate(panels, axis=1)
+    image = resize_image(sample.image, PANEL)
+    truth = overlay(image, resize_mask(sample.mask, PANEL), TRUTH_COLOUR)
+    return np.concatenate([image, truth, draw_answer(episode, row, image)], axis=1)
 
 
-def draw_answer(episode: Episode, row: int, image: np.ndarray, answer: np.ndarray) -> np.ndarray:
-    """`image` (PANEL, PANEL, 3) with the answer (bool) and the numbered prompts of a row drawn on it."""
-    picture = overlay(image, answer, ANSWER)
-    scale = PANEL / episode.rules.grid.image_size
-    points, labels = episode.points[row].cpu().numpy(), episode.labels[row].cpu().numpy()
+def draw_answer(episode: Episode, row: int, image: np.ndarray) -> np.ndarray:
+    """Draw SAM's answer and the numbered prompts of a row on its image, uint8 (400, 400, 3); returns a copy."""
+    picture = overlay(image, mask_from_logits(episode.logits[row], PANEL), ANSWER_COLOUR)
+    points_panel = frame_to_image(episode.points[row], episode.rules.grid.image_size, PANEL).cpu().numpy()
+    labels = episode.labels[row].cpu().numpy()
     for slot in np.flatnonzero(labels != PADDING):
-        x, y = (points[slot] * scale).astype(int).tolist()
+        x, y = points_panel[slot].astype(int).tolist()
         mark(picture, (x, y), bool(labels[slot]), str(max(0, slot - 1)))
     return picture
 
 
-def upsample(logits: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
-    """Low-resolution logits (h, w) as a mask, bool (H, W): upsampled, then cut at zero."""
-    return (upsampled_logits(logits, size) > 0).cpu().numpy()
-
-
-def upsampled_logits(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Logits float (h, w) at another size, float (H, W)."""
-    return F.interpolate(logits[None, None], size, mode="bilinear", align_corners=False)[0, 0]
-
-
 def overlay(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """A copy of `image` with `mask` tinted and outlined."""
+    """Tint and outline a mask on a copy of an image.
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+        mask: bool (H, W).
+        colour: RGB of the tint, which covers the image by half.
+    """
     picture = image.copy()
     tinted = (0.5 * np.arange(256)[:, None] + 0.5 * np.array(colour)).astype(np.uint8)
     picture[mask] = np.take_along_axis(tinted, picture[mask], axis=0)  # a table, as large pictures fill the memory
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(picture, outlines, -1, _WHITE, 1, cv2.LINE_AA)
+    cv2.drawContours(picture, outlines, -1, _WHITE, 1, cv2.LINE_AA)
+    return picture
 
 
 def mark(picture: np.ndarray, at: tuple[int, int], positive: bool, name: str, radius: int = 9) -> None:
-    """Draw a prompt on `picture`: a disc if it is positive, else a square, with its name in it."""
+    """Draw a prompt into `picture` at (x, y): a disc if it is positive, else a square, with its name in it."""
     x, y = at
     line = max(1, radius // 8)
     if positive:
@@ -84,12 +81,16 @@ def mark(picture: np.ndarray, at: tuple[int, int], positive: bool, name: str, ra
 
 
 def show(picture: np.ndarray) -> None:
-    """Show a picture in a window. Raises OptionError where pygame or a display is missing."""
+    """Show a picture, uint8 (H, W, 3) RGB, in a window.
+
+    Raises:
+        OptionError: pygame or a display is missing.
+    """
     try:
         import pygame
     except ImportError as error:
         raise OptionError("render_mode='human' needs pygame: pip install 'alignsam-gym[human]'.") from error
-    size = picture.shape[1::-1]
+    size = (picture.shape[1], picture.shape[0])
     try:
         window = pygame.display.get_surface()
         if window is None or window.get_size() != size:
@@ -106,6 +107,7 @@ def show(picture: np.ndarray) -> None:
 
 
 def close_window() -> None:
-    """Close what `show` opened, if anything."""
-    if pygame := sys.modules.get("pygame"):
+    """Close the window that `show` opened, if there is one."""
+    pygame = sys.modules.get("pygame")
+    if pygame:
         pygame.display.quit()

@@ -10,12 +10,11 @@ from gymnasium import spaces
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.errors import OptionError
 
-OBSERVATIONS = ("state", "patches")
 _BOUND = float(np.finfo(np.float16).max)  # embeddings are rounded to float16, so none lies beyond
 
 
 def observation_space(episode: Episode, observation: str) -> spaces.Space[Any]:
-    """The space of one row's observation; `AlignSAMEnv` documents both kinds."""
+    """Make the space of one row's observation, ``state`` or ``patches``, as `AlignSAMEnv` describes them."""
     if observation == "state":
         return spaces.Box(-_BOUND, _BOUND, episode.state_shape, np.float32)
     patches = spaces.Box(-_BOUND, _BOUND, episode.patches_shape, np.float16)
@@ -25,24 +24,33 @@ def observation_space(episode: Episode, observation: str) -> spaces.Space[Any]:
 
 
 def action_space(episode: Episode) -> spaces.Discrete:
-    """The patches, and stopping if the rules have it."""
+    """Make the space of one row's actions: the patches, and stopping where the rules have it."""
     return spaces.Discrete(episode.actions)
 
 
-def whole_numbers(name: str, value: Any, *shapes: tuple[int, ...]) -> np.ndarray:
-    """`value` as an int64 array of one of `shapes`. Raises OptionError for other shapes or numbers."""
-    numbers = np.asarray(value)
-    if numbers.dtype.kind not in "iu" or numbers.shape not in shapes:
-        wanted = " or ".join(f"{shape[0]} whole numbers" if shape else "one whole number" for shape in shapes)
-        raise OptionError(f"{name}={value!r}: it must be {wanted}.")
-    return numbers.astype(np.int64)
-
-
 def observe(episode: Episode, observation: str) -> Any:
-    """Every row's observation, as a batch of `observation_space`."""
+    """Return every row's observation, as a batch of `observation_space`."""
     if observation == "state":
         return episode.states().cpu().numpy()
     patches = episode.patches().half().cpu().numpy()
     if episode.rules.revisit == "allow":
         return patches
     return {"patches": patches, "visited": episode.visited.cpu().numpy().astype(np.int8)}
+
+
+def whole_numbers(name: str, value: Any, *shapes: tuple[int, ...]) -> np.ndarray:
+    """Convert a user's value to an int64 array.
+
+    Args:
+        name: What the value is called, for the message.
+        value: What the user gave.
+        shapes: The shapes that it may have.
+
+    Raises:
+        OptionError: The value has another shape, or holds other things than whole numbers.
+    """
+    numbers = np.asarray(value)
+    if numbers.dtype.kind not in "iu" or numbers.shape not in shapes:
+        wanted = " or ".join(f"{shape[0]} whole numbers" if shape else "one whole number" for shape in shapes)
+        raise OptionError(f"{name}={value!r}: it must be {wanted}.")
+    return numbers.astype(np.int64)

@@ -1,1 +1,1 @@
-"""Measuring prompting strategies on a test set: playing, scores that survive an interruption, intervals over seeds."""
+"""Measuring prompting strategies and baselines on a test set, and the tables and files of what was measured."""

@@ -1,11 +1,10 @@
-"""Learning curves and filmstrips, as PNG files."""
+"""Learning curves of a training and filmstrips of episodes, as PNG files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import matplotlib
 
 matplotlib.use("Agg")
@@ -14,14 +13,21 @@ import numpy as np
 
 from alignsam_gym.agents.callbacks import CURVES
 from alignsam_gym.envs.episode import Episode
-from alignsam_gym.envs.rendering import PANEL, TRUTH, draw_answer, overlay, upsample
-from alignsam_gym.evaluation.prompting_evaluation import PromptingStrategy, played_by, prompt
+from alignsam_gym.envs.rendering import PANEL, TRUTH_COLOUR, draw_answer, overlay
+from alignsam_gym.evaluation.prompting_evaluation import prompt
+from alignsam_gym.evaluation.prompting_strategies import PromptingStrategy, played_by
+from alignsam_gym.transforms import resize_image, resize_mask
 
 _SHOWN = (0, 1, 2, 3, 5, 8, 11, 15)
 
 
 def learning_curve(history: list[dict[str, float]], path: Path) -> None:
-    """Reward, FR, repeated actions and final IoU over the timesteps of training."""
+    """Plot reward, FR, repeated actions and final IoU over the timesteps of training.
+
+    Args:
+        history: The means of each rollout, and its timesteps.
+        path: PNG file to write.
+    """
     figure, axes = plt.subplots(1, len(CURVES), figsize=(3.6 * len(CURVES), 3), layout="constrained")
     for axis, name in zip(axes, CURVES, strict=True):
         axis.plot([record["timesteps"] for record in history], [record[name] for record in history], marker=".")
@@ -32,10 +38,16 @@ def learning_curve(history: list[dict[str, float]], path: Path) -> None:
 
 
 def filmstrip(episode: Episode, indices: list[int], strategies: Mapping[str, PromptingStrategy], path: Path) -> None:
-    """A row for each image and way of prompting: ground truth, then SAM's answer after some numbers of prompts."""
-    rows = [
-        row for way in zip(*(_strips(episode, indices, *way) for way in strategies.items()), strict=True) for row in way
-    ]
+    """Draw a row for each image and prompting strategy: ground truth, then SAM's answer after some numbers of prompts.
+
+    Args:
+        episode: Plays them.
+        indices: Of the images in its data set.
+        strategies: By name.
+        path: PNG file to write.
+    """
+    strips = [_strips(episode, indices, name, strategy) for name, strategy in strategies.items()]
+    rows = [row for rows_of_image in zip(*strips, strict=True) for row in rows_of_image]
     columns = max(map(len, rows))
     figure, axes = plt.subplots(
         len(rows), columns, figsize=(2.2 * columns, 2.5 * len(rows)), layout="constrained", squeeze=False
@@ -52,23 +64,22 @@ def filmstrip(episode: Episode, indices: list[int], strategies: Mapping[str, Pro
 
 
 def _strips(
-    episode: Episode, indices: list[int], name: str, way: PromptingStrategy
+    episode: Episode, indices: list[int], name: str, strategy: PromptingStrategy
 ) -> list[list[tuple[str, np.ndarray]]]:
-    """For each image titled pictures, uint8 (PANEL, PANEL, 3)."""
+    """For each image, pictures uint8 (400, 400, 3) with their titles."""
     strips: dict[int, list[tuple[str, np.ndarray]]] = {}
 
     def draw(episode: Episode, step: int, batch: list[int]) -> None:
         for row, index in enumerate(batch):
             sample = episode.encoded.dataset[index]
-            image = cv2.resize(sample.image, (PANEL, PANEL), interpolation=cv2.INTER_AREA)
+            image = resize_image(sample.image, PANEL)
             if step == 0:
-                mask = cv2.resize(sample.mask.astype(np.uint8), (PANEL, PANEL), interpolation=cv2.INTER_NEAREST) > 0
-                strips[index] = [(f"{sample.id}, {name}\nground truth", overlay(image, mask, TRUTH))]
+                truth = overlay(image, resize_mask(sample.mask, PANEL), TRUTH_COLOUR)
+                strips[index] = [(f"{sample.id}, {name}\nground truth", truth)]
             if step in _SHOWN or step == episode.rules.max_steps:
-                answer = upsample(episode.logits[row], (PANEL, PANEL))
                 title = f"t = {step}, IoU {float(episode.iou[row]):.2f}"
-                strips[index].append((title, draw_answer(episode, row, image, answer)))
+                strips[index].append((title, draw_answer(episode, row, image)))
 
-    with played_by(episode, way.rules):
-        prompt(episode, indices, way.prompter, draw)
+    with played_by(episode, strategy.rules):
+        prompt(episode, indices, strategy.prompter, draw)
     return [strips[index] for index in indices]

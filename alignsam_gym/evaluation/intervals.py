@@ -1,57 +1,51 @@
-"""What tables over several runs are made with: intervals, aggregates over tasks, Markdown."""
+"""Means over runs and tasks with their 95% intervals."""
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from alignsam_gym.errors import DataError, OptionError
-
-METRICS = "metrics.json"
-"""What a finished run's folder holds."""
-
-
-def read_metrics(file: Path) -> dict[str, Any]:
-    """What a `METRICS` file holds. Raises DataError for one that is torn, or of something else."""
-    try:
-        metrics = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read ({error}); delete it, and measure that run again.") from error
-    if not isinstance(metrics, dict) or not metrics.get("prompting"):
-        raise DataError(f"{file} holds no measurements; delete it, and measure that run again.")
-    return metrics
-
-
-def outermost(folders: Iterable[Path]) -> list[Path]:
-    """Those below no other, sorted: evaluations that a run keeps in its own folder are no runs beside it."""
-    there = {*folders}
-    return sorted(folder for folder in there if not there & {*folder.parents})
+from alignsam_gym.errors import OptionError
 
 
 def interval(runs: Sequence[Mapping[str, float]], resamples: int) -> tuple[float, float]:
-    """The 95% interval of a mean over runs; runs: a value of each test image, by id, or a single one.
+    """Return the 95% interval of a mean over runs.
 
     Two things could have been otherwise. Test images are the same in all runs: their means over runs are bootstrapped.
     Seeds are few, and a bootstrap of few is too narrow: runs' means have the error that Student's t gives them. Where
     each run has test images of its own, that error is theirs, too, and nothing is bootstrapped.
+
+    Args:
+        runs: For each run, a value of each test image by its id, or a single value.
+        resamples: How many means are drawn.
+
+    Returns:
+        The lower and the upper end.
     """
     return stratified_interval([runs], resamples)
 
 
 def stratified_interval(strata: Sequence[Sequence[Mapping[str, float]]], resamples: int) -> tuple[float, float]:
-    """That of the mean over strata, such as tasks, of the mean over each one's runs, which are drawn for each alone."""
+    """Return the 95% interval of a mean over strata, such as tasks, of each stratum's mean over runs.
+
+    Args:
+        strata: The runs of each stratum, as `interval` takes them. Each stratum is drawn for itself.
+        resamples: How many means are drawn.
+
+    Returns:
+        The lower and the upper end.
+    """
     rng = np.random.default_rng(0)
-    low, high = np.percentile(np.mean([_draws(runs, resamples, rng) for runs in strata], axis=0), [2.5, 97.5])
+    draws = [_draws(runs, resamples, rng) for runs in strata]
+    low, high = np.percentile(np.mean(draws, axis=0), [2.5, 97.5])
     return float(low), float(high)
 
 
 def _draws(runs: Sequence[Mapping[str, float]], resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Of the mean over runs, float (resamples,)."""
+    """Draw the mean over runs, float (resamples,)."""
     means = np.array([np.mean(list(run.values())) for run in runs])
     draws = np.full(resamples, means.mean())
     if len(runs) > 1:
@@ -63,16 +57,34 @@ def _draws(runs: Sequence[Mapping[str, float]], resamples: int, rng: np.random.G
 
 
 def shown_interval(runs: Sequence[Mapping[str, float]], resamples: int) -> str:
+    """Write `interval` as a table shows it."""
     low, high = interval(runs, resamples)
     return f"{low:.3f} to {high:.3f}"
+
+
+def shown_mean(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
+    """Write mean ± standard deviation of runs, as a table shows it.
+
+    The deviation is that of these runs alone, so a single run has none.
+    """
+    mean = f"{np.mean(values):.{digits}f}"
+    return f"{mean} ± {np.std(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def interquartile_means(
     scores: Mapping[str, np.ndarray], resamples: int
 ) -> dict[str, tuple[float, tuple[float, float]]]:
-    """The mean of the middle half over runs and tasks, and its interval by stratified bootstrap (rliable).
+    """Average the middle half of all runs and tasks, with an interval by stratified bootstrap (rliable).
 
-    scores: by name, float (runs, tasks). Raises OptionError if the package is missing.
+    Args:
+        scores: By name, float (runs, tasks).
+        resamples: How many means are drawn.
+
+    Returns:
+        By name, the mean and its 95% interval.
+
+    Raises:
+        OptionError: If the package rliable is missing.
     """
     library, metrics = rliable()
     logging.getLogger("absl").setLevel(logging.WARNING)  # it names every row
@@ -84,24 +96,23 @@ def interquartile_means(
         )
     finally:
         np.random.set_state(state)
-    return {name: (float(means[name][0]), (float(low), float(high))) for name, ((low,), (high,)) in intervals.items()}
+    found = {}
+    for name, ((low,), (high,)) in intervals.items():
+        found[name] = float(means[name][0]), (float(low), float(high))
+    return found
 
 
 def rliable() -> tuple[Any, Any]:
-    """Its `library` and `metrics`. Raises OptionError without the package."""
+    """Import the package rliable, which takes seconds.
+
+    Returns:
+        Its modules ``library`` and ``metrics``.
+
+    Raises:
+        OptionError: If the package is missing.
+    """
     try:
-        from rliable import library, metrics  # takes seconds to import
+        from rliable import library, metrics
     except ImportError as error:
         raise OptionError("An aggregate over tasks needs rliable: pip install 'alignsam-gym[reproduce]'.") from error
     return library, metrics
-
-
-def shown_mean(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
-    """Mean ± standard deviation of runs, which is that of these runs alone; of one there is none."""
-    spread = f" ± {np.std(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{spread}"
-
-
-def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """A table, the first line its header and the second ``---``."""
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,38 +1,23 @@
-"""Ways of prompting, measured side by side on the same images."""
+"""Prompting strategies, measured side by side on the same images."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from stable_baselines3.common.policies import BasePolicy
 
-from alignsam_gym.agents.agent_prompter import AgentPrompter
 from alignsam_gym.envs.episode import Episode
-from alignsam_gym.envs.prompters import (
-    Prompter,
-    RandomPrompter,
-    clip_prompter,
-    disagreement_prompter,
-    grid_prompter,
-    oracle_prompter,
-    play,
-    srm_prompter,
-)
-from alignsam_gym.envs.rendering import upsample
-from alignsam_gym.errors import OptionError
+from alignsam_gym.envs.prompters import Prompter, play
+from alignsam_gym.evaluation.image_scorer import ImageScorer
+from alignsam_gym.evaluation.prompting_strategies import PromptingStrategy, played_by
 from alignsam_gym.evaluation.resume_log import ResumeLog
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
-from alignsam_gym.metrics import PromptedImage, PromptingScores, heading, overlap, score_mask, shown_metrics
+from alignsam_gym.metrics import PromptedImage, PromptingScores
 
 log = logging.getLogger(__name__)
 
@@ -50,105 +35,39 @@ def prompt(episode: Episode, indices: list[int], prompter: Prompter, watch: Watc
             watch(episode, step, batch)
 
 
-def measure(
+def score_prompting(
     episode: Episode, batch: list[int], prompter: Prompter, keep: Callable[[str, np.ndarray], None] | None = None
 ) -> list[PromptedImage]:
-    """What one way of prompting does on the images of a batch, compared at each image's own size, logits cut at zero.
+    """Prompt the images at the indices in `batch`, and score them by `ImageScorer`.
 
-    keep: called with each image's id and last mask, bool (H, W).
+    Args:
+        episode: Has as many rows as there are images, or fewer.
+        batch: Indices of the episode's data set.
+        prompter: Chooses the prompts.
+        keep: Called with each image's id and last mask, bool (H, W).
     """
-    progress: dict[int, tuple[list, list, list]] = {index: ([], [], []) for index in batch}
-    measured = []
+    ids = episode.encoded.dataset.ids
+    scorers: dict[int, ImageScorer] = {}
+    scored = []
 
-    def record(episode: Episode, step: int, batch: list[int]) -> None:
+    def watch(episode: Episode, step: int, batch: list[int]) -> None:
         infos = episode.infos()
         for row, index in enumerate(batch):
-            sample = episode.encoded[index]
-            answer = upsample(episode.logits[row], sample.mask.shape)
-            overlaps, hits, repeats = progress[index]
-            overlaps.append(overlap(answer, sample.mask, sample.void))
-            if step and infos["label"][row] != PADDING:  # it has not stopped
-                hits.append(infos["foreground"][row])
-                repeats.append(infos["repeated"][row])
+            if step == 0:
+                scorers[index] = ImageScorer(ids[index], episode.encoded[index])
+            scorer = scorers[index]
+            scorer.add_answer(episode.logits[row])
+            stopped = infos["label"][row] == PADDING
+            if step and not stopped:
+                scorer.add_prompt(infos["foreground"][row], infos["repeated"][row])
             if step == episode.rules.max_steps:
-                name, scores = episode.encoded.dataset.ids[index], score_mask(answer, sample.mask, sample.void)
-                steps = np.array(overlaps), np.array(hits), np.array(repeats)
-                measured.append(PromptedImage(name, sample.text, *steps, scores))
+                scored.append(scorers.pop(index).finish())
                 if keep:
-                    keep(name, answer)
+                    keep(scorer.name, scorer.mask)
 
     with torch.no_grad():
-        prompt(episode, batch, prompter, record)
-    return measured
-
-
-class PromptingStrategy(NamedTuple):
-    """A way of prompting; rules: those of the run that it changes."""
-
-    prompter: Prompter
-    rules: Mapping[str, Any] = {}
-
-
-@contextmanager
-def played_by(episode: Episode, rules: Mapping[str, Any]) -> Iterator[None]:
-    """Let episodes go by the rules that a way of prompting changes, and then by their own again."""
-    own = episode.rules
-    episode.rules = replace(own, **rules)
-    try:
-        yield
-    finally:
-        episode.rules = own
-
-
-DEFAULT_STRATEGIES = ("agent", "random", "srm", "disagreement", "clip", "agent, true labels", "oracle")
-"""What is compared unless ``evaluate.strategies`` says otherwise; ``clip`` only where there is one."""
-
-
-def prompting_strategies(
-    policy: BasePolicy,
-    deterministic: bool,
-    seed: int,
-    clip: bool,
-    names: Sequence[str] | None = None,
-    key: str = "evaluate.strategies",
-) -> dict[str, PromptingStrategy]:
-    """The ways called `names`, in that order; None: `DEFAULT_STRATEGIES`. clip: whether there is CLIP's map to prompt by.
-
-    ``agent, labels: last``, ``clip`` and ``positive`` are the trained agent with labels from elsewhere, in the
-    evaluation only ("RL+LAST", "RL+SCLIP" and "RL only" of Table 8, the last also "Ours-w/o SRM" of Tables 2 and 3).
-    ``agent, one step`` is the agent stopped after its first prompt ("Ours-w/o MSI"). The initial pair comes from
-    the SRM in all of them. [ours]
-
-    Raises OptionError for no name, an unknown one, and one that needs CLIP's map where there is none. key: of the
-    configuration, that the names come from.
-    """
-    agent, true_labels = AgentPrompter(policy, deterministic, seed), {"label_source": "oracle"}
-    strategies = {
-        "agent": PromptingStrategy(agent),
-        "random": PromptingStrategy(RandomPrompter(seed)),
-        "grid": PromptingStrategy(grid_prompter),
-        "srm": PromptingStrategy(srm_prompter),
-        "disagreement": PromptingStrategy(disagreement_prompter),
-        "clip": PromptingStrategy(clip_prompter, {"label_source": "clip", "initial_prompts": "clip"}),
-        "agent, true labels": PromptingStrategy(agent, true_labels),
-        "oracle": PromptingStrategy(oracle_prompter, true_labels),
-        **{
-            f"agent, labels: {source}": PromptingStrategy(agent, {"label_source": source})
-            for source in ("last", "clip", "positive")
-        },
-        "agent, one step": PromptingStrategy(agent, {"max_steps": 1}),
-    }
-    lacking = () if clip else tuple(name for name, way in strategies.items() if way.rules.get("label_source") == "clip")
-    if names is None:
-        names = [name for name in DEFAULT_STRATEGIES if name not in lacking]
-    if not names:
-        raise OptionError(f"{key} is empty; name at least one of {', '.join(strategies)}.")
-    for name in names:
-        if name not in strategies:
-            raise OptionError(f"{key}={name!r} is unknown; choose from {', '.join(map(repr, strategies))}.")
-        if name in lacking:
-            raise OptionError(f"{key}={name!r} needs CLIP's map; train with branch=explicit.")
-    return {name: strategies[name] for name in names}
+        prompt(episode, batch, prompter, watch)
+    return scored
 
 
 def compare(
@@ -158,10 +77,17 @@ def compare(
     resume_log: ResumeLog,
     keep: Callable[[str, str, np.ndarray], None] | None = None,
 ) -> dict[str, PromptingScores]:
-    """Every way's scores on the first `limit` images of the episode's data set (None: all).
+    """Score every strategy on the first images of the episode's data set.
 
-    Images that the resume_log holds are not prompted again. keep: called with a way's name, an image's id and the last
-    mask, bool (H, W).
+    Args:
+        episode: As many images are prompted at once as it has rows.
+        limit: How many images; None for all.
+        strategies: By name.
+        resume_log: Images that it holds are not prompted again; those that are done are added.
+        keep: Called with a strategy's name, an image's id and the last mask, bool (H, W).
+
+    Returns:
+        The scores by the strategy's name.
     """
     results = {name: PromptingScores() for name in strategies}
     done = set()
@@ -181,41 +107,33 @@ def compare(
             batch = left[start : start + rows]
             episode.encoded.fetch(batch)
             episode.encoded.prefetch(left[start + rows : start + 2 * rows])
-            measured = {}
-            for name, way in strategies.items():
-                with played_by(episode, way.rules):
-                    measured[name] = measure(episode, batch, way.prompter, partial(keep, name) if keep else None)
-                for image in measured[name]:
+            scored = _score_batch(episode, batch, strategies, keep)
+            for name, images in scored.items():
+                for image in images:
                     results[name].add(image)
-            resume_log.append([
-                {"id": ids[index], "prompting": {name: images[place].to_json() for name, images in measured.items()}}
-                for place, index in enumerate(batch)
-            ])  # fmt: skip
+            resume_log.append(_records(scored, [ids[index] for index in batch]))
             progress.advance(bar, len(batch))
     return results
 
 
-def print_table(summaries: Mapping[str, dict[str, Any]], title: str) -> None:
-    """The prompters as rows: mIoU after some numbers of prompts, FR and the share of repeated patches."""
-    last = max(len(summary["miou_by_step"]) for summary in summaries.values()) - 1
-    steps = shown_steps(last)
-    table = Table("prompting", *(f"t={t}" for t in steps), "FR", "repeated", title=f"mIoU after t prompts: {title}")
-    for name, summary in summaries.items():
-        curve = summary["miou_by_step"]
-        rates = (summary[key] for key in ("foreground_rate", "repeated"))
-        shares = ("" if rate is None else f"{rate:.1%}" for rate in rates)
-        table.add_row(name, *(f"{curve[t]:.3f}" if t < len(curve) else "" for t in steps), *shares)
-    Console().print(table)
+def _score_batch(
+    episode: Episode,
+    batch: list[int],
+    strategies: Mapping[str, PromptingStrategy],
+    keep: Callable[[str, str, np.ndarray], None] | None,
+) -> dict[str, list[PromptedImage]]:
+    """Score each strategy on the images at the indices in `batch`."""
+    scored = {}
+    for name, strategy in strategies.items():
+        with played_by(episode, strategy.rules):
+            scored[name] = score_prompting(episode, batch, strategy.prompter, partial(keep, name) if keep else None)
+    return scored
 
 
-def shown_steps(last: int) -> list[int]:
-    """After how many prompts tables show an episode of `last`."""
-    return [t for t in (0, 1, 5, 10, 15) if t < last] + [last]
-
-
-def print_metrics(metrics: Mapping[str, dict[str, dict]], names: Sequence[str], title: str) -> None:
-    """The figures `names`, by every way of averaging that there is, of each column's `MetricTotals.summary`."""
-    table = Table("", *metrics, title=title)
-    for average, name in shown_metrics(next(iter(metrics.values())), names):
-        table.add_row(heading(average, name), *(f"{summary[average][name]:.3f}" for summary in metrics.values()))
-    Console().print(table)
+def _records(scored: Mapping[str, list[PromptedImage]], ids: list[str]) -> list[dict[str, Any]]:
+    """Return the resume log's record of each image."""
+    records = []
+    for place, id in enumerate(ids):
+        prompting = {name: images[place].to_json() for name, images in scored.items()}
+        records.append({"id": id, "prompting": prompting})
+    return records

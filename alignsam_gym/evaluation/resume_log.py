@@ -11,15 +11,19 @@ from typing import Any
 
 
 class ResumeLog:
-    """A file of JSON lines: what the results depend on, then a record an image.
-
-    signature: plain data. Records that a file of another signature holds are thrown away, as they would not be
-    repeated now.
-    """
+    """A file of JSON lines: the signature of what the results depend on, then a record for each image."""
 
     def __init__(self, path: Path, signature: Any) -> None:
+        """Open the file, or begin it anew.
+
+        Args:
+            path: The file; its folder is made where there is none.
+            signature: Plain data that the results depend on. A file of another signature is overwritten, as its
+                records would not be repeated now.
+        """
         self.path = path
-        head = json.dumps({"signature": hashlib.sha256(json.dumps(signature, sort_keys=True).encode()).hexdigest()})
+        digest = hashlib.sha256(json.dumps(signature, sort_keys=True).encode()).hexdigest()
+        head = json.dumps({"signature": digest})
         found = path.read_bytes() if path.exists() else b""
         if found.startswith(head.encode() + b"\n"):
             os.truncate(path, found.rfind(b"\n") + 1)  # a last line may have been cut short
@@ -28,15 +32,16 @@ class ResumeLog:
             path.write_text(head + "\n")
 
     def read(self) -> Iterator[dict[str, Any]]:
-        """The records so far."""
+        """Yield the records so far."""
         with self.path.open() as file:
             next(file)
             yield from map(json.loads, file)
 
     def append(self, records: Sequence[dict[str, Any]]) -> None:
+        """Write further records at the end."""
         with self.path.open("a") as file:
             file.write("".join(json.dumps(record) + "\n" for record in records))
 
     def remove(self) -> None:
-        """Everything is in the results now."""
+        """Delete the file, once everything is in the results."""
         self.path.unlink()

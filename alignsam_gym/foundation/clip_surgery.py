@@ -1,18 +1,19 @@
-"""CLIP Surgery on ``open_clip``: where in an image a text is, without training (Li et al., arXiv 2304.05653).
+"""CLIP Surgery on ``open_clip``: finds where a text is in an image, without training (Li et al., arXiv 2304.05653).
 
-Architecture surgery. In the last six blocks of the ViT a second path runs beside the original one, which is not
-touched. At the first of them both are the same; then, with x the original path's tokens before the block,
+Architecture surgery. In the last six blocks of the ViT a second path runs beside the original one, which is left as it
+is. Both start from the same tokens. Then each block does, for each head, with x the original path's tokens before the
+block,
 
     x̂ ← x̂ + proj(softmax(v vᵀ / √d) v),    v = the value projection of LN₁(x),    d = the width of a head
 
-for each head: queries and keys are replaced by the values, and there is no feed-forward layer. Patch tokens are
-taken from x̂, the class token from x; both go through the final layer norm and the projection.
+So the values replace the queries and keys, and there is no feed-forward layer. The patch tokens are taken from x̂, the
+class token from x. Both go through the final layer norm and the projection.
 
-Feature surgery. What an image answers to every text alike is taken away: its answer to the empty prompt.
+Feature surgery. An image's similarity to the empty text is subtracted, because it shows what all texts have in common.
 
-**[ours]** Where the paper and its code differ or are silent: every token is brought to unit length over its
-features (the authors' first demo did it over the tokens, which they call a mistake in their issue 35); a map that
-is the same everywhere is 0.
+**[ours]** Where the paper and its code differ or are silent: every token is brought to unit length over its features
+(the authors' first demo did it over the tokens, which they call a mistake in their issue 35); a map that is the same
+everywhere is 0.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import open_clip
@@ -38,10 +39,10 @@ from alignsam_gym.foundation.tiny import tiny_clip
 from alignsam_gym.foundation.tiny.tiny_sam import INPUT_SIZE
 
 PREPROCESSING = 2
-"""Version of what `ClipSurgery` does to an image and a text; part of every cached map's key."""
+"""The version of what `ClipSurgery` does to an image and a text. It is part of every cached map's key."""
 
 DUAL_BLOCKS = 6
-"""How many blocks, counted from the last, have the second path. A ViT with fewer has it in all."""
+"""The number of blocks, counted from the last, that have the second path. A ViT with fewer blocks has it in all."""
 
 TEMPLATES: tuple[Callable[[str], str], ...] = (
     *open_clip.OPENAI_IMAGENET_TEMPLATES,
@@ -51,19 +52,32 @@ TEMPLATES: tuple[Callable[[str], str], ...] = (
     lambda text: f"this is the {text} in the scene.",
     lambda text: f"this is one {text} in the scene.",
 )
-"""CLIP Surgery's 85 prompts: the 80 of CLIP for ImageNet, and 5 that speak of a scene."""
+"""CLIP Surgery's 85 prompts: CLIP's 80 for ImageNet, and 5 that mention a scene."""
 
-_MOST_TEXTS = 1024  # whose features are kept, some kilobytes each: a page's visitors never run out of texts
+_MOST_TEXTS = 1024  # features of so many texts are kept, some kilobytes each; a demo's visitors give ever new texts
 
 
 class ClipSurgery:
-    """A frozen ``open_clip`` ViT, on one device, that answers where a text is in an image.
+    """A frozen ``open_clip`` ViT on one device that finds where a text is in an image.
 
-    model: ``open_clip.CLIP`` or ``CustomTextCLIP`` with a class token. tokenizer: that model's, texts → int (n, L).
-    fingerprint: identifies its weights. image_size: side of the frames it looks at; rounded down to whole patches,
-    so that the map covers the whole frame. The maps have `grid` × `grid` cells.
+    Args:
+        model: An ``open_clip.CLIP`` or ``CustomTextCLIP`` with a class token. It is moved to `device` and frozen.
+        tokenizer: The model's own, from n texts to int (n, L).
+        fingerprint: Identifies the weights. It is part of every cached map's key.
+        device: Where the model runs.
+        image_size: Side to which frames are resized, in pixels. It is rounded down to whole patches, so that the map
+            covers the whole frame.
 
-    Raises OptionError for a model without the parts that the surgery needs, and for a side below one patch.
+    Attributes:
+        model: The model itself.
+        tokenizer: As given.
+        device: As given.
+        fingerprint: The given one, with the version and the size of the preprocessing.
+        input_size: The rounded `image_size`.
+        grid: Side of the maps, in patches.
+
+    Raises:
+        OptionError: The model lacks a part that the surgery needs, or `image_size` is below one patch.
     """
 
     def __init__(
@@ -90,9 +104,17 @@ class ClipSurgery:
         self._remembered = lru_cache(_MOST_TEXTS)(self._encode_text)
 
     def similarity(self, images: Sequence[np.ndarray], texts: Sequence[str]) -> Tensor:
-        """Where each image's own text is: float32 (B, grid, grid) in [0, 1], lowest cell 0, highest 1.
+        """Find where each image's own text is.
 
-        images: B square frames, uint8 (S, S, 3) RGB each. texts: B of them. Raises OptionError if they do not pair up.
+        Args:
+            images: B square frames of any side, uint8 (S, S, 3), RGB.
+            texts: B texts, one for each image.
+
+        Returns:
+            float32 (B, grid, grid) in [0, 1]; each map's lowest cell is 0 and its highest is 1.
+
+        Raises:
+            OptionError: There are not as many texts as images.
         """
         if len(images) != len(texts):
             raise OptionError(f"{len(images)} images came with {len(texts)} texts; give one text for each image.")
@@ -101,16 +123,27 @@ class ClipSurgery:
 
     @torch.no_grad()
     def encode(self, images: Sequence[np.ndarray]) -> Tensor:
-        """Tokens of square frames, uint8 (S, S, 3) RGB each: float32 (B, 1 + grid², D) of unit length.
+        """Encode images.
 
-        The class token comes first, then the patches, row by row.
+        Args:
+            images: B square frames of any side, uint8 (S, S, 3), RGB.
+
+        Returns:
+            Tokens of unit length, float32 (B, 1 + grid², D): the class token, then the patches, row by row.
         """
         tokens = dual_path(self.model.visual, self._preprocess(images), self._positions)
         return F.normalize(tokens, dim=-1)
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Features of K texts, float32 (K, D) of unit length: each the mean over `TEMPLATES`. The latest are kept."""
+        """Encode texts. The features of the latest texts are kept.
+
+        Args:
+            texts: K texts, each of which is put into all `TEMPLATES`.
+
+        Returns:
+            The means over the templates, brought to unit length: float32 (K, D).
+        """
         return torch.stack([self._remembered(text) for text in texts])
 
     def _encode_text(self, text: str) -> Tensor:
@@ -126,51 +159,72 @@ class ClipSurgery:
         return (torch.cat(resized).to(self.device) / 255 - self._mean) / self._std
 
     def _to_map(self, answers: Tensor) -> Tensor:
-        """(…, grid²) → (…, grid, grid), the lowest cell of each map 0 and the highest 1."""
+        """Scale each map from lowest to highest cell, to [0, 1], and shape it: (…, grid²) → (…, grid, grid)."""
         low, high = answers.aminmax(dim=-1, keepdim=True)
         spread = (high - low).clamp_min(torch.finfo(answers.dtype).tiny)
-        return ((answers - low) / spread).unflatten(-1, (self.grid, self.grid))
+        maps: Tensor = ((answers - low) / spread).unflatten(-1, (self.grid, self.grid))
+        return maps
+
+
+def dual_path(visual: VisionTransformer, pixels: Tensor, positions: Tensor) -> Tensor:
+    """Run both paths through a ViT.
+
+    Args:
+        visual: The image tower of a CLIP.
+        pixels: float32 (B, 3, H, W), normalised.
+        positions: float32 (1 + N, C), the positional embedding for H × W pixels.
+
+    Returns:
+        Projected tokens, float32 (B, 1 + N, D): the original path's class token, then the second path's patches.
+    """
+    patches = visual.conv1(pixels).flatten(2).transpose(1, 2)
+    first = visual.class_embedding.expand(len(patches), 1, -1)
+    original = visual.ln_pre(torch.cat([first, patches], dim=1) + positions)
+    blocks = visual.transformer.resblocks
+    for block in blocks[:-DUAL_BLOCKS]:
+        original = _original_path(visual, block, original)
+    surgical = original
+    for block in blocks[-DUAL_BLOCKS:]:
+        surgical = surgical + block.ls_1(_value_attention(block.attn, block.ln_1(original)))
+        original = _original_path(visual, block, original)
+    tokens = torch.cat([original[:, :1], surgical[:, 1:]], dim=1)
+    return cast(Tensor, visual.ln_post(tokens) @ visual.proj)
 
 
 def single_text_surgery(image_features: Tensor, text_features: Tensor, redundant_features: Tensor) -> Tensor:
-    """What each token answers to its image's text and not to the empty one.
+    """Subtract each token's similarity to the empty text from its similarity to its image's text.
 
-    image_features: (B, N, D). text_features: (B, D). redundant_features: (D), the empty text's.
-    Returns cosine differences, (B, N).
+    Args:
+        image_features: float (B, N, D), tokens of unit length.
+        text_features: float (B, D), one text for each image, of unit length.
+        redundant_features: float (D,), the empty text's.
+
+    Returns:
+        Differences of cosines, float (B, N).
     """
     return torch.einsum("bnd,bd->bn", image_features, text_features - redundant_features)
 
 
-def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (…, h, w) in [0, 1] to another size (H, W), bilinearly, averaged where it is smaller: in [0, 1] too."""
-    resized = F.interpolate(maps.reshape(-1, 1, *maps.shape[-2:]), size, mode="bilinear", antialias=True)
-    return resized.clamp(0, 1).reshape(*maps.shape[:-2], *size)
-
-
 def load_clip(name: str, device: str | torch.device = "auto", image_size: int | None = None) -> ClipSurgery:
-    """The embedded CLIP, called ``tiny``, or the ``open_clip`` ViT called ``ARCHITECTURE/WEIGHTS``.
+    """Load a CLIP by its name.
 
-    image_size: side of the frames that it looks at; by default 512, and the only size of the embedded CLIP, 256.
+    Args:
+        name: ``tiny`` for the embedded CLIP, or ``ARCHITECTURE/WEIGHTS`` for a ViT of ``open_clip``. WEIGHTS is a
+            pretrained tag, which ``open_clip`` downloads once into its own cache, or the path of a checkpoint:
+            ``ViT-B-16/openai``, ``ViT-B-16-quickgelu/weights/clip.safetensors``, ``ViT-L-14//home/me/clip.pt``. A tag
+            determines the activation and the colour normalisation. A file gets those of the architecture, so OpenAI's
+            weights need an architecture that ends in ``-quickgelu``. Nothing in a file is executed.
+        device: ``auto`` takes CUDA if it is available.
+        image_size: Side to which frames are resized, in pixels; 512 if None. The embedded CLIP has 256 only.
 
-    What follows the first slash is a pretrained tag, downloaded once by ``open_clip`` into its own cache, or the
-    path of a checkpoint: ``ViT-B-16/openai``, ``ViT-B-16-quickgelu/weights/clip.safetensors``,
-    ``ViT-L-14//home/me/clip.pt``. A tag brings its activation and its colour normalisation along; a file has those
-    of the architecture, so OpenAI's weights need one that ends in ``-quickgelu``. Nothing in a file is executed.
-
-    Raises OptionError for a name, model, device or size that cannot be used; WeightsError for weights that cannot
-    be had or are not that model's.
+    Raises:
+        OptionError: The name, model, device or size cannot be used.
+        WeightsError: The weights cannot be downloaded or read, or are another model's.
     """
     if name == "tiny":
         return _load_tiny(resolve_device(device), image_size)
     architecture, _, source = name.partition("/")
-    config = open_clip.get_model_config(architecture)
-    if config is None:
-        raise OptionError(
-            f"clip={name!r}: open_clip has no model {architecture!r}; choose one of open_clip.list_models(), for "
-            "example clip=ViT-B-16/openai, or clip=tiny, the embedded one."
-        )
-    if not isinstance(config["vision_cfg"].get("layers"), int):  # seen before anything is downloaded
-        raise OptionError(f"clip={name!r}: {architecture} is no open_clip ViT; choose one, such as ViT-B-16/openai.")
+    _check_architecture(name, architecture)
     resolved = resolve_device(device)
     tag = open_clip.get_pretrained_cfg(architecture, source)
     path = _download(name, architecture, tag) if tag else Path(source).expanduser()
@@ -179,6 +233,39 @@ def load_clip(name: str, device: str | torch.device = "auto", image_size: int | 
         raise OptionError(
             f"clip={name!r}: {source!r} is neither a pretrained tag of {architecture} ({tags}) nor a file."
         )
+    model, tokenizer = _read_model(name, architecture, tag, path)
+    # With another activation or colour normalisation, the same file is another model.
+    kind = (architecture, tag.get("quick_gelu", False), model.visual.image_mean, model.visual.image_std)
+    return ClipSurgery(model, tokenizer, f"{kind}|{file_digest(path)}", resolved, image_size or 512)
+
+
+def is_downloaded(name: str) -> bool:
+    """Tell whether open_clip's cache has the weights of a pretrained tag, ``ARCHITECTURE/TAG``, for `load_clip`."""
+    architecture, _, tag = name.partition("/")
+    repository = open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub", "").rpartition("/")[0]
+    if not repository:
+        return False
+    for file in (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME):  # in open_clip's order
+        found = try_to_load_from_cache(repository, file)
+        if found is None or isinstance(found, str):  # else the cache says that the repository has no such file
+            return found is not None
+    return False
+
+
+def _check_architecture(name: str, architecture: str) -> None:
+    """Raise OptionError for a model that open_clip does not have, or whose image tower is not its ViT."""
+    config = open_clip.get_model_config(architecture)
+    if config is None:
+        raise OptionError(
+            f"clip={name!r}: open_clip has no model {architecture!r}; choose one of open_clip.list_models(), for "
+            "example clip=ViT-B-16/openai, or clip=tiny, the embedded one."
+        )
+    if not isinstance(config["vision_cfg"].get("layers"), int):
+        raise OptionError(f"clip={name!r}: {architecture} is no open_clip ViT; choose one, such as ViT-B-16/openai.")
+
+
+def _read_model(name: str, architecture: str, tag: dict[str, Any], path: Path) -> tuple[Any, Any]:
+    """Build a model with the weights of a file, and its tokenizer."""
     try:
         model = open_clip.create_model(
             architecture,
@@ -187,41 +274,25 @@ def load_clip(name: str, device: str | torch.device = "auto", image_size: int | 
             force_preprocess_cfg=tag,
             weights_only=True,
         )
-        tokenizer = open_clip.get_tokenizer(architecture)
-    except Exception as error:  # open_clip reads a file that is no checkpoint until something, anything, breaks
+        return model, open_clip.get_tokenizer(architecture)
+    except Exception as error:  # open_clip goes on with a file that is no checkpoint until any error at all occurs
         raise WeightsError(
             f"clip={name!r}: {path} could not be loaded as {architecture}'s weights "
             f"({str(error).splitlines()[0]}); give a safetensors file or a state dict of that architecture. "
             "TorchScript archives, which OpenAI's own .pt files are, are not read."
         ) from error
-    # One file is another model with another activation or normalisation.
-    kind = (architecture, tag.get("quick_gelu", False), model.visual.image_mean, model.visual.image_std)
-    return ClipSurgery(model, tokenizer, f"{kind}|{file_digest(path)}", resolved, image_size or 512)
-
-
-def is_downloaded(name: str) -> bool:
-    """Whether `load_clip` would find the weights of a pretrained tag, ``ARCHITECTURE/TAG``, in open_clip's cache."""
-    architecture, _, tag = name.partition("/")
-    repository = open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub", "").rpartition("/")[0]
-    if not repository:
-        return False
-    for file in (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME):  # as open_clip asks for them
-        found = try_to_load_from_cache(repository, file)
-        if found is None or isinstance(found, str):  # else it was asked for, and there is none
-            return found is not None
-    return False
 
 
 def _load_tiny(device: torch.device, image_size: int | None) -> ClipSurgery:
     if image_size not in (None, INPUT_SIZE):
         raise OptionError(f"image_size={image_size}: clip='tiny' looks at {INPUT_SIZE} pixels a side only.")
     model, tokenizer = tiny_clip.load_tiny_clip(), tiny_clip.TinyTokenizer()
-    # The file names the embedded SAM whose encoder it goes with, so its digest tells that apart too.
+    # The file contains the digest of the embedded SAM whose encoder it needs, so its own digest covers both.
     return ClipSurgery(model, tokenizer, file_digest(tiny_clip.WEIGHTS), device, INPUT_SIZE)
 
 
 def _download(name: str, architecture: str, tag: dict[str, Any]) -> Path:
-    """The file of a pretrained tag, from open_clip's cache or the network. Raises WeightsError."""
+    """Return the file of a pretrained tag, from open_clip's cache or the network."""
     try:
         return Path(open_clip.download_pretrained(tag))
     except (OSError, RuntimeError) as error:
@@ -236,7 +307,7 @@ def _download(name: str, architecture: str, tag: dict[str, Any]) -> Path:
 
 
 def _check_operable(model: Any) -> None:
-    """Raises OptionError for a model that lacks what the surgery operates on."""
+    """Raise OptionError for a model without the parts that the surgery needs."""
     visual = model.visual
     if not isinstance(visual, VisionTransformer):
         problem = f"its image tower is a {type(visual).__name__}, not open_clip's VisionTransformer"
@@ -252,39 +323,23 @@ def _check_operable(model: Any) -> None:
 
 
 def _positional_embedding(visual: VisionTransformer, grid: int) -> Tensor:
-    """The positional embedding (1 + grid², C) for a grid of another size than the native one."""
+    """Resize the positional embedding to another grid: (1 + grid², C)."""
     embedding = visual.positional_embedding
     native = embedding[1:].T.unflatten(1, visual.grid_size)
     resized = F.interpolate(native[None], (grid, grid), mode="bilinear")[0]
     return torch.cat([embedding[:1], resized.flatten(1).T])
 
 
-def dual_path(visual: VisionTransformer, pixels: Tensor, positions: Tensor) -> Tensor:
-    """Both paths through the ViT: projected tokens (B, 1 + N, D), the class token of the original, patches of the new.
-
-    pixels: float32 (B, 3, H, W), normalised. positions: (1 + N, C).
-    """
-    patches = visual.conv1(pixels).flatten(2).transpose(1, 2)
-    first = visual.class_embedding.expand(len(patches), 1, -1)
-    original = visual.ln_pre(torch.cat([first, patches], dim=1) + positions)
-    blocks = visual.transformer.resblocks
-    for block in blocks[:-DUAL_BLOCKS]:
-        original = _original_path(visual, block, original)
-    surgical = original
-    for block in blocks[-DUAL_BLOCKS:]:
-        surgical = surgical + block.ls_1(_value_attention(block.attn, block.ln_1(original)))
-        original = _original_path(visual, block, original)
-    return visual.ln_post(torch.cat([original[:, :1], surgical[:, 1:]], dim=1)) @ visual.proj
-
-
 def _original_path(visual: VisionTransformer, block: nn.Module, x: Tensor) -> Tensor:
-    """One block as it is, (B, N, C) → (B, N, C); some versions of open_clip have the batch second inside."""
-    return block(x) if visual.transformer.batch_first else block(x.transpose(0, 1)).transpose(0, 1)
+    """Run a block unchanged, (B, N, C) → (B, N, C); some versions of open_clip have the batch second inside."""
+    if visual.transformer.batch_first:
+        return cast(Tensor, block(x))
+    return cast(Tensor, block(x.transpose(0, 1)).transpose(0, 1))
 
 
 def _value_attention(attention: nn.MultiheadAttention, x: Tensor) -> Tensor:
-    """Self-attention (B, N, C) → (B, N, C) in which the values are the queries and the keys too."""
+    """Run self-attention, (B, N, C) → (B, N, C), in which the values replace the queries and the keys."""
     weight, bias = attention.in_proj_weight.chunk(3)[2], attention.in_proj_bias.chunk(3)[2]
     values = F.linear(x, weight, bias).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
     mixed = F.scaled_dot_product_attention(values, values, values)  # scaled by 1 / √d, as the original path is
-    return attention.out_proj(mixed.transpose(1, 2).flatten(2))
+    return cast(Tensor, attention.out_proj(mixed.transpose(1, 2).flatten(2)))

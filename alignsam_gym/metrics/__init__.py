@@ -1,4 +1,4 @@
-"""Figures over a test set: of single masks (`masks`), of all of them (`totals`), of prompting step by step."""
+"""Metrics: of single masks (`mask_scores`), of a test set (`metric_totals`), of prompting it (`prompting_scores`)."""
 
 from alignsam_gym.metrics.mask_scores import Counts, MaskScores, score_mask
 from alignsam_gym.metrics.metric_totals import MetricTotals

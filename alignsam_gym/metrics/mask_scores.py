@@ -19,13 +19,17 @@ THRESHOLD = 127
 
 @dataclass(frozen=True)
 class Counts:
-    """Pixels of one mask, or of many together, and the figures that follow from them alone.
-
-    tp, fp, fn, tn: answered and true, answered but false, missed, rightly left. error: the sum over all of them of
-    |answer − truth|, the answer's grey level in [0, 1].
+    """Pixels of one mask, or of many together, and the metrics that follow from them alone.
 
     IoU, F_β and BER are PySODMetrics' where its denominators are not zero. Where they are, it takes 0; here two
     empty masks agree, and BER looks only at what there is of foreground and background. [ours]
+
+    Attributes:
+        tp: Pixels that are foreground in answer and truth.
+        fp: Pixels that are foreground in the answer alone.
+        fn: Pixels that are foreground in the truth alone.
+        tn: Pixels that are background in both.
+        error: Sum over all pixels of |answer − truth|, the answer's grey level in [0, 1].
     """
 
     tp: int = 0
@@ -38,25 +42,28 @@ class Counts:
         return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def iou(self) -> float:
-        """In [0, 1]; 1 if answer and truth are empty."""
-        return share(self.tp, self.tp + self.fp + self.fn)
+        """Return IoU, in [0, 1]; 1 if answer and truth are empty."""
+        return fraction(self.tp, self.tp + self.fp + self.fn)
 
     def f_beta(self) -> float:
-        """(1 + β²) P R / (β² P + R) of precision and recall, in [0, 1]; 1 if answer and truth are empty."""
+        """Return (1 + β²) P R / (β² P + R) of precision and recall, in [0, 1]; 1 if answer and truth are empty."""
         hits = (1 + BETA_SQUARED) * self.tp
-        return share(hits, hits + self.fp + BETA_SQUARED * self.fn)
+        return fraction(hits, hits + self.fp + BETA_SQUARED * self.fn)
 
     def ber_percent(self) -> float:
-        """100 minus the mean recall of foreground and background, in percent; of only one if only one is there."""
+        """Return 100 minus the mean recall of foreground and background, in percent.
+
+        If only one of the two is there, it is the recall of that one.
+        """
         sizes = ((self.tp, self.tp + self.fn), (self.tn, self.tn + self.fp))
         return 100 * (1 - float(np.mean([right / size for right, size in sizes if size])))
 
     def mae(self) -> float:
-        """In [0, 1]."""
+        """Return the mean absolute error, in [0, 1]."""
         return self.error / (self.tp + self.fp + self.fn + self.tn)
 
     def metrics(self) -> dict[str, float]:
-        """Those above, by name."""
+        """Return the metrics above, by name."""
         return {"iou": self.iou(), "f_beta": self.f_beta(), "ber_percent": self.ber_percent(), "mae": self.mae()}
 
 
@@ -64,7 +71,10 @@ class Counts:
 class MaskScores:
     """All that is measured of one answer.
 
-    measures: name -> a number. curves: name -> float64 (256,), for thresholds 255 … 0 on the answer's grey level.
+    Attributes:
+        counts: Its pixels.
+        measures: The metrics that do not follow from the counts, by name.
+        curves: By name, float64 (256,), a metric for each threshold 255 … 0 on the answer's grey level.
     """
 
     counts: Counts
@@ -72,20 +82,22 @@ class MaskScores:
     curves: dict[str, np.ndarray]
 
     def metrics(self) -> dict[str, float]:
-        """Every figure that is a number for a single image."""
+        """Return every metric that is a number for a single image, by name."""
         return self.counts.metrics() | self.measures
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers, exact; equal neighbours of a curve are counted, as a mask's curves have only two levels."""
-        curves = {
-            name: [(value, len(list(run))) for value, run in groupby(curve.tolist())]
-            for name, curve in self.curves.items()
-        }
+        """Return plain numbers, exact.
+
+        Equal neighbours of a curve are counted, as a mask's curves have only two levels.
+        """
+        curves = {}
+        for name, curve in self.curves.items():
+            curves[name] = [(value, len(list(run))) for value, run in groupby(curve.tolist())]
         return {"counts": astuple(self.counts), "measures": self.measures, "curves": curves}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> MaskScores:
-        """What `to_json` was called on."""
+        """Return the scores that `to_json` was called on."""
         curves = {}
         for name, runs in record["curves"].items():
             values, lengths = zip(*runs, strict=True)
@@ -94,22 +106,26 @@ class MaskScores:
 
 
 def score_mask(answer: np.ndarray, truth: np.ndarray, void: np.ndarray | None = None) -> MaskScores:
-    """Compare an answer, bool or uint8 (H, W), with the truth, bool (H, W).
+    """Compare an answer with the truth.
 
     An answer of grey levels is a mask where it is above 127, for IoU, BER, F_β and E_φ. MAE, S-measure, weighted
     F_β, and the adaptive and curve forms of F_β and E_φ see the levels themselves, stretched to [0, 1] as
     PySODMetrics does by default. AlignSAM's answers are masks, SAM's logits cut at zero: the paper describes no grey
     level. [ours] A mask has one F_β; its curve holds that at every threshold but 0, where all pixels pass.
 
-    void: bool (H, W), pixels without a label. What counts pixels leaves them out; S-measure and weighted F_β, which
-    need the whole rectangle, see background in answer and truth. [ours]
-
     Measures that are not in `Counts` are PySODMetrics', also where masks are degenerate: with an empty truth F_β's
-    adaptive and curve forms and weighted F_β are 0, E_φ is the share left unanswered, and S-measure 1 − the mean
+    adaptive and curve forms and weighted F_β are 0, E_φ is the fraction left unanswered, and S-measure 1 − the mean
     level. The adaptive threshold, twice the mean level, is 0 for an empty answer, so that all of it passes. E_φ
     divides by pixels − 1, so a perfect answer has slightly more than 1.
 
-    Raises DataError for shapes that differ, and for fewer than two labelled pixels.
+    Args:
+        answer: bool or uint8 (H, W).
+        truth: bool (H, W).
+        void: bool (H, W), pixels without a label. What counts pixels leaves them out; S-measure and weighted F_β,
+            which need the whole rectangle, see background in answer and truth. [ours]
+
+    Raises:
+        DataError: If shapes differ, or fewer than two pixels have a label.
     """
     from alignsam_gym.metrics import sod_metrics  # takes seconds to import
 
@@ -120,36 +136,35 @@ def score_mask(answer: np.ndarray, truth: np.ndarray, void: np.ndarray | None = 
         raise DataError("Fewer than two pixels have a label; there is nothing to measure.")
     mask = (answer if answer.dtype == bool else answer > THRESHOLD)[valid]
     levels, target = _stretch(answer[valid]), truth[valid]
-    picture: np.ndarray = np.zeros(truth.shape)
-    picture[valid] = levels
-    tp, answered, wanted = (int(np.count_nonzero(part)) for part in (mask & target, mask, target))
+    level_map: np.ndarray = np.zeros(truth.shape)
+    level_map[valid] = levels
     f_beta, e_phi = sod_metrics.f_beta(levels, target, BETA_SQUARED), sod_metrics.e_phi(levels, target)
-    return MaskScores(
-        Counts(
-            tp,
-            answered - tp,
-            wanted - tp,
-            len(mask) - answered - wanted + tp,
-            sod_metrics.mae(levels, target) * len(mask),
-        ),
-        {
-            "e_phi": float(sod_metrics.e_phi(mask.astype(float), target).curve[0]),
-            "f_beta_adaptive": f_beta.adaptive,
-            "e_phi_adaptive": e_phi.adaptive,
-            "s_measure": sod_metrics.s_measure(picture, truth & valid),
-            "f_beta_weighted": sod_metrics.f_beta_weighted(picture, truth & valid),
-        },
-        {"f_beta": f_beta.curve, "e_phi": e_phi.curve},
-    )
+    measures = {
+        "e_phi": float(sod_metrics.e_phi(mask.astype(float), target).curve[0]),
+        "f_beta_adaptive": f_beta.adaptive,
+        "e_phi_adaptive": e_phi.adaptive,
+        "s_measure": sod_metrics.s_measure(level_map, truth & valid),
+        "f_beta_weighted": sod_metrics.f_beta_weighted(level_map, truth & valid),
+    }
+    counts = _count(mask, target, sod_metrics.mae(levels, target) * len(mask))
+    return MaskScores(counts, measures, {"f_beta": f_beta.curve, "e_phi": e_phi.curve})
+
+
+def _count(mask: np.ndarray, target: np.ndarray, error: float) -> Counts:
+    """Count the pixels of a mask and its target, both bool (N,)."""
+    tp = int(np.count_nonzero(mask & target))
+    answered = int(np.count_nonzero(mask))
+    wanted = int(np.count_nonzero(target))
+    return Counts(tp, answered - tp, wanted - tp, len(mask) - answered - wanted + tp, error)
 
 
 def _stretch(levels: np.ndarray) -> np.ndarray:
-    """bool or uint8 to float64, the lowest level at 0 and the highest at 1; one level alone stays where it is."""
+    """Turn bool or uint8 into float64, the lowest level at 0 and the highest at 1; a single level stays as it is."""
     values = levels.astype(float) / (1 if levels.dtype == bool else 255)
     low, high = values.min(), values.max()
     return (values - low) / (high - low) if high > low else values
 
 
-def share(part: float, whole: float) -> float:
-    """part / whole, and 1 of nothing: where nothing was to be found, nothing is missing. [ours]"""
+def fraction(part: float, whole: float) -> float:
+    """Return part / whole, and 1 where the whole is 0: where nothing was to be found, nothing is missing. [ours]"""
     return part / whole if whole else 1.0

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from alignsam_gym.metrics.mask_scores import MaskScores, share
+from alignsam_gym.metrics.mask_scores import MaskScores, fraction
 from alignsam_gym.metrics.metric_totals import MetricTotals
 
 
 def overlap(answer: np.ndarray, truth: np.ndarray, void: np.ndarray | None = None) -> tuple[int, int]:
-    """Pixels in the intersection and in the union of two masks, bool (H, W), void left out."""
+    """Count the pixels in the intersection and in the union of two masks, bool (H, W), void left out."""
     both, either = answer & truth, answer | truth
     if void is not None:
         both, either = both & ~void, either & ~void
@@ -21,11 +21,15 @@ def overlap(answer: np.ndarray, truth: np.ndarray, void: np.ndarray | None = Non
 
 @dataclass(frozen=True)
 class PromptedImage:
-    """What one way of prompting did on one image, after each number of prompts t = 0 … T.
+    """What one prompting strategy did on one image, after each number of prompts t = 0 … T.
 
-    category: what the target is called, if it has a name. overlaps: int (T + 1, 2), intersection and union in pixels
-    of the image itself. hits, repeats: bool (n,), whether each of n ≤ T prompts hit the target, or an earlier patch;
-    they are fewer where the agent stopped. scores: of the answer after T prompts.
+    Attributes:
+        id: The image's.
+        category: What the target is called, if it has a name.
+        overlaps: int (T + 1, 2), intersection and union in pixels of the image itself.
+        hits: bool (n,), whether each of n ≤ T prompts hit the target; they are fewer where the agent stopped.
+        repeats: bool (n,), whether each prompt was in a patch that had been chosen before.
+        scores: Of the answer after T prompts.
     """
 
     id: str
@@ -36,29 +40,48 @@ class PromptedImage:
     scores: MaskScores
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, exact."""
-        arrays = {name: getattr(self, name).tolist() for name in ("overlaps", "hits", "repeats")}
-        return {"id": self.id, "category": self.category, **arrays, "scores": self.scores.to_json()}
+        """Return plain values, exact."""
+        return {
+            "id": self.id,
+            "category": self.category,
+            "overlaps": self.overlaps.tolist(),
+            "hits": self.hits.tolist(),
+            "repeats": self.repeats.tolist(),
+            "scores": self.scores.to_json(),
+        }
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> PromptedImage:
-        """What `to_json` was called on."""
-        arrays = {name: np.array(record[name]) for name in ("overlaps", "hits", "repeats")}
-        return cls(record["id"], record["category"], **arrays, scores=MaskScores.from_json(record["scores"]))
+        """Return the image that `to_json` was called on."""
+        return cls(
+            id=record["id"],
+            category=record["category"],
+            overlaps=np.array(record["overlaps"]),
+            hits=np.array(record["hits"]),
+            repeats=np.array(record["repeats"]),
+            scores=MaskScores.from_json(record["scores"]),
+        )
 
 
 class PromptingScores:
-    """One way of prompting over a test set. Of each image it keeps the id and the IoU at every step."""
+    """One prompting strategy over a test set. Of each image it keeps the id and the IoU at every step.
+
+    Attributes:
+        ids: Of the images, in the order in which they were added.
+        totals: The metrics after the last prompt.
+    """
 
     def __init__(self) -> None:
         self.ids: list[str] = []
         self.totals = MetricTotals()
         self._ious: list[np.ndarray] = []
         self._overlaps: dict[str, np.ndarray] = {}
-        self._prompted, self._hits, self._repeats = 0, 0.0, 0.0
+        self._prompted = 0
+        self._hits = 0.0
+        self._repeats = 0.0
 
     def add(self, image: PromptedImage) -> None:
-        """One more image, of as many steps as the others."""
+        """Add one more image, of as many steps as the others."""
         self.ids.append(image.id)
         self.totals.add(image.scores, image.category)
         self._ious.append(_ious(image.overlaps))
@@ -70,22 +93,26 @@ class PromptingScores:
             self._repeats += float(image.repeats.mean())
 
     def ious(self) -> np.ndarray:
-        """float (images, T + 1); 1 where both masks are empty."""
+        """Return the IoU of each image after each step, float (images, T + 1); 1 where both masks are empty."""
         return np.stack(self._ious)
 
     def summary(self) -> dict[str, Any]:
-        """Plain numbers for JSON.
+        """Return plain numbers for JSON.
 
-        miou, miou_by_step: means over images, after T and after 0 … T prompts. iou_pooled_over_pixels: of all images
-        together, after T. foreground_rate: FR, the mean of Eq. 14 over the images that were prompted, and repeated: the
-        share of prompts at patches chosen before; both in [0, 1], and None where no image was prompted step by step.
-        metrics: see `MetricTotals.summary`. iou_by_category_by_step: of the pixels of each category's images, after
-        0 … T prompts; only where there are several categories (Table 5).
+        Returns:
+            - ``images``: how many.
+            - ``miou``, ``miou_by_step``: means over images, after T and after 0 … T prompts.
+            - ``iou_pooled_over_pixels``: of all images together, after T.
+            - ``foreground_rate``: FR, the mean of Eq. 14 over the images that were prompted; in [0, 1], and None where
+              no image was prompted step by step.
+            - ``repeated``: the fraction of prompts at patches chosen before, likewise.
+            - ``metrics``: see `MetricTotals.summary`.
+            - ``iou_by_category_by_step``: of the pixels of each category's images, after 0 … T prompts; only where
+              there are several categories (Table 5).
         """
         ious = self.ious()
         metrics = self.totals.summary()
-        categories = {name: _ious(overlaps).round(5).tolist() for name, overlaps in sorted(self._overlaps.items())}
-        return {
+        summary = {
             "images": len(self.ids),
             "miou": float(ious[:, -1].mean()),
             "miou_by_step": ious.mean(0).round(5).tolist(),
@@ -93,10 +120,15 @@ class PromptingScores:
             "foreground_rate": self._hits / self._prompted if self._prompted else None,
             "repeated": self._repeats / self._prompted if self._prompted else None,
             "metrics": metrics,
-            **({"iou_by_category_by_step": categories} if len(categories) > 1 else {}),
         }
+        if len(self._overlaps) > 1:
+            by_category = {}
+            for name, overlaps in sorted(self._overlaps.items()):
+                by_category[name] = _ious(overlaps).round(5).tolist()
+            summary["iou_by_category_by_step"] = by_category
+        return summary
 
 
 def _ious(overlaps: np.ndarray) -> np.ndarray:
-    """float (T + 1,), of intersections and unions, int (T + 1, 2)."""
-    return np.array([share(both, either) for both, either in overlaps.tolist()])
+    """Divide intersections by unions, int (T + 1, 2); float (T + 1,)."""
+    return np.array([fraction(both, either) for both, either in overlaps.tolist()])

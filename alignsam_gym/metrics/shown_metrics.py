@@ -1,8 +1,9 @@
-"""What a table shows; all other figures are in JSON."""
+"""Which metrics a table shows, and under which titles. All others are in JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 AVERAGES = {"over_images": "images", "over_pixels": "pixels", "over_categories": "categories"}
 """A key of `MetricTotals.summary` -> what the mean is over, in a table's words."""
@@ -22,7 +23,7 @@ TITLES = {
     "mae": "MAE ↓",
     "ber_percent": "BER % ↓",
 }
-"""A figure -> its name in a table, with the direction that is better."""
+"""A metric -> its title in a table, with the direction that is better."""
 
 _PAPER = {
     "cuhk": ("iou", "f_beta"),
@@ -34,15 +35,23 @@ _PAPER = {
 
 
 def table_metrics(dataset: str) -> Sequence[str]:
-    """The figures that the paper's Tables 2, 3 and 9 give of a data set, besides FR; IoU and F_β of any other."""
+    """Name the metrics that the paper's Tables 2, 3 and 9 give of a data set, besides FR; IoU and F_β of any other."""
     return _PAPER.get(dataset.lower(), ("iou", "f_beta"))
 
 
-def shown_metrics(summary: Mapping[str, dict], names: Sequence[str]) -> list[tuple[str, str]]:
-    """Ways of averaging and figures that a summary has of those in `names`."""
+def shown_metrics(summary: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> list[tuple[str, str]]:
+    """List what a summary has of some metrics.
+
+    Args:
+        summary: As of `MetricTotals.summary`.
+        names: Of metrics.
+
+    Returns:
+        Keys of `AVERAGES`, each with the name of a metric.
+    """
     return [(average, name) for name in names for average in AVERAGES if name in summary.get(average, {})]
 
 
 def heading(average: str, name: str) -> str:
-    """Words for one of `shown_metrics`."""
+    """Return the title of one of `shown_metrics`."""
     return f"{TITLES[name]} over {AVERAGES[average]}"

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from alignsam_gym.state import State, StateProjection
 
 NORM_GROUPS = 8
-"""Of group normalisation, which divide a branch's width."""
+"""Groups of group normalisation. They divide a branch's width."""
 
 
 class ImplicitBranch(nn.Module):
@@ -17,7 +17,9 @@ class ImplicitBranch(nn.Module):
     The paper gives no sizes. The state is projected to `width` channels first; a block is a 3×3 convolution, group
     normalisation and ReLU. [ours: `width`]
 
-    Input: B states of `channels`. Output: logits float (B, h, w).
+    Args:
+        channels: Channels of the states.
+        width: Channels of a block, a multiple of `NORM_GROUPS`.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -27,17 +29,21 @@ class ImplicitBranch(nn.Module):
         self.head = nn.Conv2d(width, 1, 1)
 
     def forward(self, state: State) -> Tensor:
-        return self.head(self.blocks(self.project(state)))[:, 0]
+        """Draw logits, float (B, h, w), of B states s_t."""
+        logits: Tensor = self.head(self.blocks(self.project(state)))
+        return logits[:, 0]
 
 
 class ExplicitBranch(nn.Module):
     """V(s_c, s_t) and the head (§3.3): three convolutions over both states, self-attention, two convolutions.
 
-    The paper gives no sizes: projection and blocks as in `ImplicitBranch`; every cell attends, with four heads and a
-    residual connection, to the means of 4 × 4 cells, as attention among all would cost more than SAM's decoder; the
+    The paper gives no sizes: projection and blocks are as in `ImplicitBranch`. Every cell attends, with four heads and
+    a residual connection, to the means of 4 × 4 cells, as attention among all would cost more than SAM's decoder. The
     second of the last two convolutions is the head. [ours: `width`]
 
-    Input: s_c and s_t as B states of `channels` together. Output: logits float (B, h, w).
+    Args:
+        channels: Channels of s_c and s_t together.
+        width: Channels of a block, a multiple of `NORM_GROUPS`.
     """
 
     heads = 4
@@ -52,19 +58,25 @@ class ExplicitBranch(nn.Module):
         self.decode = nn.Sequential(_block(width), nn.Conv2d(width, 1, 3, padding=1))
 
     def forward(self, state: State) -> Tensor:
-        x = self.blocks(self.project(state))
-        return self.decode(x + self._attend(x))[:, 0]
+        """Draw logits, float (B, h, w), of B states in which s_c comes before s_t."""
+        x: Tensor = self.blocks(self.project(state))
+        logits: Tensor = self.decode(x + self._attend(x))
+        return logits[:, 0]
 
     def _attend(self, x: Tensor) -> Tensor:
         fine = self._tokens(x)
         coarse = self._tokens(F.avg_pool2d(x, self.stride, ceil_mode=True))
-        projected = (self.query(fine), self.key(coarse), self.value(coarse))
-        heads = (tokens.unflatten(2, (self.heads, -1)).transpose(1, 2) for tokens in projected)
-        mixed = F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
-        return self.mix(mixed).transpose(1, 2).unflatten(2, x.shape[2:])
+        query, key, value = (
+            tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for tokens in (self.query(fine), self.key(coarse), self.value(coarse))
+        )
+        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        mixed: Tensor = self.mix(attended)
+        return mixed.transpose(1, 2).unflatten(2, x.shape[2:])
 
     def _tokens(self, x: Tensor) -> Tensor:
-        return self.norm(x.flatten(2).transpose(1, 2))
+        tokens: Tensor = self.norm(x.flatten(2).transpose(1, 2))
+        return tokens
 
 
 def _block(width: int) -> nn.Sequential:
@@ -75,3 +87,4 @@ BRANCHES: dict[str, type[ImplicitBranch] | type[ExplicitBranch]] = {
     "implicit": ImplicitBranch,
     "explicit": ExplicitBranch,
 }
+"""The branches by their names in ``env.branch``."""

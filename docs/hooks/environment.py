@@ -1,36 +1,23 @@
-"""The environment's page, from the docstrings of its two classes and the defaults of its keywords."""
+"""The environment's page, from the docstrings of its two classes."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+import inspect
 from typing import Any
 
-import griffe
+from alignsam_gym.envs.alignsam_env import AlignSAMEnv
+from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 
-_ROOT = Path(__file__).parents[2]
 _MARK = "<!-- environment -->"
-_ITEM = re.compile(r"^- ``(\w+)``: (.+(?:\n  .+)*)", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the page where a Markdown file has ``<!-- environment -->``."""
+    """Replace the mark ``<!-- environment -->`` by the environment's page."""
     return markdown.replace(_MARK, environment()) if _MARK in markdown else markdown
 
 
 def environment() -> str:
-    """Markdown, with headings of the second level."""
-    package: Any = griffe.load("alignsam_gym.envs", search_paths=[_ROOT])
-    single, vector = package["alignsam_env.AlignSAMEnv"], package["alignsam_vector_env.AlignSAMVectorEnv"]
-    before, page = single.docstring.value.split("\n## Arguments\n")
-    arguments, page = page.split("\n\n", 1)
-    notes, history = page.split("\n## Version history\n")
-    parameters = [*package["episode_factory.make_episode"].parameters, *single["__init__"].parameters]
-    defaults = {parameter.name: parameter.default for parameter in parameters}
-    rows = [f"| `{name}` | `{defaults[name]}` | {' '.join(text.split())} |" for name, text in _ITEM.findall(arguments)]
-    parts = {
-        "Arguments": "\n".join(["| keyword | default | what it is |", "| --- | --- | --- |", *rows, "", notes]),
-        "Vector form": vector.docstring.value,
-        "Version history": history,
-    }
-    return "\n".join([before, *(f"\n## {title}\n\n{text}" for title, text in parts.items())])
+    """Return Markdown with headings of the second level; the table of options is part of the class docstring."""
+    page, history = (inspect.getdoc(AlignSAMEnv) or "").split("\n## Version history\n")
+    vector = inspect.getdoc(AlignSAMVectorEnv)
+    return f"{page}\n## Vector form\n\n{vector}\n\n## Version history\n\n{history}"

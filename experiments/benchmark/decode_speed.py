@@ -20,8 +20,8 @@ POINTS = 9  # the pair that an episode begins with, and half of its 15 steps
 
 
 @torch.no_grad()
-def decode(setting: Setting) -> dict[str, Any]:
-    """Times both at several sizes of batch; the ratio is that at our best size."""
+def time_decoding(setting: Setting) -> dict[str, Any]:
+    """Time both at several batch sizes; the ratio is that at our best size."""
     model = benchmark_model(setting.sam, setting.device)
     sizes, rounds = ((1, 2, 4), 3) if setting.quick else ((1, 2, 4, 8, 16, 32), 15)
     model.decode_batch = fastest_batch(model)

@@ -25,8 +25,8 @@ STEPS = 15
 SRM = {"width": 32, "learning_rate": 1e-3, "batch_size": 8}
 
 
-def env(setting: Setting) -> dict[str, Any]:
-    """Steps a second of whole episodes; the ratio is the bare batched decoder's time over ours, SRM and all."""
+def time_environments(setting: Setting) -> dict[str, Any]:
+    """Time steps of whole episodes; the ratio is the bare batched decoder's time over ours, which has the SRM too."""
     count, rounds, steps = (2, 1, 2) if setting.quick else (16, 3, STEPS)
     model, data = benchmark_model(setting.sam, setting.device, encoder=False), Scenes(count)
     with tempfile.TemporaryDirectory() as cache:
@@ -54,7 +54,8 @@ def env(setting: Setting) -> dict[str, Any]:
         table.add_row(name, f"{found['median']:.1f} ± {found['spread']:.1f}", ratio)
     Console().print(table)
     ratio = compared["bare decoder"]["ratio"]
-    what = f"the bare decoder's time over ours; the reference implementation's over ours is {compared['reference']['ratio']:.2f}"
+    reference_ratio = compared["reference"]["ratio"]
+    what = f"the bare decoder's time over ours; the reference implementation's over ours is {reference_ratio:.2f}"
     return {
         "ratio": ratio,
         "what": what,
@@ -68,7 +69,15 @@ def env(setting: Setting) -> dict[str, Any]:
 def our_environments(
     model: BatchedSamPredictor, data: Scenes, count: int, steps: int, **options: Any
 ) -> AlignSAMVectorEnv:
-    """Our environments, playing the paper's game as the reference implementation's do; options: keywords of `AlignSAM-v0`."""
+    """Return our environments, which play the paper's game as those of the reference implementation do.
+
+    Args:
+        model: The SAM.
+        data: The images; all of them are the agent's labelled images.
+        count: Number of environments.
+        steps: Prompts of an episode.
+        **options: Further keywords of ``AlignSAM-v0``.
+    """
     warnings.filterwarnings("ignore", "The SRM that is to label")  # a timing needs labels, not good ones
     options = {"srm": SRM, "cells": 32, **options}
     return make_environments(count, sam=model, dataset=data, shots=len(data), max_steps=steps, **options)

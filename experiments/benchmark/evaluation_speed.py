@@ -1,4 +1,4 @@
-"""Measuring a way of prompting on unseen images: ours in batches, and the reference implementation's image by image."""
+"""Measuring a prompting strategy on unseen images: ours in batches, the reference implementation's image by image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.prompters import RandomPrompter
-from alignsam_gym.evaluation.prompting_evaluation import measure
+from alignsam_gym.evaluation.prompting_evaluation import score_prompting
 from alignsam_gym.experiments.benchmark.environment_speed import SRM, STEPS, our_environments
 from alignsam_gym.experiments.benchmark.models import Scenes, Setting, benchmark_model
 from alignsam_gym.experiments.benchmark.reference_implementation import FRAME, SIDE, PredictorEnv, reference_environment
@@ -18,9 +18,11 @@ from alignsam_gym.experiments.benchmark.timing import alternate, statistics
 from alignsam_gym.metrics import overlap, score_mask
 
 
-def evaluate(setting: Setting) -> dict[str, Any]:
-    """Images a second, of the frame's own size as the reference implementation's answers are: encoded before, prompted at random, IoU after
-    every prompt, all metrics at the end."""
+def time_evaluation(setting: Setting) -> dict[str, Any]:
+    """Time images that are encoded already: prompted at random, IoU after every prompt, all metrics at the end.
+
+    They have the frame's own size, as the answers of the reference implementation have.
+    """
     images, rounds, steps = (2, 1, 2) if setting.quick else (25, 3, STEPS)
     model, data = benchmark_model(setting.sam, setting.device, encoder=False), Scenes(images, side=FRAME)
     with tempfile.TemporaryDirectory() as cache:
@@ -35,7 +37,7 @@ def evaluate(setting: Setting) -> dict[str, Any]:
 
 
 def _ours(episode: Episode) -> None:
-    measure(episode, list(range(len(episode))), RandomPrompter(0))
+    score_prompting(episode, list(range(len(episode))), RandomPrompter(0))
 
 
 def _one_by_one(env: PredictorEnv, images: int) -> None:

@@ -30,8 +30,11 @@ GROWTH = {"environments": (1, 4, 16, 64), "steps": (5, 15, 45), "images": (50, 5
 QUICK = {"environments": (1, 2)}
 
 
-def memory(setting: Setting) -> dict[str, Any]:
-    """Bytes of a rollout, ours and the reference implementation's, whose ratio it is; and runs of growing size, each in a new process."""
+def measure_memory(setting: Setting) -> dict[str, Any]:
+    """Count the bytes of a rollout, and time runs of growing size, each in a new process.
+
+    The ratio is that of the reference implementation's rollout to ours.
+    """
     channels, height, width = benchmark_model(setting.sam, setting.device, encoder=False).embedding_shape
     held = {"ours": _held(spaces.Box(-1, 1, (channels, SIDE, SIDE), np.float16))}
     held["reference"] = _held(spaces.Box(-1, 1, (channels, height, width), np.float32))
@@ -84,7 +87,8 @@ def _probe(sam: str, device: str, what: str, size: int) -> dict[str, float]:
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
     if done.returncode:
         raise RuntimeError(f"{what}={size} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
 def _exponent(rows: list[dict[str, Any]]) -> float:

@@ -12,29 +12,35 @@ from segment_anything import sam_model_registry
 from torch import Tensor, nn
 
 from alignsam_gym.data import Sample
+from alignsam_gym.experiments.benchmark import Architecture
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, resolve_device
 from alignsam_gym.foundation.tiny import load_tiny_sam
-
-ARCHITECTURES = ("vit_b", "tiny")
 
 
 @dataclass(frozen=True)
 class Setting:
     """What every benchmark is told.
 
-    sam: one of `ARCHITECTURES`. quick: few rounds, to see that it works. output: an existing folder for its files.
+    Attributes:
+        sam: The architecture.
+        device: Where to compute, such as ``auto`` or ``cuda:0``.
+        quick: Whether few rounds are enough, to see that it works.
+        output: An existing folder for the benchmark's files.
     """
 
-    sam: str
+    sam: Architecture
     device: str
     quick: bool
     output: Path
 
 
-def benchmark_model(name: str, device: str, encoder: bool = True) -> BatchedSamPredictor:
-    """One of `ARCHITECTURES`; vit_b with random weights.
+def benchmark_model(name: Architecture, device: str, encoder: bool = True) -> BatchedSamPredictor:
+    """Return a SAM to time; vit_b has random weights.
 
-    encoder: False to put one convolution in the image encoder's place, where only decoding is to be timed.
+    Args:
+        name: The architecture.
+        device: Where to compute, such as ``auto`` or ``cuda:0``.
+        encoder: False to put one convolution in the image encoder's place, where only decoding is timed.
     """
     torch.manual_seed(0)
     sam = load_tiny_sam() if name == "tiny" else sam_model_registry[name]()
@@ -53,11 +59,17 @@ class _StandIn(nn.Module):
         self.patches = nn.Conv2d(3, channels, size // cells, stride=size // cells)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.patches(x)
+        embedding: Tensor = self.patches(x)
+        return embedding
 
 
 class Scenes:
-    """A data set of `count` noisy discs, drawn when asked for."""
+    """A data set of noisy discs, which are drawn when they are asked for.
+
+    Args:
+        count: Number of samples.
+        side: Height and width of an image, in pixels.
+    """
 
     name = "scenes"
 

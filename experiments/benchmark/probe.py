@@ -1,6 +1,6 @@
 """One of the sizes that `memory` measures, in a process of its own.
 
-python -m experiments.benchmarks.probe SAM DEVICE ENVIRONMENTS STEPS IMAGES
+python -m alignsam_gym.experiments.benchmark.probe SAM DEVICE ENVIRONMENTS STEPS IMAGES
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import time
 
 from alignsam_gym.agents.algorithms import make_learner
 from alignsam_gym.agents.vec_env import PromptVecEnv
+from alignsam_gym.experiments.benchmark import Architecture
 from alignsam_gym.experiments.benchmark.environment_speed import our_environments
 from alignsam_gym.experiments.benchmark.models import Scenes, benchmark_model
 from alignsam_gym.experiments.benchmark.training_speed import NETWORK, PPO_OPTIONS
 
 
-def main(sam: str, device: str, environments: int, steps: int, images: int) -> None:
+def main(sam: Architecture, device: str, environments: int, steps: int, images: int) -> None:
     model = benchmark_model(sam, device, encoder=False)
     with tempfile.TemporaryDirectory() as cache:
         envs = our_environments(model, Scenes(images), environments, steps, cache_dir=cache)
@@ -33,4 +34,4 @@ def main(sam: str, device: str, environments: int, steps: int, images: int) -> N
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))
+    main(Architecture(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:]))

@@ -29,7 +29,7 @@ from alignsam_gym.agents.policies import PromptPolicy
 from alignsam_gym.data import Dataset
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 from alignsam_gym.srm.branches import ImplicitBranch
-from alignsam_gym.srm.semantic_recalibration import segmentation_loss
+from alignsam_gym.srm.segmentation_loss import segmentation_loss
 
 FRAME, SIDE = 800, 10
 
@@ -44,7 +44,8 @@ class Labeller(nn.Module):
         self.optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate)
 
     def forward(self, state: Tensor) -> Tensor:
-        return self.network(state)[:, 0]
+        logits: Tensor = self.network(state)
+        return logits[:, 0]
 
     def learn(self, state: Tensor, target: Tensor) -> None:
         self.optimizer.zero_grad()
@@ -52,7 +53,7 @@ class Labeller(nn.Module):
         self.optimizer.step()
 
 
-class PredictorEnv(gym.Env):
+class PredictorEnv(gym.Env[np.ndarray, np.int64]):
     """One episode at a time: the paper's state, reward and labels."""
 
     def __init__(
@@ -70,7 +71,9 @@ class PredictorEnv(gym.Env):
         self.observation_space = spaces.Box(-bound, bound, tuple(features.shape[1:]), np.float32)
         self.action_space = spaces.Discrete(SIDE**2)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         self.index = (options or {}).get("index", int(self.np_random.integers(len(self.masks))))
         mask = self.masks[self.index]
@@ -89,7 +92,7 @@ class PredictorEnv(gym.Env):
             self._add((x + 0.5) * FRAME / mask.shape[1], (y + 0.5) * FRAME / mask.shape[0], label)
         return self._answer(), {}
 
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+    def step(self, action: np.int64 | int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         row, column = divmod(int(action), SIDE)
         x, y = (column + 0.5) * FRAME / SIDE, (row + 0.5) * FRAME / SIDE
         cells, mask = self.features.shape[-1], self.masks[self.index]

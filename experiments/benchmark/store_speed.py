@@ -25,10 +25,13 @@ from alignsam_gym.experiments.benchmark.timing import alternate, statistics
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
 
 
-def store(setting: Setting) -> dict[str, Any]:
-    """Images a second written and read, bytes on disk, and ``gym.make(...).reset()`` without and with embeddings there.
+def time_store(setting: Setting) -> dict[str, Any]:
+    """Time writing and reading embeddings, and ``gym.make(...).reset()`` without and with embeddings there.
 
-    The ratio is cold over warm start. Raises OptionError without the package ``lmdb``.
+    The ratio is that of a cold to a warm start.
+
+    Raises:
+        OptionError: If the package ``lmdb`` is missing.
     """
     model = benchmark_model(setting.sam, setting.device)
     count, rounds = (16, 3) if setting.quick else (128, 7)
@@ -54,7 +57,7 @@ def store(setting: Setting) -> dict[str, Any]:
 
 
 def _encodings(folder: Path, shape: tuple[int, ...], count: int, rounds: int) -> dict[str, dict[str, Any]]:
-    """Times of writing and of reading `count` encodings, both strategies, whole and checked."""
+    """Times of writing and of reading `count` encodings, both ways, whole and checked."""
     try:
         import lmdb
     except ImportError as error:

@@ -13,9 +13,15 @@ import torch
 def alternate(
     strategies: Mapping[str, Callable[[], object]], rounds: int, device: torch.device | None = None
 ) -> dict[str, list[float]]:
-    """Seconds of each call, the strategies in turn, after one call of each that is not counted.
+    """Time calls in turn, after one call of each that is not counted.
 
-    device: where the calls compute; what they started on a GPU is waited for.
+    Args:
+        strategies: What to call, by name.
+        rounds: How often each is called and timed.
+        device: Where the calls compute. What they start on a GPU is waited for.
+
+    Returns:
+        The seconds of each call, by name.
     """
     seconds: dict[str, list[float]] = {name: [] for name in strategies}
     for number in range(rounds + 1):
@@ -30,9 +36,15 @@ def alternate(
 
 
 def statistics(seconds: Mapping[str, list[float]], count: int) -> dict[str, Any]:
-    """Milliseconds for each of `count` (median, and half the interquartile range), and how often ours is faster.
+    """Summarise the times of two ways of doing the same.
 
-    seconds: of two strategies, ours first. The ratio is the median over the rounds of the other's time over ours.
+    Args:
+        seconds: Seconds of every round by name, ours first.
+        count: Number of things that a round does.
+
+    Returns:
+        By name, the ``median`` in milliseconds of one thing and its ``spread``, half the interquartile range; and the
+        ``ratio``, the median over the rounds of the other's time over ours.
     """
     milliseconds = {name: 1e3 * np.array(times) / count for name, times in seconds.items()}
     ours, other = milliseconds.values()

@@ -21,8 +21,11 @@ PPO_OPTIONS: dict[str, Any] = {"algorithm": "ppo", "n_epochs": 10, "batch_size":
 NETWORK: dict[str, Any] = {"network": "patch", "width": 32}
 
 
-def train(setting: Setting) -> dict[str, Any]:
-    """Steps a second of rollout, SRM and PPO's update together; the ratio is the reference implementation's time over ours."""
+def time_training(setting: Setting) -> dict[str, Any]:
+    """Time a step's share of rollout, SRM and PPO's update.
+
+    The ratio is the reference implementation's time over ours.
+    """
     environments, rounds, steps = (2, 1, 2) if setting.quick else (16, 3, STEPS)
     model, data = benchmark_model(setting.sam, setting.device, encoder=False), Scenes(environments)
     count = environments * steps

@@ -3,7 +3,8 @@
     python -m experiments.pretrain model=sam photographs=<folder> voc_val=<VOC2012>
     python -m experiments.pretrain model=clip photographs=<folder> voc_val=<VOC2012>
 
-How each is trained is in `alignsam_gym.experiments.pretrain`. With ``steps=0`` and ``init=<weights>``, weights are only measured.
+How each is trained is in `alignsam_gym.experiments.pretrain`. With ``steps=0`` and ``init=<weights>``, weights are
+only measured.
 """
 
 from __future__ import annotations
@@ -14,20 +15,19 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-import hydra
 import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.experiments.pretrain.scores import voc_files
-from alignsam_gym.experiments.run_folder import exit_on_user_error
 
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path="../../conf", config_name="pretrain")
-@exit_on_user_error
+@hydra_command("pretrain")
 def main(config: DictConfig) -> None:
+    """Train the model that ``model`` names, as conf/pretrain.yaml documents it, and write weights and scores."""
     recipe = import_module(f"alignsam_gym.experiments.pretrain.pretrain_{config.model}")
     output, started = Path(config.output), time.time()
     voc_files(Path(config.voc_val))  # which are valid much later

@@ -12,7 +12,8 @@ from rich.progress import track
 from torch import Tensor
 
 from alignsam_gym.data import drawn_scenes
-from alignsam_gym.experiments.pretrain.training_images import SIZE, VOID, Augmented, Photographs, recolour
+from alignsam_gym.data.voc_dataset import VOID
+from alignsam_gym.experiments.pretrain.training_images import SIZE, Augmented, Photographs, recolour
 from alignsam_gym.foundation.tiny.tiny_clip_vocabulary import NAMES, TASKS
 
 _INDEX = {name: number for number, name in enumerate((*drawn_scenes.KINDS, *TASKS))}
@@ -88,4 +89,5 @@ class NamedPhotographs(Photographs):
 def _patch_share(mask: np.ndarray, grid: int) -> np.ndarray:
     """float32 (grid, grid): the share of each patch that a mask, bool (256, 256), covers."""
     side = SIZE // grid
-    return mask.reshape(grid, side, grid, side).mean((1, 3), dtype=np.float32)
+    fractions: np.ndarray = mask.reshape(grid, side, grid, side).mean((1, 3), dtype=np.float32)
+    return fractions

@@ -24,6 +24,7 @@ from alignsam_gym.foundation.tiny import load_tiny_sam
 from alignsam_gym.foundation.tiny.tiny_clip import PATCH, TinyTokenizer, build_tiny_clip, load_tiny_clip, save_tiny_clip
 from alignsam_gym.foundation.tiny.tiny_clip_vocabulary import NAMES
 from alignsam_gym.foundation.tiny.tiny_sam import INPUT_SIZE
+from alignsam_gym.srm.segmentation_loss import dice_loss
 
 _NEVER = -1e4  # the logit of what must not be chosen
 _PRESENT = 0.005  # share of an image from which on something counts as shown
@@ -121,9 +122,7 @@ def map_losses(logits: Tensor, shares: Tensor, valid: Tensor, known: Tensor) -> 
     weight = valid[..., None] * known[:, None]
     where = (entropy * weight).sum() / valid.sum()
 
-    probability = single.sigmoid() * weight
-    overlap = (probability * shares).sum(1)
-    dice = 1 - (2 * overlap + 1) / (probability.sum(1) + shares.sum(1) + 1)
+    dice = dice_loss(single.sigmoid() * weight, shares, dim=(1,))
     return {"which": which, "where": where, "overlap": _mean(dice, (shares.mean(1) > _PRESENT) & known)}
 
 

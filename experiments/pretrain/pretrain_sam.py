@@ -17,14 +17,15 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from alignsam_gym.data.voc_dataset import VOID
 from alignsam_gym.experiments.pretrain.clicks import sample_clicks
 from alignsam_gym.experiments.pretrain.optimise import Optimiser, batches
 from alignsam_gym.experiments.pretrain.scores import click_curve, scene_targets, voc_targets
-from alignsam_gym.experiments.pretrain.training_images import VOID, ClickedPhotographs, ClickedScenes, Picture
-from alignsam_gym.foundation.sam import batched_decoder as decoder
-from alignsam_gym.foundation.sam.batched_decoder import PADDING, decode
+from alignsam_gym.experiments.pretrain.training_images import ClickedPhotographs, ClickedScenes, Picture
+from alignsam_gym.foundation.sam.batched_decoder import PADDING, BatchedDecoder
 from alignsam_gym.foundation.tiny import load_tiny_sam
 from alignsam_gym.foundation.tiny.tiny_sam import EMBED_DIM, INPUT_SIZE, build_tiny_sam
+from alignsam_gym.srm.segmentation_loss import dice_loss
 
 CLASSES = 21
 COUNTS = (1, 2, 4, 8, 15)
@@ -49,9 +50,6 @@ class Trainer:
         self.classifier = nn.Conv2d(EMBED_DIM, CLASSES, 1)
         self.optimiser = Optimiser(sam, [*self.classifier.parameters()], config, average_buffers=True)
         self.average = self.optimiser.average
-        if config.compile:  # the two parts of the decoder that dominate a step, at one shape
-            decoder._two_way = torch.compile(decoder._two_way)
-            decoder._upscaled = torch.compile(decoder._upscaled)
 
     def step(self, batch: Picture) -> dict[str, float]:
         """One update; returns the losses and the IoU of both passes."""
@@ -90,15 +88,10 @@ class Trainer:
     ) -> tuple[Tensor, Tensor]:
         missing = self.config.max_points - points.shape[1]  # one length, so that one compilation serves
         points, labels = F.pad(points, (0, 0, 0, missing)), F.pad(labels, (0, missing), value=PADDING)
-        return decode(
-            self.sam.prompt_encoder,
-            self.sam.mask_decoder,
-            embeddings,
-            points,
-            labels,
-            dense,
-            multimask_output=multimask,
-        )
+        decoder = BatchedDecoder(self.sam.prompt_encoder, self.sam.mask_decoder)
+        if self.config.compile:
+            decoder.compile()
+        return decoder.decode(decoder.prepare_image(embeddings, dense), points, labels, multimask)
 
     def _first_clicks(self, target: Tensor) -> tuple[Tensor, Tensor]:
         pixel = INPUT_SIZE / target.shape[-1]
@@ -147,10 +140,7 @@ def mask_loss(logits: Tensor, predicted_iou: Tensor, target: Tensor) -> tuple[Te
     logits = logits.float()
     truth = target[:, None].float().expand_as(logits)
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((2, 3))
-    probability = logits.sigmoid()
-    overlap = (probability * truth).sum((2, 3))
-    dice = 1 - (2 * overlap + 1) / (probability.sum((2, 3)) + truth.sum((2, 3)) + 1)
-    each = 2 * entropy + dice
+    each = 2 * entropy + dice_loss(logits.sigmoid(), truth)
     loss, chosen = each.min(1)
     answer = logits.detach() > 0
     iou = (answer & target[:, None]).sum((2, 3)) / (answer | target[:, None]).sum((2, 3)).clamp(min=1)

@@ -15,11 +15,13 @@ from torch.nn import functional as F
 from alignsam_gym.data import drawn_scenes
 from alignsam_gym.data.image_files import read_image, read_indices
 from alignsam_gym.data.shapes_dataset import TEXTS
+from alignsam_gym.data.voc_dataset import VOID
 from alignsam_gym.errors import DataError
 from alignsam_gym.experiments.pretrain.clicks import hardest_click
-from alignsam_gym.experiments.pretrain.training_images import SIZE, VOID
+from alignsam_gym.experiments.pretrain.training_images import SIZE
 from alignsam_gym.foundation.sam.batched_decoder import decode
 from alignsam_gym.foundation.tiny.tiny_clip_vocabulary import VOC
+from alignsam_gym.transforms import resize_map
 
 if TYPE_CHECKING:
     from alignsam_gym.foundation.clip_surgery import ClipSurgery
@@ -106,11 +108,9 @@ def map_scores(clip: ClipSurgery, targets: Iterable[Target]) -> dict[str, dict[s
 
     Maps are brought to 256 × 256 bilinearly; void pixels count nowhere.
     """
-    from alignsam_gym.foundation.clip_surgery import resize_maps  # open_clip takes seconds to import
-
     results: dict[str, list[tuple[float, float, float]]] = {}
     for image, mask, valid, name in targets:
-        similarity = resize_maps(clip.similarity([image], [name])[0], (SIZE, SIZE)).numpy()
+        similarity = resize_map(clip.similarity([image], [name])[0], (SIZE, SIZE), antialias=True).clamp(0, 1).numpy()
         point = np.where(valid, similarity, -1).argmax()
         high = similarity > 0.5
         iou = (high & mask & valid).sum() / ((high | mask) & valid).sum()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -33,7 +33,7 @@ class Picture(NamedTuple):
     classes: Tensor
 
 
-class Augmented(Dataset):
+class Augmented(Dataset[Any]):
     """Images that are altered at each draw, by a generator of each worker's own (`seed_worker`)."""
 
     def __init__(self) -> None:
@@ -132,13 +132,14 @@ class ClickedPhotographs(Photographs):
             return np.ones((SIZE, SIZE), bool)
         kind = rng.random()
         if kind < 0.2:
-            return np.any(masks, axis=0)
+            return np.logical_or.reduce(masks)
         mask = masks[rng.integers(len(masks))]
         if kind < 0.5:
             _, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
             large = [k for k in range(1, len(stats)) if stats[k, cv2.CC_STAT_AREA] > 0.003 * SIZE * SIZE]
             if large:
-                return parts == large[rng.integers(len(large))]
+                part: np.ndarray = parts == large[rng.integers(len(large))]
+                return part
         return mask
 
 
@@ -171,7 +172,7 @@ def _random_crop(
 def recolour(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Random brightness, contrast, saturation and white balance of uint8 (3, H, W)."""
     contrast, saturation = rng.uniform(0.75, 1.3), rng.uniform(0.5, 1.4)
-    x = image.astype(np.float32)
+    x: np.ndarray = image.astype(np.float32)
     grey = x.mean(0)
     gains = (contrast * rng.uniform(0.9, 1.1, 3)).astype(np.float32)
     x = (grey + saturation * (x - grey) - 127) * gains[:, None, None] + 127 + rng.uniform(-20, 20)

@@ -7,29 +7,46 @@ python -m experiments.report run_dirs=[outputs/train,multirun]
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import hydra
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from omegaconf import DictConfig, ListConfig
 
 from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.errors import DataError, check_count
-from alignsam_gym.experiments.report.blocks import Block, blocks, inline
-from alignsam_gym.experiments.report.embedded_images import Picture, by_step, embed_if_exists
-from alignsam_gym.experiments.report.found_runs import Group, differences, find_runs, grouped
-from alignsam_gym.experiments.run_folder import exit_on_user_error
-from alignsam_gym.experiments.summarize import all_tables
+from alignsam_gym.evaluation.result_table import ResultTable
+from alignsam_gym.experiments.hydra_command import hydra_command
+from alignsam_gym.experiments.report.embedded_images import EmbeddedImage, embed_if_exists, plot_miou_by_step
+from alignsam_gym.experiments.report.found_runs import RunGroup, differences, find_runs, grouped
+from alignsam_gym.experiments.reproduce.table_document import TableDocument
+from alignsam_gym.experiments.summarize import summary_tables
 
 log = logging.getLogger(__name__)
 _WORST = 10
 
 
-@hydra.main(version_base="1.3", config_path="../../conf", config_name="report")
-@exit_on_user_error
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: a heading, then tables, failures, and images.
+
+    Attributes:
+        title: The heading.
+        tables: In the page's order.
+        failures: Why parts of the tables are missing, a line for each.
+        images: Below the tables.
+    """
+
+    title: str
+    tables: Sequence[ResultTable] = ()
+    failures: Sequence[str] = ()
+    images: Sequence[EmbeddedImage] = ()
+
+
+@hydra_command("report")
 def main(config: DictConfig) -> None:
+    """Write the page."""
     check_count("resamples", config.resamples, "an interval needs at least one")
     places = config.run_dirs if isinstance(config.run_dirs, ListConfig) else [config.run_dirs]
     page = make_page([Path(place) for place in places], config.title, config.resamples)
@@ -38,7 +55,16 @@ def main(config: DictConfig) -> None:
 
 
 def make_page(folders: Sequence[Path], title: str, resamples: int) -> str:
-    """The page's HTML. Raises DataError if there is nothing to report on."""
+    """Make the page's HTML.
+
+    Args:
+        folders: Are searched for runs, and for what `experiments.reproduce` has written.
+        title: The page's.
+        resamples: Of each interval.
+
+    Raises:
+        DataError: If there is no run, or a torn file.
+    """
     runs = find_runs(folders)
     groups = grouped(runs)
     if not runs:
@@ -51,64 +77,62 @@ def make_page(folders: Sequence[Path], title: str, resamples: int) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template("page.html").render(
-        inline=inline,
         title=title,
         finished=sum(len(group.runs) for group in groups),
         failed=[run for run in runs if run.metrics is None and run.logs and not run.config.get("resume")],
         overview=_overview(groups),
-        reproduction=[part for folder in folders for part in _reproduction(folder)],
-        groups=[_results(group, resamples) for group in groups],
+        reproduction=[section for folder in folders for section in _reproduction(folder)],
+        results=[_results(group, resamples) for group in groups],
+        worst=[_worst_images(group) for group in groups],
     )
 
 
-def _overview(groups: Sequence[Group]) -> list[Block]:
-    head = ["runs", "seeds", "test images", "minutes of training each"]
+def _overview(groups: Sequence[RunGroup]) -> list[ResultTable]:
+    columns = ["runs", "seeds", "test images", "minutes of training each"]
     rows = []
     for group in groups:
         minutes = [metrics["training_minutes"] for metrics in group.metrics if "training_minutes" in metrics]
-        images = group.metrics[0]["prompting"][group.first_way]["images"]
+        images = group.metrics[0]["prompting"][group.first_strategy]["images"]
         rows.append([group.name, group.seeds, str(images), ", ".join(f"{each:.1f}" for each in minutes)])
-    found = [Block("table", [head, *rows], "Runs of one configuration, which differ in their seed alone")]
+    tables = [ResultTable(columns, rows, "Runs of one configuration, which differ in their seed alone")]
     different = differences(groups)
     if any(different):
-        lines = [[group.name, ", ".join(each)] for group, each in zip(groups, different, strict=True)]
-        found.append(Block("table", [["", "unlike most"], *lines], "What configurations differ in"))
-    versions = sorted({item for group in groups for run in group.runs for item in run.versions.items()})
+        rows = [[group.name, ", ".join(values)] for group, values in zip(groups, different, strict=True)]
+        tables.append(ResultTable(["", "unlike most"], rows, "What configurations differ in"))
+    versions = {item for group in groups for run in group.runs for item in run.versions.items()}
     if versions:
-        lines = [[name, str(version)] for name, version in versions]
-        found.append(Block("table", [["of", "version"], *lines], "Versions"))
-    return found
+        rows = [[name, str(version)] for name, version in sorted(versions)]
+        tables.append(ResultTable(["of", "version"], rows, "Versions"))
+    return tables
 
 
-def _results(group: Group, resamples: int) -> dict[str, Any]:
-    """A group's part of the page."""
-    pictures = by_step(group)
+def _results(group: RunGroup, resamples: int) -> Section:
+    images = [plot_miou_by_step(group)]
     for run, metrics in zip(group.runs, group.metrics, strict=True):
-        pictures += embed_if_exists(run.folder / "learning_curve.png", f"Learning curves, seed {metrics['seed']}")
-    pictures += embed_if_exists(
-        group.runs[0].folder / "filmstrip.png", f"Prompts one by one, seed {group.metrics[0]['seed']}"
-    )
-    caption = f"{group.name}: lowest IoU by {group.first_way}, means over seeds"
-    worst = [[name, f"{iou:.3f}"] for name, iou in group.worst(_WORST)]
-    return {
-        "name": group.name,
-        "tables": [block for table in all_tables(group.metrics, resamples) for block in blocks(table)],
-        "pictures": pictures,
-        "worst": Block("table", [["test image", "IoU"], *worst], caption),
-    }
+        images += embed_if_exists(run.folder / "learning_curve.png", f"Learning curves, seed {metrics['seed']}")
+    first = group.runs[0].folder / "filmstrip.png"
+    images += embed_if_exists(first, f"Prompts one by one, seed {group.metrics[0]['seed']}")
+    return Section(group.name, summary_tables(group.metrics, resamples), images=images)
 
 
-def _reproduction(folder: Path) -> Iterable[dict[str, Any]]:
-    """What `experiments.reproduce` has written: tables with their plots, and the figures."""
-    for file in sorted(folder.glob("table*.md"), key=lambda file: (len(file.stem), file.stem)):
-        found = blocks(file.read_text())
-        yield {"blocks": found, "pictures": embed_if_exists(file.with_suffix(".png"), f"Plot of {found[0].lines[0]}")}
-    figures: list[Picture] = []
+def _worst_images(group: RunGroup) -> ResultTable:
+    rows = [[image, f"{iou:.3f}"] for image, iou in group.worst(_WORST)]
+    caption = f"{group.name}: lowest IoU by {group.first_strategy}, means over seeds"
+    return ResultTable(["test image", "IoU"], rows, caption)
+
+
+def _reproduction(folder: Path) -> Iterator[Section]:
+    """Show what `experiments.reproduce` has written: tables with their plots, and the paper's figures."""
+    for file in sorted(folder.glob("table*.json"), key=lambda file: (len(file.stem), file.stem)):
+        document = TableDocument.read(file)
+        plot = embed_if_exists(file.with_suffix(".png"), f"Plot of {document.title}")
+        yield Section(document.title, [document.main, *document.further], document.failures, plot)
+    images: list[EmbeddedImage] = []
     for file in sorted(folder.glob("figure*.png")):
         number, _, task = file.stem.removeprefix("figure").partition("_")
-        figures += embed_if_exists(file, f"Figure {number}{f', {task}' if task else ''}")
-    if figures:
-        yield {"blocks": [Block("heading", ["Figures"])], "pictures": figures}
+        images += embed_if_exists(file, f"Figure {number}, {task}" if task else f"Figure {number}")
+    if images:
+        yield Section("Figures", images=images)
 
 
 if __name__ == "__main__":

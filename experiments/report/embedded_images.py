@@ -1,4 +1,4 @@
-"""Pictures inside the page."""
+"""Images inside the page."""
 
 from __future__ import annotations
 
@@ -14,32 +14,38 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-from alignsam_gym.experiments.report.found_runs import Group
+from alignsam_gym.experiments.report.found_runs import RunGroup
 
 _QUALITY = 85
 
 
-class Picture(NamedTuple):
-    """data: a ``data:`` address. alt: what it shows, for who cannot see it."""
+class EmbeddedImage(NamedTuple):
+    """An image that needs no file.
+
+    Attributes:
+        data: A ``data:`` address.
+        alt: What the image shows, for those who cannot see it.
+    """
 
     data: str
     alt: str
 
 
-def embedded(file: Path | io.BytesIO, alt: str) -> Picture:
-    """A picture as WebP, a tenth of PNG for photographs."""
+def embed_image(file: Path | io.BytesIO, alt: str) -> EmbeddedImage:
+    """Embed an image as WebP, which takes a tenth of PNG for photographs."""
     content = io.BytesIO()
-    with Image.open(file) as picture:
-        picture.convert("RGB").save(content, "webp", quality=_QUALITY)
-    return Picture("data:image/webp;base64," + b64encode(content.getvalue()).decode(), alt)
+    with Image.open(file) as image:
+        image.convert("RGB").save(content, "webp", quality=_QUALITY)
+    return EmbeddedImage("data:image/webp;base64," + b64encode(content.getvalue()).decode(), alt)
 
 
-def embed_if_exists(file: Path, alt: str) -> list[Picture]:
-    return [embedded(file, alt)] if file.exists() else []
+def embed_if_exists(file: Path, alt: str) -> list[EmbeddedImage]:
+    """Embed an image file, or nothing where there is none."""
+    return [embed_image(file, alt)] if file.exists() else []
 
 
-def by_step(group: Group) -> list[Picture]:
-    """mIoU after every prompt, a curve for each way of prompting, the mean over runs and their range."""
+def plot_miou_by_step(group: RunGroup) -> EmbeddedImage:
+    """Plot mIoU after every prompt, a curve for each prompting strategy: the mean over runs, and their range."""
     figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
     ends = []
     for name in group.metrics[0]["prompting"]:
@@ -57,4 +63,4 @@ def by_step(group: Group) -> list[Picture]:
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=120)
     plt.close(figure)
-    return [embedded(content, f"mIoU after each prompt; at the end: {', '.join(ends)}")]
+    return embed_image(content, f"mIoU after each prompt; at the end: {', '.join(ends)}")

@@ -14,108 +14,152 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from alignsam_gym.evaluation.intervals import METRICS, outermost, read_metrics
-from alignsam_gym.experiments.run_folder import flatten
+from alignsam_gym.evaluation.metrics_file import METRICS_FILE, outermost, read_metrics
+from alignsam_gym.experiments.run_config import VERSIONS_FILE, flatten
 
 _CONFIGS = ("config.yaml", ".hydra/config.yaml")
 _MARKS = (*_CONFIGS, "overrides.json")
+"""Files that a run begins with, in its folder."""
 _LOGS = ("log.txt", "train.log", "baseline.log")
-_ASIDE = ("seed", "env.shots_seed", "dataset.seed", "run", "output", "resume", "device", "cache_dir")
+_IGNORED = ("seed", "env.shots_seed", "dataset.seed", "run", "output", "resume", "device", "cache_dir")
 """Keys in which runs of one configuration may differ."""
 _TAIL = 15  # lines
 
 
 @dataclass(frozen=True)
-class Run:
-    """config: flat, by dotted key. metrics: None if it did not finish."""
+class FoundRun:
+    """A folder that a run began in.
+
+    Attributes:
+        folder: The run's.
+        config: Its configuration, flat, by dotted key.
+        metrics: What its ``metrics.json`` holds; None if it did not finish.
+    """
 
     folder: Path
     config: Mapping[str, Any]
     metrics: Mapping[str, Any] | None
 
     @property
-    def configuration(self) -> dict[str, Any]:
+    def shared_config(self) -> dict[str, Any]:
         """What runs of one configuration have in common."""
-        return {key: value for key, value in self.config.items() if key not in _ASIDE}
+        return {key: value for key, value in self.config.items() if key not in _IGNORED}
 
     @property
     def versions(self) -> dict[str, str]:
-        file = self.folder / "versions.json"
-        return json.loads(file.read_text()) if file.exists() else {}
+        """What computed the run, by package."""
+        file = self.folder / VERSIONS_FILE
+        versions: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+        return versions
 
     @property
     def logs(self) -> list[Path]:
+        """The log files in its folder."""
         return [self.folder / name for name in _LOGS if (self.folder / name).exists()]
 
     @property
     def log_tail(self) -> str:
         """The end of the log of a run that has one."""
-        return "\n".join(self.logs[0].read_text(errors="replace").splitlines()[-_TAIL:])
+        lines = self.logs[0].read_text(errors="replace").splitlines()
+        return "\n".join(lines[-_TAIL:])
 
 
 @dataclass(frozen=True)
-class Group:
-    """Finished runs of one configuration. name: the part of their folders that they share."""
+class RunGroup:
+    """Finished runs of one configuration.
+
+    Attributes:
+        name: The part of their folders that they share.
+        runs: In the order of their folders.
+    """
 
     name: str
-    runs: Sequence[Run]
+    runs: Sequence[FoundRun]
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
+        """What each run's ``metrics.json`` holds."""
         return [dict(run.metrics) for run in self.runs if run.metrics is not None]
 
     @property
     def seeds(self) -> str:
+        """The runs' seeds, as a table shows them."""
         return ", ".join(str(metrics["seed"]) for metrics in self.metrics)
 
     @property
-    def first_way(self) -> str:
-        return next(iter(self.metrics[0]["prompting"]))
+    def first_strategy(self) -> str:
+        """The first prompting strategy that was measured, by default the agent."""
+        return str(next(iter(self.metrics[0]["prompting"])))
 
     def worst(self, count: int) -> list[tuple[str, float]]:
-        """Test images with the lowest IoU by the first way of prompting, the mean over runs: ids and IoU."""
+        """List the test images with the lowest IoU by the first prompting strategy.
+
+        Args:
+            count: At most so many.
+
+        Returns:
+            Ids and mean IoU over runs, the lowest first.
+        """
         found: dict[str, list[float]] = defaultdict(list)
         for metrics in self.metrics:
-            for name, iou in metrics["iou_by_image"][self.first_way].items():
-                found[name].append(iou)
-        return sorted(((name, float(np.mean(ious))) for name, ious in found.items()), key=lambda each: each[1])[:count]
+            for image, iou in metrics["iou_by_image"][self.first_strategy].items():
+                found[image].append(iou)
+        means = [(image, float(np.mean(ious))) for image, ious in found.items()]
+        return sorted(means, key=lambda mean: mean[1])[:count]
 
 
-def find_runs(folders: Iterable[Path]) -> list[Run]:
-    """Every folder below that a run began in, finished or not."""
-    places = [folder.resolve() for folder in folders]
-    here = {file.parents[name.count("/")] for place in places for name in _MARKS for file in place.rglob(name)}
-    return [read_run(folder) for folder in sorted(here) if folder.name != ".hydra"]
+def find_runs(folders: Iterable[Path]) -> list[FoundRun]:
+    """Find every folder below some others that a run began in, finished or not.
+
+    Raises:
+        DataError: If a run's ``metrics.json`` is torn.
+    """
+    found = set()
+    for folder in folders:
+        for mark in _MARKS:
+            depth = mark.count("/")
+            found |= {file.parents[depth] for file in folder.resolve().rglob(mark)}
+    return [read_run(folder) for folder in sorted(found) if folder.name != ".hydra"]
 
 
-def grouped(runs: Sequence[Run]) -> list[Group]:
-    """Finished runs, by configuration."""
-    folders = {*outermost(run.folder for run in runs)}
-    groups: dict[str, list[Run]] = defaultdict(list)
+def grouped(runs: Sequence[FoundRun]) -> list[RunGroup]:
+    """Group the finished runs by configuration and by what they measured, evaluations inside of runs left out."""
+    folders = set(outermost(run.folder for run in runs))
+    members: dict[str, list[FoundRun]] = defaultdict(list)
     for run in runs:
         if run.metrics is not None and run.folder in folders:
-            alike = [run.configuration, list(run.metrics["prompting"])]
-            groups[json.dumps(alike, sort_keys=True, default=str)].append(run)
+            alike = [run.shared_config, list(run.metrics["prompting"])]
+            members[json.dumps(alike, sort_keys=True, default=str)].append(run)
     base = os.path.commonpath([run.folder.parent for run in runs]) if runs else ""
-    return [Group(_shared_name(members, base), members) for members in groups.values()]
+    return [RunGroup(_shared_name(group, base), group) for group in members.values()]
 
 
-def _shared_name(runs: Sequence[Run], base: str) -> str:
+def _shared_name(runs: Sequence[FoundRun], base: str) -> str:
     shared = Path(os.path.commonpath([run.folder for run in runs]))
     return str(shared.relative_to(base)) if shared != Path(base) else shared.name
 
 
-def differences(groups: Sequence[Group]) -> list[list[str]]:
-    """What is unlike most others in each group's configuration, as ``key=value``; all, where no value is usual."""
-    values = [{key: str(value) for key, value in group.runs[0].configuration.items()} for group in groups]
-    keys = sorted({key for each in values for key in each})
-    usual = {key: multimode(each.get(key) for each in values) for key in keys}
-    return [[f"{key}={each[key]}" for key in keys if key in each and usual[key] != [each[key]]] for each in values]
+def differences(groups: Sequence[RunGroup]) -> list[list[str]]:
+    """Say how each group's configuration differs from most others.
+
+    Returns:
+        ``key=value`` of each key whose value is not the usual one; of all keys that differ, where no value is usual.
+    """
+    configs = [{key: str(value) for key, value in group.runs[0].shared_config.items()} for group in groups]
+    keys = sorted({key for config in configs for key in config})
+    usual = {key: multimode(config.get(key) for config in configs) for key in keys}
+    return [
+        [f"{key}={config[key]}" for key in keys if key in config and usual[key] != [config[key]]] for config in configs
+    ]
 
 
-def read_run(folder: Path) -> Run:
-    """Raises DataError for a torn `METRICS`."""
+def read_run(folder: Path) -> FoundRun:
+    """Read a run's configuration and metrics.
+
+    Raises:
+        DataError: If its ``metrics.json`` is torn.
+    """
     files = [folder / name for name in _CONFIGS if (folder / name).exists()]
     config = flatten(OmegaConf.to_container(OmegaConf.load(files[0]))) if files else {}
-    metrics = folder / METRICS
-    return Run(folder, config, read_metrics(metrics) if metrics.exists() else None)
+    metrics = folder / METRICS_FILE
+    return FoundRun(folder, config, read_metrics(metrics) if metrics.exists() else None)

@@ -1,100 +1,109 @@
-"""A measured table as Markdown and CSV, the paper's own figures beside ours."""
+"""A measured table with the paper's own numbers beside ours: as a document, and as CSV with a line for each cell."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from alignsam_gym.evaluation.intervals import interquartile_means, markdown, shown_mean
+from alignsam_gym.evaluation.intervals import interquartile_means, shown_mean
+from alignsam_gym.evaluation.result_table import Cell, ResultTable
+from alignsam_gym.experiments.reproduce.measured_cells import CellReader, MeasuredCell
 from alignsam_gym.experiments.reproduce.paper_values import printed
-from alignsam_gym.experiments.reproduce.plan import Table
-from alignsam_gym.experiments.reproduce.results import Measured, Results
-from alignsam_gym.metrics import AVERAGES as MEAN_OVER
-from alignsam_gym.metrics import TITLES
+from alignsam_gym.experiments.reproduce.plan import PlannedTable
+from alignsam_gym.metrics import AVERAGES, TITLES
 
 _TITLES = TITLES | {"foreground_rate": "FR"}
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A table, what was measured for its cells, the 95% intervals, and what the paper printed.
+class MeasuredTable:
+    """A planned table and what was measured for it.
 
-    printed: (the paper's row, column) -> figure. here: the paper's row -> the row of ours that is the same thing.
+    Attributes:
+        plan: What the table shows.
+        cells: By row and column, what was measured.
+        intervals: By row and column, the 95% interval if there is one.
+        printed: The paper's numbers, by its rows and columns.
+        here: The paper's row -> the row of ours that is the same thing.
+        datasets: The data set that stands for each task.
+        seeds: Those asked for.
     """
 
-    table: Table
-    measured: Mapping[tuple[str, str], Measured]
+    plan: PlannedTable
+    cells: Mapping[tuple[str, str], MeasuredCell]
     intervals: Mapping[tuple[str, str], tuple[float, float] | None]
     printed: Mapping[tuple[str, str], float]
     here: Mapping[str, str]
+    datasets: Mapping[str, str]
+    seeds: tuple[int, ...]
 
     @property
     def columns(self) -> list[str]:
-        return list(dict.fromkeys([*self.table.columns, *(column for _, column in self.printed)]))
+        """Our columns, then those that the paper alone has."""
+        return list(dict.fromkeys([*self.plan.columns, *(column for _, column in self.printed)]))
 
     @property
     def paper_rows(self) -> list[str]:
+        """The paper's rows."""
         return list(dict.fromkeys(row for row, _ in self.printed))
 
-
-def show(table: Table, results: Results, resamples: int) -> Shown:
-    """Read all that a table needs."""
-    table = results.expand(table)
-    measured = {place: results.of(cell) for place, cell in table.cells.items()}
-    intervals = {place: one.interval(resamples) if one.values else None for place, one in measured.items()}
-    paper = printed(table.number)
-    figures = {
-        (row, column): figure
-        for row, figures in paper.rows.items()
-        for column, figure in zip(paper.columns, figures, strict=True)
-    }
-    return Shown(table, measured, intervals, figures, paper.here)
+    @property
+    def failed_cells(self) -> int:
+        """How many cells lack a seed."""
+        return sum(bool(cell.failures) for cell in self.cells.values())
 
 
-def heading(column: str) -> str:
-    """The name of a column, or of a row that ends in a figure's, in print."""
-    *task, figure = column.split(" ")
-    return " ".join([*task, _TITLES.get(figure, figure)])
+def measure_table(plan: PlannedTable, reader: CellReader, resamples: int) -> MeasuredTable:
+    """Read all that a table needs.
+
+    Args:
+        plan: What the table shows.
+        reader: Reads the cells.
+        resamples: Of each interval.
+    """
+    plan = reader.expand(plan)
+    cells = {place: reader.read_cell(cell) for place, cell in plan.cells.items()}
+    intervals = {place: cell.interval(resamples) if cell.values else None for place, cell in cells.items()}
+    tasks = dict.fromkeys(cell.task for cell in plan.cells.values())
+    datasets = {task: reader.runs.dataset(task) for task in tasks}
+    paper = printed(plan.number)
+    seeds = tuple(reader.runs.config.seeds)
+    return MeasuredTable(plan, cells, intervals, paper.by_place(), paper.here, datasets, seeds)
 
 
-def as_markdown(shown: Shown, results: Results) -> str:
-    """The table with what it is of, then why cells failed."""
-    tasks = dict.fromkeys(cell.task for cell in shown.table.cells.values())
-    datasets = ", ".join(f"{task} is {results.runs.dataset(task)}" for task in tasks)
-    cells = shown.table.cells.values()
-    averaged = {
-        words: dict.fromkeys(cell.task for cell in cells if cell.average == average)
-        for average, words in MEAN_OVER.items()
-    }
-    means = " and ".join(f"{words} ({', '.join(found)})" for words, found in averaged.items() if found)
-    seeds = ", ".join(map(str, results.runs.config.seeds))
-    lines = [["from", "", *map(heading, shown.columns)], ["---"] * (2 + len(shown.columns))]
-    for row in shown.table.rows:
-        lines.append(["here", heading(row), *(_cell(shown, row, column) for column in shown.columns)])
-    for row in shown.paper_rows:
-        figures = [shown.printed.get((row, column)) for column in shown.columns]
-        printed = zip(figures, map(_digits, shown.columns), strict=True)
-        lines.append(["paper", row, *("" if figure is None else f"{figure:.{digits}f}" for figure, digits in printed)])
-    parts = [
-        f"## {shown.table.name}: {shown.table.title}",
-        f"Here {datasets}; seeds {seeds}. The paper's rows are of its own data sets and models. Figures are means over "
-        f"{means}, in percent but for MAE, ± the standard deviation over seeds, with a 95% interval: "
-        "Student's t over seeds and, for IoU over images at the end of an episode, a bootstrap of images, too (none "
-        "if only seeds could differ, and do not).",
-        markdown(lines),
-    ]
-    failures = {
-        f"- {place[0]}, {heading(place[1])}, seed {seed}: {reason}"
-        for place, measured in shown.measured.items()
-        for seed, reason in measured.failures.items()
-    }
-    if failures:
-        parts.append("Failed:\n\n" + "\n".join(sorted(failures)))
-    return "\n\n".join(parts) + "\n"
+def column_title(column: str) -> str:
+    """Return the title of a column, or of a row that ends in a metric's name."""
+    *task, metric = column.split(" ")
+    return " ".join([*task, _TITLES.get(metric, metric)])
+
+
+def main_table(measured: MeasuredTable) -> ResultTable:
+    """Show our rows and then the paper's, with what they are of as the caption."""
+    rows = []
+    for row in measured.plan.rows:
+        rows.append(["here", column_title(row), *(_shown_cell(measured, row, column) for column in measured.columns)])
+    ours = len(rows)
+    for row in measured.paper_rows:
+        rows.append(["paper", row, *(_shown_print(measured, row, column) for column in measured.columns)])
+    columns = ["from", "", *map(column_title, measured.columns)]
+    return ResultTable(columns, rows, _caption(measured), quoted=range(ours, len(rows)))
+
+
+def _caption(measured: MeasuredTable) -> str:
+    datasets = ", ".join(f"{task} is {dataset}" for task, dataset in measured.datasets.items())
+    means = []
+    for average, words in AVERAGES.items():
+        tasks = dict.fromkeys(cell.task for cell in measured.plan.cells.values() if cell.average == average)
+        if tasks:
+            means.append(f"{words} ({', '.join(tasks)})")
+    return (
+        f"Here {datasets}; seeds {', '.join(map(str, measured.seeds))}. The paper's rows are of its own data sets and "
+        f"models. Metrics are means over {' and '.join(means)}, in percent but for MAE, ± the standard deviation over "
+        "seeds, with a 95% interval: Student's t over seeds and, for IoU over images at the end of an episode, a "
+        "bootstrap of images, too (none if only seeds could differ, and do not)."
+    )
 
 
 def _digits(column: str) -> int:
@@ -102,60 +111,85 @@ def _digits(column: str) -> int:
     return 3 if column.endswith(" mae") else 2
 
 
-def _cell(shown: Shown, row: str, column: str) -> str:
-    measured = shown.measured.get((row, column))
-    if measured is None:
+def _shown_print(measured: MeasuredTable, row: str, column: str) -> str:
+    number = measured.printed.get((row, column))
+    return "" if number is None else f"{number:.{_digits(column)}f}"
+
+
+def _shown_cell(measured: MeasuredTable, row: str, column: str) -> str:
+    cell = measured.cells.get((row, column))
+    if cell is None:
         return ""
-    if not measured.values:
+    if not cell.values:
         return "failed"
     digits = _digits(column)
-    interval = shown.intervals[row, column]
-    between = f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})" if interval else ""
-    lacking = f", {len(measured.failures)} of {len(measured.failures) + len(measured.values)} seeds failed"
-    return shown_mean([*measured.values.values()], digits) + between + (lacking if measured.failures else "")
+    text = shown_mean(list(cell.values.values()), digits)
+    interval = measured.intervals[row, column]
+    if interval:
+        text += f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})"
+    if cell.failures:
+        text += f", {len(cell.failures)} of {len(cell.failures) + len(cell.values)} seeds failed"
+    return text
 
 
-def as_csv(shown: Shown, results: Results) -> str:
-    """A line a figure; low and high are the interval's."""
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    head = ("from", "row", "column", "task", "data set", "figure", "average", "mean", "std", "low", "high", "seeds")
-    lines.writerow([*head, "failed"])
-    for (row, column), cell in shown.table.cells.items():
-        measured, interval = shown.measured[row, column], shown.intervals[row, column]
-        figures = [measured.mean, measured.spread] if measured.values else ["", ""]
-        about = (cell.task, results.runs.dataset(cell.task), cell.figure, cell.average)
-        counts = (len(measured.values), len(measured.failures))
-        lines.writerow(["here", row, column, *about, *figures, *(interval or ("", "")), *counts])
-    for (row, column), figure in shown.printed.items():
-        lines.writerow(["paper", row, column, "", "", "", "", figure, *[""] * 5])
-    return text.getvalue()
+def failure_lines(measured: MeasuredTable) -> list[str]:
+    """Say why cells could not be measured, a line for each cell and seed."""
+    lines = set()
+    for (row, column), cell in measured.cells.items():
+        for seed, reason in cell.failures.items():
+            lines.add(f"{row}, {column_title(column)}, seed {seed}: {reason}")
+    return sorted(lines)
 
 
-def over_tasks(shown: Shown, resamples: int) -> str:
-    """A Markdown table of Table 2's rows over all tasks at once: the interquartile mean of each task's first figure.
+def cell_list(measured: MeasuredTable) -> ResultTable:
+    """List every cell in full, a row for each; low and high are the interval's, ``failed`` counts seeds."""
+    columns = ["from", "row", "column", "task", "data set", "metric", "average", "mean", "std", "low", "high", "seeds"]
+    rows: list[list[Cell]] = []
+    for (row, column), planned in measured.plan.cells.items():
+        cell = measured.cells[row, column]
+        task = [planned.task, measured.datasets[planned.task], planned.metric, planned.average]
+        values: list[Cell] = [cell.mean, cell.spread] if cell.values else ["", ""]
+        interval = measured.intervals[row, column] or ("", "")
+        rows.append(["here", row, column, *task, *values, *interval, len(cell.values), len(cell.failures)])
+    for (row, column), number in measured.printed.items():
+        rows.append(["paper", row, column, "", "", "", "", number, "", "", "", "", ""])
+    return ResultTable([*columns, "failed"], rows)
 
-    Rows that lack a seed of a task are left out; empty if there is one seed, of which nothing can be resampled.
+
+def table_over_tasks(measured: MeasuredTable, resamples: int) -> ResultTable | None:
+    """Show Table 2's rows over all tasks at once: the interquartile mean of each task's first metric.
+
+    Rows that lack a seed of a task are left out.
+
+    Args:
+        measured: Table 2.
+        resamples: Of each interval.
+
+    Returns:
+        Nothing if there is one seed, of which nothing can be resampled.
     """
-    firsts, seeds = _firsts(shown.table), set[int]()
-    for measured in shown.measured.values():
-        seeds |= measured.values.keys() | measured.failures.keys()
+    columns = _first_columns(measured.plan)
+    seeds: set[int] = set()
+    for cell in measured.cells.values():
+        seeds |= cell.values.keys() | cell.failures.keys()
     scores = {}
-    for row in shown.table.rows:
-        found = [shown.measured[row, column] for column in firsts]
-        if all(measured.values.keys() == seeds for measured in found):
-            scores[row] = np.array([[measured.values[seed] for measured in found] for seed in sorted(seeds)])
+    for row in measured.plan.rows:
+        cells = [measured.cells[row, column] for column in columns]
+        if all(cell.values.keys() == seeds for cell in cells):
+            scores[row] = np.array([[cell.values[seed] for cell in cells] for seed in sorted(seeds)])
     if not scores or len(seeds) < 2:
-        return ""
-    lines = [["", "interquartile mean", "95% interval"], ["---"] * 3]
+        return None
+    rows = []
     for row, (mean, (low, high)) in interquartile_means(scores, resamples).items():
-        lines.append([row, f"{mean:.2f}", f"{low:.2f} to {high:.2f}"])
-    tasks = ", ".join(map(heading, firsts))
-    return f"Over tasks and seeds together ({tasks}), the interval by stratified bootstrap:\n\n{markdown(lines)}"
+        rows.append([row, f"{mean:.2f}", f"{low:.2f} to {high:.2f}"])
+    tasks = ", ".join(map(column_title, columns))
+    caption = f"Over tasks and seeds together ({tasks}), the interval by stratified bootstrap:"
+    return ResultTable(["", "interquartile mean", "95% interval"], rows, caption)
 
 
-def _firsts(table: Table) -> list[str]:
-    firsts: dict[str, str] = {}
-    for column in table.columns:
-        firsts.setdefault(column.split(" ")[0], column)
-    return list(firsts.values())
+def _first_columns(plan: PlannedTable) -> list[str]:
+    """Return the first column of each task."""
+    columns: dict[str, str] = {}
+    for column in plan.columns:
+        columns.setdefault(column.split(" ")[0], column)
+    return list(columns.values())

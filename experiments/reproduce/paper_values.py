@@ -1,4 +1,4 @@
-"""The figures that the paper printed."""
+"""The numbers that the paper printed."""
 
 from __future__ import annotations
 
@@ -12,21 +12,31 @@ from omegaconf import OmegaConf
 
 
 @dataclass(frozen=True)
-class Printed:
+class PrintedTable:
     """One table of the paper.
 
-    rows: by the paper's name of the row, a figure for each column. here: the paper's row -> the row of ours that is
-    the same thing.
+    Attributes:
+        columns: Their names, as in `plan`.
+        rows: By the paper's name of the row, a number for each column.
+        here: The paper's row -> the row of ours that is the same thing.
     """
 
     columns: Sequence[str] = ()
     rows: Mapping[str, Sequence[float]] = field(default_factory=dict)
     here: Mapping[str, str] = field(default_factory=dict)
 
+    def by_place(self) -> dict[tuple[str, str], float]:
+        """Return each number by row and column."""
+        numbers = {}
+        for row, values in self.rows.items():
+            for column, value in zip(self.columns, values, strict=True):
+                numbers[row, column] = value
+        return numbers
 
-def printed(number: int | str) -> Printed:
-    """Empty for a table that the paper does not have."""
-    return Printed(**_all().get(number, {}))
+
+def printed(number: int | str) -> PrintedTable:
+    """Return a table of the paper; an empty one if the paper does not have it."""
+    return PrintedTable(**_all().get(number, {}))
 
 
 @cache

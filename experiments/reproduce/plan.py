@@ -7,49 +7,57 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-FIGURES = {
+TASK_METRICS = {
     "blur": ("iou", "f_beta"),
     "shadow": ("iou", "ber_percent"),
     "glass": ("iou", "f_beta"),
     "saliency": ("e_phi", "mae"),
     "semantic": ("iou",),
 }
-"""The paper's tasks, and the figures that Tables 2 and 3 give of each; the first stands for the task elsewhere."""
+"""The paper's tasks, and the metrics that Tables 2 and 3 give of each; the first stands for the task elsewhere."""
 
-AVERAGES = dict.fromkeys(FIGURES, "over_images") | {"semantic": "over_categories"}
-"""What a task's figures are means over. The paper leaves it open but for Pascal VOC. [ours]"""
+AVERAGES = dict.fromkeys(TASK_METRICS, "over_images") | {"semantic": "over_categories"}
+"""What a task's metrics are means over. The paper leaves it open but for Pascal VOC. [ours]"""
 
 EACH = "each category"
-"""In the place of a category: a row or column for each that there is."""
+"""Stands for a row or column for every category that there is."""
 
 OURS, SRM_ONLY, ORACLE = "ours", "SRM only", "oracle"
 
 ABLATIONS: Mapping[str, dict[str, Any]] = {
     OURS: {},
-    "w/o RL": {"way": "random"},
-    "w/o SRM": {"way": "agent, labels: positive"},
-    "w/o MSI": {"way": "agent, one step"},
-    "grid": {"way": "grid"},
-    SRM_ONLY: {"way": "srm"},
-    ORACLE: {"way": "oracle"},
+    "w/o RL": {"strategy": "random"},
+    "w/o SRM": {"strategy": "agent, labels: positive"},
+    "w/o MSI": {"strategy": "agent, one step"},
+    "grid": {"strategy": "grid"},
+    SRM_ONLY: {"strategy": "srm"},
+    ORACLE: {"strategy": "oracle"},
 }
 """Rows of Tables 2 and 3, all of one trained agent; the last three are not in the paper."""
 
-LABELS = {"RL+SRM (ours)": "agent", "RL+SCLIP": "agent, labels: clip", "RL+LAST": "agent, labels: last"} | {
-    "RL only": "agent, labels: positive"
+LABELS = {
+    "RL+SRM (ours)": "agent",
+    "RL+SCLIP": "agent, labels: clip",
+    "RL+LAST": "agent, labels: last",
+    "RL only": "agent, labels: positive",
 }
-"""Rows of Table 8."""
+"""Rows of Table 8, with their prompting strategies."""
 
 STEPS = (1, 5, 10, 15, 20)
 """Columns of Table 5."""
 
-TRAINING_WAYS = tuple(dict.fromkeys(options.get("way", "agent") for options in ABLATIONS.values()))
+TRAINING_STRATEGIES = tuple(dict.fromkeys(options.get("strategy", "agent") for options in ABLATIONS.values()))
 """Measured of every agent trained by the configuration itself; of variants only the agent is."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A trained agent measured once more. name: of its folder in the run's. overrides: of `alignsam_gym.experiments.evaluate`."""
+    """A trained agent measured once more.
+
+    Attributes:
+        name: Of the evaluation's folder, which is in the run's.
+        overrides: Of `alignsam_gym.experiments.evaluate`.
+    """
 
     name: str
     overrides: tuple[str, ...]
@@ -71,18 +79,25 @@ BESIDE_RANDOM = Evaluation(
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One figure, of every seed's run.
+class PlannedCell:
+    """One metric, of every seed's run.
 
-    task: a key of `FIGURES`. figure, average: of `MetricTotals.summary`, or foreground_rate. way: of prompting, or the
-    baseline's name. variant: training overrides. baseline: the method, if it is none of ours. evaluation: where the run's
-    own does not have it. category: whose pixels alone count, or `EACH`. step: after so many prompts; None for all.
+    Attributes:
+        task: A key of `TASK_METRICS`.
+        metric: As of `MetricTotals.summary`, or ``foreground_rate``.
+        average: What the metric is a mean over, as of `MetricTotals.summary`.
+        strategy: Of prompting, or the baseline's name.
+        variant: Overrides of the training.
+        baseline: The method, if it is none of ours.
+        evaluation: Where the metric is found, if the run's own evaluation does not have it.
+        category: Whose pixels alone count, or `EACH`.
+        step: After so many prompts; None for all.
     """
 
     task: str
-    figure: str = "iou"
+    metric: str = "iou"
     average: str = "over_images"
-    way: str = "agent"
+    strategy: str = "agent"
     variant: tuple[str, ...] = ()
     baseline: str | None = None
     evaluation: Evaluation | None = None
@@ -90,48 +105,61 @@ class Cell:
     step: int | None = None
 
 
-Cells = Mapping[tuple[str, str], Cell]
-"""(row, column) -> cell."""
-
-
 @dataclass(frozen=True)
-class Table:
-    """number: the paper's, of a table or of Figure 7, or `BEYOND`. cells: in reading order."""
+class PlannedTable:
+    """A table of the paper, half of Figure 7, or the table of what the paper does not have.
+
+    Attributes:
+        number: The paper's, or `BEYOND`.
+        title: What it compares.
+        cells: By row and column, in reading order.
+    """
 
     number: int | str
     title: str
-    cells: Cells
+    cells: Mapping[tuple[str, str], PlannedCell]
 
     @property
     def name(self) -> str:
+        """What the table is called in headings and messages."""
         if self.number == BEYOND:
             return "Beyond the paper"
         return f"Table {self.number}" if self.number in TABLES else f"Figure {self.number}"
 
     @property
     def rows(self) -> list[str]:
+        """The rows' names, in order."""
         return list(dict.fromkeys(row for row, _ in self.cells))
 
     @property
     def columns(self) -> list[str]:
+        """The columns' names, in order."""
         return list(dict.fromkeys(column for _, column in self.cells))
 
-    def of_tasks(self, tasks: Collection[str]) -> Table:
-        """What is about these alone."""
+    def of_tasks(self, tasks: Collection[str]) -> PlannedTable:
+        """Return the table with the cells of some tasks alone."""
         return replace(self, cells={place: cell for place, cell in self.cells.items() if cell.task in tasks})
 
-    def for_categories(self, categories: Sequence[str]) -> Table:
-        """With a row or column for each of them."""
-        cells: dict[tuple[str, str], Cell] = {}
+    def for_categories(self, categories: Sequence[str]) -> PlannedTable:
+        """Return the table with a row or column for each category in the place of `EACH`."""
+        cells: dict[tuple[str, str], PlannedCell] = {}
         for (row, column), cell in self.cells.items():
-            for category in categories if cell.category == EACH else [cell.category]:
-                place = tuple(str(category) if label == EACH else label for label in (row, column))
-                cells[place[0], place[1]] = replace(cell, category=category)
+            if cell.category != EACH:
+                cells[row, column] = cell
+                continue
+            for category in categories:
+                place = category if row == EACH else row, category if column == EACH else column
+                cells[place] = replace(cell, category=category)
         return replace(self, cells=cells)
 
 
-def make_table(number: int, baselines: Sequence[str]) -> Table:
-    """One of the paper's tables. baselines: methods of `alignsam_gym.experiments.baseline` beside ours. Raises KeyError."""
+def make_table(number: int, baselines: Sequence[str]) -> PlannedTable:
+    """Plan one of the paper's tables.
+
+    Args:
+        number: One of `TABLES`.
+        baselines: Methods of `alignsam_gym.experiments.baseline` beside ours.
+    """
     title, cells = {
         2: ("Four tasks, baselines and ablations", _table2),
         3: ("Categories, baselines and ablations", _table3),
@@ -141,78 +169,84 @@ def make_table(number: int, baselines: Sequence[str]) -> Table:
         9: ("The agent and random prompting, with the foreground rate", _table9),
         10: ("Few labelled images", _table10),
     }[number]
-    return Table(number, title, dict(cells(baselines)))
+    return PlannedTable(number, title, dict(cells(baselines)))
 
 
 TABLES = (2, 3, 4, 5, 8, 9, 10)
-PICTURES = (5, 6, 7)
+FIGURES = (5, 6, 7)
 """The figures of the paper that can be drawn again."""
 
-Found = Iterator[tuple[tuple[str, str], Cell]]
+_PlacedCells = Iterator[tuple[tuple[str, str], PlannedCell]]
+"""(row, column) and cell."""
 
 
-def main_cell(task: str, **options: Any) -> Cell:
-    """The figure that stands for a task."""
-    return Cell(task, FIGURES[task][0], AVERAGES[task], **options)
+def main_cell(task: str, **options: Any) -> PlannedCell:
+    """Plan the metric that stands for a task; options: further fields of the cell."""
+    return PlannedCell(task, TASK_METRICS[task][0], AVERAGES[task], **options)
 
 
-def after(task: str, step: int, row: str = OURS) -> Cell:
-    """IoU after so many prompts. row: of `ABLATIONS`, `OURS` or `SRM_ONLY`."""
-    return Cell(task, "iou", AVERAGES[task], evaluation=MORE_STEPS, step=step, **ABLATIONS[row])
+def cell_after(task: str, step: int, row: str = OURS) -> PlannedCell:
+    """Plan IoU after some number of prompts.
+
+    Args:
+        task: A key of `TASK_METRICS`.
+        step: How many prompts, one of `STEPS`.
+        row: Of `ABLATIONS`, `OURS` or `SRM_ONLY`.
+    """
+    return PlannedCell(task, "iou", AVERAGES[task], evaluation=MORE_STEPS, step=step, **ABLATIONS[row])
 
 
 def methods(baselines: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Rows of Tables 2 and 3, as options of their cells."""
-    return {**ABLATIONS, **{name: {"baseline": name, "way": name} for name in baselines}}
+    """Return the rows of Tables 2 and 3, with the fields of their cells."""
+    return {**ABLATIONS, **{name: {"baseline": name, "strategy": name} for name in baselines}}
 
 
-def _table2(baselines: Sequence[str]) -> Found:
-    for (row, options), (task, figures) in product(methods(baselines).items(), FIGURES.items()):
-        for figure in figures:
+def _table2(baselines: Sequence[str]) -> _PlacedCells:
+    for (row, options), (task, metrics) in product(methods(baselines).items(), TASK_METRICS.items()):
+        for metric in metrics:
             if task != "semantic":
-                yield (row, f"{task} {figure}"), Cell(task, figure, AVERAGES[task], **options)
+                yield (row, f"{task} {metric}"), PlannedCell(task, metric, AVERAGES[task], **options)
 
 
-def _table3(baselines: Sequence[str]) -> Found:
+def _table3(baselines: Sequence[str]) -> _PlacedCells:
     for row, options in methods(baselines).items():
         yield from _by_category(row, options)
 
 
-def _by_category(row: str, options: dict[str, Any]) -> Found:
+def _by_category(row: str, options: dict[str, Any]) -> _PlacedCells:
     yield (row, "mean"), main_cell("semantic", **options)
-    yield (row, EACH), Cell("semantic", average="by_category", category=EACH, **options)
+    yield (row, EACH), PlannedCell("semantic", average="by_category", category=EACH, **options)
 
 
-def _table4(baselines: Sequence[str]) -> Found:
-    for branch, task in product(("implicit", "explicit"), FIGURES):
-        yield (branch, f"{task} {FIGURES[task][0]}"), main_cell(task, variant=(f"branch={branch}",))
+def _table4(baselines: Sequence[str]) -> _PlacedCells:
+    for branch, task in product(("implicit", "explicit"), TASK_METRICS):
+        yield (branch, f"{task} {TASK_METRICS[task][0]}"), main_cell(task, variant=(f"branch={branch}",))
 
 
-def _table5(baselines: Sequence[str]) -> Found:
+def _table5(baselines: Sequence[str]) -> _PlacedCells:
     for step in STEPS:
-        options: dict[str, Any] = {"evaluation": MORE_STEPS, "step": step}
-        cell = Cell("semantic", average="by_category", category=EACH, **options)
+        cell = PlannedCell("semantic", average="by_category", category=EACH, evaluation=MORE_STEPS, step=step)
         yield (EACH, str(step)), cell
-    for task, row, step in product(reversed(FIGURES), (OURS, SRM_ONLY), STEPS):
-        yield (f"{task}, {row}", str(step)), after(task, step, row)
+    for task, row, step in product(reversed(TASK_METRICS), (OURS, SRM_ONLY), STEPS):
+        yield (f"{task}, {row}", str(step)), cell_after(task, step, row)
 
 
-def _table8(baselines: Sequence[str]) -> Found:
-    for row, way in LABELS.items():
-        yield from _by_category(row, {"way": way, "evaluation": OTHER_LABELS})
+def _table8(baselines: Sequence[str]) -> _PlacedCells:
+    for row, strategy in LABELS.items():
+        yield from _by_category(row, {"strategy": strategy, "evaluation": OTHER_LABELS})
 
 
-def _table9(baselines: Sequence[str]) -> Found:
-    for row, task in product(("w/o RL", OURS), FIGURES):
+def _table9(baselines: Sequence[str]) -> _PlacedCells:
+    for row, task in product(("w/o RL", OURS), TASK_METRICS):
         options = ABLATIONS[row]
-        yield (row, f"{task} {FIGURES[task][0]}"), main_cell(task, **options)
-        yield (row, f"{task} foreground_rate"), Cell(task, "foreground_rate", **options)
+        yield (row, f"{task} {TASK_METRICS[task][0]}"), main_cell(task, **options)
+        yield (row, f"{task} foreground_rate"), PlannedCell(task, "foreground_rate", **options)
 
 
-def _table10(baselines: Sequence[str]) -> Found:
-    for name, task, shots in product(("persam", OURS), ("blur", "glass", "saliency"), (5, 20)):
-        baseline: dict[str, Any] = {"baseline": name, "way": name} if name != OURS else {}
-        yield (name, f"{task} {shots}-shot"), Cell(task, variant=(f"env.shots={shots}",), **baseline)
+def _table10(baselines: Sequence[str]) -> _PlacedCells:
+    rows: dict[str, dict[str, Any]] = {"persam": {"baseline": "persam", "strategy": "persam"}, OURS: {}}
+    for (row, options), task, shots in product(rows.items(), ("blur", "glass", "saliency"), (5, 20)):
+        yield (row, f"{task} {shots}-shot"), PlannedCell(task, variant=(f"env.shots={shots}",), **options)
 
 
 BEYOND = "beyond"
@@ -240,19 +274,25 @@ LEVERS: Sequence[tuple[str, ...]] = (
 """Each changed alone."""
 
 
-def beyond(tasks: Sequence[str]) -> Table:
-    """What each of `LEVERS` does to IoU and FR on some tasks."""
+def beyond(tasks: Sequence[str]) -> PlannedTable:
+    """Plan what each of `LEVERS` does to IoU and FR on some tasks."""
     cells = {}
     for variant, task in product(LEVERS, tasks):
         row = " ".join(variant) or "as configured"
-        cells[row, f"{task} iou"] = Cell(task, variant=variant)
-        cells[row, f"{task} foreground_rate"] = Cell(task, "foreground_rate", variant=variant)
-    return Table(BEYOND, "one change at a time", cells)
+        cells[row, f"{task} iou"] = PlannedCell(task, variant=variant)
+        cells[row, f"{task} foreground_rate"] = PlannedCell(task, "foreground_rate", variant=variant)
+    return PlannedTable(BEYOND, "one change at a time", cells)
 
 
-def sweep(key: str, values: Sequence[int], tasks: Sequence[str]) -> Table:
-    """Half of Figure 7: T (``env.max_steps``) or E (``episodes``) along the columns."""
+def sweep(key: str, values: Sequence[int], tasks: Sequence[str]) -> PlannedTable:
+    """Plan half of Figure 7.
+
+    Args:
+        key: T (``env.max_steps``) or E (``episodes``).
+        values: The columns.
+        tasks: The rows.
+    """
     cells = {}
     for task, value in product(tasks, values):
-        cells[f"{task} {FIGURES[task][0]}", str(value)] = main_cell(task, variant=(f"{key}={value}",))
-    return Table(7, key, cells)
+        cells[f"{task} {TASK_METRICS[task][0]}", str(value)] = main_cell(task, variant=(f"{key}={value}",))
+    return PlannedTable(7, key, cells)

@@ -12,7 +12,7 @@ from threading import Event, Lock
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from alignsam_gym.experiments.reproduce.task_runs import Run
+from alignsam_gym.experiments.reproduce.planned_runs import PlannedRun
 
 log = logging.getLogger(__name__)
 
@@ -21,14 +21,20 @@ Execute = Callable[[list[str], Path], int]
 
 
 class Subprocesses:
-    """Commands as processes that share the cores. workers: how many at once."""
+    """Commands as processes that share the cores.
+
+    Attributes:
+        workers: How many commands run at once.
+    """
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self._alive: list[subprocess.Popen] = []
-        self._lock, self._ended = Lock(), False
+        self._alive: list[subprocess.Popen[bytes]] = []
+        self._lock = Lock()
+        self._ended = False
 
     def __call__(self, command: list[str], output: Path) -> int:
+        """Carry out a command; see `Execute`."""
         with self._lock, output.open("a") as file:
             if self._ended:
                 return 130
@@ -48,11 +54,23 @@ class Subprocesses:
                 process.terminate()
 
 
-def carry_out(runs: Sequence[Run], workers: int, execute: Execute, interrupt: Callable[[], None]) -> dict[Path, str]:
-    """Fill the folders that are not filled yet; returns those that failed, with the reason.
+def carry_out(
+    runs: Sequence[PlannedRun], workers: int, execute: Execute, interrupt: Callable[[], None]
+) -> dict[Path, str]:
+    """Fill the folders that are not filled yet.
 
-    interrupt: called on Ctrl-C, so that commands end; then this raises KeyboardInterrupt. Raises OptionError before
-    anything is started if a folder holds a run of another configuration.
+    Args:
+        runs: With their evaluations.
+        workers: How many commands run at once.
+        execute: Carries out a command.
+        interrupt: Called on Ctrl-C, so that commands end; then this raises KeyboardInterrupt.
+
+    Returns:
+        The folders that could not be filled, with the reason.
+
+    Raises:
+        OptionError: If a folder holds a run of another configuration; then nothing has been started.
+        KeyboardInterrupt: On Ctrl-C.
     """
     everything = [each for run in runs for each in (run, *run.evaluations.values())]
     for run in everything:
@@ -60,15 +78,15 @@ def carry_out(runs: Sequence[Run], workers: int, execute: Execute, interrupt: Ca
     failures: dict[Path, str] = {}
     stopped = Event()
 
-    def attempt(run: Run) -> None:
+    def attempt(run: PlannedRun) -> None:
         if run.finished or stopped.is_set():
             return
         status = execute(run.command(), run.log)
         if not run.finished and not stopped.is_set():
-            failures[run.folder] = f"exit status {status}: {_last_words(run.log)}"
+            failures[run.folder] = f"exit status {status}: {_last_line(run.log)}"
             log.error("%s failed, %s; its log is %s", run.name, failures[run.folder], run.log)
 
-    def chain(run: Run) -> None:
+    def chain(run: PlannedRun) -> None:
         attempt(run)
         progress.advance(bar)
         for evaluation in run.evaluations.values():
@@ -89,10 +107,15 @@ def carry_out(runs: Sequence[Run], workers: int, execute: Execute, interrupt: Ca
             raise
     for run in runs:
         if run.folder in failures:
-            failures |= {evaluation.folder: failures[run.folder] for evaluation in run.evaluations.values()}
+            for evaluation in run.evaluations.values():
+                failures[evaluation.folder] = failures[run.folder]
     return failures
 
 
-def _last_words(path: Path) -> str:
+def _last_line(path: Path) -> str:
+    """Return the last line of a log that is not blank."""
     lines = path.read_text(errors="replace").split("\n") if path.exists() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+    for line in reversed(lines):
+        if line.strip():
+            return line.strip()
+    return "no output"

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from alignsam_gym.evaluation.prompting_evaluation import AgentPrompter
+from alignsam_gym.agents.agent_prompter import AgentPrompter
 
 
 def test_what_was_seen_before_can_change_a_choice(make_toy_learner):

@@ -5,16 +5,17 @@ import hashlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from unittest.mock import Mock
 
 import huggingface_hub
 import numpy as np
 import pytest
 from huggingface_hub import constants
 
-from alignsam_gym.agents import AlignSAM
+from alignsam_gym import AlignSAM
 from alignsam_gym.agents.bundle import MEMBERS, export
-from alignsam_gym.agents.hub import push
-from alignsam_gym.errors import WeightsError
+from alignsam_gym.agents.hub import download, push
+from alignsam_gym.errors import OptionError, WeightsError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -103,9 +104,9 @@ def test_an_agent_is_loaded_from_the_hub(hub, make_run, tmp_path):
     export(make_run(), tmp_path / "bundle")
     hub |= {name: (tmp_path / "bundle" / name).read_bytes() for name in MEMBERS}
     hub["evil.py"] = b"raise SystemExit"
-    loaded = AlignSAM.from_hub("me/agent", batch_size=2)
+    loaded = AlignSAM.from_pretrained("me/agent", batch_size=2)
     np.testing.assert_array_equal(
-        loaded.predict(IMAGE).probability, AlignSAM.load(tmp_path / "bundle").predict(IMAGE).probability
+        loaded.predict(IMAGE).probability, AlignSAM.from_pretrained(tmp_path / "bundle").predict(IMAGE).probability
     )
     assert not list((tmp_path / "hub").rglob("evil.py"))
 
@@ -117,18 +118,52 @@ def test_what_was_pushed_is_loaded_again(hub, make_run):
     assert push(run, "me/agent").endswith("/me/agent")
     assert hub.keys() == {*MEMBERS, "README.md"}
     np.testing.assert_array_equal(
-        AlignSAM.from_hub("me/agent").predict(IMAGE).mask, AlignSAM.load(run).predict(IMAGE).mask
+        AlignSAM.from_pretrained("me/agent").predict(IMAGE).mask, AlignSAM.from_pretrained(run).predict(IMAGE).mask
     )
     page = hub["README.md"].decode()
     assert "| agent | 7 | 1 | 0.500 | 0.625 | 25.0% |" in page
-    assert 'AlignSAM.from_hub("me/agent")' in page
+    assert 'AlignSAM.from_pretrained("me/agent")' in page
     assert huggingface_hub.ModelCard(page).data.library_name == "alignsam-gym"
+
+
+def test_a_loaded_agent_is_pushed_with_the_measurements_of_its_run(hub, make_run, tmp_path):
+    run = make_run()
+    AlignSAM.from_pretrained(run).push_to_hub("me/agent")
+    assert "It has not been measured." in hub["README.md"].decode()
+    strategies = {"agent": {"images": 7, "miou_by_step": [0.5, 0.625], "foreground_rate": None}}
+    (run / "metrics.json").write_text(json.dumps({"prompting": strategies}))
+    assert AlignSAM.from_pretrained(run).push_to_hub("me/agent", private=True).endswith("/me/agent")
+    assert hub.keys() == {*MEMBERS, "README.md"}
+    assert "| agent | 7 | 1 | 0.500 | 0.625 |  |" in hub["README.md"].decode()
+    export(run, tmp_path / "bundle")
+    assert hub["config.yaml"] == (tmp_path / "bundle/config.yaml").read_bytes()
 
 
 @pytest.mark.parametrize("repo", ["me/another", "no such name"])
 def test_what_is_not_there_is_an_error(hub, repo):
     with pytest.raises(WeightsError, match=f"{repo} cannot be had from the Hub"):
-        AlignSAM.from_hub(repo)
+        download(repo)
+    if "/" in repo:
+        with pytest.raises(WeightsError, match=r"nor is there a folder or file of that name\."):
+            AlignSAM.from_pretrained(repo)
+
+
+def test_what_lies_here_goes_before_the_hub(hub, make_run, tmp_path, monkeypatch):
+    export(make_run(), tmp_path / "me/agent")
+    monkeypatch.chdir(tmp_path)
+    assert AlignSAM.from_pretrained("me/agent").predict(IMAGE).mask.shape == (40, 60)
+
+
+def test_nobody_on_the_hub_is_trusted_with_files(hub):
+    with pytest.raises(OptionError, match="trust_local_weights is for runs of your own, not for the Hub's me/agent"):
+        AlignSAM.from_pretrained("me/agent", trust_local_weights=True)
+
+
+def test_a_revision_is_asked_for(hub, monkeypatch):
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", Mock(side_effect=OSError("asked")))
+    with pytest.raises(WeightsError, match="asked"):
+        AlignSAM.from_pretrained("me/agent", revision="v1")
+    assert huggingface_hub.snapshot_download.call_args.kwargs["revision"] == "v1"
 
 
 def test_a_hub_that_does_not_answer_is_an_error(hub, make_run, monkeypatch):

@@ -11,13 +11,14 @@ import onnxruntime
 import pytest
 import torch
 
-from alignsam_gym.agents import AlignSAM
+from alignsam_gym import AlignSAM
 from alignsam_gym.agents.onnx_export import export_onnx
 from alignsam_gym.data import drawn_scenes
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.encoding.embedding_store import RecentStore
-from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, resize
+from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
+from alignsam_gym.transforms import resize_image
 
 EXAMPLE = Path(__file__).parents[2] / "examples/onnx_predict.py"
 
@@ -42,7 +43,7 @@ def run_graph(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("rules", [{}, {"state": "concat", "revisit": "allow", "cells": 4}, {"branch": "explicit"}])
 def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, run_graph, rules):
-    agent = AlignSAM.from_run(make_run(**rules))
+    agent = AlignSAM.from_pretrained(make_run(**rules))
     export_onnx(agent, tmp_path / "graphs")
     toy_dataset.samples = [type(sample)(**vars(sample) | {"text": "star"}) for sample in toy_dataset.samples]
     encoded = EncodedDataset(toy_dataset, agent.model, RecentStore(8), 64, agent.clip)
@@ -75,7 +76,7 @@ def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, ru
 
 @pytest.mark.slow
 def test_the_examples_loop_draws_the_same_masks(make_run, example, tmp_path):
-    agent = AlignSAM.from_run(make_run(max_steps=5))
+    agent = AlignSAM.from_pretrained(make_run(max_steps=5))
     export_onnx(agent, tmp_path / "graphs")
     sizes, graphs = example.load(tmp_path / "graphs")
     for number, size in enumerate([(50, 90), (130, 70), (64, 64)]):
@@ -88,7 +89,7 @@ def test_the_examples_loop_draws_the_same_masks(make_run, example, tmp_path):
 @pytest.mark.parametrize("size", [(50, 90), (130, 20), (30, 40), (100, 90), (64, 64)])
 def test_the_example_resizes_as_the_agent_does(example, size):
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(example.resize(image, 64), resize(image, (64, 64)))
+    np.testing.assert_array_equal(example.resize(image, 64), resize_image(image, (64, 64)))
 
 
 @pytest.mark.parametrize(
@@ -113,12 +114,12 @@ def test_the_example_says_what_it_cannot_do(example, tmp_path, monkeypatch, caps
 @pytest.mark.parametrize("rules", [{"label_source": "last"}, {"mask_prompt": True}])
 def test_rules_without_graphs_are_an_error(make_run, tmp_path, rules):
     with pytest.raises(OptionError, match=next(iter(rules))):
-        export_onnx(AlignSAM.from_run(make_run(**rules)), tmp_path)
+        export_onnx(AlignSAM.from_pretrained(make_run(**rules)), tmp_path)
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "recurrent_ppo"])
 def test_policies_without_graphs_are_an_error(make_run, make_toy_learner, tmp_path, algorithm):
-    agent = AlignSAM.from_run(make_run())
+    agent = AlignSAM.from_pretrained(make_run())
     agent.policy = make_toy_learner(algorithm).policy
     with pytest.raises(OptionError, match="ppo, a2c and maskable_ppo"):
         export_onnx(agent, tmp_path)
@@ -127,4 +128,4 @@ def test_policies_without_graphs_are_an_error(make_run, make_toy_learner, tmp_pa
 def test_a_place_that_cannot_be_written_is_an_error(make_run, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(WeightsError, match="cannot be written"):
-        export_onnx(AlignSAM.from_run(make_run()), tmp_path / "file/graphs")
+        export_onnx(AlignSAM.from_pretrained(make_run()), tmp_path / "file/graphs")

@@ -3,16 +3,29 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
-from alignsam_gym.agents import AlignSAM
+from alignsam_gym import AlignSAM
+from alignsam_gym.agents.agent_prompter import AgentPrompter
+from alignsam_gym.agents.bundle import MEMBERS, export
 from alignsam_gym.agents.trained_run import load_config, load_run
-from alignsam_gym.envs.rendering import upsample
-from alignsam_gym.errors import DataError, OptionError
-from alignsam_gym.evaluation.prompting_evaluation import AgentPrompter, prompt
+from alignsam_gym.errors import DataError, OptionError, WeightsError
+from alignsam_gym.evaluation.prompting_evaluation import prompt
 from alignsam_gym.foundation.sam.predictor import load_sam
+from alignsam_gym.transforms import mask_from_logits
 
 STEPS = 3
+
+
+def every_step(agent, image, text=None):
+    """The agent's predictions after 0, 1, …, T steps."""
+    session = agent.session()
+    session.set_image(image, text)
+    yield session.prediction()
+    while session.step():
+        yield session.prediction()
 
 
 def picture(height, width, seed=0):
@@ -30,12 +43,12 @@ def test_a_prediction_is_what_an_evaluation_would_answer(make_run, toy_dataset, 
     def keep(episode, step, batch):
         for row, index in enumerate(batch):
             points = episode.points[row].numpy()[: 2 + step].copy()
-            expected[index, step] = upsample(episode.logits[row], (64, 64)), points
+            expected[index, step] = mask_from_logits(episode.logits[row], (64, 64)), points
 
     prompt(env.episode, list(range(len(toy_dataset))), AgentPrompter(policy, True), keep)
-    agent = AlignSAM.from_run(run, batch_size=3)
+    agent = AlignSAM.from_pretrained(run, batch_size=3)
     for index, sample in enumerate(toy_dataset.samples):
-        steps = list(agent.predict_steps(sample.image, text))
+        steps = list(every_step(agent, sample.image, text))
         assert len(steps) == 1 + STEPS
         for step, prediction in enumerate(steps):
             mask, points = expected[index, step]
@@ -49,7 +62,7 @@ def test_a_prediction_is_what_an_evaluation_would_answer(make_run, toy_dataset, 
 
 
 def test_masks_and_points_are_in_the_images_own_pixels(make_run):
-    agent = AlignSAM.from_run(make_run())
+    agent = AlignSAM.from_pretrained(make_run())
     image = picture(90, 210)
     answer = agent.predict(image)
     assert answer.mask.shape == answer.probability.shape == (90, 210)
@@ -64,7 +77,7 @@ def test_masks_and_points_are_in_the_images_own_pixels(make_run):
 
 
 def test_arrays_pillow_images_and_files_are_one(make_run, tmp_path):
-    agent, image = AlignSAM.from_run(make_run()), picture(50, 70)
+    agent, image = AlignSAM.from_pretrained(make_run()), picture(50, 70)
     Image.fromarray(image).save(tmp_path / "a.png")
     masks = [agent.predict(one).mask for one in (image, Image.fromarray(image), tmp_path / "a.png")]
     np.testing.assert_array_equal(masks[1], masks[0])
@@ -84,30 +97,30 @@ def test_arrays_pillow_images_and_files_are_one(make_run, tmp_path):
 )
 def test_what_is_no_image_is_an_error(make_run, image, says):
     with pytest.raises(DataError, match=says):
-        AlignSAM.from_run(make_run()).predict(image)
+        AlignSAM.from_pretrained(make_run()).predict(image)
 
 
 def test_a_torn_pillow_image_is_an_error(make_run, tmp_path):
     Image.fromarray(picture(50, 70)).save(tmp_path / "a.png")
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:2000])
     with pytest.raises(DataError, match="cannot be decoded"):
-        AlignSAM.from_run(make_run()).predict(Image.open(tmp_path / "a.png"))
+        AlignSAM.from_pretrained(make_run()).predict(Image.open(tmp_path / "a.png"))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)])
 def test_the_smallest_images_have_masks(make_run, size):
-    assert AlignSAM.from_run(make_run()).predict(picture(*size)).mask.shape == size
+    assert AlignSAM.from_pretrained(make_run()).predict(picture(*size)).mask.shape == size
 
 
 def test_a_text_is_asked_for_where_it_guides(make_run):
-    plain = AlignSAM.from_run(make_run())
+    plain = AlignSAM.from_pretrained(make_run())
     with pytest.raises(OptionError, match="leave the text out"):
         plain.predict(picture(20, 20), text="star")
 
 
 def test_what_a_policy_remembers_is_of_one_image(make_run, monkeypatch):
     """However the steps of two predictions are mixed."""
-    agent = AlignSAM.load(make_run())
+    agent = AlignSAM.from_pretrained(make_run())
 
     def predict(observation, memory, **_):
         step = 0 if memory is None else memory + 1
@@ -115,8 +128,8 @@ def test_what_a_policy_remembers_is_of_one_image(make_run, monkeypatch):
 
     monkeypatch.setattr(agent.policy, "predict", predict)
     images = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8) for i in range(2)]
-    alone = [list(agent.predict_steps(image)) for image in images]
-    mixed = zip(*zip(*map(agent.predict_steps, images), strict=True), strict=True)
+    alone = [list(every_step(agent, image)) for image in images]
+    mixed = zip(*zip(*(every_step(agent, image) for image in images), strict=True), strict=True)
     for one, other in zip(alone, mixed, strict=True):
         for expected, found in zip(one, other, strict=True):
             np.testing.assert_array_equal(found.points, expected.points)
@@ -125,7 +138,7 @@ def test_what_a_policy_remembers_is_of_one_image(make_run, monkeypatch):
 @pytest.mark.slow
 def test_text_guides_an_explicit_run(make_run):
     run = make_run(branch="explicit", initial_prompts="clip")  # an untrained SRM hardly heeds it
-    agent = AlignSAM.from_run(run)
+    agent = AlignSAM.from_pretrained(run)
     with pytest.raises(OptionError, match="give text="):
         agent.predict(picture(40, 40))
     star, cat = (agent.predict(picture(40, 40), text=text).probability for text in ("star", "cat"))
@@ -135,15 +148,47 @@ def test_text_guides_an_explicit_run(make_run):
 @pytest.mark.parametrize(("name", "value"), [("label_source", "oracle"), ("initial_prompts", "truth")])
 def test_an_agent_that_needs_the_truth_is_refused(make_run, name, value):
     with pytest.raises(OptionError, match="ground truth"):
-        AlignSAM.from_run(make_run(**{name: value}))
+        AlignSAM.from_pretrained(make_run(**{name: value}))
 
 
 def test_a_device_that_is_not_here_is_an_error(make_run, monkeypatch):
     run = make_run()
     monkeypatch.setattr("alignsam_gym.envs.episode_factory.load_sam", load_sam)
     with pytest.raises(OptionError, match="device='cuda:99' cannot be used here"):
-        AlignSAM.from_run(run, device="cuda:99")
+        AlignSAM.from_pretrained(run, device="cuda:99")
 
 
-def test_importing_the_name_waits_for_its_use(run_python):
-    assert "torch" not in run_python("import sys, agents; print(*sys.modules)").split()
+def test_a_saved_agent_is_the_bundle_of_its_run(make_run, tmp_path):
+    run = make_run(text="star")
+    AlignSAM.from_pretrained(run).save_pretrained(tmp_path / "saved")
+    export(run, tmp_path / "exported")
+    assert sorted(file.name for file in (tmp_path / "saved").iterdir()) == sorted(MEMBERS)
+    assert (tmp_path / "saved/config.yaml").read_bytes() == (tmp_path / "exported/config.yaml").read_bytes()
+    for name in ("policy.safetensors", "srm.safetensors"):
+        saved, exported = (load_file(tmp_path / place / name) for place in ("saved", "exported"))
+        torch.testing.assert_close(saved, exported, rtol=0, atol=0)
+
+
+def test_a_saved_agent_predicts_alike(make_run, tmp_path):
+    agent, image = AlignSAM.from_pretrained(make_run()), picture(50, 70)
+    agent.save_pretrained(tmp_path / "one.alignsam")
+    again = AlignSAM.from_pretrained(str(tmp_path / "one.alignsam"))
+    np.testing.assert_array_equal(again.predict(image).probability, agent.predict(image).probability)
+
+
+def test_weights_of_ones_own_go_with_a_saved_agent_by_their_digest(make_run, tmp_path):
+    (tmp_path / "own.pth").write_bytes(b"weights")
+    agent = AlignSAM.from_pretrained(make_run(sam=str(tmp_path / "own.pth")), trust_local_weights=True)
+    agent.save_pretrained(tmp_path / "bundle")
+    assert str(tmp_path) not in (tmp_path / "bundle/config.yaml").read_text()
+    with pytest.raises(WeightsError, match=r"sha256:[0-9a-f]{64}: give its file, sam=<path>"):
+        AlignSAM.from_pretrained(tmp_path / "bundle", trust_local_weights=True)
+    AlignSAM.from_pretrained(tmp_path / "bundle", sam=str(tmp_path / "own.pth"))
+
+
+def test_what_is_not_here_is_an_error(make_run, tmp_path):
+    for source in ("no such name", tmp_path / "nowhere/agent", "nowhere/one.alignsam"):
+        with pytest.raises(WeightsError, match=f"There is no bundle or run {source}"):
+            AlignSAM.from_pretrained(source)
+    with pytest.raises(OptionError, match="revision='v1' is for the Hub"):
+        AlignSAM.from_pretrained(make_run(), revision="v1")

@@ -39,6 +39,19 @@ def test_importing_the_package_is_cheap(run_python):
     assert not heavy & set(loaded)
 
 
+def test_the_public_names_are_imported_when_asked_for(run_python):
+    assert (
+        run_python(
+            "import alignsam_gym; print(sorted(alignsam_gym.__all__), set(alignsam_gym.__all__) <= set(dir(alignsam_gym)))"
+        ).split("\n")[0]
+        == "['AlignSAM', 'AlignSAMEnv', 'AlignSAMVectorEnv', 'errors'] True"
+    )
+    for name in alignsam_gym.__all__:
+        assert getattr(alignsam_gym, name).__name__ == ("alignsam_gym.errors" if name == "errors" else name)
+    with pytest.raises(AttributeError, match="has no attribute 'AlignSAMM'"):
+        alignsam_gym.AlignSAMM  # noqa: B018
+
+
 def test_metrics_are_cheap_to_import_until_used(run_python):
     loaded = run_python("import sys, alignsam_gym.metrics; print(*sys.modules)").split()
     assert not {"py_sod_metrics", "sklearn", "torch", "cv2"} & set(loaded)

@@ -1,4 +1,4 @@
-"""What is written for users, and the code in it."""
+"""The pages that are written for users, and the code in them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-MODULES = [*sorted((ROOT / "experiments").glob("*.py")), *sorted((ROOT / "examples").glob("*.py"))]
+MODULES = [
+    *sorted((ROOT / "experiments").glob("*.py")),
+    *sorted((ROOT / "experiments").glob("*/__main__.py")),
+    *sorted((ROOT / "examples").glob("*.py")),
+]
 
 _FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
@@ -20,19 +24,19 @@ def name_of(page: Path) -> str:
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of a language."""
+    """Return the fenced blocks of a language."""
     return [textwrap.dedent(code) for _, name, code in _FENCE.findall(page.read_text("utf-8")) if name == language]
 
 
 def commands() -> Iterator[tuple[str, str]]:
-    """(where it stands, the line) of every shell command, in pages and in the commands' own docstrings."""
+    """Yield the place and the line of every shell command, in pages and in the docstrings of commands."""
     for page in PAGES:
         for block in blocks(page, "sh"):
             for line in block.replace("\\\n", " ").splitlines():
-                if line.strip():
+                if line.strip() and not line.lstrip().startswith("#"):
                     yield name_of(page), line
     for module in MODULES:
         docstring = ast.get_docstring(ast.parse(module.read_text("utf-8"))) or ""
         for line in docstring.splitlines():
-            if line.strip().startswith(("python ", "pip ")):
+            if line.strip().startswith(("alignsam ", "python ", "pip ")):
                 yield name_of(module), line.strip()

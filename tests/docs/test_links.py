@@ -1,16 +1,18 @@
-"""Links of the pages outside docs/, which ``mkdocs build --strict`` does not see."""
+"""Links and file names that ``mkdocs build --strict`` does not check."""
 
 import re
 
 import pytest
 
-from tests.docs.pages import ROOT, name_of
+from tests.docs.pages import PAGES, ROOT, name_of
 
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:)([^)#]*)(#[^)]*)?\)")
-PAGES = sorted(ROOT.glob("*.md"))
+FILE = re.compile(r"`((?:agents|alignsam_gym|conf|docs|examples|experiments|tests)/[\w./-]+)`")
+
+MADE_BY_THE_READER = {"conf/dataset/discs.yaml", "conf/method/bright.yaml"}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")), ids=name_of)
 def test_links_lead_somewhere(page):
     for target, anchor in LINK.findall(page.read_text("utf-8")):
         file = ROOT / target if target else page
@@ -20,7 +22,13 @@ def test_links_lead_somewhere(page):
             assert anchor[1:] in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-def test_every_test_that_the_page_of_faults_names_is_there():
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_files_that_a_page_names_exist(page):
+    named = set(FILE.findall(page.read_text("utf-8"))) - MADE_BY_THE_READER
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_every_test_that_the_page_on_reliability_names_exists():
     page = (ROOT / "docs/reliability.md").read_text("utf-8")
     named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page))
     assert len(named) > 15

@@ -40,7 +40,12 @@ def test_what_is_generated_is_there(site):
     assert "<math" in (site / "method.html").read_text("utf-8")
     commands = (site / "cli.html").read_text("utf-8")
     assert all(name in commands for name in ("reproduce", "baseline", "vit_b", "max_grad_norm"))
-    data = (site / "api" / "alignsam_gym.data.html").read_text("utf-8")
-    assert "<li><strong>threshold</strong>: a mask pixel is foreground" in data
-    assert "EmbeddingStore" in (site / "api" / "alignsam_gym.foundation.html").read_text("utf-8")
+    encoding = (site / "api" / "alignsam_gym.foundation.encoding.html").read_text("utf-8")
+    assert "EmbeddingStore" in encoding
     assert "<!--" not in re.sub(r"<!-- (?:[A-Z]|\$).*?-->", "", commands)
+
+
+@pytest.mark.slow
+def test_parameters_of_docstrings_are_tables(site):
+    data = (site / "api" / "alignsam_gym.data.html").read_text("utf-8")
+    assert re.search(r"Parameters:.*?<table>.*?<code>threshold</code>", data, re.DOTALL)

@@ -26,7 +26,7 @@ def compete(tmp_path, monkeypatch, toy_model):
     monkeypatch.setattr(command, "load_sam", lambda *_: toy_model)
 
     def compete(*overrides):
-        command.compete(tmp_path, composed(*overrides))
+        command.run_baseline(tmp_path, composed(*overrides))
         return json.loads((tmp_path / "metrics.json").read_text())
 
     return compete

@@ -8,13 +8,11 @@ import time
 from contextlib import contextmanager
 
 import cv2
-import numpy as np
 import pytest
 import torch
 import yaml
 
-from alignsam_gym.data import drawn_scenes
-from alignsam_gym.experiments.run_folder import run_lock
+from alignsam_gym.experiments.run_lock import run_lock
 from tests.experiments.small import SMALL
 
 ENDED_AFTER_A_BATCH = """
@@ -137,21 +135,6 @@ def test_an_interrupted_evaluation_goes_on_and_its_masks_score_alike(trained, tm
 
 
 @pytest.mark.slow
-def test_predictions_have_the_images_size_and_names(trained, tmp_path):
-    images = tmp_path / "images" / "deep"
-    images.mkdir(parents=True)
-    scene = drawn_scenes.draw("saliency", "test", 0).image
-    cv2.imwrite(str(images / "wide.jpg"), cv2.resize(scene, (300, 120)))
-    cv2.imwrite(str(images.parent / "tall.png"), cv2.resize(scene, (90, 200)))
-    run("predict", f"run={trained}", f"images={images.parent}", f"output={tmp_path / 'out'}")
-    wide = cv2.imread(str(tmp_path / "out/masks/deep/wide.png"), cv2.IMREAD_UNCHANGED)
-    tall = cv2.imread(str(tmp_path / "out/masks/tall.png"), cv2.IMREAD_UNCHANGED)
-    assert (wide.shape, tall.shape) == ((120, 300), (200, 90))
-    assert set(np.unique(wide)) <= {0, 255}
-    assert cv2.imread(str(tmp_path / "out/overlays/tall.png")).shape == (200, 90, 3)
-
-
-@pytest.mark.slow
 def test_multirun_sweeps(tmp_path):
     run(
         "train", "-m", *SMALL, "env.max_steps=2,3", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${hydra.job.num}"
@@ -234,7 +217,6 @@ def test_a_second_training_is_not_let_into_a_folder(trained, tmp_path):
         (["evaluate", "run=setup.cfg"], "not the folder of a training"),
         (["evaluate"], "run is needed"),
         (["reproduce", "table=9", "seeds=[-1]"], "seed=-1"),
-        (["predict", "run=nowhere", "images=nowhere"], "not the folder of a training"),
         (["score", "predictions=nowhere"], "no folder nowhere"),
         (["baseline", "method=seggpt", "method.checkpoint=nowhere"], "nowhere"),
         (["score", "predictions=nowhere", "on_error=perhaps"], "raise, skip"),
@@ -245,12 +227,4 @@ def test_mistakes_end_with_a_message_and_no_traceback(arguments, says, tmp_path)
     done = run(module, *overrides, f"hydra.run.dir={tmp_path}", check=False)
     assert done.returncode == 1
     assert says in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.slow
-def test_prediction_says_that_there_are_no_images(trained, tmp_path):
-    done = run("predict", f"run={trained}", "images=nowhere", f"output={tmp_path}", check=False)
-    assert done.returncode == 1
-    assert "no file or folder nowhere" in done.stderr
     assert "Traceback" not in done.stderr

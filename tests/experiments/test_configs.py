@@ -1,4 +1,5 @@
 import re
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,11 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
-from alignsam_gym.experiments.run_folder import flatten
+from alignsam_gym.data import DATASETS
+from alignsam_gym.envs.env_config import EnvConfig
+from alignsam_gym.experiments.hydra_schema import CLIPS
+from alignsam_gym.experiments.run_config import flatten
+from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -22,13 +27,53 @@ def composed(*overrides, name="train"):
         return compose(name, list(overrides))
 
 
-@pytest.mark.parametrize("group", ["dataset", "sam", "clip", "env", "branch", "srm", "agent", "policy", "experiment"])
-def test_every_choice_composes(group):
-    choices = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
-    assert choices
-    for choice in choices:
-        config = composed(f"{group}={choice}", "dataset.root=x" if choice == "folder" else "seed=1")
-        assert {"env", "srm", "agent", "policy", "dataset"} <= set(config)
+CHOICES = {
+    "dataset": tuple(DATASETS),
+    "sam": ("tiny", *CHECKPOINTS),
+    "clip": tuple(CLIPS),
+    **{
+        group: tuple(sorted(file.stem for file in (CONF / group).glob("*.yaml")))
+        for group in ("branch", "agent", "policy", "warm_start", "experiment")
+    },
+}
+
+
+@pytest.mark.parametrize(("group", "choice"), [(group, choice) for group, some in CHOICES.items() for choice in some])
+def test_every_choice_composes(group, choice):
+    config = composed(f"{group}={choice}")
+    assert {"env", "srm", "agent", "policy", "dataset"} <= set(config)
+    assert not OmegaConf.missing_keys(config)
+
+
+def test_a_choice_sets_what_it_is_named_for():
+    config = composed("sam=vit_b", "clip=vit_b_16", "dataset=DUTS", "dataset.root=2024")
+    assert (config.env.sam, config.env.clip) == ("vit_b", "ViT-B-16/openai")
+    assert config.dataset == {
+        "name": "DUTS",
+        "root": "2024",
+        "threshold": 127,
+        "invert": False,
+        "text": "saliency object",
+    }
+
+
+def test_the_best_preset_is_the_game_that_training_plays():
+    """`alignsam train` without arguments, and gym.make(…, preset="best"): the same rules, images and SRM."""
+    config = composed()
+    best = EnvConfig(preset="best")
+    own = {each.name for each in fields(EnvConfig)} & set(config.env)
+    assert {"max_steps", "reward", "state", "srm_grid_size", "shots", "sam"} <= own
+    assert {name: config.env[name] for name in own} == {name: getattr(best, name) for name in own}
+    assert OmegaConf.to_container(config.srm) == asdict(best.srm_config)
+    assert config.dataset.name == best.dataset
+
+
+def test_the_papers_preset_is_its_experiment():
+    config = composed("experiment=paper")
+    paper = EnvConfig(preset="paper")
+    own = {each.name for each in fields(EnvConfig)} & set(config.env)
+    assert {name: config.env[name] for name in own} == {name: getattr(paper, name) for name in own}
+    assert OmegaConf.to_container(config.srm) == asdict(paper.srm_config)
 
 
 @pytest.mark.parametrize(
@@ -75,8 +120,9 @@ def test_a_typo_fails_at_once():
         composed("env.max_stepz=5")
 
 
-def test_the_best_settings_are_the_defaults_written_out():
-    assert composed("experiment=best") == composed()
+def test_what_is_no_number_fails_at_once():
+    with pytest.raises(ConfigCompositionException, match="max_steps"):
+        composed("env.max_steps=many")
 
 
 def test_the_papers_settings():
@@ -100,8 +146,7 @@ def test_no_default_becomes_the_papers_unnoticed(group):
     assert keys <= {*written, *CHOSEN, *NO_HYPERPARAMETERS}
 
 
-@pytest.mark.parametrize("experiment", ["paper", "best"])
-def test_another_agent_takes_settings_without_ppos_own_keys(experiment):
-    header = (CONF / "experiment" / f"{experiment}.yaml").read_text().split("defaults:")[0]
+def test_another_agent_takes_the_papers_settings_without_ppos_own_keys():
+    header = (CONF / "experiment" / "paper.yaml").read_text().split("defaults:")[0]
     advice = re.search(r"agent=a2c( ~agent\.\w+)+", header.replace("\n#", "")).group()
-    assert composed(f"experiment={experiment}", *advice.split()).agent.keys() == composed("agent=a2c").agent.keys()
+    assert composed("experiment=paper", *advice.split()).agent.keys() == composed("agent=a2c").agent.keys()

@@ -56,7 +56,7 @@ def test_shards_together_encode_everything_once(photos, tmp_path, launcher):
     for split in ("train", "test"):
         samples = load_dataset("folder", split, root=str(photos))
         encoded = EncodedDataset(samples, model, EmbeddingStore(cache), 800)
-        assert encoded.warm(range(len(samples))) == 0
+        assert encoded.fill_store(range(len(samples))) == 0
 
 
 def test_a_cache_that_keeps_nothing_ends_the_command_at_once(photos, tmp_path, toy_model, monkeypatch):
@@ -64,11 +64,11 @@ def test_a_cache_that_keeps_nothing_ends_the_command_at_once(photos, tmp_path, t
     (tmp_path / "file").touch()
     options = "dataset=folder", f"dataset.root={photos}", f"cache_dir={tmp_path / 'file'}", "batch_size=2"
     with (
-        patch.object(EncodedDataset, "warm", autospec=True, side_effect=EncodedDataset.warm) as warm,
+        patch.object(EncodedDataset, "fill_store", autospec=True, side_effect=EncodedDataset.fill_store) as fill,
         pytest.raises(SystemExit, match=r"error: cache_dir=.*file: no embedding can be kept there"),
     ):
         command(*options)
-    warm.assert_called_once()
+    fill.assert_called_once()
 
 
 @pytest.mark.parametrize(

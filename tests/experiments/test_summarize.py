@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from alignsam_gym.errors import DataError
-from alignsam_gym.evaluation.intervals import outermost
-from alignsam_gym.experiments.summarize import by_category, final_metrics, read_runs, summary
+from alignsam_gym.evaluation.result_table import Strong
+from alignsam_gym.experiments.summarize import category_ious, final_metrics, prompting_summary, read_runs
 
 
 def run(seed, agent, random):
@@ -28,16 +28,17 @@ def write(folder, metrics, config=""):
     return folder
 
 
-def cells(table, row):
-    line = next(line for line in table.splitlines() if line.startswith(f"| {row} "))
-    return [cell.strip() for cell in line.strip("|").split("|")]
+def cells(table, name):
+    """The texts of the row of that name; the mean ± deviation is of two parts."""
+    row = next(row for row in table.rows if row[0] == name)
+    return [cell.text + cell.rest if isinstance(cell, Strong) else cell for cell in row]
 
 
 def test_means_spreads_and_intervals():
     rng = np.random.default_rng(0)
     runs = [run(seed, rng.normal(0.7 + 0.01 * seed, 0.05, 400), rng.normal(0.5, 0.05, 400)) for seed in range(5)]
-    table = summary(runs, resamples=500)
-    mean, spread = cells(table, "agent")[2].replace("**", "").split(" ± ")
+    table = prompting_summary(runs, resamples=500)
+    mean, spread = cells(table, "agent")[2].split(" ± ")
     assert abs(float(mean) - 0.72) < 0.005
     assert abs(float(spread) - np.std([0.7, 0.71, 0.72, 0.73, 0.74])) < 0.004
     low, high = map(float, cells(table, "agent")[3].split(" to "))
@@ -50,49 +51,46 @@ def test_means_spreads_and_intervals():
 
 def test_equal_prompters_differ_by_nothing():
     same = np.linspace(0, 1, 50)
-    low, high = cells(summary([run(0, same, same), run(1, same, same)], resamples=50), "agent")[4].split(" to ")
+    low, high = cells(prompting_summary([run(0, same, same), run(1, same, same)], resamples=50), "agent")[4].split(
+        " to "
+    )
     assert float(low) == float(high) == 0
 
 
-def test_the_data_sets_own_figures_say_what_they_are_means_of():
+def test_the_data_sets_own_metrics_say_what_they_are_means_of():
     def measured(ber):
         metrics = {"over_images": {"ber_percent": ber, "mae": 0.1}, "over_pixels": {"ber_percent": 2 * ber}}
         return {"table": ["ber_percent"], "prompting": {"agent": {"metrics": metrics}}}
 
     table = final_metrics([measured(10.0), measured(20.0)])
-    assert "| prompting | BER % ↓ over images | BER % ↓ over pixels |" in table
+    assert table.columns == ["prompting", "BER % ↓ over images", "BER % ↓ over pixels"]
     assert cells(table, "agent") == ["agent", "15.000 ± 5.000", "30.000 ± 10.000"]
 
 
-def test_categories_are_rows_and_ways_of_prompting_columns():
+def test_categories_are_rows_and_prompting_strategies_columns():
     def measured(cat, dog):
         figures = {"cat": {"iou": cat}, "dog": {"iou": dog}}
         return {"prompting": {name: {"metrics": {"by_category": figures}} for name in ("agent", "oracle")}}
 
-    table = by_category([measured(0.2, 0.5), measured(0.4, 0.7)])
-    assert "| category | agent | oracle |" in table
+    table = category_ious([measured(0.2, 0.5), measured(0.4, 0.7)])
+    assert table.columns == ["category", "agent", "oracle"]
     assert cells(table, "cat") == ["cat", "0.300", "0.300"]
     assert cells(table, "dog") == ["dog", "0.600", "0.600"]
 
 
-def test_a_method_without_steps_has_its_final_figure_alone():
+def test_a_method_without_steps_has_its_final_metric_alone():
     runs = [run(seed, [0.6, 0.8], [0.5, 0.5]) for seed in (0, 1)]
     for one in runs:
         one["prompting"]["persam"] = {"images": 2, "miou": 0.4, "miou_by_step": [0.4], "foreground_rate": None}
         one["iou_by_image"]["persam"] = {"0": 0.3, "1": 0.5}
-    table = summary(runs, resamples=20)
-    assert "| mIoU after 0 | mIoU at the end |" in table
+    table = prompting_summary(runs, resamples=20)
+    assert table.columns[1:3] == ["mIoU after 0", "mIoU at the end"]
     name, before, final, interval, gain, rate, repeated = cells(table, "persam")
-    assert (name, before, final, rate, repeated) == ("persam", "", "**0.400** ± 0.000", "", "")
+    assert (name, before, final, rate, repeated) == ("persam", "", "0.400 ± 0.000", "", "")
     assert interval
     assert gain
     alone = [{**one, "prompting": {"persam": one["prompting"]["persam"]}} for one in runs]
-    assert cells(summary(alone, resamples=20), "persam")[4] == ""
-
-
-def test_evaluations_in_a_runs_own_folder_are_no_runs_beside_it(tmp_path):
-    folders = [tmp_path / place for place in ("a", "a/evaluation", "b/seed=0", "b/seed=0/steps")]
-    assert outermost(folders) == [folders[0], folders[2]]
+    assert cells(prompting_summary(alone, resamples=20), "persam")[4] == ""
 
 
 def test_a_torn_file_is_told(tmp_path):
@@ -124,11 +122,11 @@ def test_runs_of_different_methods_are_not_averaged(tmp_path):
 def test_what_was_measured_otherwise_is_not_averaged(tmp_path, changes, says):
     folders = []
     for name, changed in (("first", {}), ("second", changes)):
-        way = {"images": 3, "miou_by_step": [0.1, 0.2], "metrics": {"over_images": {}}}
+        summary = {"images": 3, "miou_by_step": [0.1, 0.2], "metrics": {"over_images": {}}}
         run = {"measured_on": "toys", "table": ["iou"]}
-        way |= {key: value for key, value in changed.items() if key in way}
+        summary |= {key: value for key, value in changed.items() if key in summary}
         run |= {key: value for key, value in changed.items() if key in run}
-        folders.append(write(tmp_path / name, run | {"prompting": {"agent": way}}))
+        folders.append(write(tmp_path / name, run | {"prompting": {"agent": summary}}))
     with pytest.raises(DataError, match=says):
         read_runs(folders)
 
@@ -146,6 +144,6 @@ def test_only_seeds_may_differ_in_the_configuration_of_what_is_averaged(tmp_path
 
 
 def test_a_single_run_has_no_spread():
-    table = summary([run(0, np.array([0.5, 0.7]), np.array([0.2, 0.4]))], resamples=20)
-    assert cells(table, "agent")[2] == "**0.600**"
-    assert "±" not in table
+    table = prompting_summary([run(0, np.array([0.5, 0.7]), np.array([0.2, 0.4]))], resamples=20)
+    assert "| **0.600** |" in table.to_markdown()
+    assert "±" not in table.to_markdown()

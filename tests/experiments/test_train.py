@@ -10,13 +10,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from alignsam_gym.agents.pretrained import AlignSAM
+from alignsam_gym import AlignSAM
 from alignsam_gym.agents.trained_run import dataset_options, load_config
 from alignsam_gym.agents.training_state import CHECKPOINT
 from alignsam_gym.data import load_dataset
 from alignsam_gym.data.mask_files import read_levels
 from alignsam_gym.errors import WeightsError
-from alignsam_gym.evaluation.prompting_evaluation import DEFAULT_STRATEGIES
+from alignsam_gym.evaluation.prompting_strategies import DEFAULT_STRATEGIES
 from alignsam_gym.experiments.train import total_timesteps, train
 from tests.experiments.small import SMALL, SMALL_DQN
 
@@ -68,7 +68,7 @@ def test_any_choice_trains_and_answers_again_as_it_was_measured(trained, choices
     assert metrics["prompting"].keys() == {*DEFAULT_STRATEGIES} - (set() if guided_by_text else {"clip"})
     assert {summary["images"] for summary in metrics["prompting"].values()} == {3}
     name, options = dataset_options(config)
-    samples, agent = load_dataset(name, "test", **options), AlignSAM.from_run(run)
+    samples, agent = load_dataset(name, "test", **options), AlignSAM.from_pretrained(run)
     for index, id in enumerate(metrics["iou_by_image"]["agent"]):
         answer = agent.predict(samples[index].image, samples[index].text if guided_by_text else None)
         assert (answer.mask == (read_levels(run / f"predictions/agent/{id}.png") > 0)).all()

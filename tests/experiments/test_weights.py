@@ -62,7 +62,7 @@ def test_an_interrupted_download_exits_as_interrupted(folder, monkeypatch, caplo
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(weights, "download", interrupt)
+    monkeypatch.setattr(weights, "download_checkpoint", interrupt)
     with caplog.at_level("INFO"), pytest.raises(SystemExit, match="130"):
         command("action=download", "names=vit_b")
     assert "goes on from here" in caplog.text

@@ -1,1 +1,1 @@
-"""Every image is encoded once, and its embedding kept on disk."""
+"""Encodes every image once, and keeps its embedding on disk."""

@@ -1,4 +1,4 @@
-"""Image embeddings on disk, so that no image is encoded twice."""
+"""Keeps image embeddings on disk, so that no image is encoded twice."""
 
 from __future__ import annotations
 
@@ -21,44 +21,58 @@ log = logging.getLogger(__name__)
 
 
 def default_cache_dir() -> Path:
-    """``$ALIGNSAM_CACHE``, or the user's cache directory."""
+    """Return the folder of everything that is kept: ``$ALIGNSAM_CACHE``, or ``alignsam-gym`` in the user's cache."""
     return Path(os.environ.get("ALIGNSAM_CACHE") or platformdirs.user_cache_dir("alignsam-gym")).expanduser()
 
 
 class Store(Protocol):
-    """Where encodings are kept under keys that determine them."""
+    """A place that keeps encodings. A key determines its encoding."""
 
-    def get(self, key: str) -> Tensor | None: ...
+    def get(self, key: str) -> Tensor | None:
+        """Return the encoding of this key, float16 on the CPU, or None if it is not kept."""
 
-    def put(self, key: str, encoding: Tensor) -> None: ...
+    def put(self, key: str, encoding: Tensor) -> None:
+        """Keep an encoding of any float dtype and shape as float16."""
 
 
 class RecentStore:
-    """The `capacity` encodings put last, float16, in memory: for images that seldom come again."""
+    """Keeps the latest encodings in memory, for images that seldom come again.
+
+    Args:
+        capacity: How many are kept, those that were put last.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._encodings: OrderedDict[str, Tensor] = OrderedDict()
 
     def get(self, key: str) -> Tensor | None:
+        """Return the encoding of this key, float16 on the CPU, or None if it is not kept."""
         return self._encodings.get(key)
 
     def put(self, key: str, encoding: Tensor) -> None:
+        """Keep an encoding of any float dtype and shape as float16, and forget the oldest beyond the capacity."""
         self._encodings[key] = encoding.half().cpu()
         while len(self._encodings) > self.capacity:
             self._encodings.popitem(last=False)
 
 
 class EmbeddingStore:
-    """One float16 safetensors file for each encoding, named by its key, with a checksum, written atomically.
+    """Keeps each encoding in a float16 safetensors file of its own, with a checksum, written atomically.
 
-    The key must determine the content (image bytes, weights, preprocessing): encodings are never updated, so any
-    number of readers and writers may share a directory, on several machines too. Half precision changes a value
-    by at most 2⁻¹¹ of itself. A directory that cannot be written is reported once, `writable` is False from then on,
-    and nothing is kept.
+    The key must determine the content (image bytes, weights, preprocessing). Encodings are never updated, so any number
+    of readers and writers may share a directory, on several machines too. Half precision changes a value by at most
+    2⁻¹¹ of itself. The first failure to write gives a warning, and nothing is written from then on.
 
-    One file each, because it reads as fast as LMDB at 2 MiB a encoding (both several hundred a second, most of it
+    A file for each encoding reads as fast as LMDB at 2 MiB an encoding (both several hundred a second, most of it
     copying), needs no size fixed in advance, and may lie on a network drive.
+
+    Args:
+        directory: Where to keep the files, below ``embeddings/``; `default_cache_dir` if None.
+
+    Attributes:
+        directory: The folder in use.
+        writable: Whether nothing has failed to be written yet.
     """
 
     def __init__(self, directory: str | Path | None = None) -> None:
@@ -67,12 +81,19 @@ class EmbeddingStore:
         self._damage_reported = False
 
     def get(self, key: str) -> Tensor | None:
-        """The encoding, float16, or None if there is none that is whole and was written under this key."""
+        """Return the encoding of this key, or None if no undamaged file was written under it.
+
+        A damaged file is reported: the first one as a warning, later ones at level DEBUG.
+
+        Returns:
+            float16, on the CPU.
+        """
         path = self._path(key)
         try:
             with safe_open(path, "pt") as file:
-                metadata, encoding = file.metadata() or {}, file.get_tensor(_NAME)
-        except FileNotFoundError:  # whatever keeps it from being opened
+                metadata = file.metadata() or {}
+                encoding: Tensor = file.get_tensor(_NAME)
+        except FileNotFoundError:  # safetensors raises this for whatever keeps a file from being opened
             return None
         except (SafetensorError, OSError) as error:
             self._report(path, str(error))
@@ -82,22 +103,23 @@ class EmbeddingStore:
             return None
         return encoding
 
-    def _report(self, path: Path, problem: str) -> None:
-        level = logging.DEBUG if self._damage_reported else logging.WARNING
-        more = "others may follow, at level DEBUG"
-        log.log(level, "The cached embedding %s is damaged (%s) and is made anew; %s.", path, problem, more)
-        self._damage_reported = True
-
     def put(self, key: str, encoding: Tensor) -> None:
-        """Keep `encoding` (any float dtype and shape; stored as float16)."""
+        """Write an encoding of any float dtype and shape as float16. A failure gives a warning, and is the last try."""
         if not self.writable:
             return
-        path, half = self._path(key), encoding.half().cpu().contiguous()
+        path = self._path(key)
+        half = encoding.half().cpu().contiguous()
         try:
             write_atomically(path, save({_NAME: half}, metadata=_signature(key, half)))
         except OSError as error:
             self.writable = False
             log.warning("Embeddings cannot be kept in %s (%s); set cache_dir to a folder that can.", path.parent, error)
+
+    def _report(self, path: Path, problem: str) -> None:
+        level = logging.DEBUG if self._damage_reported else logging.WARNING
+        more = "others may follow, at level DEBUG"
+        log.log(level, "The cached embedding %s is damaged (%s) and is made anew; %s.", path, problem, more)
+        self._damage_reported = True
 
     def _path(self, key: str) -> Path:
         return self.directory / "embeddings" / key[:2] / f"{key}.safetensors"

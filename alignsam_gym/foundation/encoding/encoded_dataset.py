@@ -1,4 +1,4 @@
-"""A data set as the episode needs it: every image encoded once, its truth at every resolution in use."""
+"""Turns a data set into what an episode needs: encoded images, and the ground truth at the logits' resolution."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from alignsam_gym.data.samples import Dataset, Sample
 from alignsam_gym.errors import DataError
 from alignsam_gym.foundation.encoding.embedding_store import Store
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
-from alignsam_gym.maps import fraction_of
+from alignsam_gym.transforms import resize_image, resize_map
 
 if TYPE_CHECKING:
     from alignsam_gym.foundation.clip_surgery import ClipSurgery
@@ -30,13 +29,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EncodedSample:
-    """One sample without its image; tensors on the model's device.
+    """One sample without its image. Tensors are on the model's device.
 
-    mask: bool (H, W), the foreground at the image's own size, void left out. void: bool (H, W), or None.
-    text: what the target is called, or None.
-    encoding: float16 (R, h, w), what the model's `encode` gives of the image, whether it came from disk or not.
-    valid: float32 (4h, 4w), the labelled pixels' share of each logit's area. truth: the foreground's share of these.
-    similarity: float32 (h, w) in [0, 1], M_c: CLIP's map of the sample's text; None without a CLIP.
+    Attributes:
+        mask: bool (H, W), the foreground at the image's own size. Void pixels are False.
+        void: bool (H, W), the pixels without a label, or None if there are none.
+        text: What the target is called, or None.
+        encoding: float16 (R, h, w), from the model's `encode`. It has the same bits whether it came from disk or not.
+        channels: C, the number of the embedding's channels.
+        truth: float32 (4h, 4w) in [0, 1], the fraction of foreground among the labelled pixels of each logit's area;
+            0 where there are none.
+        valid: float32 (4h, 4w) in [0, 1], the fraction of labelled pixels in each logit's area.
+        similarity: float32 (h, w) in [0, 1], M_c, CLIP's map of the sample's text; None without a CLIP.
     """
 
     mask: np.ndarray
@@ -50,18 +54,22 @@ class EncodedSample:
 
     @property
     def embedding(self) -> Tensor:
-        """float32 (C, h, w), E(x): the encoding's first C channels."""
+        """E(x), the encoding's first C channels: float32 (C, h, w)."""
         return self.encoding[: self.channels].float()
 
 
 class EncodedDataset:
-    """Samples and their encodings, made when first asked for.
+    """The samples of a data set with their encodings, which are made when they are first needed.
 
-    image_size: side of the frame that images are resized to before the model's own resizing (§4.1).
-    clip: draws a map of each sample's text, if given; samples must then have one.
-    capacity: encodings kept in memory; the least recently used make room.
+    Several threads read images, and `prefetch` reads and encodes in the background.
 
-    Images are read by several threads, and `prefetch` reads and encodes behind the caller's back.
+    Args:
+        dataset: The samples.
+        model: Encodes the images.
+        store: Keeps encodings and CLIP's maps.
+        image_size: Side of the square frame that images are resized to before the model resizes them (§4.1), in pixels.
+        clip: Draws the map M_c of each sample's text. None for no maps.
+        capacity: The number of encoded samples kept in memory. The least recently used are dropped.
     """
 
     def __init__(
@@ -75,52 +83,85 @@ class EncodedDataset:
     ) -> None:
         self.dataset, self.model, self.store, self.clip = dataset, model, store, clip
         self.image_size, self.capacity = image_size, capacity
-        self._ready: OrderedDict[int, EncodedSample] = OrderedDict()
-        self._coming: Future[dict[int, EncodedSample]] | None = None
+        self._in_memory: OrderedDict[int, EncodedSample] = OrderedDict()
+        self._prefetched: Future[dict[int, EncodedSample]] | None = None
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> EncodedSample:
+        """Return one encoded sample, as `fetch` does."""
         return self.fetch([index])[0]
 
-    def only_text(self) -> str | None:
-        """What all samples' targets are called; None if they are called otherwise or not at all."""
+    def common_text(self) -> str | None:
+        """Return what the targets of all samples are called; None if samples differ or have no text."""
         texts = {self[index].text for index in range(len(self))}
         return texts.pop() if len(texts) == 1 else None
 
     def fetch(self, indices: Sequence[int]) -> list[EncodedSample]:
-        """The encoded samples at `indices`, missing ones read from disk or encoded in batches."""
-        if self._coming and self._missing(indices):
-            coming, self._coming = self._coming, None
-            self._ready |= coming.result()
-        self._ready |= self._load(self._missing(indices))
+        """Return encoded samples: from memory, from the store, or newly encoded in batches.
+
+        Args:
+            indices: Which samples, in any order; one may occur several times.
+
+        Returns:
+            One for each index, in the order of `indices`.
+
+        Raises:
+            DataError: An image cannot be read, or a sample has no text although there is a CLIP.
+        """
+        if self._prefetched and self._missing(indices):
+            prefetched, self._prefetched = self._prefetched, None
+            self._in_memory |= prefetched.result()
+        self._in_memory |= self._load(self._missing(indices))
         for i in indices:
-            self._ready.move_to_end(i)
-        fetched = [self._ready[i] for i in indices]
-        while len(self._ready) > self.capacity:
-            self._ready.popitem(last=False)
+            self._in_memory.move_to_end(i)
+        fetched = [self._in_memory[i] for i in indices]
+        while len(self._in_memory) > self.capacity:
+            self._in_memory.popitem(last=False)
         return fetched
 
     def prefetch(self, indices: Sequence[int]) -> None:
-        """Begin to load samples that `fetch` will soon be asked for; it raises what goes wrong."""
-        if missing := self._missing(indices):
+        """Start to load samples in the background, for a later `fetch`, which also raises what goes wrong here."""
+        missing = self._missing(indices)
+        if missing:
             background = ThreadPoolExecutor(1)
-            self._coming = background.submit(self._load, missing)
+            self._prefetched = background.submit(self._load, missing)
             background.shutdown(wait=False)
 
     def frames(self, indices: Sequence[int]) -> list[np.ndarray]:
-        """The images at `indices` as the model is given them to encode: uint8 (S, S, 3), RGB."""
+        """Read images, resized to the frame, as the model encodes them.
+
+        Args:
+            indices: Which samples; each index occurs once.
+
+        Returns:
+            One uint8 (image_size, image_size, 3), RGB, for each index.
+
+        Raises:
+            DataError: An image cannot be read.
+        """
         return [self._frame(sample) for sample in self._read(indices).values()]
 
-    def warm(self, indices: Sequence[int]) -> int:
-        """Put the embeddings and maps of samples on disk; returns how many embeddings were missing."""
+    def fill_store(self, indices: Sequence[int]) -> int:
+        """Put the encodings and maps of samples into the store, without keeping them in memory.
+
+        Args:
+            indices: Which samples.
+
+        Returns:
+            How many encodings the store did not have.
+
+        Raises:
+            DataError: As from `fetch`.
+        """
         samples = self._read(indices)
         self._maps(samples)
-        return self._encodings(samples)[1]
+        _, missing = self._encodings(samples)
+        return missing
 
     def _missing(self, indices: Sequence[int]) -> list[int]:
-        return [i for i in dict.fromkeys(indices) if i not in self._ready]
+        return [i for i in dict.fromkeys(indices) if i not in self._in_memory]
 
     def _load(self, indices: Sequence[int]) -> dict[int, EncodedSample]:
         loaded: dict[int, EncodedSample] = {}
@@ -132,44 +173,46 @@ class EncodedDataset:
         return loaded
 
     def _read(self, indices: Sequence[int]) -> dict[int, Sample]:
-        with ThreadPoolExecutor() as pool:  # decoding a picture leaves Python to other threads
+        with ThreadPoolExecutor() as pool:  # decoding an image releases Python's lock
             return dict(zip(indices, pool.map(self.dataset.__getitem__, indices), strict=True))
 
     def _encodings(self, samples: Mapping[int, Sample]) -> tuple[dict[int, Tensor], int]:
-        """What the model encodes, and how many of them were not on disk."""
+        """Return the model's encodings, and how many of them the store did not have."""
         keys = {i: self._key(sample, self.model.fingerprint) for i, sample in samples.items()}
-        return self._kept(keys, lambda missing: self.model.encode([self._frame(samples[i]) for i in missing]))
+        return self._get_or_make(keys, lambda missing: self.model.encode([self._frame(samples[i]) for i in missing]))
 
     def _maps(self, samples: Mapping[int, Sample]) -> dict[int, Tensor]:
-        """CLIP's maps on its own grid; none without a CLIP."""
+        """Return CLIP's maps on its own grid; none without a CLIP."""
         clip = self.clip
         if clip is None:
             return {}
         texts = {i: self._text(sample) for i, sample in samples.items()}
         keys = {i: self._key(sample, f"{clip.fingerprint}|{texts[i]}") for i, sample in samples.items()}
-        maps, _ = self._kept(
+        maps, _ = self._get_or_make(
             keys,
             lambda missing: clip.similarity([self._frame(samples[i]) for i in missing], [texts[i] for i in missing]),
         )
         return maps
 
-    def _kept(self, keys: Mapping[int, str], make: Callable[[list[int]], Tensor]) -> tuple[dict[int, Tensor], int]:
-        """Records from disk, missing ones made together and kept; and the number of these."""
+    def _get_or_make(
+        self, keys: Mapping[int, str], make: Callable[[list[int]], Tensor]
+    ) -> tuple[dict[int, Tensor], int]:
+        """Get tensors from the store; make the missing ones in one batch and put them there. Count these."""
         found = {i: self.store.get(key) for i, key in keys.items()}
-        encodings = {i: encoding for i, encoding in found.items() if encoding is not None}
-        if missing := [i for i in keys if i not in encodings]:
-            for i, encoding in zip(missing, make(missing), strict=True):
-                encodings[i] = encoding.half()
-                self.store.put(keys[i], encoding)
-        return encodings, len(missing)
+        tensors = {i: tensor for i, tensor in found.items() if tensor is not None}
+        missing = [i for i in keys if i not in tensors]
+        if missing:
+            for i, tensor in zip(missing, make(missing), strict=True):
+                tensors[i] = tensor.half()
+                self.store.put(keys[i], tensor)
+        return tensors, len(missing)
 
     def _on_grid(self, similarity: Tensor) -> Tensor:
-        from alignsam_gym.foundation.clip_surgery import resize_maps  # open_clip takes seconds to import
-
-        return resize_maps(similarity.to(self.model.device).float(), self.model.embedding_shape[1:])
+        on_device = similarity.to(self.model.device).float()
+        return resize_map(on_device, self.model.embedding_shape[1:], antialias=True).clamp(0, 1)
 
     def _frame(self, sample: Sample) -> np.ndarray:
-        return resize(sample.image, (self.image_size, self.image_size))
+        return resize_image(sample.image, (self.image_size, self.image_size))
 
     def _text(self, sample: Sample) -> str:
         if not sample.text:
@@ -182,32 +225,28 @@ class EncodedDataset:
     def _encoded(self, sample: Sample, encoding: Tensor, similarity: Tensor | None) -> EncodedSample:
         valid = np.ones_like(sample.mask) if sample.void is None else ~sample.void
         mask = sample.mask & valid
-
-        def shrink(mask: np.ndarray, shape: tuple[int, ...]) -> Tensor:
-            return torch.from_numpy(resize(mask.astype(np.float32), shape[::-1])).to(self.model.device)
-
-        fine = self.model.logits_shape
-        labelled = shrink(valid, fine)
+        valid_fraction = self._at_logits(valid)
         return EncodedSample(
             mask=mask,
             void=sample.void,
             text=sample.text,
             encoding=encoding.to(self.model.device),
             channels=self.model.embedding_shape[0],
-            truth=fraction_of(shrink(mask, fine), labelled),
-            valid=labelled,
+            truth=fraction_of(self._at_logits(mask), valid_fraction),
+            valid=valid_fraction,
             similarity=None if similarity is None else self._on_grid(similarity),
         )
+
+    def _at_logits(self, mask: np.ndarray) -> Tensor:
+        """Compute the fraction of each logit's area that a mask covers: float32 (4h, 4w)."""
+        fraction = resize_image(mask.astype(np.float32), self.model.logits_shape)
+        return torch.from_numpy(fraction).to(self.model.device)
 
     def _key(self, sample: Sample, maker: str) -> str:
         what = f"{maker}|{self.image_size}|{sample.image.shape}|".encode()
         return hashlib.sha256(what + np.ascontiguousarray(sample.image).tobytes()).hexdigest()
 
 
-def resize(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """To (width, height): a side that shrinks is averaged, one that grows interpolated."""
-    sides = zip(size, image.shape[1::-1], strict=True)
-    across, down = (cv2.INTER_AREA if new < old else cv2.INTER_LINEAR for new, old in sides)
-    if across != down:  # OpenCV averages neither side if one of them grows
-        image = cv2.resize(image, (size[0], image.shape[0]), interpolation=across)
-    return cv2.resize(image, size, interpolation=down)
+def fraction_of(part: Tensor, whole: Tensor) -> Tensor:
+    """Divide areas `part` by areas `whole`, float tensors of one shape. The fraction is 0 where `whole` is 0."""
+    return part / whole.clamp(min=1e-6)

@@ -1,20 +1,23 @@
-"""SAM's prompt encoder and mask decoder over a batch of *different* images.
+"""SAM's prompt encoder and mask decoder on a batch of *different* images.
 
-``segment_anything.MaskDecoder`` repeats one image for many prompts; it cannot decode several images at
-once. `BatchedDecoder` runs the same modules, with the same weights, on one image embedding for each
-prompt set. Prompt sets of different lengths are padded with label −1, and the padding is masked out of
-every attention that could see it, so that each row equals ``SamPredictor`` on that image alone.
+``segment_anything.MaskDecoder`` repeats one image for many prompts; it cannot decode several images at once.
+`BatchedDecoder` runs the same modules, with the same weights, on one image embedding for each prompt set. Prompt sets
+of different lengths are padded with label −1. Every attention that could see the padding masks it out, so each row
+equals ``SamPredictor`` on that image alone.
 
-What follows from the weights alone, or from an image alone, is computed once: positions enter an image
-token's keys and queries as a sum of projections, W(x + p) = Wx + Wp, and no prompt has touched the image
-tokens yet when the first layer projects them.
+Whatever depends on the weights alone, or on the image alone, is computed once. The positional encoding p enters the
+keys and queries of an image token x as a sum of projections, W(x + p) = Wx + Wp, and Wp is constant. The first layer
+projects image tokens that no prompt has changed yet, so these projections belong to the image.
 
-SAM's successors paint their masks with finer features of the image besides. These travel with the embedding as
-further channels of one encoding, `fold`ed to its resolution; a subclass says how many and what becomes of them.
+SAM-HQ and SAM 2.1 also use high-resolution features of the image to draw their masks. `space_to_depth` brings these
+features to the embedding's resolution, and they follow the embedding as further channels of the same encoding. A
+subclass of `BatchedDecoder` says how many channels there are and how they are used.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -24,35 +27,50 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 PADDING = -1
-"""Label of a padded point."""
+"""The label of a point that only pads a prompt set."""
 
 _ONEDNN = torch.backends.mkldnn.is_available()
 
 
 class PreparedImage(NamedTuple):
-    """An image's side of the decoder before any prompt: tokens and their first projections.
+    """All that decoding needs of B images and that no point changes.
 
-    tokens: float (B, h·w, C). keys, values, queries: float (B, h·w, c), the first layer's.
-    details: float (B, h·w, D), the encoding's further channels; D is 0 for SAM.
+    Attributes:
+        tokens: float (B, h·w, C). The embedding plus the dense prompt, one token for each cell, row by row.
+        keys: float (B, h·w, c). The tokens as keys of the first layer's token-to-image attention.
+        values: float (B, h·w, c). The tokens as values of the same attention.
+        queries: float (B, h·w, c). The tokens as queries of the first layer's image-to-token attention.
+        high_res_features: float (B, h·w, D). The encoding's channels after the embedding; D is 0 for SAM.
     """
 
     tokens: Tensor
     keys: Tensor
     values: Tensor
     queries: Tensor
-    details: Tensor
+    high_res_features: Tensor
 
 
 class BatchedDecoder:
-    """The two modules at their present weights: make another when the weights have changed.
+    """Runs a prompt encoder and a mask decoder on B images and B prompt sets at once.
 
-    Differentiable, unless made or used without gradients.
+    It copies some weights when it is made, so make a new one after the weights have changed. Gradients flow to the
+    weights and to the encodings, unless it is made or used under ``torch.no_grad``.
 
-    details: D, how many channels a encoding has besides the embedding's. A subclass sets it, and adds the output
-    tokens that its model has after SAM's.
+    A subclass for another model sets `high_res_channels`, appends that model's own tokens to `output_tokens`, and
+    overrides `_answer`.
+
+    Args:
+        prompt_encoder: SAM's, with `embed_dim` C and `image_embedding_size` (h, w).
+        mask_decoder: The mask decoder that belongs to it.
+
+    Attributes:
+        high_res_channels: D, the number of an encoding's channels after the embedding's C. It is 0 for SAM.
+        output_tokens: float (n, C). The learned tokens that stand before the prompts: the IoU token, the mask tokens,
+            and those that a subclass appends.
+        size: (h, w) of the embedding.
     """
 
-    details = 0
+    high_res_channels = 0
 
     def __init__(self, prompt_encoder: PromptEncoder, mask_decoder: MaskDecoder) -> None:
         self.prompt_encoder, self.mask_decoder = prompt_encoder, mask_decoder
@@ -67,38 +85,62 @@ class BatchedDecoder:
         self.final_offset = _projected(transformer.final_attn_token_to_image.k_proj, positions)
         first, _, _, second, _ = mask_decoder.output_upscaling
         self.upscaling = (*_as_matrix(first), *_as_matrix(second))
+        self._run_transformer, self._run_upscaling = _two_way, _upscaled
+
+    def compile(self) -> None:
+        """Let ``torch.compile`` make the transformer and the upscaling, which take most of a decode's time.
+
+        The compiled code serves every decoder of the process on which this is called, so that a training, which needs a
+        new decoder at each step, compiles once for each shape.
+        """
+        self._run_transformer, self._run_upscaling = _compiled(_two_way), _compiled(_upscaled)
 
     def prepare_image(self, encodings: Tensor, mask_input: Tensor | None = None) -> PreparedImage:
-        """What decoding needs of B images.
+        """Compute what decoding needs of B images.
 
-        encodings: float (B, C + D, h, w), from the image encoder.
-        mask_input: float (B, 1, 4h, 4w), low-resolution logits of an earlier answer, or None.
+        Args:
+            encodings: float (B, C + D, h, w), from the image encoder.
+            mask_input: float (B, 1, 4h, 4w), low-resolution logits of an earlier answer, as SAM's dense prompt. None
+                for no such prompt.
+
+        Returns:
+            The B images, for any number of calls of `decode`.
         """
-        embeddings, details = encodings.tensor_split([self.prompt_encoder.embed_dim], dim=1)
+        embeddings, high_res_features = encodings.tensor_split([self.prompt_encoder.embed_dim], dim=1)
         _, dense = self.prompt_encoder(points=None, boxes=None, masks=mask_input)
-        return self._terms(_as_tokens(embeddings + dense), _as_tokens(details))
+        return self._project(_as_tokens(embeddings + dense), _as_tokens(high_res_features))
 
     def with_mask(self, image: PreparedImage, mask_input: Tensor) -> PreparedImage:
-        """What `read` gives with `mask_input`, from what it gave without one."""
+        """Add a dense prompt to images that were prepared without one.
+
+        Args:
+            image: B images, from `prepare_image` without `mask_input`.
+            mask_input: float (B, 1, 4h, 4w), low-resolution logits of an earlier answer.
+
+        Returns:
+            What `prepare_image` returns with this `mask_input`, up to rounding.
+        """
         _, dense = self.prompt_encoder(points=None, boxes=None, masks=mask_input)
         without = self.prompt_encoder.no_mask_embed.weight
-        return self._terms(image.tokens + _as_tokens(dense) - without, image.details)
+        return self._project(image.tokens + _as_tokens(dense) - without, image.high_res_features)
 
-    def _terms(self, tokens: Tensor, details: Tensor) -> PreparedImage:
+    def _project(self, tokens: Tensor, high_res_features: Tensor) -> PreparedImage:
         layer = self.mask_decoder.transformer.layers[0]
-        return PreparedImage(tokens, *_image_projections(layer, tokens, *self.offsets[0]), details)
+        return PreparedImage(tokens, *_image_projections(layer, tokens, *self.offsets[0]), high_res_features)
 
     def decode(
         self, image: PreparedImage, points: Tensor, labels: Tensor, multimask_output: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Decode B prompt sets, each on its own image (Eq. 2).
 
-        image: from `read`.
-        points: float (B, N, 2), (x, y) in pixels of the encoder's input.
-        labels: int (B, N), 1 foreground, 0 background, −1 padding; N may be 0.
+        Args:
+            image: B images, from `prepare_image`.
+            points: float (B, N, 2), (x, y) in pixels of the image encoder's input. N may be 0.
+            labels: int (B, N), 1 foreground, 0 background, −1 padding.
+            multimask_output: Whether to answer with SAM's K = 3 masks for ambiguous prompts instead of its K = 1.
 
-        Returns low-resolution logits (B, K, 4h, 4w) and predicted IoU (B, K); K is 3 if `multimask_output`,
-        else 1.
+        Returns:
+            Low-resolution logits (B, K, 4h, 4w), positive in the mask, and predicted IoU (B, K).
         """
         with torch.autocast(points.device.type, enabled=False):  # positions need all their digits
             sparse, _ = self.prompt_encoder(points=(points, labels), boxes=None, masks=None)
@@ -110,53 +152,82 @@ class BatchedDecoder:
     def decode_tokens(
         self, image: PreparedImage, sparse: Tensor, visible: Tensor | None = None, multimask_output: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """`decode` of what the prompt encoder has made of any prompts, boxes among them.
+        """Decode prompts of any kind that the prompt encoder has already turned into tokens.
 
-        sparse: float (B, n, C); n may be 0. visible: bool (B, 1, 1, output tokens + n), False where there is padding;
-        None if there is none.
+        Args:
+            image: B images, from `prepare_image`.
+            sparse: float (B, n, C), the prompt tokens; n may be 0.
+            visible: bool (B, 1, 1, output tokens + n), False where a token is padding. None if there is no padding.
+            multimask_output: As for `decode`.
+
+        Returns:
+            Logits (B, K, 4h, 4w) and predicted IoU (B, K), as from `decode`.
         """
         tokens = torch.cat([self.output_tokens.expand(sparse.shape[0], -1, -1), sparse], dim=1)
         transformer = self.mask_decoder.transformer
-        hidden, pixels = _two_way(transformer, image, self.offsets, self.final_offset, tokens, visible)
-        return self._answer(hidden, pixels, image.details, multimask_output)
+        hidden, pixels = self._run_transformer(transformer, image, self.offsets, self.final_offset, tokens, visible)
+        return self._answer(hidden, pixels, image.high_res_features, multimask_output)
 
-    def _answer(self, hidden: Tensor, pixels: Tensor, details: Tensor, multimask_output: bool) -> tuple[Tensor, Tensor]:
-        """`decode`'s result from output tokens (B, tokens, C), image tokens (B, h·w, C) and details (B, h·w, D)."""
+    def _answer(
+        self, hidden: Tensor, pixels: Tensor, high_res_features: Tensor, multimask_output: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Turn the transformer's output into masks; a subclass for another model overrides this.
+
+        Args:
+            hidden: float (B, output tokens + n, C), output tokens first, then prompt tokens.
+            pixels: float (B, h·w, C), image tokens.
+            high_res_features: float (B, h·w, D), as in `PreparedImage`.
+            multimask_output: As for `decode`.
+
+        Returns:
+            Logits (B, K, 4h, 4w) and predicted IoU (B, K).
+        """
         wanted = slice(1, None) if multimask_output else slice(1)
         masks = self._paint(self._upscale(pixels), self._kernels(hidden, wanted))
         return masks, self._iou(hidden)[:, wanted]
 
     def _iou(self, hidden: Tensor) -> Tensor:
-        """Predicted IoU of each of the mask tokens, (B, tokens)."""
-        return self.mask_decoder.iou_prediction_head(hidden[:, 0])
+        """Predict the IoU of each mask token's mask: (B, mask tokens)."""
+        return cast(Tensor, self.mask_decoder.iou_prediction_head(hidden[:, 0]))
 
     def _kernels(self, hidden: Tensor, wanted: slice) -> Tensor:
-        """What the wanted mask tokens multiply the upscaled pixels with, (B, K, c)."""
+        """Return the vectors with which the wanted mask tokens multiply the upscaled pixels: (B, K, C/8)."""
         networks = self.mask_decoder.output_hypernetworks_mlps
         return torch.stack([networks[k](hidden[:, 1 + k]) for k in range(len(networks))[wanted]], dim=1)
 
     def _upscale(self, pixels: Tensor, middle: Tensor | None = None, fine: Tensor | None = None) -> Tensor:
-        """Pixels (B, h·w, C) at four times the resolution: (B, h·w·4·4, C/8), in the order of `fold`'s channels.
+        """Bring image tokens to four times the embedding's resolution.
 
-        middle, fine: what is added after each of the two convolutions, (B, h·w, 2·2·C/4) and (B, h·w, 4·4·C/8).
+        Args:
+            pixels: float (B, h·w, C), image tokens.
+            middle: float (B, h·w, 2·2·C/4), added after the first convolution, or None.
+            fine: float (B, h·w, 4·4·C/8), added after the second convolution, or None.
+
+        Returns:
+            float (B, h·w·4·4, C/8), the pixels of a cell together, in the order of `space_to_depth`'s channels.
         """
-        return _upscaled(self.mask_decoder.output_upscaling, self.upscaling, pixels, middle, fine)
+        return self._run_upscaling(self.mask_decoder.output_upscaling, self.upscaling, pixels, middle, fine)
 
     def _paint(self, upscaled: Tensor, kernels: Tensor) -> Tensor:
-        """Masks (B, K, 4h, 4w): products of `kernels` (B, K, c) with the upscaled pixels (B, h·w·4·4, c)."""
+        """Multiply upscaled pixels (B, h·w·4·4, c) with kernels (B, K, c) to logits (B, K, 4h, 4w)."""
         return self._as_map(upscaled @ kernels.transpose(1, 2))
 
     def _as_map(self, x: Tensor) -> Tensor:
-        """Upscaled pixels (B, h·w·4·4, K) as they lie in the image: (B, K, 4h, 4w)."""
+        """Rearrange upscaled pixels (B, h·w·4·4, K) as they lie in the image: (B, K, 4h, 4w)."""
         height, width = self.size
         x = x.unflatten(1, (height, width, 2, 2, 2, 2)).permute(0, 7, 1, 3, 5, 2, 4, 6)
         return x.reshape(x.shape[0], -1, 4 * height, 4 * width)
 
 
-def fold(x: Tensor) -> Tensor:
-    """A map (B, c, 2h, 2w) at half its resolution, nothing lost: (B, 2·2·c, h, w).
+def space_to_depth(x: Tensor) -> Tensor:
+    """Halve a map's resolution by moving each 2 × 2 block of pixels into the channels.
 
-    Twice, it gives (B, 2·2·2·2·c, h, w), the channels of a cell in the order in which the decoder upscales it.
+    Args:
+        x: (B, c, 2h, 2w).
+
+    Returns:
+        (B, 2·2·c, h, w): the c channels of the block's first pixel, then those of the second, row by row. Applied
+        twice, it puts the 4 × 4 pixels of a cell into the order in which the decoder upscales the cell.
     """
     x = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).permute(0, 3, 5, 1, 2, 4)
     return x.flatten(1, 3)
@@ -171,17 +242,32 @@ def decode(
     mask_input: Tensor | None = None,
     multimask_output: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """SAM's `BatchedDecoder.read` and `decode` in one call, for weights that change or images that come once."""
+    """Prepare images and decode prompts in one call, for weights that change or images that come once.
+
+    Args:
+        prompt_encoder: SAM's.
+        mask_decoder: SAM's; SAM-HQ's and SAM 2.1's need their own subclass of `BatchedDecoder`.
+        embeddings: float (B, C, h, w), from the image encoder.
+        points: float (B, N, 2), (x, y) in pixels of the image encoder's input. N may be 0.
+        labels: int (B, N), 1 foreground, 0 background, −1 padding.
+        mask_input: float (B, 1, 4h, 4w), low-resolution logits of an earlier answer, or None.
+        multimask_output: Whether to answer with K = 3 masks instead of K = 1.
+
+    Returns:
+        Low-resolution logits (B, K, 4h, 4w) and predicted IoU (B, K).
+    """
     decoder = BatchedDecoder(prompt_encoder, mask_decoder)
     return decoder.decode(decoder.prepare_image(embeddings, mask_input), points, labels, multimask_output)
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``F.linear`` for the large products. PyTorch sends float32 ones on a CPU to MKL, which leaves more than
-    half of some processors' arithmetic unused; oneDNN, which it carries too, does not."""
+    """Compute ``F.linear`` of large inputs, on a CPU in float32 by oneDNN.
+
+    PyTorch would give these products to MKL, which on some processors uses less than half of their arithmetic.
+    """
     plain = x.dtype == weight.dtype == torch.float32 and not (torch.is_grad_enabled() or torch.compiler.is_compiling())
     if _ONEDNN and plain and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], ""))
     return F.linear(x, weight, bias)
 
 
@@ -196,7 +282,7 @@ def _back(layer: nn.Module) -> Attention:
 def _image_projections(
     layer: nn.Module, tokens: Tensor, key_offset: Tensor, query_offset: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Image tokens as keys and values for the prompts, and as queries to them."""
+    """Project image tokens to keys and values for the prompts' attention, and to queries for their own."""
     towards, back = cast(Attention, layer.cross_attn_token_to_image), _back(layer)
     keys = _linear(tokens, towards.k_proj.weight) + key_offset
     queries = _linear(tokens, back.q_proj.weight) + query_offset
@@ -204,7 +290,7 @@ def _image_projections(
 
 
 def _attend(attention: Attention, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
-    """``attention`` after its projections; keys that are not `visible` (B, 1, 1, keys) take no part."""
+    """Run ``attention`` after its input projections, without the keys that are not `visible`, bool (B, 1, 1, keys)."""
     q, k, v = (x.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for x in (q, k, v))
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
     return _projected(attention.out_proj, out.transpose(1, 2).flatten(2))
@@ -218,7 +304,7 @@ def _two_way(
     tokens: Tensor,
     visible: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """``transformer`` with padded tokens masked out; returns prompt tokens and image tokens."""
+    """Run ``transformer`` with padded tokens masked out; return output and prompt tokens, and image tokens."""
     queries = tokens
     pixels, keys, values, image_queries, _ = image
     for number, layer in enumerate(transformer.layers):
@@ -248,8 +334,10 @@ def _upscaled(
     middle: Tensor | None = None,
     fine: Tensor | None = None,
 ) -> Tensor:
-    """``upscaling`` of tokens. Its transposed convolutions have stride 2 and 2×2 kernels, so no two outputs overlap:
-    each is one matrix product on the tokens as they lie, and only the finished masks are rearranged into pixels.
+    """Run ``upscaling`` on tokens.
+
+    Its transposed convolutions have stride 2 and 2×2 kernels, so no two outputs overlap. Each is one matrix product on
+    the tokens as they lie, and only the finished masks are rearranged into pixels.
     """
     _, norm, activation, _, last_activation = cast(Any, upscaling)
     first, first_bias, second, second_bias = matrices
@@ -258,7 +346,12 @@ def _upscaled(
     x = activation(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
     x = _linear(x.flatten(1, 2), second, second_bias)  # (B, h·w·2·2, 2·2·C/8)
     x = last_activation(x if fine is None else x + fine.reshape(x.shape))
-    return x.unflatten(2, (4, -1)).flatten(1, 2)
+    return cast(Tensor, x.unflatten(2, (4, -1)).flatten(1, 2))
+
+
+@cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    return torch.compile(function)
 
 
 def _as_tokens(x: Tensor) -> Tensor:
@@ -266,6 +359,6 @@ def _as_tokens(x: Tensor) -> Tensor:
 
 
 def _as_matrix(convolution: nn.ConvTranspose2d) -> tuple[Tensor, Tensor]:
-    """Weight (4·c, C) and bias (4·c,) of the transposed convolution as a product; the 4 in row-major order."""
+    """Return the convolution as a matrix product: weight (4·c, C) and bias (4·c,), the four pixels row by row."""
     assert convolution.bias is not None
     return convolution.weight.permute(2, 3, 1, 0).flatten(0, 2), convolution.bias.repeat(4)

@@ -1,4 +1,7 @@
-"""From a checkpoint file to the SAM whose tensors it holds."""
+"""Builds the SAM whose tensors a checkpoint file holds.
+
+`alignsam_gym.foundation.sam.predictor.load_sam` does this for a name or a path, and makes the model ready for use.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +23,30 @@ from alignsam_gym.foundation.sam.sam2 import build_sam2, rename_sam2
 from alignsam_gym.foundation.sam.sam_hq import build_hq_sam, rename_hq
 from alignsam_gym.foundation.tiny.tiny_sam import build_tiny_sam
 
-_VITS: dict[tuple[int, ...], str] = {(768,): "vit_b", (1024,): "vit_l", (1280,): "vit_h"}
-"""By width."""
+_VIT_BY_WIDTH: dict[tuple[int, ...], str] = {(768,): "vit_b", (1024,): "vit_l", (1280,): "vit_h"}
 
-_HIERAS: dict[tuple[int, ...], str] = {(96, 12): "tiny", (96, 16): "small", (112, 24): "base_plus", (144, 48): "large"}
-"""SAM 2.1's, by width and number of blocks."""
+_HIERA_BY_WIDTH_AND_BLOCKS: dict[tuple[int, ...], str] = {
+    (96, 12): "tiny",
+    (96, 16): "small",
+    (112, 24): "base_plus",
+    (144, 48): "large",
+}
 
 
-def load_checkpoint(path: Path) -> Sam:
-    """The SAM in a file, float32, on the CPU: SAM, MobileSAM, SAM-HQ, SAM 2.1, or the embedded model.
+def load_sam_checkpoint(path: Path) -> Sam:
+    """Load a SAM, MobileSAM, SAM-HQ, SAM 2.1 or the embedded SAM; which of them the tensors' names tell.
 
-    path: ``.safetensors``, or what ``torch.save`` made of a state dict. A file that is not tensors alone is
-    refused, as it could run code. Raises WeightsError.
+    Args:
+        path: A ``.safetensors`` file, or a state dict that ``torch.save`` wrote. A file that holds anything besides
+            tensors is refused, because reading it could run code.
+
+    Returns:
+        The model, float32, on the CPU.
+
+    Raises:
+        WeightsError: The file is torn, is refused, or does not hold exactly the tensors of a known architecture.
     """
-    tensors = _read(path)
+    tensors = _read_tensors(path)
     kind = recognise(tensors)
     if kind is None:
         raise WeightsError(
@@ -42,26 +55,35 @@ def load_checkpoint(path: Path) -> Sam:
     build, rename = _KINDS[kind]
     sam, renamed = build(), rename(tensors)
     _check_fit(path, kind, renamed, sam.state_dict())
-    # What was built without memory takes the tensors themselves.
+    # A model that was built without memory takes the tensors themselves.
     sam.load_state_dict(renamed, assign=next(sam.parameters()).is_meta)
     return sam.float()
 
 
 def recognise(tensors: Mapping[str, Tensor]) -> str | None:
-    """The kind of SAM that has such tensors, by the name that `load_sam` has for it, or None."""
+    """Tell the architecture that published tensors belong to.
+
+    Args:
+        tensors: A state dict, with the names that its publisher gave.
+
+    Returns:
+        The name that `load_sam` has for the architecture, such as ``vit_b``, or None if it is not a known SAM.
+    """
     if "image_encoder.pos_embed" in tensors:
-        vit = _VITS.get(tensors["image_encoder.pos_embed"].shape[-1:])
+        vit = _VIT_BY_WIDTH.get(tensors["image_encoder.pos_embed"].shape[-1:])
         return f"sam_hq_{vit}" if vit and "mask_decoder.hf_token.weight" in tensors else vit
     if "image_encoder.trunk.pos_embed" in tensors:
-        blocks = {match[1] for name in tensors if (match := re.match(r"image_encoder\.trunk\.blocks\.(\d+)\.", name))}
-        size = _HIERAS.get((*tensors["image_encoder.trunk.pos_embed"].shape[1:2], len(blocks)))
+        width = tensors["image_encoder.trunk.pos_embed"].shape[1:2]
+        matches = (re.match(r"image_encoder\.trunk\.blocks\.(\d+)\.", name) for name in tensors)
+        blocks = {match[1] for match in matches if match}
+        size = _HIERA_BY_WIDTH_AND_BLOCKS.get((*width, len(blocks)))
         return f"sam2.1_hiera_{size}" if size else None
     if "image_encoder.patch_embed.seq.0.c.weight" in tensors:
         return "vit_t"
     return "tiny" if "image_encoder.stem.0.weight" in tensors else None
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -100,16 +122,19 @@ def _listed(names: Collection[str]) -> str:
 
 
 def _build_vit(kind: str) -> Sam:
-    """Without memory for the parameters: to initialise them takes seconds, and all are loaded."""
+    """Build a SAM without memory for its parameters: to initialise them takes seconds, and all are loaded later."""
     with torch.device("meta"):
-        return sam_model_registry[kind]()
+        sam: Sam = sam_model_registry[kind]()
+    return sam
 
 
 _KINDS: dict[str, tuple[Callable[[], Sam], Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]]] = {
-    **{vit: (partial(_build_vit, vit), dict) for vit in _VITS.values()},
+    **{vit: (partial(_build_vit, vit), dict) for vit in _VIT_BY_WIDTH.values()},
     "vit_t": (build_mobile_sam, rename_mobile),
-    **{f"sam_hq_{vit}": (partial(build_hq_sam, vit), rename_hq) for vit in _VITS.values()},
-    **{f"sam2.1_hiera_{size}": (partial(build_sam2, size), rename_sam2) for size in _HIERAS.values()},
+    **{f"sam_hq_{vit}": (partial(build_hq_sam, vit), rename_hq) for vit in _VIT_BY_WIDTH.values()},
+    **{
+        f"sam2.1_hiera_{size}": (partial(build_sam2, size), rename_sam2) for size in _HIERA_BY_WIDTH_AND_BLOCKS.values()
+    },
     "tiny": (build_tiny_sam, dict),
 }
-"""For each kind, an untrained one, and how to rename published tensors to its own."""
+"""For each architecture, how to build it untrained, and how to rename published tensors to the names it uses."""

@@ -1,4 +1,4 @@
-"""Downloading official checkpoints, so that neither a broken connection nor a second process spoils one."""
+"""Downloads official checkpoints, safe against broken connections, full disks and other processes."""
 
 from __future__ import annotations
 
@@ -12,24 +12,30 @@ from filelock import FileLock
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from alignsam_gym.errors import WeightsError
-from alignsam_gym.foundation.sam.official_checkpoints import Checkpoint, file_digest, partial_path, verify
+from alignsam_gym.foundation.sam.official_checkpoints import Checkpoint, file_digest, verify_checkpoint
 
 _CHUNK = 1 << 20
 _TIMEOUT = 30  # seconds without a byte
-_NOTHING_MISSING = 416  # the answer to a range that starts at the file's end
+_NOTHING_MISSING = 416  # the HTTP status for a range that starts at the file's end
 
 
-def download(checkpoint: Checkpoint) -> Path:
-    """Fetch a checkpoint, unless it is there already, and return its path.
+def download_checkpoint(checkpoint: Checkpoint) -> Path:
+    """Download a checkpoint, unless it exists already, and return its path.
 
-    It grows in a ``.partial`` file, with which a later call goes on, and gets its name once its SHA-256 is
-    right. Of several processes one fetches, and the others wait for it. Raises WeightsError: no connection,
-    an HTTP error, a full disk (all of which leave the partial file), a wrong SHA-256 (which removes it).
+    The bytes go to a ``.partial`` file, which a later call continues. The file gets its name once its SHA-256 is right.
+    Of several processes one downloads, and the others wait for it.
+
+    Args:
+        checkpoint: One of `CHECKPOINTS`.
+
+    Raises:
+        WeightsError: There is no connection, the server answers with an error, or the disk is full; the partial file
+            stays then. Or what came has a wrong SHA-256, and is removed. Or another file has the checkpoint's name.
     """
     path = checkpoint.path
     try:
         if path.exists():
-            verify(checkpoint)
+            verify_checkpoint(checkpoint)
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(path.name + ".lock")):
@@ -44,8 +50,8 @@ def download(checkpoint: Checkpoint) -> Path:
 
 
 def _complete(checkpoint: Checkpoint) -> None:
-    """Fetch into the partial file, check it and give it its name. Raises WeightsError, OSError."""
-    partial = partial_path(checkpoint)
+    """Fetch into the partial file, check it and give it its name."""
+    partial = checkpoint.partial_path
     _fetch(checkpoint, partial)
     digest = file_digest(partial)
     if digest != checkpoint.sha256:
@@ -58,7 +64,7 @@ def _complete(checkpoint: Checkpoint) -> None:
 
 
 def _fetch(checkpoint: Checkpoint, partial: Path) -> None:
-    """Complete `partial`, connecting again for as long as each connection brings it further."""
+    """Complete `partial`. Connect again after a broken connection, as long as each connection adds something."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn()) as progress:
         task = progress.add_task(checkpoint.file, total=checkpoint.size)
@@ -75,10 +81,7 @@ def _fetch(checkpoint: Checkpoint, partial: Path) -> None:
 
 
 def _receive(checkpoint: Checkpoint, partial: Path, received: Callable[[int], None]) -> str | None:
-    """Add to `partial` what one connection brings: None if that completes it, else what went wrong.
-
-    Raises WeightsError for an HTTP error, OSError if the disk refuses.
-    """
+    """Append what one connection sends to `partial`. Return None if that completes it, else what went wrong."""
     request = Request(checkpoint.url, headers={"Range": f"bytes={_size(partial)}-"})
     try:
         response = urlopen(request, timeout=_TIMEOUT)
@@ -91,7 +94,7 @@ def _receive(checkpoint: Checkpoint, partial: Path, received: Callable[[int], No
         ) from error
     except (OSError, HTTPException) as error:
         return _reason(error)
-    # A server that knows no ranges answers 200 and starts from the beginning.
+    # A server that does not support ranges answers 200 and starts from the beginning.
     with response, partial.open("ab" if response.status == 206 else "wb") as file:
         while True:
             try:

@@ -1,4 +1,4 @@
-"""How many prompt sets to decode at once: measured on the device in use, and remembered."""
+"""Measures how many prompt sets are best decoded at once on this device, and keeps the result on disk."""
 
 from __future__ import annotations
 
@@ -17,30 +17,38 @@ from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
 _REPEATS = 3
-_WORSE = 1.25  # larger sizes are not tried once a decode takes so many times the best one's time
+_WORSE = 1.25  # larger sizes are not tried once a decode takes this many times as long as at the best size
 _POINTS = 9  # half-way through an episode of 15 steps
 log = logging.getLogger(__name__)
 
 
-def calibrate(model: BatchedSamPredictor, directory: Path) -> None:
-    """Set `model.decode_batch` to the fastest size, from ``calibration.json`` in `directory` if it is there.
+def calibrate_decode_batch(model: BatchedSamPredictor, directory: Path) -> None:
+    """Set `model.decode_batch` to the fastest size on this device.
 
-    Otherwise sizes from 1 to 64 are tried, until they get slower, for a second or two. A decode's last bits
-    depend on the size, so a run is repeated bit by bit only at the same one.
+    The size is read from ``calibration.json`` if that has it. Otherwise it is measured, which takes a second or two,
+    and written there. The last bits of a decode depend on the size, so a run repeats bit by bit only at the same size.
+
+    Args:
+        model: Its device, precision, architecture and compilation, and PyTorch's version, identify a measurement.
+        directory: Folder of ``calibration.json``. If it cannot be written, a warning says so.
     """
     path, key = directory / "calibration.json", _key(model)
-    known = _read(path)
-    if not isinstance(size := known.get(key), int) or size < 1:
+    size = _read_sizes(path).get(key)
+    if not isinstance(size, int) or size < 1:
         size = fastest_batch(model)
         try:
-            write_atomically(path, json.dumps(_read(path) | {key: size}, indent=2).encode())
+            write_atomically(path, json.dumps(_read_sizes(path) | {key: size}, indent=2).encode())
         except OSError as error:
             log.warning("The calibration cannot be kept in %s (%s); it is repeated each time.", path, error)
     model.decode_batch = size
 
 
 def fastest_batch(model: BatchedSamPredictor) -> int:
-    """The size of batch at which a decode of random prompts takes least, by the fastest of three trials."""
+    """Measure the batch size, from 1 to 64, at which a decode of random prompts takes least time for each prompt set.
+
+    Of three trials the fastest counts. Larger sizes are not tried once a size is clearly slower than the best. The
+    call leaves `model.decode_batch` at the last size that it tried.
+    """
     best_size, best = 1, float("inf")
     generator = torch.Generator().manual_seed(0)
     for size in _SIZES:
@@ -75,7 +83,7 @@ def _key(model: BatchedSamPredictor) -> str:
     return f"{device}, torch {torch.__version__}, encoding {model.encoding_shape}, {decoder}"
 
 
-def _read(path: Path) -> dict[str, object]:
+def _read_sizes(path: Path) -> dict[str, object]:
     try:
         known = json.loads(path.read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""MobileSAM (Zhang et al., 2023): SAM's decoder behind a TinyViT, which is `timm`'s."""
+"""MobileSAM (Zhang et al., 2023): `timm`'s TinyViT as image encoder, and SAM's prompt encoder and mask decoder."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ EMBED_DIM = 256
 
 
 class MobileImageEncoder(nn.Module):
-    """TinyViT-5M without its last downsampling, and SAM's neck.
-
-    Input: float (B, 3, 1024, 1024), normalised. Output: (B, 256, 64, 64).
-    """
+    """TinyViT-5M without its last downsampling, and SAM's neck."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,11 +43,20 @@ class MobileImageEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.neck(self.trunk.forward_features(x))
+        """Encode images.
+
+        Args:
+            x: float (B, 3, 16h, 16w), normalised pixels; 1024 × 1024 as MobileSAM was trained.
+
+        Returns:
+            The embedding, float (B, 256, h, w).
+        """
+        embedding: Tensor = self.neck(self.trunk.forward_features(x))
+        return embedding
 
 
 def build_mobile_sam() -> Sam:
-    """An untrained MobileSAM."""
+    """Build an untrained MobileSAM: input 1024 × 1024 pixels, embedding (256, 64, 64)."""
     grid = INPUT_SIZE // STRIDE
     return Sam(
         image_encoder=MobileImageEncoder(),
@@ -70,9 +76,9 @@ def build_mobile_sam() -> Sam:
 
 
 def rename_mobile(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a published MobileSAM under the names that `build_mobile_sam` gives them.
+    """Rename the tensors of the published MobileSAM to the names that `build_mobile_sam` uses.
 
-    Left out is the classifier on which TinyViT was pretrained, which the file still holds and nothing uses.
+    The classifier with which TinyViT was pretrained is left out: the file still holds it, and nothing uses it.
     """
     leftover = re.compile(r"image_encoder\.(norm_head|head)\.")
     return {_renamed(name): tensor for name, tensor in tensors.items() if not leftover.match(name)}

@@ -1,6 +1,6 @@
-"""The official SAM checkpoints: which there are, where they lie, and whether a file is the right one.
+"""Lists the official checkpoints of SAM and its successors, and checks whether a file is one of them.
 
-Nothing here reaches for the network: that is `alignsam_gym.foundation.sam.checkpoint_download`, which no environment calls.
+Nothing here uses the network. `alignsam_gym.foundation.sam.checkpoint_download` does, and no environment calls that.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ _HUB = "https://huggingface.co"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A published file of weights. sha256: hexadecimal. size: bytes, None if its publisher does not say."""
+    """A published file of weights.
+
+    Attributes:
+        name: What ``sam=`` calls it.
+        url: Where it is downloaded from.
+        sha256: The file's SHA-256, hexadecimal.
+        size: The file's size in bytes, or None if its publisher does not say.
+    """
 
     name: str
     url: str
@@ -31,17 +38,22 @@ class Checkpoint:
 
     @property
     def file(self) -> str:
-        """Its name without a folder."""
+        """The file's name, without a folder."""
         return self.url.rpartition("/")[2]
 
     @property
     def path(self) -> Path:
-        """Where the file belongs, whether it is there or not."""
+        """Where the file belongs, whether it exists or not."""
         return weights_dir() / self.file
 
     @property
+    def partial_path(self) -> Path:
+        """Where an unfinished download is kept."""
+        return self.path.with_name(self.file + ".partial")
+
+    @property
     def by_hand(self) -> str:
-        """What to do where no download gets through."""
+        """What an error message tells users to do where no download gets through."""
         return f"fetch {self.url} by other means and put it at {self.path}"
 
 
@@ -115,23 +127,28 @@ CHECKPOINTS = {
         ),
     )
 }
+"""Every official checkpoint, by its name."""
 
 
 def weights_dir() -> Path:
-    """``$ALIGNSAM_WEIGHTS``, or ``weights`` in the cache directory."""
+    """Return the folder of checkpoints: ``$ALIGNSAM_WEIGHTS``, or ``weights`` in the cache directory."""
     chosen = os.environ.get("ALIGNSAM_WEIGHTS")
     return Path(chosen).expanduser() if chosen else default_cache_dir() / "weights"
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Compute the SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Raise WeightsError where the disk refuses `path`, a checkpoint or their folder."""
+def explain_read_errors(path: Path) -> Iterator[None]:
+    """Turn an error of reading a checkpoint, or the folder of checkpoints, into a message that says what to do.
+
+    Raises:
+        WeightsError: The body raised an OSError.
+    """
     try:
         yield
     except OSError as error:
@@ -141,13 +158,19 @@ def reading(path: Path) -> Iterator[None]:
         ) from error
 
 
-def verify(checkpoint: Checkpoint, digest_of: Callable[[Path], str] = file_digest) -> None:
-    """Raise WeightsError, which says what to do, unless the file is there, readable and of the published SHA-256.
+def verify_checkpoint(checkpoint: Checkpoint, digest_of: Callable[[Path], str] = file_digest) -> None:
+    """Check that a checkpoint's file exists, can be read and has the published SHA-256.
 
-    digest_of: `remembered_digest` saves time, and does not see what decayed on the disk.
+    Args:
+        checkpoint: One of `CHECKPOINTS`.
+        digest_of: How to get a file's SHA-256. `remembered_digest` saves time, but misses a file that decayed on the
+            disk.
+
+    Raises:
+        WeightsError: The file is missing, unreadable or not the published one. The message says what to do.
     """
-    path, command = checkpoint.path, "python -m experiments.weights"
-    with reading(path):
+    path, command = checkpoint.path, "alignsam weights"
+    with explain_read_errors(path):
         digest = digest_of(path) if path.is_file() else None
     if digest is None:
         raise WeightsError(
@@ -162,32 +185,34 @@ def verify(checkpoint: Checkpoint, digest_of: Callable[[Path], str] = file_diges
         )
 
 
-def remove(checkpoint: Checkpoint) -> None:
-    """Delete the file and what there may be of an unfinished download. Raises WeightsError if that cannot be."""
+def remove_checkpoint(checkpoint: Checkpoint) -> None:
+    """Delete a checkpoint's file and its unfinished download, if they exist.
+
+    Raises:
+        WeightsError: A file cannot be deleted.
+    """
     try:
-        for path in (checkpoint.path, partial_path(checkpoint)):
+        for path in (checkpoint.path, checkpoint.partial_path):
             path.unlink(missing_ok=True)
     except OSError as error:
         raise WeightsError(f"{error.filename} cannot be removed: {error.strerror}.") from error
 
 
-def partial_path(checkpoint: Checkpoint) -> Path:
-    """Where a download grows."""
-    return checkpoint.path.with_name(checkpoint.file + ".partial")
-
-
 def remembered_digest(path: Path) -> str:
-    """SHA-256 of a file, computed once for each path, size and time of change.
+    """Return the SHA-256 of a file, hexadecimal, computed once for each path, size and time of change.
 
-    The largest checkpoint takes several seconds to hash, and each environment asks. Digests are kept in the
-    cache directory, a small file each, and simply computed again where that cannot be written.
+    To hash the largest checkpoint takes several seconds, and every environment asks for it. Digests are kept in the
+    cache directory, a small file each. Where that cannot be written, they are computed each time.
+
+    Raises:
+        OSError: The file cannot be read.
     """
     stat = path.stat()
-    what = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
-    record = default_cache_dir() / "digests" / hashlib.sha256(os.fsencode(what)).hexdigest()
+    version = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+    kept = default_cache_dir() / "digests" / hashlib.sha256(os.fsencode(version)).hexdigest()
     with suppress(OSError):
-        return record.read_text()
+        return kept.read_text()
     digest = file_digest(path)
     with suppress(OSError):
-        write_atomically(record, digest.encode())
+        write_atomically(kept, digest.encode())
     return digest

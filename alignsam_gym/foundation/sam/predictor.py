@@ -1,11 +1,10 @@
-"""A promptable model as the environment uses it: encode images, decode batches of prompts."""
+"""A frozen SAM as the environment uses it: encode each image once, then decode batches of prompts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from segment_anything.modeling import MaskDecoder, Sam
@@ -13,20 +12,26 @@ from torch import Tensor
 
 from alignsam_gym.errors import OptionError, WeightsError, check_choice
 from alignsam_gym.foundation.sam.batched_decoder import BatchedDecoder, PreparedImage
-from alignsam_gym.foundation.sam.build_sam import load_checkpoint
-from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS, file_digest, remembered_digest, verify
-from alignsam_gym.foundation.sam.rows import rows_of
+from alignsam_gym.foundation.sam.build_sam import load_sam_checkpoint
+from alignsam_gym.foundation.sam.official_checkpoints import (
+    CHECKPOINTS,
+    file_digest,
+    remembered_digest,
+    verify_checkpoint,
+)
 from alignsam_gym.foundation.sam.sam2 import Sam2Decoder, Sam2MaskDecoder
 from alignsam_gym.foundation.sam.sam_hq import HQDecoder, HQMaskDecoder
 from alignsam_gym.foundation.tiny import WEIGHTS, load_tiny_sam
+from alignsam_gym.transforms import resize_image
 
 PREPROCESSING = 2
-"""Version of what `BatchedSamPredictor.encode` does to an image; part of every cached embedding's key."""
+"""The version of what `BatchedSamPredictor.encode` does to an image. It is part of every cached embedding's key."""
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-"""Of encoding's arithmetic; ``auto`` is bfloat16 on a GPU that has it, else float32."""
+"""Choices for the arithmetic of encoding. ``auto`` is bfloat16 on a GPU that has it, else float32."""
 
 DECODE_PRECISIONS = ("float32", "bfloat16")
+"""Choices for the arithmetic of decoding."""
 
 _ENCODE_PIXELS = 1024 * 1024  # encoded at once: one image keeps a ViT busy, and its attention fills gigabytes
 
@@ -34,15 +39,37 @@ _DECODERS: dict[type[MaskDecoder], type[BatchedDecoder]] = {HQMaskDecoder: HQDec
 
 
 class BatchedSamPredictor:
-    """A frozen SAM, on one device. Another kind of SAM brings its modules, and the subclass of `BatchedDecoder`
-    that runs its mask decoder.
+    """A frozen SAM on one device, which decodes prompts on many images at once.
 
-    sam: a ``segment_anything`` model, its image encoder's output (B, R, h, w): the embedding E(x), and after its C
-    channels whatever else the decoder needs of an image. fingerprint: identifies its weights. precision: of encoding,
-    one of `PRECISIONS`. decode_precision: one of `DECODE_PRECISIONS`; in bfloat16 a decode keeps less memory, and where
-    the processor multiplies bfloat16 takes two thirds of the time, but the last of three digits of a logit is lost.
-    compile: let ``torch.compile`` make the decoder, on a GPU with CUDA graphs; the first decodes take minutes then.
-    decode_batch: prompt sets decoded at once; `calibration.calibrate` measures what is best.
+    The image encoder's output, an *encoding*, is float (B, R, h, w): first the C channels of the embedding E(x), then
+    the high-resolution features that the mask decoder of SAM-HQ or SAM 2.1 needs. For SAM, R is C.
+
+    Args:
+        sam: A ``segment_anything`` model, or one with the same parts. It is moved to `device` and frozen.
+        fingerprint: Identifies the weights. It is part of every cached embedding's key.
+        device: Where the model runs.
+        precision: Of encoding, one of `PRECISIONS`.
+        decode_precision: Of decoding, one of `DECODE_PRECISIONS`. In bfloat16 a prepared image takes half the memory,
+            and a decode two thirds of the time where the processor multiplies bfloat16. A logit keeps only two of three
+            digits.
+        compile: Whether ``torch.compile`` makes the decoder, on a GPU with CUDA graphs. The first decodes then take
+            minutes.
+
+    Attributes:
+        sam: The model itself.
+        decoder: The `BatchedDecoder` that runs its prompt encoder and mask decoder.
+        fingerprint: The given one, with the version and the precision of encoding.
+        device: Where the model runs.
+        input_size: Side of the image encoder's input, in pixels.
+        embedding_shape: (C, h, w) of E(x).
+        encoding_shape: (R, h, w).
+        logits_shape: (4h, 4w) of the low-resolution logits.
+        decode_batch: The number of prompt sets decoded at once; `calibrate_decode_batch` measures the best one.
+        decode_precision: As given.
+        compiled: As given by `compile`.
+
+    Raises:
+        OptionError: There is no such precision.
     """
 
     def __init__(
@@ -56,8 +83,9 @@ class BatchedSamPredictor:
     ) -> None:
         self.sam = sam.to(device).eval().requires_grad_(False)
         self._encode_type = _resolve_precision(precision, device)
-        half = "" if self._encode_type == torch.float32 else f"-{self._encode_type}".replace("torch.", "")
-        self.fingerprint = f"{fingerprint}-{PREPROCESSING}{half}"
+        self.fingerprint = f"{fingerprint}-{PREPROCESSING}"
+        if self._encode_type != torch.float32:
+            self.fingerprint += f"-{self._encode_type}".replace("torch.", "")
         self.device = device
         self.input_size = sam.image_encoder.img_size
         height, width = sam.prompt_encoder.image_embedding_size
@@ -72,25 +100,32 @@ class BatchedSamPredictor:
         if compile:
             mode = "reduce-overhead" if device.type == "cuda" else "default"
             self._decode = torch.compile(self.decoder.decode, mode=mode)
-        self.encoding_shape = (sam.prompt_encoder.embed_dim + self.decoder.details, height, width)
+        self.encoding_shape = (sam.prompt_encoder.embed_dim + self.decoder.high_res_channels, height, width)
 
     def resize(self, images: Sequence[np.ndarray]) -> Tensor:
-        """Square frames, uint8 (S, S, 3) RGB each, at the model's own input size: uint8 (B, 3, size, size).
+        """Resize images to the model's input. They are square, so nothing is padded.
 
-        Being square, they are not padded.
+        Args:
+            images: B square frames of any side, uint8 (S, S, 3), RGB.
+
+        Returns:
+            uint8 (B, 3, input_size, input_size), on the CPU.
         """
         size = (self.input_size, self.input_size)
-        resized = [
-            cv2.resize(image, size, interpolation=cv2.INTER_AREA if len(image) > self.input_size else cv2.INTER_LINEAR)
-            for image in images
-        ]
-        return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)
+        resized = np.stack([resize_image(image, size) for image in images])
+        return torch.from_numpy(resized).permute(0, 3, 1, 2)
 
     @torch.no_grad()
     def encode(self, images: Sequence[np.ndarray]) -> Tensor:
-        """Records of square frames, uint8 (S, S, 3) RGB each: float32 (B, R, h, w), the first C channels E(x).
+        """Encode images.
 
         With the architecture of vit_b and random weights, bfloat16 changes an embedding by 0.8% of its norm.
+
+        Args:
+            images: B square frames of any side, uint8 (S, S, 3), RGB.
+
+        Returns:
+            The encodings, float32 (B, R, h, w), on the model's device. Their first C channels are E(x).
         """
         parts = self.resize(images).split(max(1, _ENCODE_PIXELS // self.input_size**2))
         encode, preprocess = self.sam.image_encoder, self.sam.preprocess
@@ -99,32 +134,49 @@ class BatchedSamPredictor:
 
     @torch.no_grad()
     def prepare_image(self, encodings: Tensor) -> PreparedImage:
-        """What `decode` needs of B images, encodings float32 (B, R, h, w)."""
+        """Compute what `decode` needs of images.
+
+        Args:
+            encodings: float32 (B, R, h, w), from `encode`.
+
+        Returns:
+            The B images, in the precision of decoding, for any number of calls of `decode`.
+        """
         with self._arithmetic(self._decode_type):
             parts = [self.decoder.prepare_image(part) for part in encodings.split(self.decode_batch)]
-        return PreparedImage(*(torch.cat(terms).to(self._decode_type) for terms in zip(*parts, strict=True)))
+        fields = (torch.cat(field).to(self._decode_type) for field in zip(*parts, strict=True))
+        return PreparedImage(*fields)
 
     @torch.no_grad()
     def decode(
-        self, image: PreparedImage, rows: Tensor, points: Tensor, labels: Tensor, last: Tensor | None = None
+        self,
+        image: PreparedImage,
+        rows: Tensor,
+        points_unit: Tensor,
+        labels: Tensor,
+        mask_input: Tensor | None = None,
     ) -> Tensor:
-        """Low-resolution logits (B, 4h, 4w) of B prompt sets, `decode_batch` at a time.
+        """Decode B prompt sets, `decode_batch` at a time (Eq. 2).
 
-        image: from `read`. rows: int64 (B,), which of its images each prompt set is on.
-        points: float (B, N, 2), (x, y) as fractions of the frame's side.
-        labels: int (B, N), 1 foreground, 0 background, −1 padding.
-        last: float (B, 4h, 4w), logits of an earlier answer, given as dense prompts; None for none.
+        Args:
+            image: Any number of images, from `prepare_image`.
+            rows: int64 (B,), the image of each prompt set, as an index into `image`.
+            points_unit: float (B, N, 2), (x, y) as fractions of the frame's sides, in [0, 1].
+            labels: int (B, N), 1 foreground, 0 background, −1 padding.
+            mask_input: float (B, 4h, 4w), low-resolution logits of an earlier answer, as SAM's dense prompt, or None.
+
+        Returns:
+            Low-resolution logits, float32 (B, 4h, 4w), positive in the mask.
         """
         parts = []
         for chosen in torch.arange(len(rows), device=rows.device).split(self.decode_batch):
-            some, p, given = rows[chosen], points[chosen], labels[chosen]
-            terms = PreparedImage(*(rows_of(term, some) for term in image))
+            selected = PreparedImage(*(take_rows(field, rows[chosen]) for field in image))
             with self._arithmetic(self._decode_type):
-                if last is not None:
-                    terms = self.decoder.with_mask(terms, last[chosen][:, None])
-                logits = self._decode(terms, p * self.input_size, given)[0][:, 0]
-                # A copy: where it is compiled for CUDA, the next call writes over the answer of this one.
-                parts.append(logits.to(torch.float32, copy=True))
+                if mask_input is not None:
+                    selected = self.decoder.with_mask(selected, mask_input[chosen][:, None])
+                masks, _ = self._decode(selected, points_unit[chosen] * self.input_size, labels[chosen])
+                # A copy: where the decoder is compiled for CUDA, the next call overwrites the answer of this one.
+                parts.append(masks[:, 0].to(torch.float32, copy=True))
         return torch.cat(parts)
 
     def _arithmetic(self, dtype: torch.dtype) -> torch.autocast:
@@ -132,8 +184,18 @@ class BatchedSamPredictor:
         return torch.autocast(self.device.type, dtype if reduced else None, enabled=reduced)
 
 
+def take_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """Return ``x[rows]`` for int64 (n,), without a copy where the rows follow one another."""
+    if not len(rows):
+        return x[:0]
+    first = int(rows[0])
+    if torch.equal(rows, torch.arange(first, first + len(rows), device=rows.device)):
+        return x[first : first + len(rows)]
+    return x[rows]
+
+
 def decoder_of(sam: Sam) -> BatchedDecoder:
-    """The batched decoder of a SAM of any kind, at its present weights."""
+    """Make the batched decoder of a SAM, SAM-HQ or SAM 2.1, at its present weights."""
     make = _DECODERS.get(type(sam.mask_decoder), BatchedDecoder)
     return make(sam.prompt_encoder, sam.mask_decoder)
 
@@ -145,25 +207,32 @@ def load_sam(
     decode_precision: str = "float32",
     compile: bool = False,
 ) -> BatchedSamPredictor:
-    """The model called `name`, frozen.
+    """Load a model by its name or path.
 
-    name: ``tiny``, the embedded one; one of `weights.CHECKPOINTS` (SAM, MobileSAM, SAM-HQ, SAM 2.1), whose official
-    checkpoint must have been downloaded; or the path of a checkpoint of any of these. ``device="auto"`` takes
-    CUDA if there is any; the rest is for `BatchedSamPredictor`. Raises OptionError for a name that is neither,
-    WeightsError for a file that is missing (saying where to get it) or not what it should be.
+    Args:
+        name: ``tiny`` for the embedded SAM; one of `CHECKPOINTS` (SAM, MobileSAM, SAM-HQ, SAM 2.1), whose file must
+            have been downloaded; or the path of a checkpoint of any of these.
+        device: ``auto`` takes CUDA if it is available.
+        precision: As for `BatchedSamPredictor`.
+        decode_precision: As for `BatchedSamPredictor`.
+        compile: As for `BatchedSamPredictor`.
+
+    Raises:
+        OptionError: The name is neither known nor a path, or the device or a precision cannot be used.
+        WeightsError: The file is missing (the message says where to get it) or not what it should be.
     """
     target = resolve_device(device)
     if name == "tiny":
         sam, fingerprint = load_tiny_sam(), file_digest(WEIGHTS)
     else:
         path = _checkpoint_path(name)
-        sam, fingerprint = load_checkpoint(path), remembered_digest(path)
+        sam, fingerprint = load_sam_checkpoint(path), remembered_digest(path)
     return BatchedSamPredictor(sam, fingerprint, target, precision, decode_precision, compile)
 
 
 def _checkpoint_path(name: str) -> Path:
     if name in CHECKPOINTS:
-        verify(CHECKPOINTS[name], remembered_digest)
+        verify_checkpoint(CHECKPOINTS[name], remembered_digest)
         return CHECKPOINTS[name].path
     path = Path(name).expanduser()
     if path.is_file():
@@ -174,7 +243,17 @@ def _checkpoint_path(name: str) -> Path:
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """`device`, with ``auto`` resolved, and ``cuda`` to which. Raises OptionError for one that is not here."""
+    """Resolve a device's name.
+
+    Args:
+        device: ``auto`` takes CUDA if it is available, else the CPU.
+
+    Returns:
+        The device, with its index if it is a GPU.
+
+    Raises:
+        OptionError: The device cannot be used on this machine.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -186,4 +265,5 @@ def resolve_device(device: str | torch.device) -> torch.device:
 def _resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     if check_choice("precision", precision, PRECISIONS) == "auto":
         precision = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
-    return getattr(torch, precision)
+    dtype: torch.dtype = getattr(torch, precision)
+    return dtype

@@ -1,10 +1,10 @@
-"""SAM 2.1 (Ravi et al., 2024) on single images: `timm`'s HieraDet, and a decoder that is SAM's but for little.
+"""SAM 2.1 (Ravi et al., 2024) on single images: `timm`'s HieraDet and a decoder that differs little from SAM's.
 
-The parts that follow an object through a video are left out. Single images are what ``SAM2ImagePredictor`` is for,
-and its default holds here: where the one mask is unstable, the best of the other three takes its place.
+The parts that follow an object through a video are left out. As in ``SAM2ImagePredictor``, the best of the other three
+masks replaces the single mask where that is unstable.
 
-No package of SAM 2's publishers is needed, nor one like ``transformers``: their decoders do not leave padded points
-out of attention, and the one here is faster.
+Neither the package of SAM 2's publishers nor ``transformers`` is used: their decoders do not mask padded points out of
+attention, and the one here is faster.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTra
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alignsam_gym.foundation.sam.batched_decoder import BatchedDecoder, fold
+from alignsam_gym.foundation.sam.batched_decoder import BatchedDecoder, space_to_depth
 
 INPUT_SIZE = 1024
 STRIDE = 16
@@ -29,12 +29,12 @@ _STABLE = 0.98
 
 
 class Sam2ImageEncoder(nn.Module):
-    """HieraDet, the top-down sum of its two coarsest levels, and the two finer levels for the mask decoder.
+    """HieraDet and a feature pyramid: the embedding, and two finer levels for the mask decoder.
 
-    Input: float (B, 3, 16h, 16w), normalised. Output: (B, C + 3·C, h, w): the embedding, then the middle features,
-    (B, C/4, 2h, 2w), and the fine ones, (B, C/8, 4h, 4w), before they are folded.
-
-    trunk: a ``timm`` HieraDet of four levels, whose classifier is removed.
+    Args:
+        trunk: A ``timm`` HieraDet with four levels. Its classifier is removed.
+        img_size: Side of the input, in pixels.
+        embed_dim: C, the number of the embedding's channels.
     """
 
     def __init__(self, trunk: Any, img_size: int, embed_dim: int) -> None:
@@ -49,15 +49,29 @@ class Sam2ImageEncoder(nn.Module):
         self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, embed_dim))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Encode images.
+
+        Args:
+            x: float (B, 3, 16h, 16w), normalised pixels.
+
+        Returns:
+            float (B, C + 3·C, h, w): the embedding, then the features of stride 8, (B, C/4, 2h, 2w), and those of
+            stride 4, (B, C/8, 4h, 4w), both brought to (h, w) by `space_to_depth`.
+        """
         levels = reversed(self.trunk.forward_intermediates(x, intermediates_only=True))
         coarsest, coarse, middle, fine = (conv(level) for conv, level in zip(self.neck, levels, strict=True))
         # An image is a video's first frame: nothing is remembered yet.
         embedding = coarse + F.interpolate(coarsest, scale_factor=2.0) + self.no_mem_embed.reshape(1, -1, 1, 1)
-        return torch.cat([embedding, fold(self.conv_s1(middle)), fold(fold(self.conv_s0(fine)))], dim=1)
+        middle = space_to_depth(self.conv_s1(middle))
+        fine = space_to_depth(space_to_depth(self.conv_s0(fine)))
+        return torch.cat([embedding, middle, fine], dim=1)
 
 
-class Sam2MaskDecoder(MaskDecoder):
-    """SAM's mask decoder with a token for whether the object is there: run by `Sam2Decoder`, never by itself."""
+class Sam2MaskDecoder(MaskDecoder):  # type: ignore[misc]  # segment_anything has no types
+    """Holds the weights of SAM 2.1's mask decoder: SAM's, and a token for whether the object is present.
+
+    `Sam2Decoder` runs it; its own `forward` must not be called.
+    """
 
     def __init__(self, transformer_dim: int, transformer: nn.Module) -> None:
         super().__init__(transformer_dim=transformer_dim, transformer=transformer)
@@ -66,16 +80,18 @@ class Sam2MaskDecoder(MaskDecoder):
 
 
 class Sam2Decoder(BatchedDecoder):
-    """Adds the finer features while it upscales, and chooses among the four masks."""
+    """Runs SAM 2.1's decoder: adds high-resolution features while upscaling, and chooses among four masks."""
 
     def __init__(self, prompt_encoder: PromptEncoder, mask_decoder: Sam2MaskDecoder) -> None:
         super().__init__(prompt_encoder, mask_decoder)
-        self.details = 3 * prompt_encoder.embed_dim
+        self.high_res_channels = 3 * prompt_encoder.embed_dim
         # SAM 2 has this token first; attention does not see an order.
         self.output_tokens = torch.cat([self.output_tokens, mask_decoder.obj_score_token.weight])
 
-    def _answer(self, hidden: Tensor, pixels: Tensor, details: Tensor, multimask_output: bool) -> tuple[Tensor, Tensor]:
-        middle, fine = details.tensor_split([self.prompt_encoder.embed_dim], dim=2)
+    def _answer(
+        self, hidden: Tensor, pixels: Tensor, high_res_features: Tensor, multimask_output: bool
+    ) -> tuple[Tensor, Tensor]:
+        middle, fine = high_res_features.tensor_split([self.prompt_encoder.embed_dim], dim=2)
         masks = self._paint(self._upscale(pixels, middle, fine), self._kernels(hidden, slice(None)))
         iou = self._iou(hidden)
         if multimask_output:
@@ -86,20 +102,31 @@ class Sam2Decoder(BatchedDecoder):
 
 
 def _stable(logits: Tensor) -> Tensor:
-    """bool (B,): whether masks (B, H, W) hardly change with the threshold."""
-    inner, outer = ((logits > threshold).sum((1, 2)) for threshold in (_STABILITY_DELTA, -_STABILITY_DELTA))
+    """Tell which masks (B, H, W) hardly change with the threshold: bool (B,)."""
+    inner = (logits > _STABILITY_DELTA).sum((1, 2))
+    outer = (logits > -_STABILITY_DELTA).sum((1, 2))
     return (outer == 0) | (inner / outer >= _STABLE)
 
 
 def build_sam2(size: str) -> Sam:
-    """An untrained SAM 2.1. size: tiny, small, base_plus or large."""
+    """Build an untrained SAM 2.1.
+
+    Args:
+        size: ``tiny``, ``small``, ``base_plus`` or ``large``.
+    """
     from timm import create_model  # takes seconds, and few models need it
 
     return sam2_from(create_model(f"sam2_hiera_{size}", weight_init="skip"), INPUT_SIZE, EMBED_DIM)
 
 
 def sam2_from(trunk: Any, img_size: int, embed_dim: int) -> Sam:
-    """An untrained SAM 2.1 with such a trunk, (h, w) being a sixteenth of `img_size`."""
+    """Build an untrained SAM 2.1 around an image encoder's trunk.
+
+    Args:
+        trunk: A ``timm`` HieraDet with four levels.
+        img_size: Side of the input, in pixels. The embedding's side is a sixteenth of it.
+        embed_dim: C, the number of the embedding's channels.
+    """
     grid = (img_size // STRIDE, img_size // STRIDE)
     return Sam(
         image_encoder=Sam2ImageEncoder(trunk, img_size, embed_dim),
@@ -113,9 +140,9 @@ def sam2_from(trunk: Any, img_size: int, embed_dim: int) -> Sam:
 
 
 def rename_sam2(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a published SAM 2.1 under the names that `build_sam2` gives them.
+    """Rename the tensors of a published SAM 2.1 to the names that `build_sam2` uses.
 
-    Left out is what only videos need, and the head that says whether the object is there.
+    The tensors that only videos need are left out, and so is the head that says whether the object is present.
     """
     needed = re.compile(r"image_encoder\.|sam_prompt_encoder\.|sam_mask_decoder\.(?!pred_obj_score_head)|no_mem_embed$")
     return {_renamed(name): tensor for name, tensor in tensors.items() if needed.match(name)}

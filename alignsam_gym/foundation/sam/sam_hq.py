@@ -1,10 +1,11 @@
-"""SAM-HQ (Ke et al., 2023): SAM with one more output token, which paints with finer features of the image.
+"""SAM-HQ (Ke et al., 2023): SAM with one more output token, which uses high-resolution features of the image.
 
-A ViT's early tokens and its embedding give those features, upscaled by layers that the published files keep in the
-mask decoder. No prompt takes part in them, so here they belong to the image encoder, and the encoding holds them.
+These features come from the ViT's early tokens and from the embedding, upscaled by layers that the published files keep
+in the mask decoder. No prompt changes them, so here the image encoder computes them, and the encoding holds them.
 
-It is built from ``segment_anything``'s parts, as it was published, and runs in the same batched decoder. The port in
-``transformers`` (5.23) upscales the image tokens from before the decoder's transformer, and answers something else.
+The model is built from ``segment_anything``'s parts, as its publishers built it, and runs in the same batched decoder.
+The port in ``transformers`` (5.23) upscales the image tokens from before the decoder's transformer, so its masks
+differ.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 
-from alignsam_gym.foundation.sam.batched_decoder import BatchedDecoder, fold
+from alignsam_gym.foundation.sam.batched_decoder import BatchedDecoder, space_to_depth
 
 
 class HQImageEncoder(nn.Module):
-    """SAM's ViT, and the finer features.
+    """SAM's ViT and the layers that compute SAM-HQ's high-resolution features.
 
-    Input: float (B, 3, 16h, 16w), normalised. Output: (B, C + 2·C, h, w), the embedding and then the features,
-    (B, C/8, 4h, 4w) before they are folded.
+    Args:
+        vit: SAM's image encoder. Its modules are used, not copied.
     """
 
     def __init__(self, vit: ImageEncoderViT) -> None:
@@ -39,6 +40,15 @@ class HQImageEncoder(nn.Module):
         self.embedding_encoder = _upscaling(dim, dim // 4, dim // 8)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Encode images.
+
+        Args:
+            x: float (B, 3, 16h, 16w), normalised pixels.
+
+        Returns:
+            float (B, C + 2·C, h, w): the embedding, then the high-resolution features, (B, C/8, 4h, 4w), brought to
+            (h, w) by `space_to_depth`.
+        """
         x = self.patch_embed(x)
         x = x if self.pos_embed is None else x + self.pos_embed
         early = None
@@ -48,11 +58,14 @@ class HQImageEncoder(nn.Module):
                 early = x.permute(0, 3, 1, 2)
         embedding = self.neck(x.permute(0, 3, 1, 2))
         fine = self.embedding_encoder(embedding) + self.compress_vit_feat(early)
-        return torch.cat([embedding, fold(fold(fine))], dim=1)
+        return torch.cat([embedding, space_to_depth(space_to_depth(fine))], dim=1)
 
 
-class HQMaskDecoder(MaskDecoder):
-    """SAM's mask decoder with SAM-HQ's token and layers: run by `HQDecoder`, never by itself."""
+class HQMaskDecoder(MaskDecoder):  # type: ignore[misc]  # segment_anything has no types
+    """Holds the weights of SAM-HQ's mask decoder: SAM's, and SAM-HQ's token and layers.
+
+    `HQDecoder` runs it; its own `forward` must not be called.
+    """
 
     def __init__(self, transformer_dim: int, transformer: nn.Module) -> None:
         super().__init__(transformer_dim=transformer_dim, transformer=transformer)
@@ -68,45 +81,55 @@ class HQMaskDecoder(MaskDecoder):
 
 
 class HQDecoder(BatchedDecoder):
-    """Adds the further token's mask to each of SAM's, as SAM-HQ's predictor does by default."""
+    """Runs SAM-HQ's decoder: adds the high-quality token's logits to each of SAM's masks.
+
+    SAM-HQ's predictor does the same by default.
+    """
 
     def __init__(self, prompt_encoder: PromptEncoder, mask_decoder: HQMaskDecoder) -> None:
         super().__init__(prompt_encoder, mask_decoder)
-        self.details = 2 * prompt_encoder.embed_dim
+        self.high_res_channels = 2 * prompt_encoder.embed_dim
         self.output_tokens = torch.cat([self.output_tokens, mask_decoder.hf_token.weight])
 
-    def _answer(self, hidden: Tensor, pixels: Tensor, details: Tensor, multimask_output: bool) -> tuple[Tensor, Tensor]:
+    def _answer(
+        self, hidden: Tensor, pixels: Tensor, high_res_features: Tensor, multimask_output: bool
+    ) -> tuple[Tensor, Tensor]:
         decoder = cast(HQMaskDecoder, self.mask_decoder)
         wanted = slice(1, None) if multimask_output else slice(1)
         upscaled = self._upscale(pixels)
         kernel = decoder.hf_mlp(hidden[:, len(self.output_tokens) - 1])[:, None]
         refined = decoder.embedding_maskfeature(self._as_map(upscaled))
-        # It paints with the sum of image's and prompts' features; each is painted as it lies.
-        further = self._paint(details.reshape(upscaled.shape), kernel)
-        further = further + (kernel @ refined.flatten(2)).reshape(further.shape)
-        return self._paint(upscaled, self._kernels(hidden, wanted)) + further, self._iou(hidden)[:, wanted]
+        # The token's kernel multiplies the sum of both feature maps. They are laid out differently, so it multiplies
+        # each by itself, and the products are added.
+        high_quality = self._paint(high_res_features.reshape(upscaled.shape), kernel)
+        high_quality = high_quality + (kernel @ refined.flatten(2)).reshape(high_quality.shape)
+        return self._paint(upscaled, self._kernels(hidden, wanted)) + high_quality, self._iou(hidden)[:, wanted]
 
 
 def build_hq_sam(vit: str) -> Sam:
-    """A SAM-HQ without memory for its parameters. vit: vit_b, vit_l or vit_h."""
+    """Build a SAM-HQ on the meta device, that is without memory for its parameters.
+
+    Args:
+        vit: ``vit_b``, ``vit_l`` or ``vit_h``.
+    """
     with torch.device("meta"):
         return with_hq(sam_model_registry[vit]())
 
 
 def with_hq(sam: Sam) -> Sam:
-    """SAM-HQ around the parts of a SAM that has a ViT; what it adds is untrained."""
+    """Build a SAM-HQ around the parts of a SAM that has a ViT; the parts that it adds are untrained."""
     decoder = HQMaskDecoder(sam.mask_decoder.transformer_dim, sam.mask_decoder.transformer)
     return Sam(HQImageEncoder(sam.image_encoder), sam.prompt_encoder, decoder)
 
 
 def rename_hq(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a published SAM-HQ under the names that `build_hq_sam` gives them."""
+    """Rename the tensors of a published SAM-HQ to the names that `build_hq_sam` uses."""
     of_the_image = re.compile(r"mask_decoder\.(?=(compress_vit_feat|embedding_encoder)\.)")
     return {of_the_image.sub("image_encoder.", name): tensor for name, tensor in tensors.items()}
 
 
 def _upscaling(inputs: int, between: int, outputs: int) -> nn.Sequential:
-    """To four times the resolution."""
+    """Build the layers that bring a map to four times its resolution."""
     return nn.Sequential(
         nn.ConvTranspose2d(inputs, between, 2, stride=2),
         LayerNorm2d(between),

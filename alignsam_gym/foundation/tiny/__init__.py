@@ -1,6 +1,7 @@
-"""The embedded models: small enough to ship, built from the real ones' parts. See the cards beside this file.
+"""The embedded SAM and CLIP: small enough to ship, built from the parts of the real ones.
 
-The SAM's loader is here, the CLIP's in ``clip.py``.
+The cards beside this file say how they were trained. The SAM's loader is here; the CLIP's is in `tiny_clip`, because
+that imports ``open_clip``, which takes seconds.
 """
 
 from __future__ import annotations
@@ -23,14 +24,28 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def load_tiny_sam(weights: Path = WEIGHTS) -> Sam:
-    """The embedded SAM with its trained weights, float32, on the CPU. Raises WeightsError."""
+    """Load the embedded SAM with its trained weights, float32, on the CPU.
+
+    Args:
+        weights: A safetensors file of `build_tiny_sam`'s tensors.
+
+    Raises:
+        WeightsError: The file is missing or holds something else.
+    """
     return load_embedded(build_tiny_sam(), weights, "SAM")
 
 
 def load_embedded(model: Model, weights: Path, name: str, shared: Mapping[str, Tensor] = MappingProxyType({})) -> Model:
-    """`model` with the weights of a safetensors file, and `shared` ones that the file leaves out.
+    """Load the weights of an embedded model and return the model.
 
-    `name` is what errors call the model. Raises WeightsError.
+    Args:
+        model: Where the weights go.
+        weights: A safetensors file.
+        name: What error messages call the model.
+        shared: Tensors of the model that the file leaves out, by name.
+
+    Raises:
+        WeightsError: The file is missing or holds something else.
     """
     if not weights.exists():
         raise WeightsError(

@@ -1,7 +1,4 @@
-"""The embedded CLIP: small enough to ship, a ViT of ``open_clip``'s. See ``CLIP_CARD.md`` beside this file.
-
-Importing this imports ``open_clip``, which takes seconds; that is why it stands apart from the embedded SAM.
-"""
+"""The embedded CLIP: a ViT of ``open_clip``'s, small enough to ship. ``CLIP_CARD.md`` says how it was trained."""
 
 from __future__ import annotations
 
@@ -23,19 +20,23 @@ from alignsam_gym.foundation.tiny.tiny_sam import EMBED_DIM, INPUT_SIZE, STRIDE,
 WEIGHTS = Path(__file__).with_name("clip_tiny.safetensors")
 PATCH = 2 * STRIDE
 CONTEXT = 32
-"""Tokens of a text, its start and end included; a longer one is cut."""
+"""The number of tokens of a text, with its start and end. Longer texts are cut."""
 
 MERGES = 1536
-"""How many of CLIP's 48,894 byte-pair merges the tokenizer knows."""
+"""The number of byte-pair merges that the tokenizer has, of CLIP's 48,894."""
 
-_BYTES = 512  # a token for each byte, inside a word and at its end
+_BYTES = 512  # two tokens for each byte: one inside a word, one at its end
 _ENCODER = "visual.conv1.0."
 
 
-class TinyTokenizer(SimpleTokenizer):
-    """CLIP's tokenizer with the most frequent `MERGES` only: any text → int64 (n, 32), ids below `vocab_size`.
+class TinyTokenizer(SimpleTokenizer):  # type: ignore[misc]  # open_clip has no types
+    """CLIP's tokenizer with the most frequent `MERGES` only: n texts → int64 (n, 32), ids below `vocab_size`.
 
-    CLIP's vocabulary of 49,408 would be most of the weights. A rarer word costs a few tokens more; none is unknown.
+    CLIP's whole vocabulary of 49,408 would be most of the weights. Here a rare word takes a few tokens more, and every
+    text can still be written.
+
+    Attributes:
+        vocab_size: The number of tokens.
     """
 
     encoder: dict[str, int]
@@ -45,7 +46,7 @@ class TinyTokenizer(SimpleTokenizer):
 
     def __init__(self) -> None:
         super().__init__(context_length=CONTEXT)
-        # CLIP's vocabulary is the bytes, then what each merge makes, in order; the special tokens close it.
+        # CLIP's vocabulary begins with the bytes, goes on with the merges in order, and ends with the special tokens.
         tokens = [*islice(self.encoder, _BYTES + MERGES), *(self.decoder[i] for i in self.all_special_ids)]
         self.bpe_ranks = dict(islice(self.bpe_ranks.items(), MERGES))
         self.encoder = {token: number for number, token in enumerate(tokens)}
@@ -56,11 +57,13 @@ class TinyTokenizer(SimpleTokenizer):
 
 
 def build_tiny_clip(encoder: TinyImageEncoder) -> open_clip.CLIP:
-    """An embedded CLIP, untrained but for `encoder`: a ViT with class token, 256 × 256 pixels, 16 × 16 patches.
+    """Build an embedded CLIP, untrained except for `encoder`: 256 × 256 pixels, 16 × 16 patches, 192 features.
 
-    Features have 192 elements. **[ours]** The patches are embedded by the embedded SAM's image encoder, which stays
-    frozen, and a strided convolution: a ViT alone would need far more training to see anything in a photograph, and
-    the shared part is shipped once.
+    **[ours]** The embedded SAM's image encoder, which stays frozen, and a strided convolution embed the patches. A ViT
+    alone would need far more training to recognise anything in a photograph, and the shared part is shipped only once.
+
+    Args:
+        encoder: The embedded SAM's. It is used, not copied, and frozen.
     """
     model = open_clip.CLIP(
         192,
@@ -75,7 +78,14 @@ def build_tiny_clip(encoder: TinyImageEncoder) -> open_clip.CLIP:
 
 
 def load_tiny_clip(weights: Path = WEIGHTS) -> open_clip.CLIP:
-    """The embedded CLIP with its trained weights, float32, on the CPU. Raises WeightsError."""
+    """Load the embedded CLIP with its trained weights, float32, on the CPU.
+
+    Args:
+        weights: A file that `save_tiny_clip` wrote.
+
+    Raises:
+        WeightsError: The file is missing, holds something else, or belongs to another embedded SAM.
+    """
     model = build_tiny_clip(tiny.load_tiny_sam().image_encoder)
     shared = {name: value for name, value in model.state_dict().items() if name.startswith(_ENCODER)}
     tiny.load_embedded(model, weights, "CLIP", shared)
@@ -90,7 +100,12 @@ def load_tiny_clip(weights: Path = WEIGHTS) -> open_clip.CLIP:
 
 
 def save_tiny_clip(model: open_clip.CLIP, weights: Path) -> None:
-    """All but the shared encoder as float16 safetensors, with the digest of the embedded SAM that it belongs to."""
+    """Write all weights but the shared encoder's as float16 safetensors, with the embedded SAM's digest.
+
+    Args:
+        model: From `build_tiny_clip` or `load_tiny_clip`.
+        weights: The file to write.
+    """
     own = {name: value for name, value in model.state_dict().items() if not name.startswith(_ENCODER)}
     halves: dict[str, Tensor] = {name: value.half().contiguous() for name, value in own.items()}
     save_file(halves, weights, {"sam": file_digest(tiny.WEIGHTS)})

@@ -1,4 +1,4 @@
-"""The names that the embedded CLIP was taught."""
+"""The words that the embedded CLIP was trained on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TASKS = {
     "mirror": (TEXTS["mirror"], "mirror"),
     "defocus": (TEXTS["defocus"], "defocus", "out of focus"),
 }
-"""The drawn tasks whose target is one thing in each scene, and words for it."""
+"""The drawn tasks with one target in each scene, and the words for that."""
 
 NAMES = (*((kind,) for kind in drawn_scenes.KINDS), *TASKS.values(), *VOC)
-"""Everything that the model is taught: tuples of words that mean the same."""
+"""All words of the training, in tuples of words that mean the same."""

@@ -14,10 +14,13 @@ EMBED_DIM = 128
 
 
 class TinyImageEncoder(nn.Module):
-    """A residual network over four scales, merged at stride 8.
+    """A residual network whose five scales are merged at stride 8.
 
-    Dense 3×3 convolutions and batch normalisation: what CPUs run best for their parameters.
-    Input: float (B, 3, 256, 256), normalised. Output: (B, 128, 32, 32).
+    It consists of dense 3×3 convolutions and batch normalisation, which CPUs run fast for their number of parameters.
+
+    Args:
+        widths: Channels of the four stages, at strides 4, 8, 16 and 32.
+        depths: Residual blocks of the four stages.
     """
 
     def __init__(self, widths: tuple[int, ...] = (48, 96, 192, 256), depths: tuple[int, ...] = (1, 2, 2, 1)) -> None:
@@ -39,6 +42,14 @@ class TinyImageEncoder(nn.Module):
         self.neck = nn.Sequential(nn.Conv2d(EMBED_DIM, EMBED_DIM, 1, bias=False), LayerNorm2d(EMBED_DIM))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Encode images.
+
+        Args:
+            x: float (B, 3, 256, 256), normalised pixels.
+
+        Returns:
+            The embedding, float (B, 128, 32, 32).
+        """
         scales = [self.stem(x)]
         for stage in self.stages:
             scales.append(stage(scales[-1]))
@@ -47,7 +58,8 @@ class TinyImageEncoder(nn.Module):
             F.interpolate(lateral(scale), grid, mode="bilinear", align_corners=False)
             for scale, lateral in zip(scales, self.laterals, strict=True)
         )
-        return self.neck(self.merge(merged))
+        embedding: Tensor = self.neck(self.merge(merged))
+        return embedding
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -68,10 +80,7 @@ class _Residual(nn.Module):
 
 
 def build_tiny_sam() -> Sam:
-    """An untrained embedded SAM, a ``segment_anything.modeling.Sam`` like any other.
-
-    Its input is 256 pixels a side, its embedding (128, 32, 32), its low-resolution logits 128 × 128.
-    """
+    """Build an untrained embedded SAM: input 256 × 256 pixels, embedding (128, 32, 32), logits 128 × 128."""
     grid = INPUT_SIZE // STRIDE
     sam = Sam(
         image_encoder=TinyImageEncoder(),

@@ -115,7 +115,7 @@ def test_a_split_projection_is_the_whole_one(layout):
 
 def test_learning_rates_are_the_published_ones(toy_model):
     samed = SAMed(toy_model, 4, 0.8, 10, steps=110, batch_size=4, learning_rate=1.0, weight_decay=0.0)
-    assert [samed.rate(step, 50) for step in (0, 4, 9, 10)] == [0.1, 0.5, 1.0, 1.0]
-    assert samed.rate(60, 50) == pytest.approx(0.5**0.9)
+    assert [samed.learning_rate_factor(step, 50) for step in (0, 4, 9, 10)] == [0.1, 0.5, 1.0, 1.0]
+    assert samed.learning_rate_factor(60, 50) == pytest.approx(0.5**0.9)
     msa = MSA(toy_model, 0.25, 0.5, 2.0, steps=500, batch_size=5, learning_rate=1.0, weight_decay=0.0)
-    assert [msa.rate(step, 50) for step in (0, 99, 100, 200)] == [1, 1, 0.5, 0.25]
+    assert [msa.learning_rate_factor(step, 50) for step in (0, 99, 100, 200)] == [1, 1, 0.5, 0.25]

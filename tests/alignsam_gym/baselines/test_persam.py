@@ -24,7 +24,7 @@ def persam(toy_model, shots):
     return baseline
 
 
-def guided_attention(attention, q, k, v, likeness):
+def guided_attention(attention, q, k, v, similarity):
     """One number after another; tokens (n, C), without a batch."""
     q, k, v = attention.q_proj(q), attention.k_proj(k), attention.v_proj(v)
     width, out = q.shape[1] // attention.num_heads, torch.zeros(len(q), q.shape[1])
@@ -33,12 +33,12 @@ def guided_attention(attention, q, k, v, likeness):
         for i in range(len(q)):
             scores = torch.stack([q[i, part] @ k[j, part] / math.sqrt(width) for j in range(len(k))])
             first = scores.exp() / scores.exp().sum()
-            second = (first + likeness).exp()
+            second = (first + similarity).exp()
             out[i, part] = sum(second[j] / second.sum() * v[j, part] for j in range(len(k)))
     return attention.out_proj(out)
 
 
-def guided_transformer(plain, image, positions, prompts, target, likeness):
+def guided_transformer(plain, image, positions, prompts, target, similarity):
     """The published steps in a row, the target added in place where the authors do."""
     tokens = prompts.clone()
     tokens += target
@@ -51,7 +51,9 @@ def guided_transformer(plain, image, positions, prompts, target, likeness):
         else:
             queries = layer.norm1(layer.self_attn(queries[None], queries[None], queries[None])[0])
         attention = layer.cross_attn_token_to_image
-        queries = layer.norm2(queries + guided_attention(attention, queries + tokens, keys + positions, keys, likeness))
+        queries = layer.norm2(
+            queries + guided_attention(attention, queries + tokens, keys + positions, keys, similarity)
+        )
         queries = layer.norm3(queries + layer.mlp(queries))
         back = layer.cross_attn_image_to_token((keys + positions)[None], (queries + tokens)[None], queries[None])[0]
         keys = layer.norm4(keys + back)
@@ -66,11 +68,11 @@ def test_guidance_is_what_loops_by_hand_give(toy_model):
     plain = toy_model.sam.mask_decoder.transformer
     image, positions = (torch.randn(1, 32, 3, 4, generator=generator) for _ in range(2))
     prompts, target = torch.randn(1, 7, 32, generator=generator), torch.randn(32, generator=generator)
-    likeness = torch.rand(12, generator=generator)
+    similarity = torch.rand(12, generator=generator)
     guided = GuidedTransformer(deepcopy(plain))
-    guided.set_target(target, likeness)
+    guided.set_target(target, similarity)
     flat = [x[0].flatten(1).T for x in (image, positions)]
-    expected = guided_transformer(plain, *flat, prompts[0], target, likeness)
+    expected = guided_transformer(plain, *flat, prompts[0], target, similarity)
     for ours, theirs in zip(guided(image, positions, prompts), expected, strict=True):
         assert torch.allclose(ours[0], theirs, atol=1e-5)
 
@@ -109,13 +111,13 @@ def test_each_text_has_its_own_target(toy_model, shots):
     assert found == [2, 5, 2, 3]
 
 
-def test_likeness_is_the_cosine_and_highest_where_the_target_is(persam, shots):
+def test_similarity_is_the_cosine_and_highest_where_the_target_is(persam, shots):
     sample = shots[1]
     persam.fit_target([sample], [sample.embedding[:, 2, 5]])
-    likeness = persam.likeness(sample)
-    place = int(likeness.argmax())
+    similarity = persam.target_similarity(sample)
+    place = int(similarity.argmax())
     assert (place // 64 // 8, place % 64 // 8) == (2, 5)
-    assert 0.8 < likeness.max() <= 1  # interpolation takes some of the peak away
+    assert 0.8 < similarity.max() <= 1  # interpolation takes some of the peak away
 
 
 def test_the_box_is_around_the_answer(persam):

@@ -4,6 +4,7 @@ import os
 import shutil
 import struct
 import zlib
+from dataclasses import fields
 from pathlib import Path
 
 import gymnasium as gym
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 import alignsam_gym  # noqa: F401
+from alignsam_gym.envs.env_config import EnvConfig
 from alignsam_gym.errors import AlignSAMError, DataError, OptionError
 from tests.alignsam_gym.data.trees import (
     H,
@@ -91,7 +93,7 @@ FOLDER = [
     ("a share of everything", lambda r: None, {"test": 1.0}, r"test=1\.0 is not a share"),
     ("patterns that match nothing", lambda r: None, {"test": ["x*"], "split": "test"}, r"The test split .* is empty"),
     ("patterns that match everything", lambda r: None, {"test": ["*"]}, r"The train split .* is empty"),
-    ("a misspelt option", lambda r: None, {"treshold": 3}, r"no option treshold; it takes .*threshold"),
+    ("a misspelt option", lambda r: None, {"treshold": 3}, r"no option treshold; it takes .* Did you mean threshold\?"),
     ("no shots", lambda r: None, {"shots": 0}, r"shots=0: at least one"),
     ("shots by category without any", lambda r: None, {"shots_per": "category"}, r"needs a data set with categories"),
     ("text is needed and missing", lambda r: None, {"branch": "explicit"}, r"folder does not say what its masks show"),
@@ -151,7 +153,10 @@ def good(name, root):
 
 def play(name, root, cache, **options):
     """One prompt on every training image."""
-    env = gym.make("AlignSAM-v0", dataset=name, root=root, cache_dir=cache, max_steps=1, **options)
+    own = {each.name for each in fields(EnvConfig)}
+    kwargs = {"root": root} | {key: value for key, value in options.items() if key not in own}
+    options = {key: value for key, value in options.items() if key in own}
+    env = gym.make("AlignSAM-v0", dataset=name, dataset_kwargs=kwargs, cache_dir=cache, max_steps=1, **options)
     for index in range(len(env.unwrapped.episode.encoded)):
         env.reset(seed=0, options={"index": index})
         env.step(env.action_space.sample())

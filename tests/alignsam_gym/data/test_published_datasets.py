@@ -92,8 +92,11 @@ def test_samples_that_cannot_be_loaded_are_left_out_on_request(tmp_path, caplog)
     (masks / "train0.png").unlink()
     (images / "train1.jpg").write_bytes(b"no picture")
     with pytest.raises(DataError, match="train0"):
-        gym.make("AlignSAM-v0", dataset="DUTS", root=tmp_path)
-    env = gym.make("AlignSAM-v0", dataset="DUTS", root=tmp_path, on_error="skip", shots=4, cache_dir=tmp_path / "cache")
+        gym.make("AlignSAM-v0", dataset="DUTS", dataset_kwargs={"root": tmp_path})
+    kwargs = {"root": tmp_path}
+    env = gym.make(
+        "AlignSAM-v0", dataset="DUTS", dataset_kwargs=kwargs, on_error="skip", shots=4, cache_dir=tmp_path / "cache"
+    )
     assert list(env.unwrapped.episode.encoded.dataset.ids) == ["train2", "train3", "train4", "train5"]
     assert "train0" in caplog.text
     for index in range(4):

@@ -1,8 +1,18 @@
+from inspect import Parameter
+
 import numpy as np
 import pytest
 
-from alignsam_gym.data import DATASETS, Sample, Subset, draw_shots, load_dataset, preferred_branch
-from alignsam_gym.data.samples import groups_of, sample_groups
+from alignsam_gym.data import (
+    DATASETS,
+    Sample,
+    Subset,
+    dataset_parameters,
+    draw_shots,
+    load_dataset,
+    preferred_branch,
+)
+from alignsam_gym.data.samples import groups_from_ids, sample_groups
 from alignsam_gym.errors import DataError, OptionError
 
 
@@ -71,10 +81,34 @@ def test_an_unknown_data_set_is_named_with_the_choices():
 
 
 def test_an_unknown_option_is_named_with_those_that_exist():
-    with pytest.raises(OptionError, match=r"'shapes' has no option colour; it takes category"):
+    with pytest.raises(OptionError, match=r"'shapes' has no option colour; it takes none\.$"):
         load_dataset("shapes", "train", colour="red")
-    with pytest.raises(OptionError, match=r"'folder' has no option rot; it takes .*invert.*root.*threshold"):
+    with pytest.raises(OptionError, match=r"'shapes-named' has no option colour; it takes category\.$"):
+        load_dataset("shapes-named", "train", colour="red")
+    message = r"'folder' has no option rot; it takes .*invert.*root.*threshold\. Did you mean root\?$"
+    with pytest.raises(OptionError, match=message):
         load_dataset("folder", "train", rot=".")
+
+
+def test_a_misspelt_data_set_is_told_its_nearest_name():
+    with pytest.raises(OptionError, match=r"dataset='voc' is unknown; .* Did you mean VOC2012\?$"):
+        load_dataset("voc", "train")
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_option_of_a_data_set_is_typed_documented_and_has_a_default(name):
+    constructor = DATASETS[name]
+    documentation = getattr(constructor, "func", constructor).__doc__
+    for option, parameter in dataset_parameters(name).items():
+        assert parameter.annotation is not Parameter.empty
+        assert parameter.default is not Parameter.empty
+        assert f"\n        {option}: " in documentation
+    assert not {"split", "on_error"} & set(dataset_parameters(name))
+
+
+def test_options_of_the_published_data_sets_default_to_what_their_layouts_say():
+    defaults = {name: parameter.default for name, parameter in dataset_parameters("cuhk").items()}
+    assert defaults == {"root": None, "threshold": 127, "invert": False, "text": "defocus background"}
 
 
 @pytest.mark.parametrize("name", [name for name in DATASETS if name.startswith("shapes")])
@@ -91,9 +125,9 @@ def test_every_embedded_data_set_follows_the_protocol(name):
 
 
 def test_frames_of_one_video_are_one_group_and_lone_images_their_own():
-    assert groups_of(["dog/1", "dog/2", "cat/1"]) == ["dog", "dog", "cat"]
-    assert groups_of(["1", "2"]) == ["1", "2"]
-    assert groups_of(["all/1", "all/2"]) == ["all/1", "all/2"]
+    assert groups_from_ids(["dog/1", "dog/2", "cat/1"]) == ["dog", "dog", "cat"]
+    assert groups_from_ids(["1", "2"]) == ["1", "2"]
+    assert groups_from_ids(["all/1", "all/2"]) == ["all/1", "all/2"]
 
 
 def test_some_of_a_data_sets_samples_stay_in_their_groups(toy_dataset):

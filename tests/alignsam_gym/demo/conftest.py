@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from alignsam_gym.demo.images import Picture
+from alignsam_gym.demo.images import DemoImage
 from alignsam_gym.demo.pointers import Pointers
 
 
@@ -22,7 +22,7 @@ def picture():
     y, x = np.mgrid[0:1:50j, 0:1:80j]
     truth = ((y - 0.5) / 0.3) ** 2 + ((x - 0.4) / 0.25) ** 2 < 1
     image = np.random.default_rng(0).integers(0, 128, (50, 80, 3)) + 100 * truth[..., None]
-    return Picture("photo.jpg", image.astype(np.uint8), truth)
+    return DemoImage("photo.jpg", image.astype(np.uint8), truth)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def files(tmp_path, picture):
     """An image, its mask, and a text that calls itself an image."""
     import cv2
 
-    cv2.imwrite(str(tmp_path / "photo.png"), picture.image[..., ::-1])
+    cv2.imwrite(str(tmp_path / "photo.png"), picture.pixels[..., ::-1])
     cv2.imwrite(str(tmp_path / "mask.png"), picture.truth * np.uint8(255))
     (tmp_path / "text.png").write_text("no image")
     return tmp_path

@@ -9,8 +9,8 @@ from tests.pictures import png_that_states
 
 @pytest.mark.parametrize("name", images.EXAMPLES)
 def test_every_example_has_something_to_find_and_a_text(name):
-    drawn = images.example(name)
-    assert drawn.image.shape == (*drawn.size, 3)
+    drawn = images.draw_example(name)
+    assert drawn.pixels.shape == (*drawn.size, 3)
     assert 0 < drawn.truth.mean() < 1
     assert drawn.text
 
@@ -29,7 +29,7 @@ def test_what_is_wrong_with_an_upload_is_said_without_its_place(tmp_path, conten
     file = tmp_path / "photo.png"
     file.write_bytes(content)
     with pytest.raises(DataError, match=says) as raised:
-        images.uploaded(file)
+        images.read_upload(file)
     assert str(raised.value).startswith("photo.png ")
     assert str(tmp_path) not in str(raised.value)
 

@@ -183,7 +183,7 @@ def test_options_of_the_data_set_are_passed_on(make_toy, tmp_path):
     picture = np.zeros((20, 30), np.uint8)
     picture[5:15, 5:25] = 255
     Image.fromarray(picture).save(tmp_path / "masks" / "two.png")
-    env = make_toy(dataset="folder", root=tmp_path, test=["one"], label_source="oracle")
+    env = make_toy(dataset="folder", dataset_kwargs={"root": tmp_path, "test": ["one"]}, label_source="oracle")
     assert env.reset(seed=0)[1]["image_id"] == "two"
     assert [env.step(action)[1] for action in (0, 5, 15)] == [-1, 1, -1]
 
@@ -215,7 +215,7 @@ def test_an_index_that_is_none_is_refused(make_toy, index):
 
 @pytest.mark.parametrize("dataset", [None, ["a", "b"], Path("images")])
 def test_what_is_no_data_set_is_refused(make_toy, dataset):
-    with pytest.raises(OptionError, match=r"is neither a name nor a data set; .*root=<path>"):
+    with pytest.raises(OptionError, match=r"is neither a name nor a data set; .*dataset_kwargs=\{'root': <path>\}"):
         make_toy(dataset=dataset)
 
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from alignsam_gym.envs.rendering import PANEL, draw_answer, overlay, upsample
+from alignsam_gym.envs.rendering import PANEL, draw_answer, overlay
 from alignsam_gym.errors import OptionError
 
-BLACK = np.zeros((PANEL, PANEL, 3), np.uint8)
-NOTHING = np.zeros((PANEL, PANEL), bool)
+SIDE = PANEL[0]
+BLACK = np.zeros((*PANEL, 3), np.uint8)
 
 
 @pytest.fixture
@@ -22,22 +22,24 @@ def env(make_toy):
 def _marks(env, prompts):
     """Where anything is drawn for the given (x, y, label), colours removed."""
     episode = env.unwrapped.episode
-    episode.labels[0] = -1
+    episode.labels[0], episode.logits[0] = -1, -1
     for slot, (x, y, label) in enumerate(prompts):
         episode.points[0, slot], episode.labels[0, slot] = torch.tensor([x, y], dtype=torch.float32), label
-    return draw_answer(episode, 0, BLACK, NOTHING).any(-1)
+    return draw_answer(episode, 0, BLACK).any(-1)
 
 
-def test_a_picture_is_three_panels(env):
+def test_a_picture_is_three_panels(make_toy, toy_dataset):
+    env = make_toy(dataset=type(toy_dataset)(1, (500, 600)), render_mode="rgb_array", label_source="oracle")
+    env.reset(seed=0)
     picture = env.render()
     assert picture.shape == (400, 1200, 3)
     assert picture.dtype == np.uint8
     image, truth, answer = np.split(picture, 3, axis=1)
     episode = env.unwrapped.episode
     sample = episode.encoded.dataset[int(episode.index[0])]
-    np.testing.assert_array_equal(image, cv2.resize(sample.image, (PANEL, PANEL), interpolation=cv2.INTER_AREA))
+    np.testing.assert_array_equal(image, cv2.resize(sample.image, PANEL, interpolation=cv2.INTER_AREA))
     changed = (truth != image).any(-1)
-    mask = cv2.resize(sample.mask.astype(np.uint8), (PANEL, PANEL), interpolation=cv2.INTER_NEAREST) > 0
+    mask = cv2.resize(sample.mask.astype(np.uint8), PANEL, interpolation=cv2.INTER_NEAREST) > 0
     assert (changed == mask).mean() > 0.97  # the outline reaches a pixel beyond
     assert (answer != truth).any()
 
@@ -46,8 +48,8 @@ def test_a_step_changes_the_last_panel_only(env):
     before = env.render()
     env.step(0)
     after = env.render()
-    np.testing.assert_array_equal(before[:, : 2 * PANEL], after[:, : 2 * PANEL])
-    assert (before[:, 2 * PANEL :] != after[:, 2 * PANEL :]).any()
+    np.testing.assert_array_equal(before[:, : 2 * SIDE], after[:, : 2 * SIDE])
+    assert (before[:, 2 * SIDE :] != after[:, 2 * SIDE :]).any()
 
 
 @pytest.mark.parametrize("size", [(40, 90), (90, 40)])
@@ -68,8 +70,8 @@ def test_marks_of_either_label_differ_without_their_colours(env):
 @pytest.mark.parametrize("label", [0, 1])
 def test_marks_are_where_the_prompts_are(env, x, y, label):
     rows, columns = np.nonzero(_marks(env, [(x, y, label)]))
-    assert abs(columns.mean() - x * PANEL / 64) < 2
-    assert abs(rows.mean() - y * PANEL / 64) < 2
+    assert abs(columns.mean() - x * SIDE / 64) < 2
+    assert abs(rows.mean() - y * SIDE / 64) < 2
 
 
 def test_absent_prompts_are_not_drawn(env):
@@ -85,7 +87,7 @@ def test_the_initial_pair_is_zero_and_steps_count_from_one(env):
         prompts = [(0, 0, -1)] * slot + [(32, 32, 1)]
         episode = env.unwrapped.episode
         _marks(env, prompts)
-        return draw_answer(episode, 0, BLACK, NOTHING)
+        return draw_answer(episode, 0, BLACK)
 
     np.testing.assert_array_equal(at(0), at(1))
     assert (at(1) != at(2)).any()
@@ -100,14 +102,6 @@ def test_an_overlay_tints_its_mask_and_spares_the_picture():
     assert (image == 100).all()
     assert picture[10, 10].tolist() == [150, 50, 100]
     assert (picture[:4] == 100).all()
-
-
-def test_upsampling_cuts_at_zero():
-    logits = torch.full((4, 4), -1.0)
-    logits[:, 2:] = 1.0
-    mask = upsample(logits, (40, 60))
-    assert mask.shape == (40, 60)
-    np.testing.assert_array_equal(mask, np.tile(np.arange(60) >= 30, (40, 1)))
 
 
 def test_without_a_render_mode_nothing_is_drawn(make_toy):

@@ -3,7 +3,6 @@ import pytest
 from scipy import stats
 
 from alignsam_gym.evaluation.intervals import interquartile_means, interval, stratified_interval
-from alignsam_gym.experiments.reproduce.results import Measured, samples
 
 
 def of_images(values) -> dict[str, float]:
@@ -66,12 +65,3 @@ def test_an_interquartile_mean_is_that_of_the_middle_half():
     before = np.random.get_state()[1].copy()
     assert interquartile_means({"a": scores}, resamples=200)["a"] == (mean, (low, high))
     assert np.array_equal(np.random.get_state()[1], before)
-
-
-def test_sums_are_paired_by_seed_and_image():
-    first = Measured({0: 2.0, 1: 3.0}, {0: {"a": 1.0, "b": 3.0}, 1: {"a": 2.0, "b": 4.0}}, {})
-    second = Measured({1: 1.0}, {1: {"b": 0.5, "a": 1.5}}, {0: "failed"})
-    (difference,) = samples([(1.0, first), (-1.0, second)])
-    assert difference == {"a": 0.5, "b": 3.5}
-    without_images = Measured({0: 5.0, 1: 1.0}, {}, {})
-    assert samples([(1.0, first), (-1.0, without_images)]) == [{"": -3.0}, {"": 2.0}]

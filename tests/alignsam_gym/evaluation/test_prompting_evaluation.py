@@ -7,19 +7,17 @@ from alignsam_gym.agents.algorithms import make_policy
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.prompters import RandomPrompter, oracle_prompter
 from alignsam_gym.errors import OptionError
-from alignsam_gym.evaluation.prompting_evaluation import (
+from alignsam_gym.evaluation.prompting_evaluation import compare, prompt, score_prompting
+from alignsam_gym.evaluation.prompting_strategies import (
     DEFAULT_STRATEGIES,
     PromptingStrategy,
-    compare,
-    measure,
     played_by,
-    prompt,
     prompting_strategies,
 )
 from alignsam_gym.evaluation.resume_log import ResumeLog
 from alignsam_gym.metrics import overlap, score_mask
 
-WAYS = {
+STRATEGIES = {
     "random": PromptingStrategy(RandomPrompter(0)),
     "oracle": PromptingStrategy(oracle_prompter, {"label_source": "oracle"}),
 }
@@ -34,7 +32,7 @@ def make_episode(make_toy_vec):
 
 
 @pytest.fixture
-def make_journal(tmp_path):
+def make_resume_log(tmp_path):
     return lambda: ResumeLog(tmp_path / "resume_log.jsonl", "test")
 
 
@@ -42,52 +40,54 @@ def summaries(results):
     return {name: scores.summary() for name, scores in results.items()}
 
 
-def test_every_image_is_measured_once_and_its_last_mask_kept(make_episode, make_journal):
+def test_every_image_is_measured_once_and_its_last_mask_kept(make_episode, make_resume_log):
     episode, kept = make_episode(2), {}
 
-    def keep(way, name, mask):
-        assert (way, name) not in kept
-        kept[way, name] = mask
+    def keep(strategy, name, mask):
+        assert (strategy, name) not in kept
+        kept[strategy, name] = mask
 
-    results = compare(episode, None, WAYS, make_journal(), keep)
+    results = compare(episode, None, STRATEGIES, make_resume_log(), keep)
     dataset = episode.encoded.dataset
-    for way, scores in results.items():
+    for strategy, scores in results.items():
         assert scores.ids == list(dataset.ids)
         expected = []
         for sample in dataset.samples:
-            mask = kept[way, sample.id]
+            mask = kept[strategy, sample.id]
             both, either = overlap(mask, sample.mask)
             expected.append(both / either)
         assert np.allclose(scores.ious()[:, -1], expected)
-        maes = [score_mask(kept[way, sample.id], sample.mask).counts.mae() for sample in dataset.samples]
+        maes = [score_mask(kept[strategy, sample.id], sample.mask).counts.mae() for sample in dataset.samples]
         assert scores.summary()["metrics"]["over_images"]["mae"] == pytest.approx(np.mean(maes))
     assert episode.rules.label_source == "srm"
 
 
-def test_an_interrupted_evaluation_ends_as_if_it_had_not_been(make_episode, make_journal):
-    whole = summaries(compare(make_episode(2), None, WAYS, make_journal()))
-    make_journal().remove()
+def test_an_interrupted_evaluation_ends_as_if_it_had_not_been(make_episode, make_resume_log):
+    whole = summaries(compare(make_episode(2), None, STRATEGIES, make_resume_log()))
+    make_resume_log().remove()
     asked = []
 
-    def interrupt(way, name, mask):
+    def interrupt(strategy, name, mask):
         asked.append(name)
         if len(set(asked)) == 4:  # in the second batch of two
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        compare(make_episode(2), None, WAYS, make_journal(), interrupt)
-    assert [record["id"] for record in make_journal().read()] == ["toy0", "toy1"]
+        compare(make_episode(2), None, STRATEGIES, make_resume_log(), interrupt)
+    assert [record["id"] for record in make_resume_log().read()] == ["toy0", "toy1"]
     again = []
-    resumed = compare(make_episode(2), None, WAYS, make_journal(), lambda way, name, mask: again.append(name))
+    resumed = compare(
+        make_episode(2), None, STRATEGIES, make_resume_log(), lambda strategy, name, mask: again.append(name)
+    )
     assert set(again) == {"toy2", "toy3", "toy4"}
     assert summaries(resumed) == whole
     assert resumed["random"].ids == [f"toy{i}" for i in range(5)]
-    done = compare(make_episode(2), None, WAYS, make_journal(), interrupt)
+    done = compare(make_episode(2), None, STRATEGIES, make_resume_log(), interrupt)
     assert summaries(done) == whole
 
 
-def test_a_limit_takes_the_first_images(make_episode, make_journal):
-    assert compare(make_episode(2), 3, WAYS, make_journal())["oracle"].ids == ["toy0", "toy1", "toy2"]
+def test_a_limit_takes_the_first_images(make_episode, make_resume_log):
+    assert compare(make_episode(2), 3, STRATEGIES, make_resume_log())["oracle"].ids == ["toy0", "toy1", "toy2"]
 
 
 def test_random_prompts_do_not_depend_on_the_batch(make_episode):
@@ -114,7 +114,7 @@ def test_rates_leave_out_what_comes_after_stopping(make_toy_vec):
             [5 if index == 0 or step < 2 else stop for index, step in zip(episode.index, steps, strict=True)]
         )
 
-    first, second = measure(envs.episode, [0, 1], prompter)
+    first, second = score_prompting(envs.episode, [0, 1], prompter)
     assert (len(first.hits), len(second.hits)) == (4, 2)
     assert first.repeats.tolist() == [False, True, True, True]
     assert second.repeats.tolist() == [False, True]
@@ -122,7 +122,7 @@ def test_rates_leave_out_what_comes_after_stopping(make_toy_vec):
 
 
 @pytest.fixture
-def make_ways(make_toy_vec):
+def make_strategies(make_toy_vec):
     def make(names, clip=False, **rules):
         env = make_toy_vec(2, split="test", autoreset_mode="SameStep", observation="patches", **rules).unwrapped
         torch.manual_seed(0)
@@ -132,12 +132,12 @@ def make_ways(make_toy_vec):
     return make
 
 
-def test_an_agent_prompted_for_longer_does_the_same_at_first(make_ways, make_journal):
+def test_an_agent_prompted_for_longer_does_the_same_at_first(make_strategies, make_resume_log):
     """So that one evaluation of the most prompts has the figures of all fewer ones (Table 5)."""
     curves = {}
     for steps in (1, 3, 6):
-        episode, strategies = make_ways(["agent", "random"], max_steps=steps)
-        resume_log = make_journal()
+        episode, strategies = make_strategies(["agent", "random"], max_steps=steps)
+        resume_log = make_resume_log()
         results = compare(episode, None, strategies, resume_log)
         resume_log.remove()
         curves[steps] = {name: scores.ious() for name, scores in results.items()}
@@ -147,8 +147,8 @@ def test_an_agent_prompted_for_longer_does_the_same_at_first(make_ways, make_jou
             assert np.array_equal(curves[steps][name], curves[6][name][:, : steps + 1])
 
 
-def test_draws_depend_on_the_seed_and_not_on_what_was_drawn_before(make_ways, make_toy_vec):
-    episode, _ = make_ways(["agent"])
+def test_draws_depend_on_the_seed_and_not_on_what_was_drawn_before(make_strategies, make_toy_vec):
+    episode, _ = make_strategies(["agent"])
     env = make_toy_vec(2, split="test", autoreset_mode="SameStep", observation="patches").unwrapped
     policy = make_policy(PromptVecEnv(env), {"algorithm": "ppo"}, {"network": "cnn", "width": 8}).eval()
 
@@ -165,14 +165,14 @@ def test_draws_depend_on_the_seed_and_not_on_what_was_drawn_before(make_ways, ma
     assert not torch.equal(first[0, 2:], first[1, 2:])
 
 
-def test_one_step_is_the_agents_first(make_ways, make_journal):
-    episode, strategies = make_ways(["agent", "agent, one step"])
-    results = compare(episode, None, strategies, make_journal())
+def test_one_step_is_the_agents_first(make_strategies, make_resume_log):
+    episode, strategies = make_strategies(["agent", "agent, one step"])
+    results = compare(episode, None, strategies, make_resume_log())
     assert np.array_equal(results["agent, one step"].ious(), results["agent"].ious()[:, :2])
     assert episode.rules.max_steps == 3
 
 
-def given_labels(episode, way):
+def given_labels(episode, strategy):
     """The label of each prompt, and whether SAM's answer before it had foreground there."""
     labels, answered, before = [], [], []
 
@@ -182,13 +182,13 @@ def given_labels(episode, way):
             answered.append(episode.rules.grid.sample(before[-1], episode.points[:, 1 + step]) > 0)
         before.append(episode.logits.clone())
 
-    with torch.no_grad(), played_by(episode, way.rules):
-        prompt(episode, [0, 1, 2, 3], way.prompter, watch)
+    with torch.no_grad(), played_by(episode, strategy.rules):
+        prompt(episode, [0, 1, 2, 3], strategy.prompter, watch)
     return torch.cat(labels), torch.cat(answered)
 
 
-def test_labels_come_from_where_the_way_says(make_ways):
-    episode, strategies = make_ways(["agent, labels: positive", "agent, labels: last"])
+def test_labels_come_from_where_the_strategy_says(make_strategies):
+    episode, strategies = make_strategies(["agent, labels: positive", "agent, labels: last"])
     labels, answered = given_labels(episode, strategies["agent, labels: last"])
     assert 0 < answered.sum() < len(answered)
     assert torch.equal(labels == 1, answered)
@@ -196,9 +196,9 @@ def test_labels_come_from_where_the_way_says(make_ways):
     assert episode.rules.label_source == "srm"
 
 
-def test_the_default_ways_are_all_that_have_what_they_need(make_ways):
-    assert tuple(make_ways(None, clip=True)[1]) == DEFAULT_STRATEGIES
-    assert "clip" not in make_ways(None)[1]
+def test_the_default_strategies_are_all_that_have_what_they_need(make_strategies):
+    assert tuple(make_strategies(None, clip=True)[1]) == DEFAULT_STRATEGIES
+    assert "clip" not in make_strategies(None)[1]
 
 
 @pytest.mark.parametrize(
@@ -209,6 +209,6 @@ def test_the_default_ways_are_all_that_have_what_they_need(make_ways):
         (["agent, labels: clip"], "needs CLIP's map"),
     ],
 )
-def test_names_without_a_way_are_errors(make_ways, names, says):
+def test_names_without_a_strategy_are_errors(make_strategies, names, says):
     with pytest.raises(OptionError, match=says):
-        make_ways(names)
+        make_strategies(names)

@@ -34,12 +34,12 @@ def test_a_line_cut_short_is_forgotten(path, cut):
     assert list(resume_log.read()) == [{"id": "a"}, {"id": "c"}]
 
 
-def test_a_file_that_is_no_journal_begins_anew(path):
+def test_a_file_that_is_no_resume_log_begins_anew(path):
     path.parent.mkdir()
     path.write_bytes(b"\x00 not json")
     assert list(ResumeLog(path, "same").read()) == []
 
 
-def test_a_removed_journal_leaves_nothing(path):
+def test_a_removed_resume_log_leaves_nothing(path):
     ResumeLog(path, "same").remove()
     assert not path.exists()

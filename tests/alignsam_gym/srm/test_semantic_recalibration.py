@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignsam_gym.errors import OptionError, WeightsError
-from alignsam_gym.maps import iou
+from alignsam_gym.metrics.logits_iou import logits_iou
 from alignsam_gym.srm import BRANCHES, SRM, SRMConfig
 from alignsam_gym.srm.semantic_recalibration import segmentation_loss
 from alignsam_gym.state import State
@@ -181,7 +181,7 @@ def test_files_that_hold_no_such_weights_are_weights_errors(tmp_path, content):
 
 
 def test_an_unknown_option_is_named_with_those_that_exist():
-    with pytest.raises(OptionError, match=r"srm has no option lr; it takes width, learning_rate, updates"):
+    with pytest.raises(OptionError, match=r"srm has no option lr; it takes batch_size"):
         SRMConfig.of({"lr": 1e-3, "width": 8})
 
 
@@ -237,7 +237,7 @@ def test_a_branch_is_replaced_only_by_one_that_does_better_on_unseen_images():
     @torch.no_grad()
     def unseen(branches):
         return [
-            float(iou(branch(states[folds == fold]), target[folds == fold], valid[folds == fold]).mean())
+            float(logits_iou(branch(states[folds == fold]), target[folds == fold], valid[folds == fold]).mean())
             for fold, branch in enumerate(branches)
         ]
 

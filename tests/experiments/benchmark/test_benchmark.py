@@ -7,7 +7,9 @@ from unittest.mock import Mock
 
 import pytest
 
-from alignsam_gym.experiments.benchmark.__main__ import main, processor
+from alignsam_gym.experiments.benchmark import Benchmark
+from alignsam_gym.experiments.benchmark.run_benchmark import FUNCTIONS, processor
+from alignsam_gym.experiments.cli import run_from_module
 
 
 def benchmark(name, output):
@@ -33,7 +35,11 @@ def test_a_mistake_is_a_message(tmp_path, monkeypatch, argument, says):
     (tmp_path / "file").touch()
     monkeypatch.setattr("sys.argv", ["benchmark", "decode", argument.format(file=tmp_path / "file")])
     with pytest.raises(SystemExit, match=f"error: .*{says}"):
-        main()
+        run_from_module("benchmark")
+
+
+def test_every_benchmark_that_is_offered_is_one():
+    assert list(FUNCTIONS) == list(Benchmark)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +64,7 @@ def test_decode_reports_a_ratio_and_equal_answers(tmp_path):
 
 
 @pytest.mark.slow
-def test_env_reports_every_way(tmp_path):
+def test_env_reports_every_implementation(tmp_path):
     measured = benchmark("env", tmp_path)
     assert set(measured["strategies"]) == {"ours", "ours, SRM frozen", "bare decoder", "reference"}
     assert measured["ratio"] == measured["compared"]["bare decoder"]["ratio"]
@@ -66,7 +72,7 @@ def test_env_reports_every_way(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["train", "evaluate"])
-def test_whole_jobs_are_compared_with_the_peers(tmp_path, name):
+def test_whole_jobs_are_compared_with_the_reference_implementation(tmp_path, name):
     assert benchmark(name, tmp_path)["ratio"] > 0
 
 

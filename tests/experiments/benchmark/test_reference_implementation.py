@@ -9,7 +9,7 @@ from alignsam_gym.experiments.benchmark.models import Scenes
 from alignsam_gym.experiments.benchmark.reference_implementation import reference_environment, reference_environments
 
 
-def test_the_peer_plays_as_our_environment_does(make_toy, toy_model):
+def test_the_reference_plays_as_our_environment_does(make_toy, toy_model):
     """Same points, so same answers, states and rewards; the toy's frame is 64, the reference implementation's 800."""
     data, actions = Scenes(2, side=64), [44, 5, 55]
     ours = make_toy(dataset=data, image_size=800, patch_size=80, label_source="positive")
@@ -27,7 +27,7 @@ def test_the_peer_plays_as_our_environment_does(make_toy, toy_model):
         assert truncated == ended == (action == actions[-1])
 
 
-def test_the_peers_environments_share_what_they_learn(toy_model):
+def test_the_reference_environments_share_what_they_learn(toy_model):
     envs = reference_environments(toy_model, Scenes(2, side=64), 2, 3, SRM | {"width": 8})
     envs.seed(0)
     assert envs.reset().shape == (2, 32, 8, 8)

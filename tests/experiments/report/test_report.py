@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from alignsam_gym.errors import DataError
+from alignsam_gym.evaluation.result_table import ResultTable
 from alignsam_gym.experiments.report.__main__ import make_page
-from alignsam_gym.experiments.report.blocks import blocks, inline
+from alignsam_gym.experiments.reproduce.table_document import TableDocument
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -43,9 +44,9 @@ def write_run(folder, seed, iou, episodes=15):
     (folder / "config.yaml").write_text(f"seed: {seed}\nepisodes: {episodes}\ndataset: {{name: toy}}\n")
     (folder / "versions.json").write_text(json.dumps({"torch": "2.9"}))
     summary = {"images": 3, "miou": iou, "miou_by_step": [0.5, iou], "foreground_rate": 0.3, "repeated": 0.0}
-    figures = {"over_images": {"iou": iou}, "over_pixels": {"iou": iou}}
+    means = {"over_images": {"iou": iou}, "over_pixels": {"iou": iou}}
     by_image = {"easy": 0.9, "<hard>": iou / 10, "middling": 0.5}
-    strategies = {name: {**summary, "metrics": figures} for name in ("agent", "random")}
+    strategies = {name: {**summary, "metrics": means} for name in ("agent", "random")}
     metrics = {"seed": seed, "table": ["iou"], "training_minutes": 1.5, "prompting": strategies}
     (folder / "metrics.json").write_text(json.dumps(metrics | {"iou_by_image": dict.fromkeys(strategies, by_image)}))
     cv2.imwrite(str(folder / "learning_curve.png"), np.zeros((4, 4, 3), np.uint8))
@@ -61,10 +62,9 @@ def folder(tmp_path):
     failed.mkdir(parents=True)
     (failed / "overrides.json").write_text("[]")
     (failed / "log.txt").write_text("line\n" * 50 + "error: nothing <here>\n")
-    (tmp_path / "table2.md").write_text(
-        "## Table 2: four\n\nOf toys.\n\n| from |  | x |\n| --- | --- | --- |\n| paper | Ours | 68.47 |\n\n"
-        "What is ahead:\n\n| | here |\n| --- | --- |\n| ours | holds |\n"
-    )
+    main = ResultTable(["from", "", "x"], [["paper", "Ours", "68.47"]], "Of toys.", quoted=(0,))
+    further = ResultTable(["", "here"], [["ours", "holds"]], "What is ahead:")
+    TableDocument("Table 2: four", main, ["ours, seed 1: no <space> left"], [further]).write(tmp_path, "table2")
     cv2.imwrite(str(tmp_path / "table2.png"), np.zeros((4, 4, 3), np.uint8))
     return tmp_path
 
@@ -84,7 +84,7 @@ def test_the_page_is_whole_and_needs_nothing_else(folder):
     assert anchors <= {attributes.get("id") for _, attributes in page.elements}
 
 
-def test_the_page_can_be_read_without_pictures(folder):
+def test_the_page_can_be_read_without_images(folder):
     page = Page(make_page([folder], "Runs", resamples=20))
     assert page.all("html") == [{"lang": "en"}]
     assert len(page.all("h1")) == 1
@@ -103,7 +103,7 @@ def test_the_page_tells_what_was_run_and_what_failed(folder):
     assert "68.47" in texts
 
 
-def test_folders_may_be_named_in_both_ways(folder, monkeypatch):
+def test_folders_may_be_relative_or_absolute(folder, monkeypatch):
     monkeypatch.chdir(folder)
     page = make_page([Path("runs/longer"), folder / "runs/default"], "Runs", resamples=20)
     assert "3 finished runs of 2 configurations" in page
@@ -114,9 +114,14 @@ def test_a_folder_without_runs_is_an_error(tmp_path):
         make_page([tmp_path], "Runs", resamples=20)
 
 
-def test_markdown_becomes_blocks():
-    found = blocks("## Title\n\nWords\nmore.\n\n| a | b |\n| --- | --- |\n| 1 | **2** |\n\n- one\n- two\n")
-    assert [block.kind for block in found] == ["heading", "table", "list"]
-    assert found[1].lines == [["a", "b"], ["1", "**2**"]]
-    assert found[1].caption == "Words more."
-    assert inline("**2** < 3") == "<strong>2</strong> &lt; 3"
+def test_the_papers_rows_are_tinted_and_failed_cells_told(folder):
+    page = Page(make_page([folder], "Runs", resamples=20))
+    assert [attributes for attributes in page.all("tr") if attributes] == [{"class": "quoted"}]
+    assert "ours, seed 1: no <space> left" in page.texts
+    assert [text for text in page.texts if text in ("68.47", "What is ahead:")] == ["68.47", "What is ahead:"]
+
+
+def test_a_torn_table_is_told(folder):
+    (folder / "table2.json").write_text('{"title": "Table 2')
+    with pytest.raises(DataError, match=r"table2\.json cannot be read .* reproduce that table again"):
+        make_page([folder], "Runs", resamples=20)

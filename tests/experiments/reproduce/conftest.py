@@ -1,4 +1,4 @@
-"""Runs that take no time: their figures are drawn from the seed."""
+"""Runs that take no time: their metrics are drawn from the seed."""
 
 import json
 import re
@@ -14,12 +14,12 @@ KINDS = ("bottle", "ring")
 
 
 def summary(rng, steps, categories):
-    figures = {name: float(rng.random()) for name in ("iou", "f_beta", "ber_percent", "mae", "e_phi")}
+    metrics = {name: float(rng.random()) for name in ("iou", "f_beta", "ber_percent", "mae", "e_phi")}
     curve = rng.random(steps + 1).tolist()
-    figures["iou"] = curve[-1]
+    metrics["iou"] = curve[-1]
     found = {
         "images": 4, "miou": curve[-1], "miou_by_step": curve, "foreground_rate": float(rng.random()), "repeated": 0.0,
-        "metrics": {"over_images": figures, "over_pixels": figures},
+        "metrics": {"over_images": metrics, "over_pixels": metrics},
     }  # fmt: skip
     if categories:
         curves = {kind: rng.random(steps + 1).tolist() for kind in KINDS}
@@ -57,11 +57,13 @@ class Stub:
             strategies = yaml.safe_load(option(command, "evaluate.strategies", "[agent]"))
         rng = np.random.default_rng([seed, len(origin)])
         steps = 0 if command[2] == "experiments.baseline" else int(option(command, "evaluate.max_steps", 15))
-        prompting = {way: summary(rng, steps, "shapes-named" in origin) for way in strategies}
-        by_image = {way: {f"i{k}": one["miou"] + 0.01 * (k - 1.5) for k in range(4)} for way, one in prompting.items()}
-        for one in prompting.values():
+        prompting, by_image = {}, {}
+        for strategy in strategies:
+            found = summary(rng, steps, "shapes-named" in origin)
+            prompting[strategy] = found
+            by_image[strategy] = {f"i{k}": found["miou"] + 0.01 * (k - 1.5) for k in range(4)}
             if command[2] == "experiments.baseline":
-                del one["foreground_rate"], one["repeated"]
+                del found["foreground_rate"], found["repeated"]
         metrics = {"seed": seed, "table": ["iou"], "prompting": prompting, "iou_by_image": by_image}
         (folder / "filmstrip.png").write_bytes(b"")
         (folder / "metrics.json").write_text(json.dumps(metrics))

@@ -1,87 +1,67 @@
-"""What the plan names exists."""
+"""The plan against what it is made from: the configuration, the known strategies and metrics, and the paper."""
 
 import pytest
-import yaml
 from hydra import compose
 
 from alignsam_gym.agents.policies import PromptPolicy
-from alignsam_gym.evaluation.prompting_evaluation import prompting_strategies
+from alignsam_gym.evaluation.prompting_strategies import prompting_strategies
 from alignsam_gym.experiments.reproduce.orderings import claims
 from alignsam_gym.experiments.reproduce.paper_values import printed
-from alignsam_gym.experiments.reproduce.plan import (
-    AVERAGES,
-    BESIDE_RANDOM,
-    FIGURES,
-    MORE_STEPS,
-    OTHER_LABELS,
-    TABLES,
-    TRAINING_WAYS,
-    beyond,
-    make_table,
-    sweep,
-)
-from alignsam_gym.experiments.reproduce.task_runs import Runs
+from alignsam_gym.experiments.reproduce.plan import TABLES, TASK_METRICS, beyond, make_table, sweep
+from alignsam_gym.experiments.reproduce.planned_runs import PlannedRuns
 from alignsam_gym.metrics import TITLES
 
+BASELINES = ["persam", "samed", "msa", "clip_points"]
 CELLS = [cell for number in TABLES for cell in make_table(number, ["persam"]).cells.values()]
 CELLS += beyond(["saliency"]).cells.values()
+for key in ("env.max_steps", "episodes"):
+    CELLS += sweep(key, [5, 18], ["blur"]).cells.values()
+
+
+def test_every_metric_has_a_title():
+    assert {cell.metric for cell in CELLS} - {"foreground_rate"} <= set(TITLES)
 
 
 @pytest.fixture(scope="module")
-def known_ways():
-    policy = object.__new__(PromptPolicy)
-    return lambda names: prompting_strategies(policy, True, 0, clip=True, names=names)
+def composed():
+    """Composes a command's configuration from overrides, each once."""
+    found = {}
+
+    def compose_once(command, overrides):
+        key = command, tuple(overrides)
+        if key not in found:
+            found[key] = compose(command, list(overrides))
+        return found[key]
+
+    return compose_once
 
 
-def test_every_way_is_known(known_ways):
-    assert known_ways(TRAINING_WAYS)
-    for evaluation in (OTHER_LABELS, MORE_STEPS, BESIDE_RANDOM):
-        for override in evaluation.overrides:
-            key, value = override.split("=", 1)
-            if key.endswith("strategies"):
-                assert known_ways(yaml.safe_load(value))
-
-
-def test_every_cell_is_measured_where_the_plan_looks():
-    """A way that a cell reads is among those that its run, or its evaluation, measures."""
+def test_every_cell_is_measured_by_the_run_that_the_plan_names(configured, composed):
+    """The run's configuration composes, knows its strategies, and measures the cell's strategy at the cell's step."""
+    runs, policy = PlannedRuns(configured()), object.__new__(PromptPolicy)
     for cell in CELLS:
+        run = runs.find(cell, 0)
         if cell.baseline:
+            assert f"method={cell.strategy}" in run.overrides
             continue
-        if cell.evaluation:
-            (strategies,) = (value for value in cell.evaluation.overrides if value.startswith("evaluate.strategies="))
-            assert cell.way in yaml.safe_load(strategies.removeprefix("evaluate.strategies="))
+        if run.module == "evaluate":
+            config = composed("evaluate", [*run.overrides, "run=x"])
         else:
-            assert cell.way in (["agent"] if cell.variant else TRAINING_WAYS)
-
-
-def test_every_figure_has_a_title():
-    assert {cell.figure for cell in CELLS} - {"foreground_rate"} <= set(TITLES)
-    assert set(AVERAGES) == set(FIGURES)
-
-
-def test_every_training_composes(configured):
-    runs = Runs(configured())
-    sweeps = [sweep(key, [5, 18], FIGURES).cells.values() for key in ("env.max_steps", "episodes")]
-    for cell in [*CELLS, *(cell for cells in sweeps for cell in cells)]:
-        runs.of(cell, 0)
+            config = composed("train", run.overrides)
+            assert config.seed == 0
+        measured = prompting_strategies(policy, True, 0, clip=True, names=config.evaluate.strategies)
+        assert cell.strategy in measured
+        if cell.step is not None:
+            assert cell.step <= config.evaluate.max_steps
     trainings = [run for run in runs.found.values() if run.module == "train"]
-    assert len({run.folder for run in trainings}) == len(trainings) > 20
-    for run in trainings:
-        config = compose("train", list(run.overrides))
-        assert config.seed == 0
-        assert list(config.evaluate.strategies)
-        for evaluation in run.evaluations.values():
-            assert compose("evaluate", [*evaluation.overrides, "run=x"])
+    assert len({run.overrides for run in trainings}) == len(trainings) > 20
 
 
-BASELINES = ["persam", "samed", "msa", "clip_points"]
-
-
-def test_the_paper_has_a_figure_for_each_column_and_rows_of_ours_exist():
+def test_the_paper_has_a_number_for_each_column_and_rows_of_ours_exist():
     for number in TABLES:
         paper, table = printed(number), make_table(number, BASELINES)
         rows, columns = {*table.rows}, {*table.columns}
-        assert all(len(figures) == len(paper.columns) for figures in paper.rows.values())
+        assert all(len(numbers) == len(paper.columns) for numbers in paper.rows.values())
         assert {*paper.here} <= {*paper.rows}
         if number != 5:  # where rows are categories
             assert {*paper.here.values()} <= rows
@@ -89,13 +69,13 @@ def test_the_paper_has_a_figure_for_each_column_and_rows_of_ours_exist():
             assert {*paper.columns} == columns
 
 
-def test_the_papers_own_figures_follow_its_orderings():
-    """Each claim, put to the figures that the paper printed."""
+def test_the_papers_own_numbers_follow_its_orderings():
+    """Each claim, put to the numbers that the paper printed."""
     checked = {}
     for number in (2, 3, 4, 8):
         paper, table = printed(number), make_table(number, BASELINES)
         here = {ours: theirs for theirs, ours in paper.here.items()}
-        for claim in claims(number, FIGURES, BASELINES):
+        for claim in claims(number, TASK_METRICS, BASELINES):
             if not claim.printed:
                 continue
             total = 0.0
@@ -116,7 +96,7 @@ def test_what_the_paper_does_not_compare_is_told_apart():
 
 
 def test_only_the_rise_over_categories_is_the_papers():
-    printed_ones = [claim.words for claim in claims(5, FIGURES, []) if claim.printed]
+    printed_ones = [claim.words for claim in claims(5, TASK_METRICS, []) if claim.printed]
     assert printed_ones == [
         f"semantic: T = {late} better than T = {early}" for early, late in ((1, 5), (5, 10), (10, 15))
     ]

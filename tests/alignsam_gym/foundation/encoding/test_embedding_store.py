@@ -83,7 +83,7 @@ def _fill(directory, number, kept):
 
 @pytest.mark.slow
 def test_fifty_killed_writers_lose_nothing_they_had_acknowledged(tmp_path, caplog):
-    """A writer tells a number once its record is kept; each is killed after a random while."""
+    """A writer tells a number once its encoding is kept; each is killed after a random while."""
     random, forked, acknowledged = np.random.default_rng(0), multiprocessing.get_context("fork"), 0
     for _ in range(50):
         told, kept = forked.Pipe(duplex=False)

@@ -4,10 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alignsam_gym.errors import DataError
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
-from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
+from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, fraction_of
 
 
 @pytest.fixture
@@ -105,7 +107,7 @@ def test_another_mask_on_the_same_image_is_not_encoded_again(toy_dataset, toy_mo
     torch.testing.assert_close(second.truth, 1 - first.truth)
 
 
-def test_a_damaged_record_is_reported_and_made_anew(toy_dataset, toy_model, encodings, tmp_path, caplog):
+def test_a_damaged_encoding_is_reported_and_made_anew(toy_dataset, toy_model, encodings, tmp_path, caplog):
     store = EmbeddingStore(tmp_path)
     before = EncodedDataset(toy_dataset, toy_model, store, 64)[0].embedding
     (file,) = tmp_path.rglob("*.safetensors")
@@ -118,14 +120,14 @@ def test_a_damaged_record_is_reported_and_made_anew(toy_dataset, toy_model, enco
     assert sum(encodings) == 2
 
 
-def test_truth_is_the_share_of_foreground(toy_dataset, toy_model, tmp_path):
+def test_truth_is_the_fraction_of_foreground(toy_dataset, toy_model, tmp_path):
     sample = EncodedDataset(toy_dataset, toy_model, EmbeddingStore(tmp_path), 64)[1]
     mask = toy_dataset[1].mask
     np.testing.assert_allclose(sample.truth.numpy(), _blocks(mask, 32), atol=1e-6)
     assert (sample.valid == 1).all()
 
 
-def test_void_is_neither_foreground_nor_scored(one_sample, toy_model, tmp_path):
+def test_void_is_neither_foreground_nor_valid(one_sample, toy_model, tmp_path):
     mask, void = np.zeros((64, 64), bool), np.zeros((64, 64), bool)
     mask[:, :41], void[:21] = True, True
     void[30:, ::2] = True
@@ -138,7 +140,7 @@ def test_void_is_neither_foreground_nor_scored(one_sample, toy_model, tmp_path):
     np.testing.assert_allclose(sample.valid.numpy(), _blocks(~void, 32), atol=1e-6)
 
 
-def test_truth_is_the_share_where_one_side_grows(one_sample, toy_model, tmp_path):
+def test_truth_is_the_fraction_where_one_side_grows(one_sample, toy_model, tmp_path):
     mask = np.zeros((16, 320), bool)
     mask[:, ::4] = True  # a quarter of each cell, which is 10 pixels wide and half a pixel high
     sample = EncodedDataset(one_sample(mask, None), toy_model, EmbeddingStore(tmp_path), 64)[0]
@@ -185,7 +187,16 @@ def test_an_error_of_prefetching_is_raised_by_the_fetch(toy_dataset, toy_model, 
     assert encoded.fetch([0])[0].mask.any()
 
 
-@pytest.mark.parametrize(("texts", "only"), [(["star"] * 5, "star"), ([*"aabab"], None), ([None] * 5, None)])
-def test_the_only_text_is_told(toy_dataset, toy_model, tmp_path, texts, only):
+@pytest.mark.parametrize(("texts", "common"), [(["star"] * 5, "star"), ([*"aabab"], None), ([None] * 5, None)])
+def test_a_common_text_is_found(toy_dataset, toy_model, tmp_path, texts, common):
     toy_dataset.samples = [replace(sample, text=text) for sample, text in zip(toy_dataset.samples, texts, strict=True)]
-    assert EncodedDataset(toy_dataset, toy_model, EmbeddingStore(tmp_path), 64).only_text() == only
+    assert EncodedDataset(toy_dataset, toy_model, EmbeddingStore(tmp_path), 64).common_text() == common
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_fraction_of_nothing_is_nothing(seed):
+    rng = np.random.default_rng(seed)
+    part, whole = np.sort(rng.integers(0, 4, (2, 3, 4)), axis=0) / 4
+    fractions = fraction_of(torch.from_numpy(part), torch.from_numpy(whole)).numpy()
+    np.testing.assert_allclose(fractions * whole, part)
+    assert (fractions[whole == 0] == 0).all()

@@ -166,7 +166,7 @@ def test_gradients_are_those_of_segment_anythings_own_decoder(sam):
         torch.testing.assert_close(mine, expected, atol=1e-4 * float(expected.abs().max()) + 1e-7, rtol=1e-3)
 
 
-def test_images_that_were_read_once_serve_every_prompt(sam):
+def test_images_that_were_prepared_once_serve_every_prompt(sam):
     embeddings, points, labels, _ = _prompts(sam, (5, 3))
     with torch.no_grad():
         decoder = BatchedDecoder(sam.prompt_encoder, sam.mask_decoder)
@@ -175,3 +175,20 @@ def test_images_that_were_read_once_serve_every_prompt(sam):
             again, _ = decoder.decode(image, points[:, :used], labels[:, :used])
             fresh, _ = decode(sam.prompt_encoder, sam.mask_decoder, embeddings, points[:, :used], labels[:, :used])
             assert torch.equal(again, fresh)
+
+
+@pytest.mark.slow
+def test_a_compiled_decoder_has_the_same_answers_and_gradients(sam):
+    """As pretraining uses it: a new decoder at each step, so that it has the present weights."""
+    embeddings, points, labels, masks = _prompts(sam, (5, 3))
+    results = []
+    for compiled in (False, True, True):
+        decoder = BatchedDecoder(sam.prompt_encoder, sam.mask_decoder)
+        if compiled:
+            decoder.compile()
+        logits, iou = decoder.decode(decoder.prepare_image(embeddings, masks), points, labels)
+        gradient = torch.autograd.grad(logits.square().mean(), sam.mask_decoder.output_upscaling[0].weight)[0]
+        results.append((logits, iou, gradient))
+    for found in results[1:]:
+        for one, expected in zip(found, results[0], strict=True):
+            torch.testing.assert_close(one, expected, atol=1e-4, rtol=1e-3)

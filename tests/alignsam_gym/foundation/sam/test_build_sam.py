@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from segment_anything import SamPredictor, sam_model_registry
 
 from alignsam_gym.errors import OptionError, WeightsError
-from alignsam_gym.foundation.sam.build_sam import load_checkpoint, recognise
+from alignsam_gym.foundation.sam.build_sam import load_sam_checkpoint, recognise
 from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS, Checkpoint
 from alignsam_gym.foundation.sam.predictor import load_sam
 from alignsam_gym.foundation.tiny import WEIGHTS, load_tiny_sam
@@ -69,14 +69,14 @@ def test_a_torn_file_is_a_weights_error(tmp_path, tiny, keep, suffix):
     content = file.read_bytes() if suffix == "pth" else WEIGHTS.read_bytes()
     file.write_bytes(content[:keep])
     with pytest.raises(WeightsError, match=r"torn\.\w+ is (torn|refused)"):
-        load_checkpoint(file)
+        load_sam_checkpoint(file)
 
 
 @pytest.mark.parametrize("content", [b"<html>not found</html>", b"\x80\x02}q\x00", b"PK\x03\x04", b"\x00" * 99])
 def test_a_file_of_something_else_is_a_weights_error(file, content):
     file.write_bytes(content)
     with pytest.raises(WeightsError, match=r"checkpoint\.pth is (torn|refused)"):
-        load_checkpoint(file)
+        load_sam_checkpoint(file)
 
 
 class Bomb:
@@ -91,7 +91,7 @@ class Bomb:
 def test_code_in_a_checkpoint_is_refused_and_never_run(tmp_path, file, tiny, save):
     save({**tiny, "image_encoder.bomb": Bomb(tmp_path / "exploded")}, file)
     with pytest.raises(WeightsError, match=r"refused: .*could run code"):
-        load_checkpoint(file)
+        load_sam_checkpoint(file)
     assert not (tmp_path / "exploded").exists()
 
 
@@ -99,14 +99,14 @@ def test_code_in_a_checkpoint_is_refused_and_never_run(tmp_path, file, tiny, sav
 def test_what_is_no_state_dict_is_a_weights_error(file, content):
     torch.save(content, file)
     with pytest.raises(WeightsError, match="does not hold a state dict"):
-        load_checkpoint(file)
+        load_sam_checkpoint(file)
 
 
 @pytest.mark.parametrize("content", [{}, {"conv1.weight": torch.zeros(3)}])
 def test_another_architecture_is_a_weights_error(file, content):
     torch.save(content, file)
     with pytest.raises(WeightsError, match=rf"{len(content)} tensors, but not those of a SAM .*vit_b, vit_l"):
-        load_checkpoint(file)
+        load_sam_checkpoint(file)
 
 
 def test_every_difference_is_named(file, tiny):
@@ -116,7 +116,7 @@ def test_every_difference_is_named(file, tiny):
     changed["prompt_encoder.no_mask_embed.weight"] = torch.zeros(1, 7)
     torch.save(changed, file)
     with pytest.raises(WeightsError) as caught:
-        load_checkpoint(file)
+        load_sam_checkpoint(file)
     assert str(caught.value).endswith(
         "looks like tiny, but it lacks mask_decoder.iou_token.weight; it has besides mask_decoder.hf_token.weight; "
         "it has in another shape prompt_encoder.no_mask_embed.weight."
@@ -126,7 +126,7 @@ def test_every_difference_is_named(file, tiny):
 def test_many_differences_are_counted(file):
     torch.save({"image_encoder.pos_embed": torch.zeros(1, 64, 64, 768)}, file)
     with pytest.raises(WeightsError, match=r"looks like vit_b, but it lacks (\S+, ){2}\S+ and 310 more\.$"):
-        load_checkpoint(file)
+        load_sam_checkpoint(file)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 
 from alignsam_gym.errors import WeightsError
-from alignsam_gym.foundation.sam.checkpoint_download import download
+from alignsam_gym.foundation.sam.checkpoint_download import download_checkpoint
 from alignsam_gym.foundation.sam.official_checkpoints import Checkpoint
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB: several chunks
@@ -90,28 +90,28 @@ def assert_complete(folder):
 @pytest.mark.parametrize("sized", [True, False])
 def test_a_download_is_the_servers_file(server, checkpoint, folder, ranges, sized):
     server.ranges, server.sized = ranges, sized
-    assert download(checkpoint) == folder / "x.pth"
+    assert download_checkpoint(checkpoint) == folder / "x.pth"
     assert_complete(folder)
     assert server.requests == [0]
 
 
 def test_what_is_there_is_not_fetched_again(server, checkpoint):
-    download(checkpoint)
-    download(checkpoint)
+    download_checkpoint(checkpoint)
+    download_checkpoint(checkpoint)
     assert server.requests == [0]
 
 
 def test_another_file_of_that_name_is_kept_and_reported(server, checkpoint, partial):
     checkpoint.path.write_bytes(b"somebody's own")
     with pytest.raises(WeightsError, match="not the official checkpoint"):
-        download(checkpoint)
+        download_checkpoint(checkpoint)
     assert checkpoint.path.read_bytes() == b"somebody's own"
     assert server.requests == []
 
 
 def test_an_interrupted_download_goes_on(server, checkpoint, folder, partial):
     partial.write_bytes(CONTENT[:1_234_567])
-    download(checkpoint)
+    download_checkpoint(checkpoint)
     assert_complete(folder)
     assert server.requests == [1_234_567]
 
@@ -119,19 +119,19 @@ def test_an_interrupted_download_goes_on(server, checkpoint, folder, partial):
 def test_a_server_without_ranges_starts_again(server, checkpoint, folder, partial):
     server.ranges = False
     partial.write_bytes(CONTENT[:1_234_567])
-    download(checkpoint)
+    download_checkpoint(checkpoint)
     assert_complete(folder)
 
 
 def test_a_complete_download_that_never_got_its_name_gets_it(server, checkpoint, folder, partial):
     partial.write_bytes(CONTENT)
-    download(checkpoint)
+    download_checkpoint(checkpoint)
     assert_complete(folder)
 
 
 def test_broken_connections_are_taken_up_where_they_broke(server, checkpoint, folder):
     server.drops = [1_000_000, 2_500_000]
-    download(checkpoint)
+    download_checkpoint(checkpoint)
     assert_complete(folder)
     assert server.requests == [0, 1_000_000, 3_500_000]
 
@@ -140,11 +140,11 @@ def test_broken_connections_are_taken_up_where_they_broke(server, checkpoint, fo
 def test_a_server_that_never_comes_further_is_given_up(server, checkpoint, folder, ranges):
     server.ranges, server.drops = ranges, [700_000, *[0 if ranges else 700_000] * 9]
     with pytest.raises(WeightsError, match=r"closed too early\. 700,000 bytes .* goes on from there\. .*put it at"):
-        download(checkpoint)
+        download_checkpoint(checkpoint)
     assert len(server.requests) == 2
     assert [file.name for file in folder.iterdir() if file.suffix != ".lock"] == ["x.pth.partial"]
     server.drops = []
-    download(checkpoint)
+    download_checkpoint(checkpoint)
     assert_complete(folder)
 
 
@@ -152,7 +152,7 @@ def test_no_network_is_a_weights_error(server, checkpoint, folder):
     server.shutdown()
     server.server_close()
     with pytest.raises(WeightsError) as caught:
-        download(checkpoint)
+        download_checkpoint(checkpoint)
     assert re.search("cannot be fetched: .*refused", str(caught.value))
     assert f"fetch {checkpoint.url} by other means and put it at {folder / 'x.pth'}" in str(caught.value)
 
@@ -162,7 +162,7 @@ def test_an_http_error_is_a_weights_error(server, checkpoint, folder, partial, s
     server.status = status
     partial.write_bytes(CONTENT[:9])
     with pytest.raises(WeightsError, match=rf"x\.pth cannot be fetched: the server answers {status} .* put it at"):
-        download(checkpoint)
+        download_checkpoint(checkpoint)
     assert partial.exists()
     assert not checkpoint.path.exists()
 
@@ -172,10 +172,10 @@ def test_wrong_bytes_are_removed(server, checkpoint, folder, partial, received):
     server.content = CONTENT if received else CONTENT[:-1] + b"!"
     partial.write_bytes(received)
     with pytest.raises(WeightsError, match=r"is not the checkpoint, and was removed: its SHA-256 is .* Try again"):
-        download(checkpoint)
+        download_checkpoint(checkpoint)
     assert [file.name for file in folder.iterdir() if file.suffix != ".lock"] == []
     server.content = CONTENT
-    download(checkpoint)
+    download_checkpoint(checkpoint)
     assert_complete(folder)
 
 
@@ -184,11 +184,11 @@ def test_a_full_disk_keeps_what_came(server, checkpoint, folder, partial):
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, limits[1]))
     try:
         with pytest.raises(WeightsError, match=r"x\.pth cannot be written: .+\. Make room"):
-            download(checkpoint)
+            download_checkpoint(checkpoint)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert 0 < partial.stat().st_size <= 2_000_000
-    download(checkpoint)
+    download_checkpoint(checkpoint)
     assert_complete(folder)
     assert server.requests[1] > 0
 
@@ -197,12 +197,12 @@ def test_a_folder_that_cannot_be_is_a_weights_error(checkpoint, folder):
     folder.parent.parent.mkdir()
     folder.parent.write_text("")
     with pytest.raises(WeightsError, match="ALIGNSAM_WEIGHTS name another folder"):
-        download(checkpoint)
+        download_checkpoint(checkpoint)
 
 
 def test_of_several_threads_one_fetches(server, checkpoint, folder):
     with ThreadPoolExecutor(4) as pool:
-        assert set(pool.map(download, [checkpoint] * 4)) == {folder / "x.pth"}
+        assert set(pool.map(download_checkpoint, [checkpoint] * 4)) == {folder / "x.pth"}
     assert_complete(folder)
     assert server.requests == [0]
 
@@ -210,9 +210,9 @@ def test_of_several_threads_one_fetches(server, checkpoint, folder):
 @pytest.mark.slow
 def test_of_several_processes_one_fetches(server, checkpoint, folder):
     program = (
-        "from alignsam_gym.foundation.sam.checkpoint_download import download\n"
+        "from alignsam_gym.foundation.sam.checkpoint_download import download_checkpoint\n"
         "from alignsam_gym.foundation.sam.official_checkpoints import Checkpoint\n"
-        f"download({checkpoint!r})"
+        f"download_checkpoint({checkpoint!r})"
     )
     processes = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(3)]
     assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]

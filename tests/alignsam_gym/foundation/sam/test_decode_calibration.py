@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from alignsam_gym.foundation.sam.decode_calibration import calibrate, fastest_batch
+from alignsam_gym.foundation.sam.decode_calibration import calibrate_decode_batch, fastest_batch
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 
 
@@ -38,20 +38,20 @@ def test_the_size_with_the_least_time_for_each_decode_wins(toy_model, timed):
 
 def test_the_measurement_is_remembered(toy_model, timed, tmp_path):
     asked = timed(lambda size: 4.0 + size)
-    calibrate(toy_model, tmp_path)
+    calibrate_decode_batch(toy_model, tmp_path)
     assert toy_model.decode_batch == 64
     del asked[:]
     toy_model.decode_batch = 8
-    calibrate(toy_model, tmp_path)
+    calibrate_decode_batch(toy_model, tmp_path)
     assert toy_model.decode_batch == 64
     assert not asked
 
 
 @pytest.mark.parametrize("content", ["", "{torn", "[]", "null", '{"a": "b"}'])
-def test_a_torn_record_is_measured_again(toy_model, timed, tmp_path, content):
+def test_a_torn_file_is_measured_again(toy_model, timed, tmp_path, content):
     (tmp_path / "calibration.json").write_text(content)
     timed(lambda size: 4.0 + size)
-    calibrate(toy_model, tmp_path)
+    calibrate_decode_batch(toy_model, tmp_path)
     assert toy_model.decode_batch == 64
     assert 64 in json.loads((tmp_path / "calibration.json").read_text()).values()
 
@@ -59,7 +59,7 @@ def test_a_torn_record_is_measured_again(toy_model, timed, tmp_path, content):
 def test_a_folder_that_cannot_be_written_is_reported(toy_model, timed, tmp_path, caplog):
     (tmp_path / "file").write_text("")
     timed(lambda size: 4.0 + size)
-    calibrate(toy_model, tmp_path / "file")
+    calibrate_decode_batch(toy_model, tmp_path / "file")
     assert toy_model.decode_batch == 64
     assert "cannot be kept" in caplog.text
 

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from alignsam_gym.errors import WeightsError
-from alignsam_gym.foundation.sam.build_sam import load_checkpoint, recognise
+from alignsam_gym.foundation.sam.build_sam import load_sam_checkpoint, recognise
 from alignsam_gym.foundation.sam.mobile_sam import build_mobile_sam
 from alignsam_gym.foundation.sam.predictor import load_sam
 
@@ -152,7 +152,7 @@ def test_the_file_is_recognised_and_as_large_as_the_published_one(tensors, file)
 
 
 def test_the_encoder_equals_a_plain_statement_of_it(tensors, file):
-    encoder = load_checkpoint(file).image_encoder.eval()
+    encoder = load_sam_checkpoint(file).image_encoder.eval()
     # 32 × 24, then 16 × 12 tokens: windows of 7 and of 14, whole ones and padded ones
     images = torch.randn(1, 3, 256, 192, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -166,7 +166,7 @@ def test_a_tensor_too_few_is_noticed(tensors, tmp_path):
     name = "image_encoder.layers.2.blocks.5.attn.attention_biases"
     torch.save({key: tensor for key, tensor in tensors.items() if key != name}, tmp_path / "mobile.pt")
     with pytest.raises(WeightsError, match=r"looks like vit_t, but it lacks \S+2\.blocks\.5\.attn\.attention_biases\."):
-        load_checkpoint(tmp_path / "mobile.pt")
+        load_sam_checkpoint(tmp_path / "mobile.pt")
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ from alignsam_gym.foundation.sam.official_checkpoints import (
     CHECKPOINTS,
     Checkpoint,
     remembered_digest,
-    remove,
-    verify,
+    remove_checkpoint,
+    verify_checkpoint,
     weights_dir,
 )
 from alignsam_gym.foundation.sam.predictor import load_sam
@@ -71,7 +71,7 @@ def test_a_missing_checkpoint_is_never_fetched_but_explained(folder, monkeypatch
     assert f"sam={name}" in message
     assert checkpoint.url in message
     assert str(folder / checkpoint.file) in message
-    assert f"python -m experiments.weights action=download names={name}" in message
+    assert f"alignsam weights action=download names={name}" in message
 
 
 def test_an_official_name_takes_the_official_file_alone(folder, monkeypatch):
@@ -88,20 +88,20 @@ def test_an_official_name_takes_the_official_file_alone(folder, monkeypatch):
 
 
 def test_verify_looks_at_every_byte(checkpoint):
-    verify(checkpoint)
+    verify_checkpoint(checkpoint)
     checkpoint.path.write_bytes(b"weightz")
     with pytest.raises(WeightsError, match=r"x\.pth is not the official checkpoint"):
-        verify(checkpoint)
+        verify_checkpoint(checkpoint)
 
 
 def test_verify_hashes_anew_even_where_nothing_seems_to_have_changed(checkpoint, hashed):
     stat = checkpoint.path.stat()
-    verify(checkpoint, remembered_digest)
+    verify_checkpoint(checkpoint, remembered_digest)
     checkpoint.path.write_bytes(b"decayed")
     os.utime(checkpoint.path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    verify(checkpoint, remembered_digest)
+    verify_checkpoint(checkpoint, remembered_digest)
     with pytest.raises(WeightsError, match="not the official checkpoint"):
-        verify(checkpoint)
+        verify_checkpoint(checkpoint)
 
 
 def test_what_cannot_be_read_is_a_weights_error(checkpoint, monkeypatch):
@@ -109,24 +109,24 @@ def test_what_cannot_be_read_is_a_weights_error(checkpoint, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     with pytest.raises(WeightsError, match=r"x\.pth cannot be read: Permission denied.*\$ALIGNSAM_WEIGHTS"):
-        verify(checkpoint, refused)
+        verify_checkpoint(checkpoint, refused)
     monkeypatch.setenv("ALIGNSAM_WEIGHTS", "n" * 300)
     with pytest.raises(WeightsError, match=r"cannot be read: File name too long"):
-        verify(checkpoint)
+        verify_checkpoint(checkpoint)
 
 
 def test_remove_takes_the_unfinished_download_along(checkpoint, folder):
     (folder / "x.pth.partial").write_bytes(b"wei")
-    remove(checkpoint)
+    remove_checkpoint(checkpoint)
     assert list(folder.iterdir()) == []
-    remove(checkpoint)
+    remove_checkpoint(checkpoint)
 
 
 def test_what_cannot_be_removed_is_a_weights_error(checkpoint):
     checkpoint.path.unlink()
     checkpoint.path.mkdir()
     with pytest.raises(WeightsError, match=r"x\.pth cannot be removed: "):
-        remove(checkpoint)
+        remove_checkpoint(checkpoint)
 
 
 def test_a_digest_is_computed_once(checkpoint, hashed):

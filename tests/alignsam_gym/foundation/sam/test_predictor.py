@@ -3,10 +3,12 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from segment_anything import SamPredictor
 
 from alignsam_gym.errors import OptionError
-from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, file_digest, load_sam, resolve_device
+from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, file_digest, load_sam, resolve_device, take_rows
 from alignsam_gym.foundation.tiny.tiny_sam import build_tiny_sam
 
 
@@ -53,6 +55,17 @@ def test_points_are_fractions_of_the_frame(toy_model):
     np.testing.assert_allclose(logits.numpy(), expected, atol=1e-4)
 
 
+@given(st.lists(st.integers(0, 5), max_size=8))
+def test_rows_are_those_of_indexing(rows):
+    x, rows = torch.arange(12).view(6, 2), torch.tensor(rows, dtype=torch.int64)
+    assert torch.equal(take_rows(x, rows), x[rows])
+
+
+def test_consecutive_rows_are_not_copied():
+    x = torch.zeros(6, 2)
+    assert take_rows(x, torch.tensor([2, 3, 4])).data_ptr() == x[2:].data_ptr()
+
+
 def test_a_loaded_model_is_frozen():
     model = load_sam("tiny", "cpu")
     assert not model.sam.training
@@ -84,7 +97,7 @@ def test_file_digest_is_sha256(tmp_path):
     assert file_digest(tmp_path / "file") == hashlib.sha256(b"weights").hexdigest()
 
 
-def test_reduced_precision_is_asked_for_and_keeps_its_records_apart():
+def test_reduced_precision_is_asked_for_and_keeps_its_encodings_apart():
     image = [np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)]
     full, automatic, reduced = (load_sam("tiny", "cpu", precision) for precision in ("float32", "auto", "bfloat16"))
     expected, found = full.encode(image), reduced.encode(image)

@@ -7,7 +7,7 @@ import torch
 from timm.models.hieradet_sam2 import HieraDet
 
 from alignsam_gym.errors import WeightsError
-from alignsam_gym.foundation.sam.build_sam import load_checkpoint, recognise
+from alignsam_gym.foundation.sam.build_sam import load_sam_checkpoint, recognise
 from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, load_sam
 from alignsam_gym.foundation.sam.sam2 import build_sam2, rename_sam2, sam2_from
@@ -205,7 +205,7 @@ def test_a_tensor_too_few_is_noticed(file, tmp_path):
     del tensors["no_mem_embed"]
     torch.save(tensors, tmp_path / "short.pt")
     with pytest.raises(WeightsError, match=r"looks like sam2\.1_hiera_tiny, but it lacks \S+\.no_mem_embed\."):
-        load_checkpoint(tmp_path / "short.pt")
+        load_sam_checkpoint(tmp_path / "short.pt")
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@ import pytest
 import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
-from alignsam_gym.foundation.sam.build_sam import load_checkpoint, recognise
+from alignsam_gym.foundation.sam.build_sam import load_sam_checkpoint, recognise
 from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 from alignsam_gym.foundation.sam.sam_hq import build_hq_sam, rename_hq, with_hq
@@ -78,7 +78,7 @@ def test_a_file_is_loaded(tmp_path):
     torch.manual_seed(0)
     tensors = published.sam_model_registry["vit_b"]().state_dict()
     torch.save(tensors, tmp_path / "random.pth")
-    sam = load_checkpoint(tmp_path / "random.pth")
+    sam = load_sam_checkpoint(tmp_path / "random.pth")
     found = sam.state_dict()
     assert all(torch.equal(found[name], tensor) for name, tensor in rename_hq(tensors).items())
     assert not any(tensor.is_meta for tensor in (*sam.parameters(), *sam.buffers()))

@@ -1,0 +1,42 @@
+"""Options of the agent's network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from alignsam_gym.errors import OptionError, check_number
+from alignsam_gym.options import Options, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig(Options):
+    """The agent's network (config group ``policy``).
+
+    Raises:
+        OptionError: A value is out of range.
+    """
+
+    group: ClassVar[str] = "policy"
+    title: ClassVar[str] = "policy"
+
+    network: Literal["cnn", "patch"] = option(
+        "`patch`: one score a patch, by convolutions that stay on the patch grid. `cnn`: the usual CNN of "
+        "Stable-Baselines3, flattened.",
+        required=True,
+    )
+    width: int = option("Channels of a layer.", required=True, most=1024, reason="there must be at least one")
+    initial_logit_bias: Sequence[float] = option(
+        "With `network=patch` and `state=guided`, the scores with which learning begins: of a patch in which SRM and "
+        "SAM differ altogether, and of one that the SRM gives to the target. [ours]",
+        (0.0, 0.0),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        bias = self.initial_logit_bias
+        if isinstance(bias, str) or not isinstance(bias, Sequence) or len(bias) != 2:
+            raise OptionError(f"policy.initial_logit_bias={bias!r}: it must be two numbers.")
+        for value in bias:
+            check_number("policy.initial_logit_bias", value)

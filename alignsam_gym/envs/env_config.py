@@ -1,0 +1,179 @@
+"""The options of `AlignSAM-v0`, each declared once: what the models are, what is learned from, the rules, the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import torch
+from gymnasium.vector import AutoresetMode
+
+from alignsam_gym.data import Dataset
+from alignsam_gym.envs.rules import Rules
+from alignsam_gym.errors import OptionError, check_choice
+from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
+from alignsam_gym.options import Options, Preset, option
+from alignsam_gym.srm import SRM, SRMConfig
+
+if TYPE_CHECKING:
+    from alignsam_gym.foundation.clip_surgery import ClipSurgery
+else:
+    ClipSurgery = object  # open_clip takes seconds to import
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(Options):
+    """Which models an agent is trained with, and meets again in prediction."""
+
+    sam: str | BatchedSamPredictor = option(
+        "`tiny`, the embedded model; `vit_b`, `vit_l`, `vit_h`, `vit_t` (MobileSAM), `sam_hq_vit_b`, `_l`, `_h`, or "
+        "`sam2.1_hiera_tiny`, `_small`, `_base_plus`, `_large`, once downloaded by `alignsam weights`; or the path of "
+        "a checkpoint of any of these. Or a `BatchedSamPredictor`, with its own device and precision.",
+        "tiny",
+    )
+    clip: str | ClipSurgery = option(
+        "What reads texts. `tiny`, the embedded model, which knows the embedded data sets' targets and Pascal VOC's "
+        "categories; an `open_clip` ViT, `ARCHITECTURE/WEIGHTS` as in `ViT-B-16/openai`; or a `ClipSurgery`. It is "
+        "loaded only where `branch`, `label_source` or `initial_prompts` need it.",
+        "tiny",
+    )
+    branch: Literal["auto", "implicit", "explicit"] = option(
+        "Of the SRM. `implicit`; `explicit`, which is guided by CLIP's map of the sample's text; or `auto`, the one "
+        "that the data set prefers (`alignsam_gym.data.preferred_branch`).",
+        "auto",
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = option(
+        "Of the image encoder's arithmetic. `auto`: bfloat16 on a GPU that has it, else float32.", "auto"
+    )
+    decode_precision: Literal["float32", "bfloat16"] = option(
+        "Of the mask decoder's arithmetic. `float32`, equal to `SamPredictor`, or `bfloat16`, faster where the "
+        "processor has it.",
+        "float32",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions(Options):
+    """Which images are played on."""
+
+    dataset: str | Dataset = option(
+        "A name in `alignsam_gym.data.DATASETS`; or an `alignsam_gym.data.Dataset`, any sequence of samples with ids "
+        "and a name.",
+        "shapes",
+    )
+    dataset_kwargs: Mapping[str, Any] | None = option(
+        'Options of the data set that is called by name, such as `{"root": "~/data"}`.', None
+    )
+    split: Literal["train", "test"] = option(
+        "`train`, in which the SRM learns and prompts begin from the truth, or `test`, in which the SRM is frozen and "
+        "begins the prompts.",
+        "train",
+    )
+    shots: int = option(
+        "Labelled images drawn from the training split; all if there are no more (§4.1).",
+        reason="at least one labelled image is needed",
+    )
+    shots_per: Literal["dataset", "category"] = option("`dataset`, or `category` for so many of each category.")
+    shots_seed: int = option("Seed of that draw, and of augmentation.", 0, least=0, reason="seeds are 0 and above")
+    augment: int = option(
+        "How often each labelled image is learned from, once as it is, else as an altered copy "
+        "(`alignsam_gym.data.Augmented`).",
+        reason="it counts the originals, so it is at least 1",
+    )
+    on_error: Literal["raise", "skip"] = option(
+        "`raise`, or `skip` to go on without samples that cannot be loaded, with a warning for each. All of a test "
+        "split are then loaded once ahead.",
+        "raise",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig(ModelOptions, SampleOptions, Rules):
+    """All options of `AlignSAM-v0`.
+
+    Raises:
+        OptionError: A value is out of range.
+    """
+
+    title: ClassVar[str] = "AlignSAM-v0 (whose dataset_kwargs take those of the data set)"
+
+    preset: Preset = option(
+        "Where values come from that are not given. `paper`: the paper's. `best`: the best measured so far, the game "
+        "that `alignsam train` trains.",
+        "paper",
+    )
+    srm: SRM | Mapping[str, Any] | None = option(
+        "Options of the SRM (`alignsam_gym.srm.SRMConfig`), or a trained `alignsam_gym.srm.SRM`, which is used frozen: "
+        '`gym.make("AlignSAM-v0", split="test", srm=training_env.unwrapped.srm)`. The test split warns where an SRM '
+        "that has learned nothing is to label prompts.",
+        None,
+    )
+    observation: Literal["state", "patches"] = option(
+        "What `reset` and `step` return; see *Observation space*.", "state"
+    )
+    render_mode: Literal["rgb_array", "human"] | None = option("What `render` does; see there.", None)
+    compile: bool = option("Whether `torch.compile` makes the decoder.", False)
+    device: str | torch.device = option("`auto`, `cpu`, `cuda`, ….", "auto")
+    cache_dir: str | Path | None = option(
+        "Where embeddings are kept; by default `$ALIGNSAM_CACHE` or the user's cache.", None
+    )
+
+    @classmethod
+    def of_keywords(cls, keywords: Mapping[str, Any]) -> Self:
+        """Make a configuration of an environment's keywords.
+
+        Raises:
+            OptionError: A keyword is unknown, which the message says with the nearest name, or a value out of range.
+        """
+        return cls.of(keywords, keywords.get("preset", "paper"))
+
+    @property
+    def rules(self) -> Rules:
+        """The rules alone, with what ``auto`` means in this split."""
+        return Rules(**{each.name: getattr(self, each.name) for each in fields(Rules)}).for_split(self.split)
+
+    @property
+    def srm_config(self) -> SRMConfig:
+        """The hyperparameters of a new SRM.
+
+        Raises:
+            OptionError: `srm` is no mapping of its options.
+        """
+        given = {} if self.srm is None else self.srm
+        if not isinstance(given, Mapping):
+            raise OptionError(f"srm={given!r}: give its options by name, or a trained SRM.")
+        return SRMConfig.of(given, self.preset)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorEnvConfig(EnvConfig):
+    """The options of the vector form of `AlignSAM-v0`: those of `EnvConfig`, and how many episodes there are.
+
+    Raises:
+        OptionError: A value is out of range.
+    """
+
+    num_envs: int = option("Episodes at once.", 1, reason="there must be at least one")
+    autoreset_mode: str | AutoresetMode = option(
+        "One of `gymnasium.vector.AutoresetMode`, or its value: when a row that has ended begins anew.",
+        AutoresetMode.NEXT_STEP,
+    )
+    max_episode_steps: int | None = option(
+        "What `gym.make_vec` passes; the smaller of it and `max_steps` holds.",
+        None,
+        reason="an episode needs at least one step",
+    )
+
+    @property
+    def mode(self) -> AutoresetMode:
+        """The autoreset mode as Gymnasium has it."""
+        value = getattr(self.autoreset_mode, "value", self.autoreset_mode)
+        return AutoresetMode(check_choice("autoreset_mode", value, tuple(mode.value for mode in AutoresetMode)))
+
+    @property
+    def rules(self) -> Rules:
+        """The rules alone, with the smaller of the two limits on an episode."""
+        limit = self.max_steps if self.max_episode_steps is None else min(self.max_steps, self.max_episode_steps)
+        return replace(super().rules, max_steps=limit)

@@ -1,0 +1,313 @@
+"""Prompting images that have no masks: step by step, and with points of a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from alignsam_gym.data.image_files import read_image, rgb_of
+from alignsam_gym.data.samples import Sample
+from alignsam_gym.envs.episode import Episode
+from alignsam_gym.envs.prompters import Prompter, begin
+from alignsam_gym.envs.rules import Rules
+from alignsam_gym.errors import DataError, OptionError
+from alignsam_gym.foundation.encoding.embedding_store import RecentStore, Store
+from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
+from alignsam_gym.foundation.sam.batched_decoder import PADDING
+from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
+from alignsam_gym.srm import SRM
+from alignsam_gym.transforms import (
+    frame_to_image,
+    frame_to_unit,
+    image_to_frame,
+    mask_from_logits,
+    resize_image,
+    upsample_logits,
+)
+
+if TYPE_CHECKING:
+    from alignsam_gym.foundation.clip_surgery import ClipSurgery
+
+ImageLike = np.ndarray | Image.Image | str | Path
+"""An image: uint8 (H, W, 3) RGB, a Pillow image, or the path of a file."""
+
+_RECENT = 32  # encodings kept in memory, of 2 to 8 MiB each
+
+
+class UserPoint(NamedTuple):
+    """A user's prompt: (x, y) in pixels of the image, and whether it is on the target."""
+
+    x_px: float
+    y_px: float
+    positive: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """SAM's answer to the prompts on one image of H × W pixels.
+
+    Attributes:
+        points: float32 (n, 2), the prompts' (x, y) in pixels of the image, whose upper left corner is (0, 0). First
+            come the two of the initial pair (§3.3), then one for each step, then a user's own.
+        labels: int64 (n,), 1 foreground, 0 background.
+        logits: float32 (4h, 4w), SAM's low-resolution answer, on the model's device.
+        size: (H, W).
+    """
+
+    points: np.ndarray
+    labels: np.ndarray
+    logits: Tensor
+    size: tuple[int, int]
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """bool (H, W)."""
+        return mask_from_logits(self.logits, self.size)
+
+    @cached_property
+    def probability(self) -> np.ndarray:
+        """float32 (H, W) in [0, 1], SAM's; above 0.5 in the mask."""
+        return np.asarray(upsample_logits(self.logits, self.size).sigmoid_().cpu().numpy())
+
+
+class PromptingSession:
+    """Prompts SAM on images that have no masks.
+
+    >>> session = agent.session()  # of an `AlignSAM`
+    >>> session.set_image("photo.jpg")
+    >>> while session.step():
+    ...     show(session.prediction().mask)
+    >>> session.add_point(120, 45, positive=False)  # a correction
+    >>> session.prediction().mask
+
+    Images may have any size. Nothing is kept of them but the latest encodings, in memory. What the prompter sees is
+    SAM's answer without the user's points.
+
+    Args:
+        rules: Of the prompting game. No rule may ask for the ground truth.
+        model: The SAM.
+        srm: A trained SRM, which is used frozen.
+        prompter: Chooses the next patch of each image.
+        clip: Draws the map of a text, where one guides the prompts.
+        text: What to look for unless `set_image` says otherwise.
+        store: Keeps encodings. Sessions that share a store share its encodings.
+
+    Raises:
+        OptionError: The rules ask for the ground truth.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        model: BatchedSamPredictor,
+        srm: SRM,
+        prompter: Prompter,
+        *,
+        clip: ClipSurgery | None = None,
+        text: str | None = None,
+        store: Store | None = None,
+    ) -> None:
+        for name, value in (("label_source", "oracle"), ("initial_prompts", "truth")):
+            if getattr(rules, name) == value:
+                raise OptionError(f"{name}={value}: this agent prompts by the ground truth, which new images lack.")
+        self.rules, self.model, self.srm, self.prompter = rules, model, srm, prompter
+        self.clip, self.text = clip, text
+        self._store: Store = RecentStore(_RECENT) if store is None else store
+        self._episode: Episode | None = None
+        self._sizes: list[tuple[int, int]] = []
+        self._answers: list[Tensor] = []
+        self._patches: list[list[int]] = []
+        self._user_points: list[list[UserPoint]] = []
+
+    @property
+    def steps(self) -> int:
+        """How many steps have been taken since the initial pair."""
+        return len(self._answers) - 1
+
+    def set_image(self, image: ImageLike, text: str | None = None) -> None:
+        """Begin anew on one image, with the initial pair; see `set_images`."""
+        self.set_images([image], text)
+
+    @torch.no_grad()
+    def set_images(self, images: Iterable[ImageLike], text: str | None = None) -> int:
+        """Begin anew on several images at once, with the initial pair (§3.3) on each.
+
+        Args:
+            images: Taken one by one; each is brought to the frame's size before the next is asked for.
+            text: What to look for in all of them, if a text guides the prompts.
+
+        Returns:
+            How many images there are; if there are none, the session has none to prompt.
+
+        Raises:
+            OptionError: A text is needed and missing, or given and not looked at.
+            DataError: An image is none, or cannot be read.
+        """
+        text = self._resolve_text(text)
+        self._episode = None  # so that two are never in memory
+        side = self.rules.grid.image_size
+        frames, sizes = [], []
+        for image in images:
+            pixels = _read_pixels(image)
+            frames.append(resize_image(pixels, (side, side)))
+            sizes.append((pixels.shape[0], pixels.shape[1]))
+        if not frames:
+            return 0
+        encoded = EncodedDataset(UnlabelledImages(frames, text), self.model, self._store, side, self.clip)
+        episode = Episode(self.rules, encoded, self.srm, learns=False, count=len(frames))
+        begin(episode, range(len(frames)))
+        self._episode, self._sizes, self._answers = episode, sizes, [episode.logits.clone()]
+        self._patches, self._user_points = [[] for _ in frames], [[] for _ in frames]
+        return len(frames)
+
+    @torch.no_grad()
+    def step(self) -> bool:
+        """Let the prompter give each image one more prompt.
+
+        Returns:
+            Whether any image got one. None does once all have had T of them, or the prompter has chosen to stop.
+
+        Raises:
+            OptionError: There is no image yet.
+        """
+        episode = self._playing()
+        if (episode.truncated() | episode.terminated()).all():
+            return False
+        actions = self.prompter(episode)
+        episode.step(range(len(episode)), actions)
+        going = np.flatnonzero(~episode.terminated())
+        for row in going:
+            self._patches[row].append(int(actions[row]))
+        if len(going):
+            self._answers.append(episode.logits.clone())
+        return len(going) > 0
+
+    def add_point(self, x_px: float, y_px: float, positive: bool, row: int = 0) -> None:
+        """Add a user's point to the prompts on one of the images.
+
+        Args:
+            x_px: From 0, the image's left edge, to its width.
+            y_px: From 0, the image's upper edge, to its height.
+            positive: Whether the point is on the target.
+            row: Which image.
+
+        Raises:
+            OptionError: The point is outside the image, or there is no image yet.
+        """
+        self._playing()
+        height, width = self._sizes[row]
+        if not (0 <= x_px <= width and 0 <= y_px <= height):
+            raise OptionError(f"A point in this image has x from 0 to {width} and y from 0 to {height}.")
+        self._user_points[row].append(UserPoint(x_px, y_px, positive))
+
+    def undo(self, row: int = 0) -> None:
+        """Take back the point that a user added last, if there is one."""
+        self._playing()
+        del self._user_points[row][-1:]
+
+    def user_points(self, row: int = 0) -> Sequence[UserPoint]:
+        """The points that a user has added to an image, in their order."""
+        return tuple(self._user_points[row])
+
+    def patches(self, row: int = 0) -> Sequence[int]:
+        """The patches that the prompter has chosen on an image, in their order."""
+        return tuple(self._patches[row])
+
+    @torch.no_grad()
+    def prediction(self, row: int = 0, step: int | None = None) -> Prediction:
+        """Give SAM's answer to the prompts on an image, a user's points among them.
+
+        Args:
+            row: Which image.
+            step: How many of the prompter's steps to regard, from 0 to `steps`; by default all.
+
+        Raises:
+            OptionError: There is no image yet.
+        """
+        episode = self._playing()
+        step = self.steps if step is None else step
+        initial = episode.labels.shape[1] - self.rules.max_steps
+        given = episode.labels[row] != PADDING
+        given[initial + step :] = False
+        points_frame, labels = episode.points[row][given], episode.labels[row][given]
+        logits, size = self._answers[step][row], self._sizes[row]
+        points_px = frame_to_image(points_frame, self.rules.grid.image_size, size)
+        own = self._user_points[row]
+        if own:
+            own_px = torch.tensor([(x, y) for x, y, _ in own], dtype=torch.float64)
+            own_frame = image_to_frame(own_px, size, self.rules.grid.image_size).to(points_frame)
+            points_frame = torch.cat([points_frame, own_frame])
+            points_px = torch.cat([points_px, own_px.to(points_px)])
+            labels = torch.cat([labels, labels.new_tensor([int(positive) for *_, positive in own])])
+            logits = self._decode(row, points_frame, labels, logits)
+        return Prediction(points_px.cpu().numpy(), labels.cpu().numpy(), logits.clone(), size)
+
+    def _decode(self, row: int, points_frame: Tensor, labels: Tensor, last: Tensor) -> Tensor:
+        """SAM's logits (4h, 4w) for all of these prompts on an image; `last` is the answer to fewer of them."""
+        episode = self._playing()
+        return self.model.decode(
+            episode.image,
+            torch.tensor([row], device=self.model.device),
+            frame_to_unit(points_frame, self.rules.grid.image_size)[None],
+            labels[None],
+            last[None] if self.rules.mask_prompt else None,
+        )[0]
+
+    def _playing(self) -> Episode:
+        if self._episode is None:
+            raise OptionError("There is no image to prompt yet: give one, session.set_image(image).")
+        return self._episode
+
+    def _resolve_text(self, text: str | None) -> str | None:
+        if self.clip is None:
+            if text is not None:
+                raise OptionError(f"text={text!r}: this agent is guided by images alone; leave the text out.")
+            return None
+        chosen = text or self.text
+        if not chosen:
+            raise OptionError("This agent is guided by a text, which differed by image in its training: give text=….")
+        return chosen
+
+
+class UnlabelledImages:
+    """Images without ground truth, as a data set whose masks are empty.
+
+    Args:
+        images: uint8 (H, W, 3) RGB each.
+        text: What the target is called in all of them.
+    """
+
+    name = "images"
+
+    def __init__(self, images: Sequence[np.ndarray] = (), text: str | None = None) -> None:
+        self.images, self.text = images, text
+        self.ids: Sequence[str] = [str(number) for number in range(len(images))]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Sample:
+        image = self.images[index]
+        return Sample(self.ids[index], image, np.zeros(image.shape[:2], bool), text=self.text)
+
+
+def _read_pixels(image: ImageLike) -> np.ndarray:
+    """Return an image as uint8 (H, W, 3), RGB. Raises DataError for what is no image."""
+    if isinstance(image, str | Path):
+        return read_image(Path(image))
+    if isinstance(image, Image.Image):
+        return rgb_of(image)
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise DataError(f"An image is an array uint8 (H, W, 3) in RGB, a Pillow image or a path, not {found}.")
+    if not image.size:
+        raise DataError(f"An image of {image.shape[0]} × {image.shape[1]} pixels has nothing to segment.")
+    return image

@@ -1,0 +1,97 @@
+"""The rules of the prompting game: what a step does and what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, Self, get_args
+
+from alignsam_gym.envs.patch_grid import PatchGrid
+from alignsam_gym.errors import OptionError, check_choice, check_number
+from alignsam_gym.options import Options, option
+
+LabelSource = Literal["srm", "last", "clip", "positive", "oracle"]
+InitialPrompts = Literal["auto", "truth", "srm", "clip"]
+RewardName = Literal["foreground", "delta_iou"]
+StateKind = Literal["product", "concat", "guided"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules(Options):
+    """What kind of game is played. The paper's rules are the default.
+
+    Raises:
+        OptionError: A value is out of range.
+    """
+
+    image_size: int = option(
+        "Side of the square frame that every image is resized to, in pixels (§4.1).",
+        most=4096,
+        reason="there must be at least one pixel",
+    )
+    patch_size: int = option(
+        "Side of a patch, in pixels of the frame (§4.1).", most=4096, reason="there must be at least one pixel"
+    )
+    max_steps: int = option(
+        "T, prompts after the initial pair (§4.1).", most=1000, reason="an episode needs at least one step"
+    )
+    initial_prompts: InitialPrompts = option(
+        "Where the first two prompts come from. `truth`: a random foreground and a random background pixel of the "
+        "ground truth (§3.2). `srm`: the SRM's most and least likely point (§3.3). `clip`: those of CLIP's map. "
+        "`auto`: `truth` in the training split, else `srm`."
+    )
+    label_source: LabelSource = option(
+        "Who labels a chosen point (Table 8). `srm`; `last`: SAM's last mask; `clip`: CLIP's map of the sample's text; "
+        "`positive`: always foreground; `oracle`: the ground truth."
+    )
+    reward: RewardName | Mapping[str, float] = option(
+        "`foreground`: +1 if the patch's centre is foreground, else −1 (§3.2). `delta_iou`: the change of IoU. Or a "
+        "mapping of both names to weights."
+    )
+    state: StateKind = option(
+        "What the agent sees. `product`: E(x) · M (Eq. 4). `concat`: E(x), E(x) · M and M. `guided`: E(x) · M, M and "
+        "the SRM's map."
+    )
+    revisit: Literal["allow", "forbid"] = option(
+        "`allow` (the paper), or `forbid`: `action_masks` excludes patches already chosen."
+    )
+    stop: bool = option("Whether the agent may stop prompting. The paper's may not.")
+    mask_prompt: bool = option("Whether SAM also gets its last answer, as a dense prompt. The paper's does not.")
+    srm_grid_size: int = option(
+        'The SRM and `observation="patches"` see the state on a grid of at most so many cells a side, each the mean of '
+        "several where the embedding has more. 64, SAM's own, is the paper's; 32 costs a quarter.",
+        most=1024,
+        reason="the SRM needs at least one",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.grid  # which checks that patches fit
+        names = get_args(RewardName)
+        if isinstance(self.reward, str):
+            check_choice("reward", self.reward, names)
+        elif not isinstance(self.reward, Mapping):
+            raise OptionError(
+                f"reward={self.reward!r}: give one of {', '.join(names)}, or a mapping of them to weights."
+            )
+        elif not self.reward:
+            raise OptionError(f"reward is empty; weigh at least one of {', '.join(names)}.")
+        for name, weight in self.reward_weights.items():
+            check_number(f"reward.{check_choice('reward', name, names)}", weight)
+
+    @cached_property
+    def grid(self) -> PatchGrid:
+        """The patches of the frame."""
+        return PatchGrid(self.image_size, self.patch_size)
+
+    @property
+    def reward_weights(self) -> Mapping[str, float]:
+        """The weight of each kind of reward."""
+        return {self.reward: 1.0} if isinstance(self.reward, str) else self.reward
+
+    def for_split(self, split: str) -> Self:
+        """Decide what ``initial_prompts="auto"`` means in a split."""
+        if self.initial_prompts != "auto":
+            return self
+        return replace(self, initial_prompts="truth" if split == "train" else "srm")

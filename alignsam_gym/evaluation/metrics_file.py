@@ -1,0 +1,71 @@
+"""The file ``metrics.json`` that a measured run leaves in its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from alignsam_gym.atomic_write import write_atomically
+from alignsam_gym.data import Dataset
+from alignsam_gym.errors import DataError
+from alignsam_gym.metrics import PromptingScores, table_metrics
+
+METRICS_FILE = "metrics.json"
+"""A run is finished when its folder holds this file."""
+
+
+def write_metrics(
+    folder: Path, results: Mapping[str, PromptingScores], dataset: Dataset, extra: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write a run's `METRICS_FILE`.
+
+    Args:
+        folder: The run's folder.
+        results: The scores by prompting strategy, or by the baseline's name.
+        dataset: What was measured on.
+        extra: Further entries, plain values.
+
+    Returns:
+        What the file holds: `extra`, ``measured_on`` (the data set's name), ``table`` (the metrics that its tables
+        show), ``prompting`` (the summary of each strategy) and ``iou_by_image`` (IoU after the last prompt, in
+        [0, 1], by strategy and image id).
+    """
+    iou_by_image = {}
+    for name, scores in results.items():
+        final = scores.ious()[:, -1]
+        iou_by_image[name] = {id: round(float(iou), 4) for id, iou in zip(scores.ids, final, strict=True)}
+    metrics = {
+        **extra,
+        "measured_on": dataset.name,
+        "table": list(table_metrics(dataset.name)),
+        "prompting": {name: scores.summary() for name, scores in results.items()},
+        "iou_by_image": iou_by_image,
+    }
+    write_atomically(folder / METRICS_FILE, json.dumps(metrics, indent=1).encode())
+    return metrics
+
+
+def read_metrics(file: Path) -> dict[str, Any]:
+    """Read a `METRICS_FILE`.
+
+    Raises:
+        DataError: If the file is torn, or holds something else.
+    """
+    try:
+        metrics = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read ({error}); delete it, and measure that run again.") from error
+    if not isinstance(metrics, dict) or not metrics.get("prompting"):
+        raise DataError(f"{file} holds no measurements; delete it, and measure that run again.")
+    return metrics
+
+
+def outermost(folders: Iterable[Path]) -> list[Path]:
+    """Return the folders that are below no other one, sorted.
+
+    A run keeps evaluations in its own folder; they are no runs beside it.
+    """
+    found = set(folders)
+    return sorted(folder for folder in found if not found & set(folder.parents))

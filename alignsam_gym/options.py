@@ -1,0 +1,188 @@
+"""One declaration of each option: a dataclass field with its type, its limits and a line of documentation.
+
+From these fields follow the environment's signature and the table in its documentation, Hydra's schema, and the check
+of configurations that come from strangers.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
+from functools import cache, wraps
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, Self, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from alignsam_gym.errors import OptionError, check_choice, check_count, check_number, check_option_names, check_switch
+
+Preset = Literal["paper", "best"]
+"""``paper``: the paper's settings. ``best``: the best settings measured so far. Both are files in conf/experiment."""
+
+P = ParamSpec("P")
+_UNSET: Any = type("Unset", (), {"__repr__": lambda _: "<by the preset>"})()
+
+
+def option(
+    doc: str,
+    default: Any = _UNSET,
+    *,
+    required: bool = False,
+    least: float | None = None,
+    most: float | None = None,
+    reason: str = "it is out of range",
+) -> Any:
+    """Declare an option as a dataclass field.
+
+    Args:
+        doc: What the option is, as Markdown.
+        default: Its default. Without one, the preset gives the value.
+        required: Whether it must be given: it has neither a default nor a place in a preset.
+        least: The smallest value of a number.
+        most: The largest number that is believed where a stranger's file gives it: more would fill the memory.
+        reason: Why a number below `least` makes no sense, for the error message.
+    """
+    metadata = {"doc": doc, "least": least, "most": most, "reason": reason}
+    return field(metadata=metadata) if required else field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options that are checked when they are given, and filled from a preset when they are not.
+
+    Attributes:
+        group: Name of the options in a preset and in error messages (``srm.width``); of the environment's own, "env".
+        title: What has these options, for the error of an unknown one.
+    """
+
+    group: ClassVar[str] = "env"
+    title: ClassVar[str] = "AlignSAM-v0"
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if getattr(self, each.name) is _UNSET:
+                value = preset_values(getattr(self, "preset", "paper"), self.group)[each.name]
+                object.__setattr__(self, each.name, value)
+        hints = type_hints(type(self))
+        for each in fields(self):
+            check_value(shown_name(self.group, each.name), getattr(self, each.name), hints[each.name], each)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], preset: Preset = "paper") -> Self:
+        """Make options from a mapping, and from a preset where the mapping has no value.
+
+        Raises:
+            OptionError: A name is unknown, or a value is out of range.
+        """
+        check_option_names(cls.title, values, [each.name for each in fields(cls)])
+        unset = {each.name for each in fields(cls) if each.default is _UNSET}
+        filled = {name: preset_values(preset, cls.group)[name] for name in unset}
+        return cls(**{**filled, **values})
+
+
+def shown_name(group: str, name: str) -> str:
+    """Give an option's name as error messages have it: the environment's own without a group."""
+    return name if group == "env" else f"{group}.{name}"
+
+
+@cache
+def preset_values(preset: str, group: str) -> Mapping[str, Any]:
+    """Read a group of values (``env``, ``srm``) from a preset's file.
+
+    Raises:
+        OptionError: There is no such preset.
+    """
+    check_choice("preset", preset, get_args(Preset))
+    file = Path(__file__).parent / "conf" / "experiment" / f"{preset}.yaml"
+    values: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))[group]
+    return values
+
+
+def type_hints(options: type[Options]) -> dict[str, Any]:
+    """Resolve the annotations of an options class: name -> type."""
+    return get_type_hints(options)
+
+
+def check_value(name: str, value: object, hint: Any, declared: Field[Any]) -> None:
+    """Check a value against the type and the limits of its field.
+
+    Types that are neither numbers, switches, choices nor words are left to whoever uses the option.
+
+    Raises:
+        OptionError: The value does not fit.
+    """
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if value is None and NoneType in kinds:
+        return
+    kinds = tuple(kind for kind in kinds if kind is not NoneType)
+    if len(kinds) > 1:
+        return
+    least, reason = declared.metadata["least"], declared.metadata["reason"]
+    match kinds[0]:
+        case kind if get_origin(kind) is Literal:
+            check_choice(name, value, get_args(kind))
+        case kind if kind is bool:
+            check_switch(name, value)
+        case kind if kind is int:
+            check_count(name, value, reason, least=1 if least is None else int(least))
+        case kind if kind is float:
+            check_number(name, value)
+            if least is not None and value < least:
+                raise OptionError(f"{name}={value}: {reason}.")
+        case kind if kind is str and not isinstance(value, str):
+            raise OptionError(f"{name}={value!r}: it must be a word.")
+
+
+def choices_of(hint: Any) -> tuple[str, ...]:
+    """Collect the words that an option may be: those of a `Literal`, also within a union."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    return tuple(choice for part in get_args(hint) for choice in choices_of(part))
+
+
+def takes_options_of(
+    options: Callable[P, object],
+) -> Callable[[Callable[..., None]], Callable[Concatenate[Any, P], None]]:
+    """Give a constructor the signature of an options class, for editors, type checkers and `help` alike.
+
+    Args:
+        options: The options class. The constructor is called with the keywords that were given, and no others.
+    """
+
+    def decorate(init: Callable[..., None]) -> Callable[Concatenate[Any, P], None]:
+        @wraps(init)
+        def constructor(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> None:
+            init(self, *args, **kwargs)
+
+        own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+        declared = inspect.signature(options).parameters.values()
+        setattr(constructor, "__signature__", inspect.Signature([own, *declared]))  # noqa: B010  # for type checkers
+        return constructor
+
+    return decorate
+
+
+def options_table(options: type[Options], names: Collection[str] | None = None) -> str:
+    """Write the documentation of options as a Markdown table: type, the values of both presets, meaning.
+
+    Args:
+        options: The options class.
+        names: The options that are shown; all by default.
+    """
+    lines = ["| keyword | type | `paper` | `best` | what it is |", "| --- | --- | --- | --- | --- |"]
+    shown = [each for each in fields(options) if names is None or each.name in names]
+    lines += ["| " + " | ".join(cells) + " |" for cells in _rows(options, shown)]
+    return "\n".join(lines)
+
+
+def _rows(options: type[Options], shown: Sequence[Field[Any]]) -> Iterator[list[str]]:
+    hints = type_hints(options)
+    for each in shown:
+        choices = choices_of(hints[each.name])
+        kind = " or ".join(f"`{choice}`" for choice in choices) if choices else f"`{each.type}`".replace("|", "\\|")
+        values = [each.default, each.default]
+        if each.default is _UNSET:
+            values = [preset_values(preset, options.group)[each.name] for preset in get_args(Preset)]
+        yield [f"`{each.name}`", kind, *(f"`{value}`" for value in values), each.metadata["doc"]]

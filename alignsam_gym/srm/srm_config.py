@@ -1,0 +1,73 @@
+"""Hyperparameters of the semantic recalibration module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from alignsam_gym.errors import OptionError
+from alignsam_gym.options import Options, option
+from alignsam_gym.srm.branches import NORM_GROUPS
+
+
+@dataclass(frozen=True, kw_only=True)
+class SRMConfig(Options):
+    """Hyperparameters of the SRM (config group ``srm``), the paper's where none are given.
+
+    Raises:
+        OptionError: A value is out of range.
+    """
+
+    group: ClassVar[str] = "srm"
+    title: ClassVar[str] = "srm"
+
+    width: int = option(
+        f"Channels of the branch, a multiple of {NORM_GROUPS}. [ours]", most=1024, reason="it must be at least 1"
+    )
+    learning_rate: float = option("Learning rate of Adam (1e-4 in §4.1).")
+    updates: int | None = option(
+        "q, gradient steps after every action; none for §4.1's: 1 for the implicit branch and 5 for the explicit. With "
+        "several environments an action is one of each, and a step is made for every `batch_size` of them. [ours]",
+        reason="it must be at least 1, or null for the paper's",
+    )
+    batch_size: int = option("States in a gradient step. [ours]", reason="it must be at least 1")
+    folds: int = option(
+        "Cross-fitting. With k > 1 the labelled images are split into k folds, and k branches learn, each from all "
+        "folds but one. In training, the branch that has not seen an image draws its map, so that the agent meets "
+        "labels as wrong as they will be on new images; elsewhere the map is the branches' mean. 1 is the paper's "
+        "single branch. [ours]",
+        most=64,
+        reason="it must be at least 1",
+    )
+    full_mask_every: int = option(
+        "One state in so many, by row and step, has its mask replaced by ones, as in the state from which an "
+        "evaluation episode takes its first pair of prompts; 0 for none. In a single row the first is after so many "
+        "steps. [ours]",
+        least=0,
+        reason="it must be a count of states, or 0 for none",
+    )
+    dropout: float = option("Probability that a channel of a state's embedding is left out of a gradient step. [ours]")
+    early_stopping_interval: int = option(
+        "Early stopping. After every so many states, the branch that draws a fold's maps is replaced by the one that "
+        "goes on learning, if the IoU of that one on the fold, which it has not seen, is the highest so far. Until the "
+        "first comparison it always is. 0 for always. With one fold nothing is unseen, and it always is. [ours]",
+        least=0,
+        reason="it must be a count of states, or 0 for none",
+    )
+    clip_logit_weight: float = option(
+        "How much of an explicit branch's map is CLIP's. The log-odds of M_c, times this weight, are added to what the "
+        "branch says, which learns without them: one of the two experts has not seen the few labelled images and "
+        "cannot overfit to them. 0 for the branch alone. [ours]",
+        most=1000,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, fits, wanted in (
+            ("width", self.width % NORM_GROUPS == 0, f"a multiple of {NORM_GROUPS}"),
+            ("learning_rate", self.learning_rate > 0, "above 0"),
+            ("dropout", 0 <= self.dropout < 1, "at least 0 and below 1"),
+            ("clip_logit_weight", self.clip_logit_weight >= 0, "at least 0"),
+        ):
+            if not fits:
+                raise OptionError(f"srm.{name}={getattr(self, name)}: it must be {wanted}.")

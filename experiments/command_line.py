@@ -1,0 +1,44 @@
+"""How a command ends when its user made a mistake or interrupted it."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ContextDecorator
+from types import TracebackType
+
+from alignsam_gym.errors import AlignSAMError
+
+
+class _ExitOnUserError(ContextDecorator):
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            sys.exit(130)
+        message = None if error is None else _message(error)
+        if message is not None:
+            sys.exit(f"error: {message}")
+
+
+exit_on_user_error = _ExitOnUserError()
+"""Ends the process with a user's mistake as its message, and without a traceback.
+
+Use it as a decorator, ``@exit_on_user_error``, or as a context, ``with exit_on_user_error:``. The exit status is 1, and
+130 after an interruption. Any other error passes with its traceback.
+"""
+
+
+def _message(error: BaseException) -> str | None:
+    """What to tell the user, or None if the error is not the user's."""
+    if isinstance(error, AlignSAMError):
+        return str(error)
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException  # which --help does not wait for
+
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} is needed: give {error.full_key}=…."
+    if isinstance(error, OmegaConfBaseException):  # a value of another type
+        return str(error).splitlines()[0]
+    return None

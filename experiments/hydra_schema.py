@@ -1,0 +1,93 @@
+"""What Hydra composes beside the files in conf/: the options' types, and a choice for each data set, SAM and CLIP.
+
+Everything here follows from where it is declared: `EnvConfig`, `SRMConfig`, the constructors of data sets, and the
+registry of checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, Field, field, fields, make_dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING as NOT_GIVEN
+
+from alignsam_gym.data import DATASETS, dataset_parameters
+from alignsam_gym.envs.env_config import EnvConfig, ModelOptions, SampleOptions, VectorEnvConfig
+from alignsam_gym.envs.rules import Rules
+from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS
+from alignsam_gym.options import Options, preset_values, type_hints
+from alignsam_gym.srm import SRMConfig
+
+CLIPS = {"tiny": "tiny", "vit_b_16": "ViT-B-16/openai"}
+"""Names of CLIPs on the command line -> the environment's option."""
+
+_ELSEWHERE = {"dataset", "dataset_kwargs", "split"}
+"""Options of the environment that stand in other groups of a configuration."""
+_PLAIN = (bool, int, float, str)
+
+
+def register() -> None:
+    """Put the schemas and choices into Hydra's store, from which every command composes."""
+    store = ConfigStore.instance()
+    names = {each.name for kind in (ModelOptions, SampleOptions, Rules) for each in fields(kind)} - _ELSEWHERE
+    store.store("options", schema(VectorEnvConfig, {*names, "num_envs", "compile"}), group="env")
+    store.store("options", schema(SRMConfig), group="srm")
+    best = preset_values("best", "env")
+    for part, shown in {
+        "encoding": {"sam", "image_size", "precision"},
+        "labelled": {"sam", "clip", "image_size", "precision", "shots", "shots_per", "shots_seed", "on_error"},
+    }.items():
+        store.store(part, schema(EnvConfig, shown, best), group="env")
+    for name in ("tiny", *CHECKPOINTS):
+        store.store(name, {"sam": name}, group="sam", package="env")
+    for name, option in CLIPS.items():
+        store.store(name, {"clip": option}, group="clip", package="env")
+    for name in DATASETS:
+        store.store(name, dataset_schema(name), group="dataset")
+
+
+def schema(options: type[Options], names: Collection[str] | None = None, values: Mapping[str, Any] = {}) -> type:
+    """Make the dataclass that Hydra checks a group of the configuration by.
+
+    Args:
+        options: The options' declaration.
+        names: Those that belong to the group; all by default.
+        values: Defaults of options that have none of their own. Without one, a preset must give the value.
+    """
+    hints = type_hints(options)
+    parts = [
+        (each.name, plain_type(hints[each.name]), _default(each, values))
+        for each in fields(options)
+        if names is None or each.name in names
+    ]
+    return make_dataclass(options.__name__, parts)
+
+
+def dataset_schema(name: str) -> type:
+    """Make the dataclass of a data set's group from its constructor's parameters."""
+    parts: list[tuple[str, Any, Any]] = [("name", str, field(default=name))]
+    for parameter in dataset_parameters(name).values():
+        parts.append((parameter.name, plain_type(parameter.annotation), field(default=parameter.default)))
+    return make_dataclass("DatasetOptions", parts)
+
+
+def plain_type(hint: Any) -> Any:
+    """The type that Hydra knows for an annotation: a number, a switch or a word, perhaps none; else anything."""
+    kinds = get_args(hint) or (hint,)
+    if get_origin(hint) is Literal:
+        return str
+    none = type(None) in kinds
+    kinds = tuple(kind for kind in kinds if kind not in (type(None), Path))  # a path is a word
+    if len(kinds) == 1 and kinds[0] in _PLAIN:
+        return kinds[0] | None if none else kinds[0]
+    return Any
+
+
+def _default(declared: Field[Any], values: Mapping[str, Any]) -> Any:
+    if isinstance(declared.default, (*_PLAIN, type(None))):
+        return field(default=declared.default)
+    assert declared.default is not MISSING
+    return field(default=values.get(declared.name, NOT_GIVEN))

@@ -1,0 +1,74 @@
+"""The configuration that a run leaves in its folder: written, and compared with another."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Collection
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+import alignsam_gym
+from alignsam_gym.agents.trained_run import CONFIG, load_config
+
+VERSIONS_FILE = "versions.json"
+_PACKAGES = ("torch", "gymnasium", "stable-baselines3", "segment-anything", "numpy")
+
+
+def save_config(folder: Path, config: DictConfig) -> None:
+    """Write the resolved configuration, and beside it the versions of what computes."""
+    OmegaConf.save(config, folder / CONFIG, resolve=True)
+    versions = {
+        "alignsam-gym": alignsam_gym.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        **{name: version(name) for name in _PACKAGES},
+    }
+    (folder / VERSIONS_FILE).write_text(json.dumps(versions, indent=2))
+
+
+def config_diff(folder: Path, config: DictConfig, ignored: Collection[str] = ()) -> list[str]:
+    """List the keys that have other values in the configuration that a run left in a folder.
+
+    Args:
+        folder: The run's.
+        config: What it is compared with.
+        ignored: Keys and groups that do not count.
+
+    Returns:
+        Dotted keys, sorted.
+
+    Raises:
+        WeightsError: If the folder has no configuration of a run.
+    """
+    kept = flatten(OmegaConf.to_container(load_config(folder), resolve=True))
+    now = flatten(OmegaConf.to_container(config, resolve=True))
+    different = []
+    for key in kept.keys() | now.keys():
+        group = key.split(".")[0]
+        if key not in ignored and group not in ignored and kept.get(key) != now.get(key):
+            different.append(key)
+    return sorted(different)
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Turn nested groups into a single one.
+
+    Args:
+        config: Nested dicts; lists count as values.
+        prefix: The dotted key of `config` itself.
+
+    Returns:
+        Each value by its dotted key.
+    """
+    if not isinstance(config, dict):
+        return {prefix: config}
+    flat: dict[str, Any] = {}
+    for name, part in config.items():
+        flat |= flatten(part, f"{prefix}.{name}".lstrip("."))
+    return flat

@@ -1,0 +1,29 @@
+import pytest
+
+from alignsam_gym.errors import OptionError, check_choice, check_option_names, did_you_mean
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("shotz", " Did you mean shots?"), ("SRM", " Did you mean srm?"), ("voc", " Did you mean VOC2012?"), ("xyz", "")],
+)
+def test_the_nearest_choice_is_proposed_in_its_own_case(name, hint):
+    assert did_you_mean(name, ["shots", "shots_per", "srm", "VOC2012"]) == hint
+
+
+def test_an_unknown_value_is_told_with_the_choices_and_the_nearest():
+    message = r"^branch='explict' is unknown; choose one of implicit, explicit\. Did you mean explicit\?$"
+    with pytest.raises(OptionError, match=message):
+        check_choice("branch", "explict", ("implicit", "explicit"))
+    with pytest.raises(OptionError, match=r"^branch=3 is unknown; choose one of implicit, explicit\.$"):
+        check_choice("branch", 3, ("implicit", "explicit"))
+    assert check_choice("branch", "explicit", ("implicit", "explicit")) == "explicit"
+
+
+def test_unknown_options_are_told_with_the_known_ones_and_the_nearest():
+    check_option_names("this", ["seed"], ["seed", "root"])
+    message = r"^this has no option rot, sed; it takes root, seed\. Did you mean root\? Did you mean seed\?$"
+    with pytest.raises(OptionError, match=message):
+        check_option_names("this", ["seed", "sed", "rot"], ["seed", "root"])
+    with pytest.raises(OptionError, match=r"^this has no option seed; it takes none\.$"):
+        check_option_names("this", ["seed"], [])

@@ -1,0 +1,39 @@
+import pytest
+
+from alignsam_gym.errors import OptionError
+from alignsam_gym.experiments.reproduce.__main__ import reproduce
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ([], "Nothing is asked for"),
+        (["table=7"], "there are 2, 3, 4"),
+        (["table=2", "jobs=0"], "jobs=0: at least one"),
+        (["table=2", "jobs=0.5"], "jobs=0.5"),
+        (["table=2", "resamples=0"], "resamples=0"),
+        (["table=2", "overrides='sam=vit_b'"], "overrides=sam=vit_b: a list"),
+        (["figure=7", "figure7.T=5"], r"figure7.T=5: a list of whole numbers"),
+        (["table=2", "seeds=3"], "seeds=3: a list"),
+        (["table=2", "seeds=[]"], "seeds="),
+        (["table=2", "baselines=persam"], r"baselines=persam: a list, such as \[persam\]"),
+        (["table=2", "baselines=[sam3]"], "baselines='sam3' is unknown; choose one of persam"),
+        (["table=beyond", "beyond=[salience]"], "beyond='salience' is unknown"),
+        (["table=2", "figure7.tasks=[foo]"], "figure7.tasks='foo' is unknown"),
+        (["figure=7", "~tasks.glass", "figure7.tasks=[glass]"], "Figure 7 shows none of the tasks"),
+        (["table=3", "tasks.semantic=shapes"], "tasks.semantic=shapes: it has not several categories"),
+        (["table=3", "tasks.semantic=[shapes-named,'dataset.category=star']"], "it has not several categories"),
+        (["figure=[5,8]"], "there are 5, 6, 7"),
+        (["table=2", "overrides=['episode=3']"], "episode"),
+        (["table=2", "tasks.blur=nowhere"], "nowhere"),
+        (["table=2", "+tasks.depth=shapes"], "tasks='depth' is unknown"),
+        (
+            ["table=3", "~tasks.semantic"],
+            "Table 3 shows none of the tasks that are left",
+        ),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(configured, stub, overrides, says):
+    with pytest.raises(OptionError, match=says):
+        reproduce(configured(*overrides), stub, stub.interrupt)
+    assert stub.commands == []

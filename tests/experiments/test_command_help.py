@@ -1,0 +1,80 @@
+"""Every command's help: what it says, and that it answers at once."""
+
+import pytest
+from hydra.core.config_store import ConfigStore
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from alignsam_gym.experiments.cli import app
+from alignsam_gym.experiments.command_help import CONF, EXPERIMENTS, REGISTERED, choices, first_sentence, help_page
+
+COMMANDS = get_command(app).commands
+HYDRA_COMMANDS = [name for name in COMMANDS if (CONF / f"{name}.yaml").exists()]
+
+
+def shown(*arguments):
+    result = CliRunner().invoke(app, [*arguments, "--help"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_these_are_all_commands():
+    expected = (
+        "train evaluate predict score baseline reproduce report summarize embed datasets weights export push demo"
+    )
+    assert set(COMMANDS) == {*expected.split(), "benchmark", "pretrain"}
+    assert set(HYDRA_COMMANDS) == {file.stem for file in CONF.glob("*.yaml")}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command):
+    assert f"alignsam {command} " in shown(command) or command == "push"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_list_of_commands_says_what_each_does(command):
+    line = COMMANDS[command].get_short_help_str(limit=200)
+    assert line[0].isupper()
+    assert line.endswith(".")
+
+
+@pytest.mark.parametrize("command", HYDRA_COMMANDS)
+def test_help_shows_the_keys_with_their_comments_and_nothing_of_hydra(command):
+    page = help_page(command)
+    assert "Keys and their defaults" in page
+    assert "#" in page
+    assert not [word for word in ("defaults:", "override hydra", "_self_", "hydra:", "python -m") if word in page]
+
+
+@pytest.mark.parametrize("command", HYDRA_COMMANDS)
+def test_a_module_of_the_commands_name_runs_it_too(command):
+    place = EXPERIMENTS / command
+    assert (place / "__main__.py").exists() or place.with_suffix(".py").exists()
+
+
+def test_help_of_train_lists_the_choices():
+    page = help_page("train")
+    assert f"dataset={'|'.join(choices('dataset'))}" in page
+    assert {"shapes-shadow", "folder"} <= set(choices("dataset"))
+    assert {"sam_hq_vit_b", "tiny"} <= set(choices("sam"))
+
+
+@pytest.mark.parametrize("group", REGISTERED)
+def test_choices_are_those_that_hydra_knows(group):
+    known = {name.removesuffix(".yaml") for name in ConfigStore.instance().list(group)}
+    assert set(choices(group)) == known | {file.stem for file in (CONF / group).glob("*.yaml")}
+
+
+def test_help_of_train_says_what_the_best_settings_are():
+    assert "revisit: forbid" in help_page("train")
+
+
+def test_a_summary_is_the_first_sentence_of_the_modules_page():
+    assert first_sentence("weights") == "Lists, downloads, verifies or removes official SAM checkpoints."
+
+
+@pytest.mark.parametrize("arguments", [[], ["train"], ["datasets"], ["benchmark"], ["predict"]])
+def test_help_waits_for_nothing_heavy(run_python, arguments):
+    lines = ["import sys", "from alignsam_gym.experiments.cli import app", f"try: app({[*arguments, '--help']})"]
+    program = "\n".join([*lines, "except SystemExit: print(*sys.modules)"])
+    assert not {"torch", "hydra", "omegaconf", "stable_baselines3", "cv2"} & set(run_python(program).split())

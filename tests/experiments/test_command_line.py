@@ -1,0 +1,48 @@
+import pytest
+from omegaconf import OmegaConf
+
+from alignsam_gym.errors import DataError
+from alignsam_gym.experiments.command_line import exit_on_user_error
+
+
+@exit_on_user_error
+def fail(error):
+    raise error
+
+
+def missing_value():
+    return OmegaConf.create({"dataset": {"root": "???"}}).dataset.root
+
+
+def wrong_type():
+    config = OmegaConf.create({"seed": 0})
+    OmegaConf.set_struct(config, True)
+    return config.sead
+
+
+def test_a_users_mistake_is_the_last_line_without_a_traceback():
+    with pytest.raises(SystemExit, match=r"^error: no images in here$"):
+        fail(DataError("no images in here"))
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [(missing_value, r"^error: dataset\.root is needed: give dataset\.root=…\.$"), (wrong_type, "^error: Key 'sead'")],
+)
+def test_a_mistake_in_the_configuration_is_told_likewise(action, message):
+    with pytest.raises(SystemExit, match=message), exit_on_user_error:
+        action()
+
+
+def test_an_interruption_has_the_shells_exit_status():
+    with pytest.raises(SystemExit, match="130"):
+        fail(KeyboardInterrupt())
+
+
+def test_a_defect_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError), exit_on_user_error:
+        1 / 0  # noqa: B018
+
+
+def test_what_succeeds_returns_its_result():
+    assert exit_on_user_error(lambda: 3)() == 3
