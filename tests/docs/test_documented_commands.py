@@ -12,7 +12,6 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-import alignsam_gym.experiments.hydra_schema  # noqa: F401  # registers the choices
 from tests.docs.pages import PAGES, ROOT, commands, name_of
 
 PLACE = re.compile(r"<[^<>]+>")  # outputs/train/<date>

@@ -1,5 +1,7 @@
 """Every command's help: what it says, and that it answers at once."""
 
+import importlib
+
 import pytest
 import yaml
 from hydra.core.config_store import ConfigStore
@@ -52,6 +54,15 @@ def test_help_shows_the_keys_with_their_comments_and_nothing_of_hydra(command):
 def test_a_module_of_the_commands_name_runs_it_too(command):
     place = EXPERIMENTS / command
     assert (place / "__main__.py").exists() or place.with_suffix(".py").exists()
+
+
+@pytest.mark.parametrize("command", HYDRA_COMMANDS)
+def test_the_module_shows_the_same_help(command, capsys, monkeypatch):
+    main = ".__main__" if (EXPERIMENTS / command).is_dir() else ""
+    module = importlib.import_module(f"alignsam_gym.experiments.{command}{main}")
+    monkeypatch.setattr("sys.argv", [command, "--help"])
+    module.main()
+    assert capsys.readouterr().out.strip() == help_page(command)
 
 
 def test_help_of_train_lists_the_choices():
