@@ -20,7 +20,7 @@ from alignsam_gym.options import Options, check_value, type_hints
 from alignsam_gym.srm import SRMConfig
 
 DIGEST = "sha256:"
-"""How a recipe names weights that are nobody's official ones: this, and their SHA-256; a CLIP's architecture before."""
+"""How a configuration names weights that are no official ones: this and their SHA-256, after a CLIP's architecture."""
 
 _CHECKED = {"env": VectorEnvConfig, "srm": SRMConfig, "policy": PolicyConfig}
 """The declarations of what may stand in a group."""
@@ -37,12 +37,16 @@ _DEEPEST = 16  # layers of an LSTM
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """The part of a configuration that prediction depends on.
+class AgentConfig:
+    """The part of a run's configuration that prediction depends on.
 
-    env: keywords of ``AlignSAM-v0``. srm: of `SRMConfig`. agent, policy: these config groups, for `make_policy`.
-    dataset: the name of what it was trained on. text: what it was trained to look for, where a text guides it; None
-    if that differs by image.
+    Attributes:
+        env: Keywords of ``AlignSAM-v0``.
+        srm: Options of `SRMConfig`.
+        agent: The config group ``agent``, for `make_policy`.
+        policy: The config group ``policy``, options of `PolicyConfig`.
+        dataset: The name of the data set that the agent was trained on.
+        text: What the agent was trained to look for, where a text guides it; None if that differs by image.
     """
 
     env: dict[str, Any]
@@ -59,18 +63,25 @@ class Recipe:
         return needs_text(*words)
 
     def write(self, folder: Path) -> None:
-        """Write the ``config.yaml`` that `read_recipe` reads."""
-        groups = {"env": self.env, "srm": self.srm, "agent": self.agent, "policy": self.policy}
-        OmegaConf.save(
-            OmegaConf.create({**groups, "dataset": {"name": self.dataset, "text": self.text}}), folder / CONFIG
-        )
+        """Write the ``config.yaml`` that `read_agent_config` reads."""
+        groups = {
+            "env": self.env,
+            "srm": self.srm,
+            "agent": self.agent,
+            "policy": self.policy,
+            "dataset": {"name": self.dataset, "text": self.text},
+        }
+        OmegaConf.save(OmegaConf.create(groups), folder / CONFIG)
 
 
-def read_recipe(folder: Path) -> Recipe:
-    """The recipe of a run or bundle. Raises WeightsError for what no training writes.
+def read_agent_config(folder: Path) -> AgentConfig:
+    """Read the configuration of a run or bundle, which anyone may have written.
 
-    Names of options, types and sizes are checked, so that a stranger's file cannot fill the memory. What it names as
+    Names, types and sizes of options are checked, so that a stranger's file cannot fill the memory. What it names as
     ``env.sam`` and ``env.clip`` may be any word: ask `official` before anything is opened.
+
+    Raises:
+        WeightsError: There is no configuration, or one that no training writes.
     """
     values: Any = OmegaConf.to_container(load_config(folder))
     try:
@@ -83,7 +94,7 @@ class _RefusalError(Exception):
     """What is wrong with a configuration."""
 
 
-def _checked(config: Mapping[str, Any]) -> Recipe:
+def _checked(config: Mapping[str, Any]) -> AgentConfig:
     env, srm, agent, policy, dataset = (config[name] for name in GROUPS)
     for group, options in _CHECKED.items():
         _check_options(group, config[group], options)
@@ -94,7 +105,7 @@ def _checked(config: Mapping[str, Any]) -> Recipe:
         raise _RefusalError(f"text={text!r} is not a text")
     chosen = {name: env[name] for name in _PORTABLE["env"] if name in env}
     seen = {name: srm[name] for name in _PORTABLE["srm"] if name in srm}
-    return Recipe(chosen, seen, agent, policy, str(dataset.get("name", "")), text)
+    return AgentConfig(chosen, seen, agent, policy, str(dataset.get("name", "")), text)
 
 
 def _check_options(group: str, values: Mapping[str, Any], options: type[Options]) -> None:
@@ -148,7 +159,12 @@ def _refuse_value(group: str, name: str, value: object, wanted: str) -> NoReturn
 
 
 def official(kind: str, name: str) -> bool:
-    """Whether `name`, a recipe's ``sam`` or ``clip`` (`kind`), is one of the published models, and so no file."""
+    """Tell whether `name` is a published model, and so no file.
+
+    Args:
+        kind: ``sam`` or ``clip``.
+        name: A configuration's ``env.sam`` or ``env.clip``.
+    """
     if name == "tiny" or kind == "sam":
         return name == "tiny" or name in CHECKPOINTS
     import open_clip  # takes seconds
@@ -158,12 +174,16 @@ def official(kind: str, name: str) -> bool:
 
 
 def weights_file(kind: str, name: str) -> Path:
-    """The file that `name` tells of, where it is not `official`."""
+    """Return the file that a name means which is not `official`."""
     return Path(name if kind == "sam" else name.partition("/")[2]).expanduser()
 
 
 def portable(kind: str, name: str) -> str:
-    """`name` as others may read it: a file of this machine by its SHA-256. Raises WeightsError if it is missing."""
+    """Turn a name into one that others may read: a file of this machine is named by its SHA-256.
+
+    Raises:
+        WeightsError: The file is missing.
+    """
     if is_digest(kind, name) or official(kind, name):
         return name
     file = weights_file(kind, name)
@@ -174,5 +194,5 @@ def portable(kind: str, name: str) -> str:
 
 
 def is_digest(kind: str, name: str) -> bool:
-    """Whether `name` is what `portable` makes of a file."""
+    """Tell whether `name` is what `portable` makes of a file."""
     return (name if kind == "sam" else name.partition("/")[2]).startswith(DIGEST)

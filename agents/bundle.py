@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from alignsam_gym.agents.agent_config import Recipe, portable, read_recipe
+from alignsam_gym.agents.agent_config import AgentConfig, portable, read_agent_config
 from alignsam_gym.agents.agent_weights import POLICY, SRM_WEIGHTS
 from alignsam_gym.agents.trained_run import CONFIG
 from alignsam_gym.errors import WeightsError
@@ -36,23 +36,23 @@ def export(source: Path, target: Path) -> None:
     if source.is_dir() and target.is_dir() and source.samefile(target):
         raise WeightsError(f"{target} is the run itself, whose configuration a bundle's would replace; name another.")
     with opened(source) as run:
-        recipe = read_recipe(run)
-        named = {kind: portable(kind, str(recipe.env[kind])) for kind in ("sam", "clip") if kind in recipe.env}
+        config = read_agent_config(run)
+        named = {kind: portable(kind, str(config.env[kind])) for kind in ("sam", "clip") if kind in config.env}
         for name in (POLICY, SRM_WEIGHTS):
             if not (run / name).is_file():
                 raise WeightsError(f"{run} has no {name}; has its training finished?")
         try:
-            _write(run, replace(recipe, env=recipe.env | named), target)
+            _write(run, replace(config, env=config.env | named), target)
         except OSError as error:
             raise WeightsError(f"{target} cannot be written ({error.strerror}).") from error
 
 
-def _write(run: Path, recipe: Recipe, target: Path) -> None:
+def _write(run: Path, config: AgentConfig, target: Path) -> None:
     _check_free(target)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) if target.suffix == SUFFIX else target
         folder.mkdir(parents=True, exist_ok=True)
-        recipe.write(folder)
+        config.write(folder)
         for name in (POLICY, SRM_WEIGHTS):
             shutil.copyfile(run / name, folder / name)
         if target.suffix == SUFFIX:

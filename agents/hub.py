@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from alignsam_gym.agents.agent_config import Recipe, read_recipe
+from alignsam_gym.agents.agent_config import AgentConfig, read_agent_config
 from alignsam_gym.agents.bundle import MEMBERS, export
 from alignsam_gym.errors import OptionError, WeightsError
 
@@ -106,7 +106,7 @@ def upload(bundle: Path, repo: str, private: bool, metrics: Path | None) -> str:
         metrics: What an evaluation has left, for the card; it need not be there.
     """
     api = _import_hub().HfApi()
-    (bundle / "README.md").write_text(make_card(read_recipe(bundle), repo, metrics), encoding="utf-8")
+    (bundle / "README.md").write_text(make_card(read_agent_config(bundle), repo, metrics), encoding="utf-8")
     try:
         url = api.create_repo(repo, private=private, exist_ok=True)
         api.upload_folder(repo_id=url.repo_id, folder_path=bundle, commit_message="AlignSAM agent")
@@ -115,15 +115,15 @@ def upload(bundle: Path, repo: str, private: bool, metrics: Path | None) -> str:
     return str(url)
 
 
-def make_card(recipe: Recipe, repo: str, metrics: Path | None) -> str:
+def make_card(config: AgentConfig, repo: str, metrics: Path | None) -> str:
     """Write the page of a repository, Markdown, with what the file `metrics` tells, if it is there."""
-    env = recipe.env
+    env = config.env
     return _CARD.format(
         repo=repo,
-        target=recipe.text or f"what {recipe.dataset} shows",
+        target=config.text or f"what {config.dataset} shows",
         sam=env.get("sam", "tiny"),
-        text=f', text="{recipe.text or "what to look for"}"' if recipe.guided else "",
-        dataset=recipe.dataset,
+        text=f', text="{config.text or "what to look for"}"' if config.guided else "",
+        dataset=config.dataset,
         branch=env.get("branch", "implicit"),
         steps=env.get("max_steps", 15),
         side=env.get("image_size", 800) // env.get("patch_size", 80),

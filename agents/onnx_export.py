@@ -6,18 +6,14 @@ is a short loop, which `examples/onnx_predict.py` shows in NumPy.
 B is any batch, N the number of patches, R × h × w the encoding of an image, C its embedding's channels, g the cells a
 side of the SRM's states; everything is float32 unless it says otherwise.
 
-=============  ==========================================================  ==========================================
-file           inputs                                                      outputs
-=============  ==========================================================  ==========================================
-encoder.onnx   image uint8 (B, S, S, 3), RGB, of the encoder's own size    encoding (B, R, h, w)
-decoder.onnx   encoding; points (B, n, 2), (x, y) as fractions of the        logits (B, 4h, 4w), SAM's answer (Eq. 2)
-               frame; labels int64 (B, n), 1, 0, or −1 for no point
-srm.onnx       encoding; mask (B, 4h, 4w), the last answer's probabilities,  srm_logits (B, g, g), y_r (Eq. 12) as logits;
-               ones before there is one; similarity (B, g, g), CLIP's map  centres (B, N), the same at the patches'
-               of the text, only of an explicit branch                     centres: a prompt's label is whether > 0
-policy.onnx    encoding; mask; srm_logits; visited (B, N), 1 where a patch was    scores (B, N), or (B, N + 1) with stopping
-               prompted                                                    last: the highest is the action
-=============  ==========================================================  ==========================================
+- ``encoder.onnx``: from image, uint8 (B, S, S, 3) RGB of the encoder's own size, to encoding (B, R, h, w).
+- ``decoder.onnx``: from encoding, points (B, n, 2), which are (x, y) as fractions of the frame, and labels,
+  int64 (B, n), 1, 0, or −1 for no point, to logits (B, 4h, 4w), SAM's answer (Eq. 2).
+- ``srm.onnx``: from encoding and mask (B, 4h, 4w), which is the last answer's probabilities, or ones before there is an
+  answer, to srm_logits (B, g, g), y_r (Eq. 12) as logits, and centres (B, N), the same at the patches' centres: a
+  prompt's label is whether this is above 0. An explicit branch needs similarity (B, g, g) too, CLIP's map of the text.
+- ``policy.onnx``: from encoding, mask, srm_logits and visited (B, N), 1 where a patch was prompted, to scores (B, N),
+  or (B, N + 1) with stopping last. The highest score is the action.
 
 ``agent.json`` has image_size, patch_size, max_steps and the encoder's input_size.
 """
@@ -98,7 +94,7 @@ def _check_exportable(agent: AlignSAM) -> None:
     ):
         if value != wanted:
             raise OptionError(f"env.{name}={value} has no ONNX graphs; only {wanted} has.")
-    if not isinstance(agent.policy, PromptPolicyMixin) or agent.policy.memory:
+    if not isinstance(agent.policy, PromptPolicyMixin) or agent.policy.recurrent:
         raise OptionError("Only agents of ppo, a2c and maskable_ppo have ONNX graphs.")
     height = model.embedding_shape[1]
     if height % min(rules.srm_grid_size, height):
@@ -134,7 +130,8 @@ class _Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         pixels = (image.permute(0, 3, 1, 2).float() - self.sam.pixel_mean) / self.sam.pixel_std
-        return self.sam.image_encoder(pixels).half().float()  # as encodings are kept
+        encoding: Tensor = self.sam.image_encoder(pixels)
+        return encoding.half().float()  # as encodings are kept
 
 
 class _Decoder(nn.Module):
@@ -203,4 +200,5 @@ class _Policy(nn.Module):
         patches = patch_means(self.rules, embedding, coarse, srm_logits).half().float()  # as they are observed
         observation = patches if self.rules.revisit == "allow" else {"patches": patches, "visited": visited}
         features = self.policy.extract_features(observation, self.policy.pi_features_extractor)
-        return self.policy.action_net(self.policy.mlp_extractor.forward_actor(features))
+        scores: Tensor = self.policy.action_net(self.policy.mlp_extractor.forward_actor(features))
+        return scores

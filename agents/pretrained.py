@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import torch
 from stable_baselines3.common.policies import BasePolicy
 
-from alignsam_gym.agents.agent_config import Recipe, is_digest, official, portable, read_recipe, weights_file
+from alignsam_gym.agents.agent_config import AgentConfig, is_digest, official, portable, read_agent_config, weights_file
 from alignsam_gym.agents.agent_prompter import AgentPrompter
 from alignsam_gym.agents.agent_weights import save_agent
 from alignsam_gym.agents.bundle import SUFFIX, export, opened
@@ -43,24 +43,24 @@ class AlignSAM:
         clip: Draws the map of a text; None where no text guides the agent.
         srm: The trained SRM.
         policy: The trained policy.
-        recipe: What the agent was made of.
+        config: What the agent was made of.
         batch_size: How many images `predict_many` prompts at once.
     """
 
-    def __init__(self, episode: Episode, policy: BasePolicy, recipe: Recipe, metrics: Path | None = None) -> None:
+    def __init__(self, episode: Episode, policy: BasePolicy, config: AgentConfig, metrics: Path | None = None) -> None:
         """Take an agent's parts from the episode of its environment.
 
         Args:
             episode: Its rules, SAM, CLIP and trained SRM are the agent's, its number of rows the `batch_size`.
             policy: A trained one for such episodes.
-            recipe: Of the agent.
+            config: What the agent was made of.
             metrics: The file of its measurements, for the card of `push_to_hub`.
 
         Raises:
             OptionError: The agent prompts by the ground truth, which new images lack.
         """
         self.rules, self.model, self.clip, self.srm = episode.rules, episode.model, episode.encoded.clip, episode.srm
-        self.policy, self.recipe, self.batch_size = policy, recipe, len(episode)
+        self.policy, self.config, self.batch_size = policy, config, len(episode)
         self._metrics = metrics
         self._store = RecentStore(_RECENT)
         self.session()  # which raises what is wrong with the rules
@@ -107,9 +107,9 @@ class AlignSAM:
         else:
             path = download(str(source), revision)
         with opened(path) as folder:
-            recipe = with_models(read_recipe(folder), sam, clip, trust_local_weights)
-            env, policy = restore(folder, recipe, device, batch_size)
-        return cls(env.episode, policy, recipe, path / METRICS)
+            config = with_models(read_agent_config(folder), sam, clip, trust_local_weights)
+            env, policy = restore(folder, config, device, batch_size)
+        return cls(env.episode, policy, config, path / METRICS)
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write the agent as a bundle: one file if `path` ends in ``.alignsam``, else a folder.
@@ -121,7 +121,7 @@ class AlignSAM:
         """
         with TemporaryDirectory() as place:
             folder = Path(place)
-            self.recipe.write(folder)
+            self.config.write(folder)
             save_agent(folder, self.policy, self.srm)
             export(folder, Path(path))
 
@@ -147,7 +147,7 @@ class AlignSAM:
         """Make a session in which the agent prompts step by step, and a user may correct it."""
         prompter = AgentPrompter(self.policy, deterministic=True)
         return PromptingSession(
-            self.rules, self.model, self.srm, prompter, clip=self.clip, text=self.recipe.text, store=self._store
+            self.rules, self.model, self.srm, prompter, clip=self.clip, text=self.config.text, store=self._store
         )
 
     def predict(self, image: ImageLike, text: str | None = None) -> Prediction:
@@ -179,39 +179,41 @@ class AlignSAM:
                 yield session.prediction(row)
 
 
-def with_models(recipe: Recipe, sam: str | None, clip: str | None, trust_local_weights: bool = False) -> Recipe:
-    """Put `sam` and `clip` into a recipe where they are given, as `AlignSAM.from_pretrained` explains.
+def with_models(
+    config: AgentConfig, sam: str | None, clip: str | None, trust_local_weights: bool = False
+) -> AgentConfig:
+    """Put `sam` and `clip` into a configuration where they are given, as `AlignSAM.from_pretrained` explains.
 
     Raises:
         WeightsError: A model is refused, or needed and not given.
     """
     given = {"sam": sam, "clip": clip}
-    trained = {kind: str(recipe.env.get(kind, "tiny")) for kind in given}
-    if not recipe.guided:
+    trained = {kind: str(config.env.get(kind, "tiny")) for kind in given}
+    if not config.guided:
         trained["clip"] = "tiny"  # none is opened
     chosen = {kind: _choose_model(kind, trained[kind], name, trust_local_weights) for kind, name in given.items()}
-    return replace(recipe, env=recipe.env | chosen)
+    return replace(config, env=config.env | chosen)
 
 
 def restore(
-    folder: Path, recipe: Recipe, device: str | torch.device, batch_size: int
+    folder: Path, config: AgentConfig, device: str | torch.device, batch_size: int
 ) -> tuple[AlignSAMVectorEnv, BasePolicy]:
     """Make what a run or bundle holds: an environment without images, its SRM trained, and the policy.
 
     Args:
         folder: Of the run or bundle.
-        recipe: Its own, checked.
+        config: The agent's, checked.
         device: Of both.
         batch_size: Rows of the environment.
 
     Raises:
-        AlignSAMError: Weights are missing or damaged, or the recipe describes no agent.
+        AlignSAMError: Weights are missing or damaged, or the configuration describes no agent.
     """
     try:
         env = make_environments(
-            batch_size, dataset=UnlabelledImages(), split="test", device=device, srm=recipe.srm, **recipe.env
+            batch_size, dataset=UnlabelledImages(), split="test", device=device, srm=config.srm, **config.env
         )
-        return env, trained_policy(folder, env, recipe.agent, recipe.policy)
+        return env, trained_policy(folder, env, config.agent, config.policy)
     except AlignSAMError:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError) as error:  # the options are words and numbers, but whose?

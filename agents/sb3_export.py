@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alignsam_gym.agents.agent_config import read_recipe
+from alignsam_gym.agents.agent_config import read_agent_config
 from alignsam_gym.agents.algorithms import make_learner
 from alignsam_gym.agents.bundle import SUFFIX, opened
 from alignsam_gym.agents.pretrained import restore, with_models
@@ -33,10 +33,10 @@ def export_sb3(source: Path, target: Path, sam: str | None = None, clip: str | N
         raise OptionError(f"{target}: {SUFFIX} is the suffix of a bundle; let SB3's file end in .zip.")
     target = target if target.suffix else target.with_suffix(".zip")  # as SB3 does
     with opened(source) as folder:
-        recipe = with_models(read_recipe(folder), sam, clip)
-        env, policy = restore(folder, recipe, "cpu", batch_size=1)
+        config = with_models(read_agent_config(folder), sam, clip)
+        env, policy = restore(folder, config, "cpu", batch_size=1)
     try:
-        model = make_learner(PromptVecEnv(env), recipe.agent, recipe.policy, seed=0)
+        model = make_learner(PromptVecEnv(env), config.agent, config.policy, seed=0)
     except MemoryError as error:
         raise WeightsError(f"What the agent of {source} keeps in training is more than the memory: {error}.") from error
     model.policy.load_state_dict(policy.state_dict())

@@ -23,15 +23,21 @@ from alignsam_gym.srm import SRM
 CONFIG = "config.yaml"
 GROUPS = ("env", "srm", "agent", "policy", "dataset")
 """Of the configuration: what any use of a run needs."""
+_KEYS_OF_0_1 = ("env.cells", "srm.blank_every", "srm.select_every", "srm.text_trust", "policy.first_trust")
 _LARGEST = 16 * 1024  # bytes; a run's has two thousand
 
 
 def make_env(
     config: DictConfig, split: str, num_envs: int, srm: SRM | None = None, samples: Dataset | None = None
 ) -> AlignSAMVectorEnv:
-    """The vector environment of a configuration.
+    """Make the vector environment of a configuration.
 
-    srm: a trained one; None for the configured, untrained. samples: instead of the configured data set.
+    Args:
+        config: The configuration of a training.
+        split: ``train`` or ``test``. In the test split ``evaluate.max_steps`` holds, if it is given.
+        num_envs: Rows of the environment.
+        srm: A trained SRM, used frozen; None for a new one, as configured.
+        samples: A data set to play on instead of the configured one.
     """
     options: dict[str, Any] = OmegaConf.to_container(config.env, resolve=True)  # type: ignore[assignment]
     options.pop("num_envs")
@@ -54,16 +60,25 @@ def make_env(
 
 
 def dataset_options(config: DictConfig) -> tuple[str, dict[str, Any]]:
-    """The name and the keywords of a configuration's data set. Raises OmegaConf's MissingMandatoryValue."""
+    """Return the name and the options of a configuration's data set.
+
+    Raises:
+        omegaconf.errors.MissingMandatoryValue: An option is missing.
+    """
     options: Any = OmegaConf.to_container(config.dataset, resolve=True, throw_on_missing=True)
     return options.pop("name"), options
 
 
 def load_run(folder: Path, config: DictConfig, samples: Dataset | None = None) -> tuple[AlignSAMVectorEnv, BasePolicy]:
-    """A finished run's test environment and trained policy.
+    """Make a finished run's test environment, and load its trained policy.
 
-    config: the run's (`load_config`), perhaps changed in what the networks do not depend on. samples: instead of the
-    configured data set. Raises WeightsError.
+    Args:
+        folder: The run's folder.
+        config: The run's configuration (`load_config`). What the networks do not depend on may have been changed.
+        samples: A data set to play on instead of the configured one.
+
+    Raises:
+        WeightsError: The folder does not hold the agent of this configuration.
     """
     env = make_env(config, "test", config.evaluate.batch_size, samples=samples)
     return env, trained_policy(folder, env, config.agent, config.policy)
@@ -72,8 +87,17 @@ def load_run(folder: Path, config: DictConfig, samples: Dataset | None = None) -
 def trained_policy(
     folder: Path, env: AlignSAMVectorEnv, agent: Mapping[str, Any], policy: Mapping[str, Any]
 ) -> BasePolicy:
-    """The policy in a run's folder, for `env`, whose SRM gets its trained weights too; `agent` and `policy` are the
-    config groups. Raises WeightsError."""
+    """Load the policy in a run's folder, and the trained weights of the environment's SRM.
+
+    Args:
+        folder: The run's folder.
+        env: The environment that the policy is for.
+        agent: The config group ``agent``.
+        policy: The config group ``policy``.
+
+    Raises:
+        WeightsError: The folder does not hold such an agent.
+    """
     trained = make_policy(PromptVecEnv(env), agent, policy)
     load_agent(folder, trained, env.episode.srm)
     trained.set_training_mode(False)
@@ -81,10 +105,13 @@ def trained_policy(
 
 
 def load_config(folder: Path) -> DictConfig:
-    """The resolved configuration that a run left in its folder. Raises WeightsError.
+    """Read the resolved configuration that a run left in its folder.
 
-    One from a stranger does no harm: what is resolved has no interpolations, which could read the environment, and
-    no references, which could fill the memory, so that a file with either is refused.
+    A stranger's file does no harm. A resolved configuration has no interpolations, which could read environment
+    variables, and no references, which could fill the memory; a file with either is refused.
+
+    Raises:
+        WeightsError: There is no configuration, or it is refused, or another version wrote it.
     """
     file = folder / CONFIG
     if not file.exists():
@@ -103,13 +130,16 @@ def load_config(folder: Path) -> DictConfig:
         raise WeightsError(f"{file} is no configuration of a run: it is a list.")
     if any("${" in text for text in _texts(values)):
         raise WeightsError(f"{file} is refused: it holds interpolations, ${{…}}, which no run writes.")
-    if lacking := [name for name in GROUPS if not OmegaConf.is_dict(config.get(name))]:
+    lacking = [name for name in GROUPS if not OmegaConf.is_dict(config.get(name))]
+    if lacking:
         raise WeightsError(f"{file} has no group {lacking[0]!r}, as a training of this version has; train again.")
+    if any(OmegaConf.select(config, key) is not None for key in _KEYS_OF_0_1):
+        raise WeightsError(f"{file} was written by alignsam-gym 0.1.0: read it with that version, or train again.")
     return config
 
 
 def _texts(value: Any) -> Iterable[str]:
-    """All strings in nested dicts and lists."""
+    """Yield all strings in nested dicts and lists."""
     if isinstance(value, dict):
         for name, member in value.items():
             yield from _texts(name)

@@ -75,13 +75,13 @@ def check_training_state(path: Path) -> None:
     """Check that this version can read a file of `save_training_state`, before anything is made for it.
 
     Raises:
-        WeightsError: The file is damaged, or of another version.
+        WeightsError: The file cannot be read, is damaged, or is of another version.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # which reads no tensors yet
-    except OSError as error:
+    except (FileNotFoundError, PermissionError) as error:
         raise WeightsError(f"{path} cannot be read ({error}).") from error
-    except Exception as error:  # torch.load names no narrower class for a damaged file
+    except Exception as error:  # torch.load names no narrower class for a damaged file; some are OSErrors
         raise WeightsError(f"{path} is damaged; remove it, and the training begins anew.") from error
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         version = state.get("version", "0.1.0") if isinstance(state, dict) else "0.1.0"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AlignSAM", "AlignSAMEnv", "AlignSAMVectorEnv", "errors"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if (Path(__file__).parent / "agents").is_file():  # a checkout by a Git that writes links as small files
     raise ImportError(

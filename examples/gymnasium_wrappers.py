@@ -1,9 +1,9 @@
-"""Gymnasium's own wrappers around both forms of the environment: statistics of episodes, and videos.
+"""Gymnasium's own wrappers around the single and the vector environment: statistics of episodes, and videos.
 
     pip install -e ".[examples]"
     python examples/gymnasium_wrappers.py --output videos
 
-A random agent plays; the single environment leaves an MP4 an episode, the vector one an MP4 of all its rows.
+A random agent plays. The single environment leaves one MP4 for each episode, the vector environment one of all rows.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from gymnasium.wrappers.vector import RecordVideo as RecordVectorVideo
 import alignsam_gym  # noqa: F401  # registers AlignSAM-v0
 
 
-def single(output: str, episodes: int, **options: object) -> list[float]:
-    """Returns of episodes that are played one after another."""
+def play_single(output: str, episodes: int, **options: object) -> list[float]:
+    """Play episodes one after another and return their returns. `output` is the folder of the videos."""
     env = gym.make("AlignSAM-v0", render_mode="rgb_array", **options)
     env = RecordVideo(RecordEpisodeStatistics(env), output, name_prefix="single", episode_trigger=lambda _: True)
     env.action_space.seed(0)
@@ -37,8 +37,8 @@ def single(output: str, episodes: int, **options: object) -> list[float]:
     return returns
 
 
-def vector(output: str, num_envs: int, **options: object) -> list[float]:
-    """Returns of episodes that are played side by side."""
+def play_vector(output: str, num_envs: int, **options: object) -> list[float]:
+    """Play `num_envs` episodes side by side and return their returns. `output` is the folder of the videos."""
     envs = gym.make_vec(
         "AlignSAM-v0",
         num_envs=num_envs,
@@ -52,7 +52,7 @@ def vector(output: str, num_envs: int, **options: object) -> list[float]:
     envs.action_space.seed(0)
     envs.reset(seed=0)
     ended = np.zeros(num_envs, bool)
-    while not ended.any():  # without stopping, all end at once
+    while not ended.any():  # the agent cannot stop, so all end at once
         _, _, terminated, truncated, info = envs.step(envs.action_space.sample())
         ended = terminated | truncated
     envs.close()
@@ -60,7 +60,7 @@ def vector(output: str, num_envs: int, **options: object) -> list[float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> tuple[list[float], list[float]]:
-    """Returns of the single environment's episodes, and of the vector environment's."""
+    """Play, and return the episodes' returns: those of the single environment, and those of the vector environment."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="shapes")
     parser.add_argument("--output", default="videos")
@@ -69,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> tuple[list[float], list[floa
     parser.add_argument("--steps", type=int, default=15)
     args = parser.parse_args(arguments)
     options = {"dataset": args.dataset, "max_steps": args.steps, "shots": 10, "reward": "delta_iou"}
-    one, many = single(args.output, args.episodes, **options), vector(args.output, args.num_envs, **options)
+    one = play_single(args.output, args.episodes, **options)
+    many = play_vector(args.output, args.num_envs, **options)
     print("one after another:", *(f"{value:+.3f}" for value in one))
     print("side by side:     ", *(f"{value:+.3f}" for value in many))
     return one, many

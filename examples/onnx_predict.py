@@ -1,4 +1,4 @@
-"""A mask for an image by the ONNX graphs of `alignsam export RUN graphs/ --onnx`: no PyTorch, none of this package.
+"""Segment an image by the ONNX graphs of `alignsam export RUN graphs/ --onnx`, without PyTorch and this package.
 
     pip install -e ".[onnx]"
     python examples/onnx_predict.py graphs/ photo.jpg mask.png
@@ -9,28 +9,38 @@ The extra has what the export needs; where the graphs are only run, NumPy, OpenC
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import onnxruntime
 
 
-def load(folder: Path) -> tuple[dict, dict]:
-    """The sizes in ``agent.json``, and the graphs by name."""
-    names = ("encoder", "decoder", "srm", "policy")
-    return json.loads((folder / "agent.json").read_text()), {
-        name: onnxruntime.InferenceSession(folder / f"{name}.onnx", providers=["CPUExecutionProvider"])
-        for name in names
-    }
+def load(folder: Path) -> tuple[dict[str, int], dict[str, Any]]:
+    """Load the sizes in ``agent.json``, and the graphs by name."""
+    sizes = json.loads((folder / "agent.json").read_text())
+    graphs = {}
+    for name in ("encoder", "decoder", "srm", "policy"):
+        graphs[name] = onnxruntime.InferenceSession(folder / f"{name}.onnx", providers=["CPUExecutionProvider"])
+    return sizes, graphs
 
 
-def predict(sizes: dict, graphs: dict, image: np.ndarray) -> np.ndarray:
-    """The mask, bool (H, W), of an image uint8 (H, W, 3) RGB, by an agent that no text guides."""
-    size, step = sizes["image_size"], sizes["patch_size"]
-    side = size // step
+def predict(sizes: dict[str, int], graphs: dict[str, Any], image: np.ndarray) -> np.ndarray:
+    """Segment an image, by an agent that no text guides.
+
+    Args:
+        sizes: From `load`.
+        graphs: From `load`.
+        image: uint8 (H, W, 3), RGB.
+
+    Returns:
+        bool (H, W).
+    """
+    size = sizes["image_size"]
+    side = size // sizes["patch_size"]
 
     def run(name: str, **inputs: np.ndarray) -> list[np.ndarray]:
-        return graphs[name].run(None, inputs)
+        return list(graphs[name].run(None, inputs))
 
     frame = resize(resize(image, size), sizes["input_size"])
     [encoding] = run("encoder", image=frame[None])
@@ -38,10 +48,11 @@ def predict(sizes: dict, graphs: dict, image: np.ndarray) -> np.ndarray:
     srm_logits, _ = run("srm", encoding=encoding, mask=everywhere)
     cells = srm_logits.shape[1]
     extremes = np.array([srm_logits.argmax(), srm_logits.argmin()])  # the initial pair
-    points = [((cell % cells + 0.5) / cells, (cell // cells + 0.5) / cells) for cell in extremes]
+    points_unit = [((cell % cells + 0.5) / cells, (cell // cells + 0.5) / cells) for cell in extremes]
     labels, visited = [1, 0], np.zeros((1, side**2), np.float32)
     for prompts in range(sizes["max_steps"] + 1):
-        [logits] = run("decoder", encoding=encoding, points=np.array([points], np.float32), labels=np.array([labels]))
+        given = {"points": np.array([points_unit], np.float32), "labels": np.array([labels])}
+        [logits] = run("decoder", encoding=encoding, **given)
         if prompts == sizes["max_steps"]:
             break
         mask = 1 / (1 + np.exp(-logits))
@@ -50,14 +61,15 @@ def predict(sizes: dict, graphs: dict, image: np.ndarray) -> np.ndarray:
         patch = int(scores.argmax())
         if patch == side**2:  # the agent stops
             break
-        points.append(((patch % side + 0.5) / side, (patch // side + 0.5) / side))
+        points_unit.append(((patch % side + 0.5) / side, (patch // side + 0.5) / side))
         labels.append(int(centres[0, patch] > 0))
         visited[0, patch] = 1
-    return cv2.resize(logits[0], image.shape[1::-1], interpolation=cv2.INTER_LINEAR) > 0
+    height, width = image.shape[:2]
+    return np.asarray(cv2.resize(logits[0], (width, height), interpolation=cv2.INTER_LINEAR) > 0)
 
 
 def resize(image: np.ndarray, side: int) -> np.ndarray:
-    """To a square, as the agent does: an axis that shrinks is averaged, one that grows interpolated."""
+    """Resize to a square as the agent does: average along an axis that shrinks, interpolate along one that grows."""
     down, across = (cv2.INTER_AREA if side < old else cv2.INTER_LINEAR for old in image.shape[:2])
     if across != down:  # OpenCV averages neither axis if one of them grows
         image = cv2.resize(image, (side, image.shape[0]), interpolation=across)
@@ -65,6 +77,7 @@ def resize(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def main() -> None:
+    """Read the arguments, segment the image and write its mask."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("graphs", "image", "mask"):
         parser.add_argument(name)

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -24,9 +23,8 @@ from alignsam_gym.envs.episode_factory import open_samples
 from alignsam_gym.evaluation.baseline_evaluation import score_baseline
 from alignsam_gym.evaluation.metrics_file import write_metrics
 from alignsam_gym.evaluation.prompting_tables import metrics_table
-from alignsam_gym.experiments import hydra_schema  # noqa: F401  # registers what Hydra composes
-from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.experiments.evaluation_options import check_evaluation_options
+from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.experiments.run_config import save_config
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
@@ -35,8 +33,7 @@ from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, load_sam
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="baseline")
-@exit_on_user_error
+@hydra_command("baseline")
 def main(config: DictConfig) -> float:
     """Train and measure one baseline; returns its mIoU on the test split, for Hydra's sweepers."""
     return run_baseline(Path(HydraConfig.get().runtime.output_dir), config)

@@ -15,14 +15,14 @@ from typing import Annotated
 import typer
 
 from alignsam_gym.experiments.benchmark import Architecture, Benchmark
-from alignsam_gym.experiments.command_help import EXPERIMENTS, first_sentence, help_page
+from alignsam_gym.experiments.command_help import EXPERIMENTS, HELP_OPTIONS, first_sentence, help_page
 from alignsam_gym.experiments.command_line import exit_on_user_error
 
 app = typer.Typer(
     help="Points the Segment Anything Model at what you mean: trains, measures and uses AlignSAM agents.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": sorted(HELP_OPTIONS)},
 )
 
 AGENT, COMPARISON, PREPARATION, DEVELOPMENT = "An agent", "Comparisons", "Data and weights", "Development"
@@ -42,7 +42,7 @@ class Format(StrEnum):
 
 def run_module(command: str, arguments: list[str]) -> None:
     """Run the module of a command that Hydra configures, as ``python -m experiments.<command>`` does."""
-    if {"-h", "--help"} & set(arguments):
+    if HELP_OPTIONS & set(arguments):
         typer.echo(help_page(command))
         return
     main = ".__main__" if (EXPERIMENTS / command).is_dir() else ""

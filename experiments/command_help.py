@@ -10,6 +10,8 @@ from pathlib import Path
 EXPERIMENTS = Path(__file__).parent
 CONF = EXPERIMENTS.parent / "conf"
 
+HELP_OPTIONS = {"-h", "--help"}
+
 REGISTERED: dict[str, list[str]] = {
     "dataset": [
         *("shapes", "shapes-defocus", "shapes-shadow", "shapes-mirror", "shapes-named"),

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import logging
 
-import hydra
 from omegaconf import DictConfig
 from rich.progress import track
 
 from alignsam_gym.agents.trained_run import dataset_options
 from alignsam_gym.data import load_dataset
 from alignsam_gym.errors import OptionError, check_count
-from alignsam_gym.experiments import hydra_schema  # noqa: F401  # registers what Hydra composes
-from alignsam_gym.experiments.command_line import exit_on_user_error
+from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.predictor import load_sam
@@ -26,8 +24,7 @@ from alignsam_gym.foundation.sam.predictor import load_sam
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="embed")
-@exit_on_user_error
+@hydra_command("embed")
 def main(config: DictConfig) -> int:
     """Encode what is missing of a shard, as conf/embed.yaml documents it, and return the number of images encoded."""
     check_count("num_shards", config.num_shards, "the images are dealt to at least one command")

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.policies import BasePolicy
@@ -28,17 +27,15 @@ from alignsam_gym.evaluation.metrics_file import METRICS_FILE, write_metrics
 from alignsam_gym.evaluation.prompting_evaluation import compare
 from alignsam_gym.evaluation.prompting_tables import metrics_table, prompting_table
 from alignsam_gym.evaluation.resume_log import ResumeLog
-from alignsam_gym.experiments import hydra_schema  # noqa: F401  # registers what Hydra composes
-from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.experiments.evaluation_options import check_evaluation_options, chosen_strategies
+from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.experiments.run_config import config_diff, save_config
 from alignsam_gym.experiments.run_lock import run_lock
 
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
-@exit_on_user_error
+@hydra_command("evaluate")
 def main(config: DictConfig) -> float:
     """Measure a run again.
 

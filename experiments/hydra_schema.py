@@ -91,6 +91,3 @@ def _default(declared: Field[Any], values: Mapping[str, Any]) -> Any:
         return field(default=declared.default)
     assert declared.default is not MISSING
     return field(default=values.get(declared.name, NOT_GIVEN))
-
-
-register()

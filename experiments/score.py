@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import hydra
 import numpy as np
 from omegaconf import DictConfig
 from rich.progress import track
@@ -25,15 +24,13 @@ from alignsam_gym.data.image_files import SUFFIXES
 from alignsam_gym.data.mask_files import read_levels
 from alignsam_gym.errors import DataError
 from alignsam_gym.evaluation.result_table import Cell, ResultTable, Strong
-from alignsam_gym.experiments import hydra_schema  # noqa: F401  # registers what Hydra composes
-from alignsam_gym.experiments.command_line import exit_on_user_error
+from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.metrics import AVERAGES, TITLES, MaskScores, MetricTotals, score_mask, table_metrics
 
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="score")
-@exit_on_user_error
+@hydra_command("score")
 def main(config: DictConfig) -> float:
     """Score a folder of predictions; returns the mean IoU over images."""
     name, options = dataset_options(config)

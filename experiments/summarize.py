@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 from omegaconf import DictConfig, ListConfig
 
@@ -20,13 +19,12 @@ from alignsam_gym.evaluation.intervals import shown_interval, shown_mean
 from alignsam_gym.evaluation.metrics_file import METRICS_FILE, outermost
 from alignsam_gym.evaluation.prompting_tables import shown_steps
 from alignsam_gym.evaluation.result_table import Cell, ResultTable, Strong
-from alignsam_gym.experiments.command_line import exit_on_user_error
+from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.experiments.report.found_runs import FoundRun, differences, grouped, read_run
 from alignsam_gym.metrics import heading, shown_metrics
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="summarize")
-@exit_on_user_error
+@hydra_command("summarize")
 def main(config: DictConfig) -> None:
     """Print the tables as Markdown, and write them to a file if one is named."""
     check_count("resamples", config.resamples, "an interval needs at least one")

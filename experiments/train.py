@@ -11,7 +11,6 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import hydra
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
@@ -28,10 +27,9 @@ from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.errors import OptionError, check_count
 from alignsam_gym.evaluation.filmstrips import learning_curve
-from alignsam_gym.experiments import hydra_schema  # noqa: F401  # registers what Hydra composes
-from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.experiments.evaluate import evaluate_agent
 from alignsam_gym.experiments.evaluation_options import check_evaluation_options, chosen_strategies
+from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.experiments.run_config import config_diff, save_config
 from alignsam_gym.experiments.run_lock import run_lock
 
@@ -41,8 +39,7 @@ _MAY_CHANGE = ("device", "cache_dir", "evaluate", "text")
 """Keys and groups that may differ when a training goes on. `text` is only written when training has ended."""
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
-@exit_on_user_error
+@hydra_command("train")
 def main(config: DictConfig) -> float:
     """Train in Hydra's output folder, or go on in the folder that ``resume`` names.
 

@@ -13,13 +13,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 from rich.table import Column, Table
 
 from alignsam_gym.errors import OptionError, WeightsError, check_choice
-from alignsam_gym.experiments.command_line import exit_on_user_error
+from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.foundation.sam.checkpoint_download import download_checkpoint
 from alignsam_gym.foundation.sam.official_checkpoints import (
     CHECKPOINTS,
@@ -34,8 +33,7 @@ from alignsam_gym.foundation.sam.official_checkpoints import (
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="weights")
-@exit_on_user_error
+@hydra_command("weights")
 def main(config: DictConfig) -> None:
     """Do what ``action`` says with the checkpoints that ``names`` says, as conf/weights.yaml documents them."""
     action = check_choice("action", config.action, ("list", "download", "verify", "remove"))

@@ -21,6 +21,7 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTra
 from torch import Tensor, nn
 
 from alignsam_gym.data import Sample
+from alignsam_gym.experiments import hydra_schema
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +37,7 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("ALIGNSAM_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("SDL_VIDEODRIVER", "dummy")
         patch.setenv("OMP_NUM_THREADS", "1")  # for subprocesses
+        hydra_schema.register()  # for tests that compose a configuration themselves
         torch.set_num_threads(1)  # more would wait for each other where other programs keep the cores busy
         yield
 
@@ -194,7 +196,6 @@ def _small_training() -> DictConfig:
         "branch=implicit", "env.num_envs=2", "env.image_size=64", "env.patch_size=16", "env.max_steps=3", "env.shots=5",
         "srm.width=8", "policy.width=8", "agent.batch_size=2", "evaluate.batch_size=2", "device=cpu",
     ]  # fmt: skip
-    from alignsam_gym.experiments import hydra_schema  # noqa: F401  # registers what Hydra composes
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return compose("train", small)

@@ -48,10 +48,10 @@ class ClipPoints:
         fetched = samples.fetch(indices)
         texts = [_text_of(sample, samples, index) for sample, index in zip(fetched, indices, strict=True)]
         maps = self.clip.similarity(samples.frames(indices), texts)
-        points, labels = points_of(maps, self.threshold, self.side)
+        points_unit, labels = points_of(maps, self.threshold, self.side)
         decoder = decoder_of(self.model.sam)
         image = decoder.prepare_image(torch.stack([sample.encoding.float() for sample in fetched]))
-        logits, scores = decoder.decode(image, points * self.model.input_size, labels, self.multimask)
+        logits, scores = decoder.decode(image, points_unit * self.model.input_size, labels, self.multimask)
         return logits[torch.arange(len(logits)), scores.argmax(1)]
 
 

@@ -114,7 +114,7 @@ class SplitProjection(nn.Module):
 
 
 def _dice_loss(predicted: Tensor, truth: Tensor) -> Tensor:
-    """SAMed's Dice loss: over all images of a batch together, with squares in the denominator."""
+    """Return SAMed's Dice loss: over all images of a batch together, with squares in the denominator."""
     return dice_loss(predicted, truth, dim=None, smoothing=1e-5, squared=True)
 
 

@@ -39,7 +39,8 @@ _CACHE = (600, 3600)  # seconds: how often old uploads and pictures shown are de
 
 def build(pointers: Pointers) -> gr.Blocks:
     """Build the page, not yet served."""
-    with gr.Blocks(title="AlignSAM demo", analytics_enabled=False, delete_cache=_CACHE) as page:
+    page = gr.Blocks(title="AlignSAM demo", analytics_enabled=False, delete_cache=_CACHE)
+    with page:
         parts = _Parts(pointers)
         parts.connect(page, pointers)
     return page

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from alignsam_gym.data.image_files import read_image, rgb_of
 from alignsam_gym.data.samples import Sample
-from alignsam_gym.envs.episode import Episode, Rules
+from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.prompters import Prompter, begin
+from alignsam_gym.envs.rules import Rules
 from alignsam_gym.errors import DataError, OptionError
 from alignsam_gym.foundation.encoding.embedding_store import RecentStore, Store
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset

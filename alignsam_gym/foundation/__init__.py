@@ -1,0 +1,1 @@
+"""The frozen models, SAM and CLIP, and what they make of images."""

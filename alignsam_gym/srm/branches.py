@@ -72,7 +72,7 @@ class ExplicitBranch(nn.Module):
         )
         attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         mixed: Tensor = self.mix(attended)
-        return mixed.transpose(1, 2).unflatten(2, x.shape[2:])
+        return mixed.transpose(1, 2).reshape(x.shape)
 
     def _tokens(self, x: Tensor) -> Tensor:
         tokens: Tensor = self.norm(x.flatten(2).transpose(1, 2))

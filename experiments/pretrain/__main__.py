@@ -15,19 +15,17 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-import hydra
 import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from alignsam_gym.experiments.command_line import exit_on_user_error
+from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.experiments.pretrain.scores import voc_files
 
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path="../../conf", config_name="pretrain")
-@exit_on_user_error
+@hydra_command("pretrain")
 def main(config: DictConfig) -> None:
     """Train the model that ``model`` names, as conf/pretrain.yaml documents it, and write weights and scores."""
     recipe = import_module(f"alignsam_gym.experiments.pretrain.pretrain_{config.model}")

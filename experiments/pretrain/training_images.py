@@ -132,7 +132,8 @@ class ClickedPhotographs(Photographs):
             return np.ones((SIZE, SIZE), bool)
         kind = rng.random()
         if kind < 0.2:
-            return np.logical_or.reduce(masks)
+            together: np.ndarray = np.any(masks, axis=0)
+            return together
         mask = masks[rng.integers(len(masks))]
         if kind < 0.5:
             _, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))

@@ -11,14 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import hydra
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from omegaconf import DictConfig, ListConfig
 
 from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.errors import DataError, check_count
 from alignsam_gym.evaluation.result_table import ResultTable
-from alignsam_gym.experiments.command_line import exit_on_user_error
+from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.experiments.report.embedded_images import EmbeddedImage, embed_if_exists, plot_miou_by_step
 from alignsam_gym.experiments.report.found_runs import RunGroup, differences, find_runs, grouped
 from alignsam_gym.experiments.reproduce.table_document import TableDocument
@@ -45,8 +44,7 @@ class Section:
     images: Sequence[EmbeddedImage] = ()
 
 
-@hydra.main(version_base="1.3", config_path="../../conf", config_name="report")
-@exit_on_user_error
+@hydra_command("report")
 def main(config: DictConfig) -> None:
     """Write the page."""
     check_count("resamples", config.resamples, "an interval needs at least one")

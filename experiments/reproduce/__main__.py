@@ -18,13 +18,12 @@ import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
 from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.errors import OptionError
 from alignsam_gym.evaluation.intervals import rliable
-from alignsam_gym.experiments.command_line import exit_on_user_error
+from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.experiments.reproduce.chosen_parts import check_options, chosen_figures, chosen_tables
 from alignsam_gym.experiments.reproduce.measured_cells import CellReader
 from alignsam_gym.experiments.reproduce.orderings import claims, orderings_table
@@ -45,8 +44,7 @@ from alignsam_gym.experiments.reproduce.table_document import TableDocument
 log = logging.getLogger(__name__)
 
 
-@hydra.main(version_base="1.3", config_path="../../conf", config_name="reproduce")
-@exit_on_user_error
+@hydra_command("reproduce")
 def main(config: DictConfig) -> None:
     """Reproduce what the command line asks for, and end with a status if a cell failed."""
     processes = Subprocesses(config.jobs)

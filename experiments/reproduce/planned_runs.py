@@ -21,7 +21,6 @@ from alignsam_gym.agents.training_state import CHECKPOINT
 from alignsam_gym.data import Dataset, load_dataset, preferred_branch
 from alignsam_gym.errors import DataError, OptionError, check_choice
 from alignsam_gym.evaluation.metrics_file import METRICS_FILE
-from alignsam_gym.experiments import hydra_schema  # noqa: F401  # registers what Hydra composes
 from alignsam_gym.experiments.reproduce.plan import TASK_METRICS, TRAINING_STRATEGIES, Evaluation, PlannedCell
 
 _OVERRIDES_FILE = "overrides.json"

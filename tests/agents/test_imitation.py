@@ -36,8 +36,8 @@ def _policy(env, seed=0, algorithm="ppo"):
     return make_policy(PromptVecEnv(env), agent, {"network": "patch", "width": 16})
 
 
-def _promise(env, gain_of):
-    """Let prompts gain what `gain_of` says of the mask at the patches' centres, (B, N)."""
+def _set_gains(env, gain_of):
+    """Let each prompt gain what `gain_of` makes of the mask's values at the patches' centres, (B, N)."""
     episode = env.episode
     episode.lookahead_iou = lambda actions: (
         episode.iou[:, None] + gain_of(episode.at_centres(episode.mask)).gather(1, actions)
@@ -48,7 +48,7 @@ def _promise(env, gain_of):
 def test_the_policy_learns_what_gains_most(make_env, state):
     env = make_env(state=state)
     policy = _policy(env)
-    _promise(env, lambda mask: (mask - 0.5) / 5)
+    _set_gains(env, lambda mask: (mask - 0.5) / 5)
     warm_start(policy, env, OPTIONS | {"rounds": 3}, seed=0)
     env.reset(seed=9)
     chosen, _ = policy.predict(env.observe(), deterministic=True)
@@ -61,7 +61,7 @@ def test_the_policy_learns_what_gains_most(make_env, state):
 def test_the_policy_stops_where_prompts_only_lose(make_env, gain, stops):
     env = make_env(stop=True)
     policy = _policy(env)
-    _promise(env, lambda mask: torch.full_like(mask, gain))
+    _set_gains(env, lambda mask: torch.full_like(mask, gain))
     warm_start(policy, env, OPTIONS, seed=0)
     env.reset(seed=5)
     actions, _ = policy.predict(env.observe(), deterministic=True)
@@ -91,13 +91,13 @@ def test_only_the_srm_learns_in_the_first_rounds(make_env):
 
 def test_what_was_visited_is_not_tried_out_while_anything_else_is_left(make_env):
     env = make_env(label_source="oracle", max_steps=8)
-    asked, lookahead_iou = [], env.episode.lookahead_iou
+    tried, lookahead_iou = [], env.episode.lookahead_iou
     env.episode.lookahead_iou = lambda actions: (
-        asked.append((actions, env.episode.visited.clone())) or lookahead_iou(actions)
+        tried.append((actions, env.episode.visited.clone())) or lookahead_iou(actions)
     )
     warm_start(_policy(env), env, OPTIONS | {"rounds": 1}, seed=0)
-    assert len(asked) == 8
-    for actions, visited in asked:
+    assert len(tried) == 8
+    for actions, visited in tried:
         assert not visited.gather(1, actions).any()
         assert all(len(set(row)) == 8 for row in actions.tolist())
 

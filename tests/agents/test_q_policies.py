@@ -6,33 +6,33 @@ from alignsam_gym.agents.q_policies import ActionValues
 
 
 @pytest.fixture(params=["dqn", "qrdqn"])
-def values(request, make_toy_learner):
-    """From an observation to Q, (rows, actions): the mean of the quantiles, where there are some."""
+def learner_and_q(request, make_toy_learner):
+    """A learner, and its Q (rows, actions) of an observation: for QR-DQN the mean of the quantiles."""
     model = make_toy_learner(request.param, stop=True)
 
-    def ask(observation):
+    def q_values(observation):
         network = model.policy.q_net if request.param == "dqn" else model.policy.quantile_net
         with torch.no_grad():
-            found = network(model.policy.obs_to_tensor(observation)[0])
-        return found if found.ndim == 2 else found.mean(1)
+            q = network(model.policy.obs_to_tensor(observation)[0])
+        return q if q.ndim == 2 else q.mean(1)
 
-    return model, ask
+    return model, q_values
 
 
-def test_visited_patches_are_worth_least_and_stopping_is_never_forbidden(values):
-    model, ask = values
+def test_visited_patches_are_worth_least_and_stopping_is_never_forbidden(learner_and_q):
+    model, q_values = learner_and_q
     observation = model.get_env().reset()
     observation["visited"][:, 5:] = 1
-    q = ask(observation)
+    q = q_values(observation)
     assert q.shape == (4, 17)
     assert (q[:, 5:16] < -1e7).all()
     assert (q[:, [0, 1, 2, 3, 4, 16]].abs() < 10).all()
     observation["visited"][:] = 1
-    assert (ask(observation).abs() < 10).all(), "where nothing is left, all may be chosen"
+    assert (q_values(observation).abs() < 10).all(), "where nothing is left, all may be chosen"
 
 
-def test_first_trust_is_counted_in_returns(make_toy_learner):
-    """With temperature 0.01, a first logit of 8 is a return of 0.08."""
+def test_initial_logit_bias_is_counted_in_returns(make_toy_learner):
+    """With temperature 0.01, an initial logit of 8 is a return of 0.08."""
     network = {"network": "patch", "width": 8, "initial_logit_bias": (8, 2)}
     model = make_toy_learner("dqn", network=network, state="guided")
     observation = model.get_env().reset()

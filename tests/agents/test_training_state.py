@@ -4,7 +4,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from alignsam_gym.agents.callbacks import Checkpoints, EpisodeStatistics
-from alignsam_gym.agents.training_state import load_training_state
+from alignsam_gym.agents.training_state import check_training_state, load_training_state
 from alignsam_gym.errors import DataError, WeightsError
 
 ROUND, TOTAL = 4 * 6, 4 * 4 * 6
@@ -85,15 +85,39 @@ def test_checkpoints_come_once_a_round(make_toy_learner, algorithm, tmp_path, mo
     assert saved == [0, ROUND, 2 * ROUND, 3 * ROUND]
 
 
-def test_a_damaged_checkpoint_is_told(make_toy_learner, tmp_path):
+def test_a_damaged_file_is_told(make_toy_learner, train, tmp_path):
+    train("ppo", tmp_path / "whole.pt")
+    whole = (tmp_path / "whole.pt").read_bytes()
     model = make_toy_learner("ppo")
-    torn = tmp_path / "checkpoint.pt"
-    torn.write_bytes(b"not a checkpoint")
-    with pytest.raises(WeightsError, match=r"checkpoint\.pt"):
-        load_training_state(torn, model, model.get_env().env)
+    for name, content in {"other.pt": b"not a checkpoint", "torn.pt": whole[: len(whole) // 2]}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(WeightsError, match=rf"{name} is damaged; remove it"):
+            load_training_state(tmp_path / name, model, model.get_env().env)
 
 
-def test_a_checkpoint_with_another_srm_is_told(make_toy_learner, train, tmp_path):
+def test_a_file_that_cannot_be_read_is_told(tmp_path):
+    with pytest.raises(WeightsError, match=r"checkpoint\.pt cannot be read"):
+        check_training_state(tmp_path / "checkpoint.pt")
+
+
+@pytest.mark.parametrize(("marks", "version"), [({}, "0.1.0"), ({"format": 99, "version": "7.8.9"}, "7.8.9")])
+def test_a_file_of_another_version_is_told_with_the_version_that_reads_it(
+    make_toy_learner, train, tmp_path, marks, version
+):
+    """Files of version 0.1.0 had no marks of their format."""
+    train("ppo", tmp_path / "c.pt")
+    state = torch.load(tmp_path / "c.pt", weights_only=True)
+    del state["format"], state["version"]
+    torch.save(state | marks, tmp_path / "c.pt")
+    model = make_toy_learner("ppo")
+    before = [value.clone() for value in model.policy.state_dict().values()]
+    says = rf"c\.pt is the training state of alignsam-gym {version}, which .* go on with {version}, or train again"
+    with pytest.raises(WeightsError, match=says):
+        load_training_state(tmp_path / "c.pt", model, model.get_env().env)
+    assert all(value.equal(old) for value, old in zip(model.policy.state_dict().values(), before, strict=True))
+
+
+def test_a_file_of_a_training_with_another_srm_is_told(make_toy_learner, train, tmp_path):
     train("ppo", tmp_path / "c.pt")
     model = make_toy_learner("ppo", srm={"width": 24})
     with pytest.raises(WeightsError, match=r"c\.pt is not a checkpoint of this configuration"):
@@ -108,17 +132,17 @@ def test_other_labelled_images_than_before_are_told(make_toy_learner, train, toy
         load_training_state(tmp_path / "c.pt", model, model.get_env().env)
 
 
-def test_a_checkpoint_that_lacks_a_part_is_told(make_toy_learner, train, tmp_path):
+def test_a_file_that_lacks_a_part_is_told(make_toy_learner, train, tmp_path):
     train("ppo", tmp_path / "c.pt")
     state = torch.load(tmp_path / "c.pt", weights_only=True)
-    del state["counts"]
+    del state["counters"]
     torch.save(state, tmp_path / "c.pt")
     model = make_toy_learner("ppo")
     with pytest.raises(WeightsError, match=r"c\.pt is not a checkpoint of this configuration"):
         load_training_state(tmp_path / "c.pt", model, model.get_env().env)
 
 
-def test_checkpoints_hold_no_code(train, algorithm, tmp_path):
+def test_the_file_holds_no_code(train, algorithm, tmp_path):
     train(algorithm, tmp_path / "c.pt")
     torch.load(tmp_path / "c.pt", weights_only=True)
 

@@ -1,22 +1,61 @@
 import inspect
 import re
+import subprocess
+import sys
+from dataclasses import fields
 
 import gymnasium as gym
+import pytest
 
 import alignsam_gym  # noqa: F401  # registers the environment
 from alignsam_gym.envs.alignsam_env import AlignSAMEnv
-from alignsam_gym.envs.episode_factory import make_episode
+from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
+from alignsam_gym.envs.env_config import EnvConfig, VectorEnvConfig
 from tests.docs.pages import ROOT
 
 
-def test_every_keyword_is_explained_and_nothing_else():
-    arguments = inspect.getdoc(AlignSAMEnv).partition("## Arguments\n")[2].partition("\n\n")[0]
-    explained = re.findall(r"^- ``(\w+)``: ", arguments, re.MULTILINE)
-    parameters = [*inspect.signature(make_episode).parameters.values()]
-    parameters += inspect.signature(AlignSAMEnv).parameters.values()
-    keywords = {parameter.name for parameter in parameters if parameter.kind == parameter.KEYWORD_ONLY}
-    assert len(explained) == len(set(explained))
-    assert set(explained) == keywords
+def rows_of(page):
+    """The table of options: keyword -> its type, its value by `paper` and by `best`, and what it is."""
+    rows = re.findall(r"^\s*\| `(\w+)` \| (.+?) \| `(.*?)` \| `(.*?)` \| (.+) \|$", page, re.MULTILINE)
+    return {name: cells for name, *cells in rows}
+
+
+@pytest.mark.parametrize(
+    ("env", "config", "shown"),
+    [
+        (AlignSAMEnv, EnvConfig, {each.name for each in fields(EnvConfig)}),
+        (AlignSAMVectorEnv, VectorEnvConfig, {"num_envs", "autoreset_mode", "max_episode_steps"}),
+    ],
+)
+def test_every_keyword_stands_with_its_values(env, config, shown):
+    rows = rows_of(inspect.getdoc(env))
+    assert rows.keys() == shown
+    for column, preset in ((1, "paper"), (2, "best")):
+        values = config(preset=preset)
+        for name in shown - {"preset"}:
+            assert rows[name][column] == str(getattr(values, name))
+
+
+def test_choices_stand_beside_the_keyword():
+    kind, *_ = rows_of(inspect.getdoc(AlignSAMEnv))["label_source"]
+    assert re.findall(r"`(\w+)`", kind) == ["srm", "last", "clip", "positive", "oracle"]
+
+
+def test_the_signature_is_that_of_the_options():
+    keywords = {name for name in inspect.signature(AlignSAMEnv).parameters if name != "self"}
+    assert keywords == {each.name for each in fields(EnvConfig)}
+
+
+@pytest.mark.slow
+def test_a_type_checker_knows_the_keywords(tmp_path):
+    lines = [
+        "from alignsam_gym import AlignSAMEnv",
+        *(f"AlignSAMEnv({given})" for given in ("shots=5", "shotz=5", "shots=''")),
+    ]
+    (tmp_path / "program.py").write_text("\n".join(lines))
+    command = [sys.executable, "-m", "mypy", "--follow-imports=silent", str(tmp_path / "program.py")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert re.findall(r"program\.py:(\d): error", done.stdout) == ["3", "4"], done.stdout
 
 
 def test_every_fact_of_info_is_explained(make_toy):

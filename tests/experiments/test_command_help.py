@@ -3,6 +3,7 @@
 import importlib
 
 import pytest
+import yaml
 from hydra.core.config_store import ConfigStore
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 from alignsam_gym.experiments.cli import app
 from alignsam_gym.experiments.command_help import CONF, EXPERIMENTS, REGISTERED, choices, first_sentence, help_page
 
+HYDRAS_KEYS = ("defaults", "hydra")
 COMMANDS = get_command(app).commands
 HYDRA_COMMANDS = [name for name in COMMANDS if (CONF / f"{name}.yaml").exists()]
 
@@ -54,6 +56,15 @@ def test_a_module_of_the_commands_name_runs_it_too(command):
     assert (place / "__main__.py").exists() or place.with_suffix(".py").exists()
 
 
+@pytest.mark.parametrize("command", HYDRA_COMMANDS)
+def test_the_module_shows_the_same_help(command, capsys, monkeypatch):
+    main = ".__main__" if (EXPERIMENTS / command).is_dir() else ""
+    module = importlib.import_module(f"alignsam_gym.experiments.{command}{main}")
+    monkeypatch.setattr("sys.argv", [command, "--help"])
+    module.main()
+    assert capsys.readouterr().out.strip() == help_page(command)
+
+
 def test_help_of_train_lists_the_choices():
     page = help_page("train")
     assert f"dataset={'|'.join(choices('dataset'))}" in page
@@ -63,7 +74,6 @@ def test_help_of_train_lists_the_choices():
 
 @pytest.mark.parametrize("group", REGISTERED)
 def test_choices_are_those_that_hydra_knows(group):
-    importlib.import_module("alignsam_gym.experiments.hydra_schema")
     known = {name.removesuffix(".yaml") for name in ConfigStore.instance().list(group)}
     assert set(choices(group)) == known | {file.stem for file in (CONF / group).glob("*.yaml")}
 
@@ -81,3 +91,12 @@ def test_help_waits_for_nothing_heavy(run_python, arguments):
     lines = ["import sys", "from alignsam_gym.experiments.cli import app", f"try: app({[*arguments, '--help']})"]
     program = "\n".join([*lines, "except SystemExit: print(*sys.modules)"])
     assert not {"torch", "hydra", "omegaconf", "stable_baselines3", "cv2"} & set(run_python(program).split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", HYDRA_COMMANDS)
+def test_a_command_composes_in_a_process_of_its_own(run_python, command):
+    program = f"from alignsam_gym.experiments.cli import app; app(['{command}', '--cfg', 'job'], prog_name='alignsam')"
+    keys = yaml.safe_load(run_python(program)).keys()
+    first_key = next(key for key in yaml.safe_load((CONF / f"{command}.yaml").read_text()) if key not in HYDRAS_KEYS)
+    assert first_key in keys

@@ -6,14 +6,18 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from alignsam_gym import AlignSAM
 from alignsam_gym.agents.trained_run import dataset_options, load_config
+from alignsam_gym.agents.training_state import CHECKPOINT
 from alignsam_gym.data import load_dataset
 from alignsam_gym.data.mask_files import read_levels
+from alignsam_gym.errors import WeightsError
 from alignsam_gym.evaluation.prompting_strategies import DEFAULT_STRATEGIES
-from alignsam_gym.experiments.train import train
+from alignsam_gym.experiments.train import total_timesteps, train
 from tests.experiments.small import SMALL, SMALL_DQN
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -68,6 +72,23 @@ def test_any_choice_trains_and_answers_again_as_it_was_measured(trained, choices
     for index, id in enumerate(metrics["iou_by_image"]["agent"]):
         answer = agent.predict(samples[index].image, samples[index].text if guided_by_text else None)
         assert (answer.mask == (read_levels(run / f"predictions/agent/{id}.png") > 0)).all()
+
+
+def test_a_training_of_an_older_version_is_told_before_anything_is_made(tmp_path):
+    torch.save({"policy": {}}, tmp_path / CHECKPOINT)
+    with pytest.raises(WeightsError, match=r"the training state of alignsam-gym 0\.1\.0"):
+        train(tmp_path, OmegaConf.create({"env": {"an_old_option": 1}}))
+    assert [file.name for file in tmp_path.iterdir()] == [CHECKPOINT]
+
+
+@pytest.mark.parametrize(
+    ("images", "augment", "expected"),
+    [(50, 1, 15 * 50 * 2), (50, 2, 15 * 48), (3, 1, 15 * 4), (7, 1, 15 * 12)],
+)
+def test_timesteps_are_those_of_whole_rounds(images, augment, expected):
+    """E = 2 episodes of T = 15 steps on each image, in rounds of 4 environments."""
+    config = OmegaConf.create({"episodes": 2, "env": {"max_steps": 15, "num_envs": 4, "augment": augment}})
+    assert total_timesteps(config, images) == expected
 
 
 @pytest.mark.slow

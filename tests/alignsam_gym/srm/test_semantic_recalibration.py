@@ -189,7 +189,8 @@ def test_an_unknown_option_is_named_with_those_that_exist():
     "option",
     [
         {"width": 12}, {"width": 0}, {"learning_rate": -1}, {"updates": 0}, {"batch_size": 0}, {"folds": 0},
-        {"full_mask_every": -1}, {"dropout": 1.0}, {"dropout": -0.5}, {"early_stopping_interval": -1}, {"clip_logit_weight": -1},
+        {"full_mask_every": -1}, {"dropout": 1.0}, {"dropout": -0.5}, {"early_stopping_interval": -1},
+        {"clip_logit_weight": -1},
     ],
 )  # fmt: skip
 def test_a_value_out_of_range_is_named(option):
