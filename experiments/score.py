@@ -40,7 +40,7 @@ def main(config: DictConfig) -> float:
     skipped = {name: "missing" for name in dataset.ids if name not in files}
     totals, rows = MetricTotals(), list[list[Cell]]()
     columns = ["id", "category"]
-    for sample, scores in score(dataset, files, config.resize, config.on_error, skipped):
+    for sample, scores in score_predictions(dataset, files, config.resize, config.on_error, skipped):
         metrics = scores.metrics()
         columns[2:] = metrics
         rows.append([sample.id, sample.text or "", *(round(value, 6) for value in metrics.values())])
@@ -103,7 +103,7 @@ def find_predictions(folder: Path, dataset: Dataset, on_error: str) -> dict[str,
     return files
 
 
-def score(
+def score_predictions(
     dataset: Dataset, files: Mapping[str, Path], resize: bool, on_error: str, skipped: dict[str, str]
 ) -> Iterator[tuple[Sample, MaskScores]]:
     """Score one prediction after another.

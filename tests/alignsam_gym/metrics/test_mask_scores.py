@@ -1,4 +1,4 @@
-"""Every figure against loops over pixels, written from the formulas of the papers that define them."""
+"""Every metric against loops over pixels, written from the formulas of the papers that define them."""
 
 import json
 import math
@@ -157,22 +157,22 @@ def near(value):
 
 
 @given(pairs)
-def test_counted_figures_follow_their_formulas(pair):
+def test_counted_metrics_follow_their_formulas(pair):
     answer, truth = pair
     mask = [int(v) for v in (answer if answer.dtype == bool else answer > 127).ravel()]
     g = [int(v) for v in truth.ravel()]
     tp, fp, fn, tn = confusion(mask, g)
-    figures = score_mask(answer, truth).metrics()
-    assert figures["iou"] == near(tp / (tp + fp + fn) if tp + fp + fn else 1.0)
-    assert figures["f_beta"] == near(f_measure(mask, g) if tp + fp + fn else 1.0)
+    metrics = score_mask(answer, truth).metrics()
+    assert metrics["iou"] == near(tp / (tp + fp + fn) if tp + fp + fn else 1.0)
+    assert metrics["f_beta"] == near(f_measure(mask, g) if tp + fp + fn else 1.0)
     recalls = [right / size for right, size in ((tp, tp + fn), (tn, tn + fp)) if size]
-    assert figures["ber_percent"] == near(100 * (1 - sum(recalls) / len(recalls)))
-    assert figures["mae"] == near(np.mean([abs(a - b) for a, b in zip(stretched(answer), g, strict=True)]))
-    assert figures["e_phi"] == near(e_measure(mask, g))
+    assert metrics["ber_percent"] == near(100 * (1 - sum(recalls) / len(recalls)))
+    assert metrics["mae"] == near(np.mean([abs(a - b) for a, b in zip(stretched(answer), g, strict=True)]))
+    assert metrics["e_phi"] == near(e_measure(mask, g))
 
 
 @given(pairs)
-def test_figures_over_thresholds_follow_their_formulas(pair):
+def test_metrics_over_thresholds_follow_their_formulas(pair):
     answer, truth = pair
     p, g = stretched(answer), [int(v) for v in truth.ravel()]
     scores = score_mask(answer, truth)
@@ -188,7 +188,7 @@ def test_figures_over_thresholds_follow_their_formulas(pair):
 
 @given(pairs)
 @example((np.ones((3, 4), bool), np.pad([[True]], ((2, 0), (3, 0)))))  # PySODMetrics itself gives NaN here
-def test_structural_figures_follow_their_formulas(pair):
+def test_structural_metrics_follow_their_formulas(pair):
     answer, truth = pair
     p = np.reshape(stretched(answer), truth.shape)
     measures = score_mask(answer, truth).measures
@@ -219,30 +219,30 @@ def test_void_pixels_do_not_count(case):
 
 
 @given(pairs)
-def test_figures_are_numbers_in_their_ranges_and_survive_json(pair):
+def test_metrics_are_numbers_in_their_ranges_and_survive_json(pair):
     scores = score_mask(*pair)
-    figures = scores.metrics()
+    metrics = scores.metrics()
     most = 1 + 1 / (pair[1].size - 1)
-    for name, value in figures.items():
+    for name, value in metrics.items():
         top = {"ber_percent": 100, "e_phi": most, "e_phi_adaptive": most}.get(name, 1)
         assert -1e-9 <= value <= top + 1e-9, name
     read = MaskScores.from_json(json.loads(json.dumps(scores.to_json())))
     assert read.counts == scores.counts
-    assert read.metrics() == figures
+    assert read.metrics() == metrics
     for name, curve in scores.curves.items():
         assert np.array_equal(read.curves[name], curve)
 
 
 @given(st.tuples(*[st.integers(0, 50)] * 4).filter(any))
-def test_counted_figures_are_those_of_pysodmetrics_unless_its_denominators_vanish(counts):
+def test_counted_metrics_are_those_of_pysodmetrics_unless_its_denominators_vanish(counts):
     tp, fp, fn, tn = counts
     by_name = {"tp": tp, "fp": fp, "fn": fn, "tn": tn}
-    figures = Counts(**by_name).metrics()
+    metrics = Counts(**by_name).metrics()
     if tp + fp + fn:
-        assert figures["iou"] == near(float(py_sod_metrics.IOUHandler(False, False)(**by_name)))
-        assert figures["f_beta"] == near(float(py_sod_metrics.FmeasureHandler(False, False, beta=B2)(**by_name)))
+        assert metrics["iou"] == near(float(py_sod_metrics.IOUHandler(False, False)(**by_name)))
+        assert metrics["f_beta"] == near(float(py_sod_metrics.FmeasureHandler(False, False, beta=B2)(**by_name)))
     if tp + fn and tn + fp:
-        assert figures["ber_percent"] == near(100 * float(py_sod_metrics.BERHandler(False, False)(**by_name)))
+        assert metrics["ber_percent"] == near(100 * float(py_sod_metrics.BERHandler(False, False)(**by_name)))
 
 
 def test_levels_are_those_of_pysodmetrics_own_defaults():
@@ -262,8 +262,8 @@ def test_levels_are_those_of_pysodmetrics_own_defaults():
 
 def test_two_empty_masks_agree():
     nothing = np.zeros((4, 4), bool)
-    figures = score_mask(nothing, nothing).metrics()
-    assert (figures["iou"], figures["f_beta"], figures["ber_percent"], figures["mae"]) == (1, 1, 0, 0)
+    metrics = score_mask(nothing, nothing).metrics()
+    assert (metrics["iou"], metrics["f_beta"], metrics["ber_percent"], metrics["mae"]) == (1, 1, 0, 0)
 
 
 def test_shapes_must_agree():

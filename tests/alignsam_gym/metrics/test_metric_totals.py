@@ -41,7 +41,7 @@ def test_each_average_is_what_its_name_says(images):
         for name in present:
             assert summary["by_category"][name] == pytest.approx(expected[name])
         for name in ("iou", "f_beta", "ber_percent", "mae"):
-            mean = np.mean([figures[name] for figures in expected.values()])
+            mean = np.mean([metrics[name] for metrics in expected.values()])
             assert summary["over_categories"][name] == pytest.approx(mean)
     assert json.loads(json.dumps(summary)) == summary
 
@@ -66,7 +66,7 @@ def test_nothing_measured_is_nothing():
 
 
 @pytest.mark.parametrize("dataset", ["CUHK", "SBU", "MSD", "DUTS", "VOC2012", "mine"])
-def test_tables_name_figures_that_there_are(dataset):
+def test_tables_name_metrics_that_there_are(dataset):
     totals = MetricTotals()
     totals.add(score_mask(np.eye(3, dtype=bool), np.eye(3, dtype=bool)))
     summary = totals.summary()

@@ -87,10 +87,10 @@ def test_a_categorys_iou_at_a_step_is_that_of_its_pixels_together(images):
         return
     for category, found in pixels.items():
         before, after, truth = (np.concatenate(each) for each in zip(*found, strict=True))
-        for answer, figure in zip((before, after), summary["iou_by_category_by_step"][category], strict=True):
+        for answer, metric in zip((before, after), summary["iou_by_category_by_step"][category], strict=True):
             both, either = overlap(answer, truth)
-            assert figure == pytest.approx(both / either if either else 1.0, abs=1e-5)
-        assert summary["metrics"]["by_category"][category]["iou"] == pytest.approx(figure, abs=1e-5)
+            assert metric == pytest.approx(both / either if either else 1.0, abs=1e-5)
+        assert summary["metrics"]["by_category"][category]["iou"] == pytest.approx(metric, abs=1e-5)
 
 
 def test_rates_are_of_the_prompts_that_were_given():
