@@ -8,6 +8,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from alignsam_gym.baselines import make_baseline
+from alignsam_gym.envs.env_config import EnvConfig
 from alignsam_gym.envs.episode_factory import make_episode
 from alignsam_gym.errors import OptionError
 from alignsam_gym.experiments import baseline as command
@@ -59,7 +60,8 @@ def test_points_by_text(compete):
 
 def test_the_labelled_images_are_the_agents(toy_model):
     mine = command.open_split(composed("seed=5"), "train", toy_model)
-    theirs = make_episode(1, sam=toy_model, image_size=64, patch_size=16, shots=3, shots_seed=5).encoded
+    options = {"sam": toy_model, "image_size": 64, "patch_size": 16, "shots": 3, "shots_seed": 5}
+    theirs = make_episode(EnvConfig.of_keywords(options)).encoded
     assert mine.dataset.ids == theirs.dataset.ids
     assert torch.equal(mine[1].embedding, theirs[1].embedding)
 

@@ -38,7 +38,7 @@ def run(tmp_path, monkeypatch):
     def run(*overrides):
         with initialize_config_dir(f"{command.__file__.rpartition('experiments')[0]}conf", version_base="1.3"):
             config = compose("score", [f"predictions={tmp_path / 'masks'}", *overrides])
-        command.main.__wrapped__.__wrapped__(config)
+        command.main.__wrapped__(config)
         return json.loads((tmp_path / "masks" / "scores.json").read_text())
 
     return run
