@@ -123,7 +123,7 @@ def _imitate(
             assert isinstance(distribution, Categorical)
             loss = F.cross_entropy(distribution.logits.gather(1, tried.actions[rows]), target[rows])
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
 
 
