@@ -1,6 +1,7 @@
 """The scripts as they are, on a toy SAM and few steps."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ SMALL = ["--shots", "4", "--num-envs", "4", "--steps", "3", "--epochs", "2"]
 
 
 @pytest.fixture
-def main(toy_sam):
+def main(toy_sam, monkeypatch):
     def load(name):
         spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
         spec.loader.exec_module(module)
         return module.main
 
