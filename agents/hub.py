@@ -51,7 +51,7 @@ agent.predict("photo.jpg"{text}).mask
 """
 
 
-def download(repo: str, revision: str | None = None) -> Path:
+def download_bundle(repo: str, revision: str | None = None) -> Path:
     """Download a bundle from the Hub into its cache.
 
     Args:

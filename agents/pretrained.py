@@ -16,7 +16,7 @@ from alignsam_gym.agents.agent_config import AgentConfig, is_digest, official, p
 from alignsam_gym.agents.agent_prompter import AgentPrompter
 from alignsam_gym.agents.agent_weights import save_agent
 from alignsam_gym.agents.bundle import SUFFIX, export, opened
-from alignsam_gym.agents.hub import METRICS, download, upload
+from alignsam_gym.agents.hub import METRICS, download_bundle, upload
 from alignsam_gym.agents.trained_run import trained_policy
 from alignsam_gym.agents.vec_env import make_environments
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
@@ -105,7 +105,7 @@ class AlignSAM:
         elif trust_local_weights:
             raise OptionError(f"trust_local_weights is for runs of your own, not for the Hub's {source}.")
         else:
-            path = download(str(source), revision)
+            path = download_bundle(str(source), revision)
         with opened(path) as folder:
             config = with_models(read_agent_config(folder), sam, clip, trust_local_weights)
             env, policy = restore(folder, config, device, batch_size)

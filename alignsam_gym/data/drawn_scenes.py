@@ -46,7 +46,7 @@ class Scene:
     objects: list[np.ndarray]
 
 
-def draw(task: str, split: str, index: int) -> Scene:
+def draw_scene(task: str, split: str, index: int) -> Scene:
     """Draw a scene.
 
     Args:

@@ -83,9 +83,9 @@ class NamedShapesDataset:
 
 @lru_cache(maxsize=64)
 def _draw(task: str, split: str, index: int) -> drawn_scenes.Scene:
-    return drawn_scenes.draw(task, split, index)
+    return drawn_scenes.draw_scene(task, split, index)
 
 
 @cache
 def _kinds(split: str, index: int) -> tuple[str, ...]:
-    return tuple(drawn_scenes.draw("named", split, index).masks)
+    return tuple(drawn_scenes.draw_scene("named", split, index).masks)

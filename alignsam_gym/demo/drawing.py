@@ -22,7 +22,9 @@ _RADIUS = 16
 _MARGIN = _RADIUS + 2  # at the edge, so that a mark and its outline are seen whole
 
 
-def draw(image: DemoImage, view: str, prediction: Prediction | None = None, names: Sequence[str] = ()) -> np.ndarray:
+def draw_image(
+    image: DemoImage, view: str, prediction: Prediction | None = None, names: Sequence[str] = ()
+) -> np.ndarray:
     """Draw an image as the page shows it.
 
     Args:

@@ -57,7 +57,7 @@ EXAMPLES = {
 def draw_example(name: str) -> DemoImage:
     """Draw the scene of that name in `EXAMPLES`."""
     task, index = EXAMPLES[name]
-    scene = drawn_scenes.draw(task, "test", index)
+    scene = drawn_scenes.draw_scene(task, "test", index)
     target, truth = next(iter(scene.masks.items()))
     return DemoImage(name, scene.image, truth, TEXTS.get(target, target))
 

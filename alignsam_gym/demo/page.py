@@ -11,7 +11,7 @@ import gradio as gr
 
 from alignsam_gym.data.image_files import SUFFIXES
 from alignsam_gym.demo import words
-from alignsam_gym.demo.drawing import ANSWERED, VIEWS, click_to_image, draw
+from alignsam_gym.demo.drawing import ANSWERED, VIEWS, click_to_image, draw_image
 from alignsam_gym.demo.images import (
     EXAMPLES,
     MOST_BYTES,
@@ -37,7 +37,7 @@ that runs this page, and are deleted when it ends."""
 _CACHE = (600, 3600)  # seconds: how often old uploads and pictures shown are deleted, and how old they are then
 
 
-def build(pointers: Pointers) -> gr.Blocks:
+def build_page(pointers: Pointers) -> gr.Blocks:
     """Build the page, not yet served."""
     page = gr.Blocks(title="AlignSAM demo", analytics_enabled=False, delete_cache=_CACHE)
     with page:
@@ -210,18 +210,18 @@ def _chosen(image: DemoImage) -> tuple[Any, ...]:
 def _unprompted(image: DemoImage, view: str) -> tuple[Any, ...]:
     height, width = image.size
     sentence = f"{image.name}: {width} × {height} pixels, not prompted yet."
-    return gr.Image(draw(image, view), alt_text=sentence), words.status(sentence), "", ""
+    return gr.Image(draw_image(image, view), alt_text=sentence), words.status(sentence), "", ""
 
 
 def _show(visit: Visit, step: int, view: str) -> tuple[Any, ...]:
     """The image, what it shows, the mask to save, and the table."""
     prediction, image = visit.session.prediction(step=step), visit.image
     sentence = words.summary(visit, step, prediction)
-    drawn = draw(image, view, prediction, visit.names(prediction, step))
+    drawn = draw_image(image, view, prediction, visit.names(prediction, step))
     return (
         gr.Image(drawn, alt_text=f"{image.name}: {sentence}"),
         words.status(sentence),
-        words.download(image, png(prediction.mask)),
+        words.download_link(image, png(prediction.mask)),
         words.table(visit, step, prediction),
     )
 

@@ -58,7 +58,7 @@ def served(pointers: Pointers, host: str, port: int | None) -> Iterator[Any]:
         raise OptionError("The demo needs Gradio: pip install 'alignsam-gym[demo]'.") from error
     from starlette.middleware import Middleware
 
-    from alignsam_gym.demo.page import build
+    from alignsam_gym.demo.page import build_page
 
     blue = gr.themes.colors.blue
     theme = gr.themes.Default(
@@ -66,7 +66,7 @@ def served(pointers: Pointers, host: str, port: int | None) -> Iterator[Any]:
     )
     with tempfile.TemporaryDirectory() as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # for uploads and the pictures shown
-        page = build(pointers)
+        page = build_page(pointers)
         try:
             page.launch(
                 server_name=host,

@@ -102,7 +102,7 @@ def status(sentence: str) -> str:
     return _STATUS.render(sentence=sentence)
 
 
-def download(image: DemoImage, file: bytes) -> str:
+def download_link(image: DemoImage, file: bytes) -> str:
     """Write a link that saves an image's mask, a PNG file that lies in the link itself, as HTML."""
     height, width = image.size
     name = f"{PurePath(image.name).stem}-mask.png"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from alignsam_gym.data import drawn_scenes
 from alignsam_gym.data.voc_dataset import VOID
-from alignsam_gym.experiments.pretrain.training_images import SIZE, Augmented, Photographs, recolour
+from alignsam_gym.experiments.pretrain.training_images import SIZE, AugmentedImages, Photographs, recolour
 from alignsam_gym.foundation.tiny.tiny_clip_vocabulary import NAMES, TASKS
 
 _INDEX = {name: number for number, name in enumerate((*drawn_scenes.KINDS, *TASKS))}
@@ -34,7 +34,7 @@ class NamedPicture(NamedTuple):
     known: Tensor
 
 
-class NamedScenes(Augmented):
+class NamedScenes(AugmentedImages):
     """A pool of drawn scenes from the split that no agent sees: two of three ``named``, the rest of the other tasks."""
 
     def __init__(self, count: int, grid: int, workers: int) -> None:
@@ -65,7 +65,7 @@ class NamedScenes(Augmented):
 
 def _scene(index: int) -> tuple[np.ndarray, dict[str, np.ndarray], str]:
     task = _POOL[index % len(_POOL)]
-    scene = drawn_scenes.draw(task, "pretrain", index)
+    scene = drawn_scenes.draw_scene(task, "pretrain", index)
     return np.ascontiguousarray(scene.image.transpose(2, 0, 1)), scene.masks, task
 
 

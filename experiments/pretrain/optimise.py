@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, RandomSampler
 
-from alignsam_gym.experiments.pretrain.training_images import Augmented, seed_worker
+from alignsam_gym.experiments.pretrain.training_images import AugmentedImages, seed_worker
 
 
 class Optimiser:
@@ -66,7 +66,7 @@ def _warm_average(decay: float) -> Any:
     return average
 
 
-def batches(pictures: Augmented, config: DictConfig) -> Iterator[Any]:
+def batches(pictures: AugmentedImages, config: DictConfig) -> Iterator[Any]:
     """`config.steps` half batches of `pictures`."""
     sampler = RandomSampler(pictures, num_samples=config.steps * (config.batch_size // 2))
     return iter(

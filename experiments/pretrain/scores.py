@@ -40,7 +40,7 @@ def scene_targets(count: int) -> Iterable[Target]:
     """`count` test scenes of each task, every named kind a target of its own."""
     for task in drawn_scenes.TASKS:
         for index in range(count):
-            scene = drawn_scenes.draw(task, "test", index)
+            scene = drawn_scenes.draw_scene(task, "test", index)
             for name, mask in scene.masks.items():
                 yield Target(scene.image, mask, np.ones_like(mask), TEXTS.get(name, name))
 

@@ -33,7 +33,7 @@ class Picture(NamedTuple):
     classes: Tensor
 
 
-class Augmented(Dataset[Any]):
+class AugmentedImages(Dataset[Any]):
     """Images that are altered at each draw, by a generator of each worker's own (`seed_worker`)."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Augmented(Dataset[Any]):
         raise NotImplementedError
 
 
-class ClickedScenes(Augmented):
+class ClickedScenes(AugmentedImages):
     """A pool of drawn scenes, the five tasks in turn, from the split that no agent sees."""
 
     def __init__(self, count: int, targets: int, workers: int) -> None:
@@ -80,13 +80,13 @@ class ClickedScenes(Augmented):
 def _packed_scene(index: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Scene `index` as image (3, H, W), bit-packed masks (targets first), and the number of targets."""
     task = drawn_scenes.TASKS[index % len(drawn_scenes.TASKS)]
-    scene = drawn_scenes.draw(task, "pretrain", index)
+    scene = drawn_scenes.draw_scene(task, "pretrain", index)
     objects = [mask for mask in scene.objects if mask.mean() > 0.003]
     masks = np.stack([*scene.masks.values(), *objects]).reshape(-1, SIZE * SIZE)
     return np.ascontiguousarray(scene.image.transpose(2, 0, 1)), np.packbits(masks, axis=1), len(scene.masks)
 
 
-class Photographs(Augmented):
+class Photographs(AugmentedImages):
     """Real photographs with class-index masks."""
 
     def __init__(self, root: Path) -> None:
@@ -184,5 +184,5 @@ def seed_worker(_: int) -> None:
     """For ``DataLoader(worker_init_fn=...)``: each worker's data set draws from a stream of its own."""
     info = get_worker_info()
     assert info is not None
-    assert isinstance(info.dataset, Augmented)
+    assert isinstance(info.dataset, AugmentedImages)
     info.dataset.rng = np.random.default_rng(info.seed)

@@ -14,7 +14,7 @@ from huggingface_hub import constants
 
 from alignsam_gym import AlignSAM
 from alignsam_gym.agents.bundle import MEMBERS, export
-from alignsam_gym.agents.hub import download, push
+from alignsam_gym.agents.hub import download_bundle, push
 from alignsam_gym.errors import OptionError, WeightsError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -142,7 +142,7 @@ def test_a_loaded_agent_is_pushed_with_the_measurements_of_its_run(hub, make_run
 @pytest.mark.parametrize("repo", ["me/another", "no such name"])
 def test_what_is_not_there_is_an_error(hub, repo):
     with pytest.raises(WeightsError, match=f"{repo} cannot be had from the Hub"):
-        download(repo)
+        download_bundle(repo)
     if "/" in repo:
         with pytest.raises(WeightsError, match=r"nor is there a folder or file of that name\."):
             AlignSAM.from_pretrained(repo)

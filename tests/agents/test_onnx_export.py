@@ -80,7 +80,7 @@ def test_the_examples_loop_draws_the_same_masks(make_run, example, tmp_path):
     export_onnx(agent, tmp_path / "graphs")
     sizes, graphs = example.load(tmp_path / "graphs")
     for number, size in enumerate([(50, 90), (130, 70), (64, 64)]):
-        image = cv2.resize(drawn_scenes.draw("saliency", "test", number).image, size[::-1])
+        image = cv2.resize(drawn_scenes.draw_scene("saliency", "test", number).image, size[::-1])
         mask, expected = example.predict(sizes, graphs, image), agent.predict(image).mask
         assert mask.shape == size
         assert (mask & expected).sum() / (mask | expected).sum() > 0.99

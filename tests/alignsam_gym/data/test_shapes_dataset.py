@@ -10,7 +10,7 @@ def test_one_sample_for_each_scene(split, scenes):
     data = load_dataset("shapes", split)
     assert len(data) == scenes
     assert data.ids[7] == f"{split}0007"
-    scene = drawn_scenes.draw("saliency", split, 7)
+    scene = drawn_scenes.draw_scene("saliency", split, 7)
     np.testing.assert_array_equal(data[7].image, scene.image)
     np.testing.assert_array_equal(data[7].mask, scene.masks["saliency"])
     assert data[7].text == "saliency object"  # the paper's prompt for DUTS
@@ -28,12 +28,12 @@ def few_scenes(monkeypatch):
 @pytest.mark.usefixtures("few_scenes")
 def test_named_scenes_give_one_sample_for_each_kind_present():
     data = load_dataset("shapes-named", "test")
-    expected = [(i, kind) for i in range(5) for kind in drawn_scenes.draw("named", "test", i).masks]
+    expected = [(i, kind) for i in range(5) for kind in drawn_scenes.draw_scene("named", "test", i).masks]
     assert sorted(data.ids) == sorted(f"test{i:04d}_{kind}" for i, kind in expected)
     for index, id in enumerate(data.ids):
         scene, kind = int(id[4:8]), data[index].text
         assert id.endswith(f"_{kind}")
-        np.testing.assert_array_equal(data[index].mask, drawn_scenes.draw("named", "test", scene).masks[kind])
+        np.testing.assert_array_equal(data[index].mask, drawn_scenes.draw_scene("named", "test", scene).masks[kind])
 
 
 @pytest.mark.usefixtures("few_scenes")

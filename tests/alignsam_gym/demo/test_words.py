@@ -74,7 +74,7 @@ def test_the_summary_counts_what_the_picture_shows(picture):
 
 def test_the_link_holds_the_mask(visit, picture):
     file = png(visit.session.prediction().mask)
-    link = ElementTree.fromstring(words.download(picture, file))
+    link = ElementTree.fromstring(words.download_link(picture, file))
     assert link.get("download") == "photo-mask.png"
     assert base64.b64decode(link.get("href").partition("base64,")[2]) == file
     assert "80 × 50" in link.text
@@ -84,5 +84,5 @@ def test_the_link_holds_the_mask(visit, picture):
 def test_names_of_files_are_no_markup(make, picture):
     nasty = '<img src=x onerror="alert(1)">'
     assert nasty in "".join(ElementTree.fromstring(make(nasty)).itertext())
-    link = ElementTree.fromstring(words.download(replace(picture, name='"><script>.png'), b""))
+    link = ElementTree.fromstring(words.download_link(replace(picture, name='"><script>.png'), b""))
     assert link.get("download") == '"><script>-mask.png'

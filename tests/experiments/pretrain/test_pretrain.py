@@ -21,7 +21,7 @@ def make_photographs(folder, masks, names):
     for name in (masks, "JPEGImages"):
         (folder / name).mkdir(parents=True)
     for index, name in enumerate(names):
-        scene = drawn_scenes.draw("named", "test", index)
+        scene = drawn_scenes.draw_scene("named", "test", index)
         Image.fromarray(scene.image).resize((200, 160)).save(folder / "JPEGImages" / f"{name}.jpg")
         classes = np.zeros(scene.image.shape[:2], np.uint8)
         for number, mask in enumerate(scene.masks.values(), start=1):

@@ -26,7 +26,7 @@ def test_a_scene_comes_with_the_share_of_each_name():
     scenes = NamedScenes(5, grid=16, workers=1)
     for index, task in enumerate(("named", "saliency", "named", "named", "shadow")):
         picture = scenes[index]
-        masks = drawn_scenes.draw(task, "pretrain", index).masks
+        masks = drawn_scenes.draw_scene(task, "pretrain", index).masks
         assert picture.image.shape == (3, 256, 256)
         assert picture.valid.min() == 1
         shown = {number for number in range(len(NAMES)) if picture.shares[number].any()}

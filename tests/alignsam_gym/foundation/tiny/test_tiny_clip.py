@@ -61,7 +61,7 @@ def test_the_embedded_weights_load_as_float32_and_are_small():
 
 
 def test_maps_have_the_documented_shape_and_range(clip):
-    image = drawn_scenes.draw("named", "test", 0).image
+    image = drawn_scenes.draw_scene("named", "test", 0).image
     maps = clip.similarity([image, image], ["star", "something never seen"])
     assert maps.shape == (2, 16, 16)
     assert maps.dtype == torch.float32
@@ -73,7 +73,7 @@ def test_the_maps_follow_the_name(clip):
     """On held-out scenes the map's maximum is on what is named far more often than chance has it."""
     hits, chances = [], []
     for index in range(12):
-        scene = drawn_scenes.draw("named", "test", index)
+        scene = drawn_scenes.draw_scene("named", "test", index)
         maps = clip.similarity([scene.image] * len(scene.masks), list(scene.masks))
         for mask, similarity in zip(scene.masks.values(), maps, strict=True):
             row, column = np.unravel_index(int(similarity.argmax()), similarity.shape)
