@@ -49,7 +49,7 @@ def main(config: DictConfig) -> float:
     env, policy = load_run(folder, run)
     chosen_strategies(run, env.episode, policy)  # before anything in the output is changed
     output.mkdir(parents=True, exist_ok=True)
-    extra = {"run": str(config.run), "dataset": OmegaConf.to_object(run.dataset)}
+    extra = {"run": str(config.run), "dataset": OmegaConf.to_container(run.dataset, resolve=True)}
     with run_lock(output):
         if output.resolve() != folder.resolve():
             if (output / CONFIG).exists() and config_diff(output, run):

@@ -46,12 +46,12 @@ class MetricTotals:
             Nothing without images; else
 
             - ``over_images``: means over images of iou, f_beta, ber_percent, mae, e_phi, f_beta_adaptive,
-              e_phi_adaptive, s_measure and f_beta_weighted; and of the mean curves of F_β and E_φ over thresholds,
-              their mean and maximum (f_beta_curve_mean, f_beta_curve_max, e_phi_curve_mean, e_phi_curve_max).
+                e_phi_adaptive, s_measure and f_beta_weighted; and of the mean curves of F_β and E_φ over thresholds,
+                their mean and maximum (f_beta_curve_mean, f_beta_curve_max, e_phi_curve_mean, e_phi_curve_max).
             - ``over_pixels``: iou, f_beta, ber_percent and mae of the pixels of all images together.
             - ``by_category``: the same, of the pixels of each category's images; and ``over_categories``, the means
-              of these, as Pascal VOC's mIoU. Both only where there are several categories. (VOC also counts what is
-              answered in images without the category; here a category is only asked for where it is present. [ours])
+                of these, as Pascal VOC's mIoU. Both only where there are several categories. (VOC also counts what is
+                answered in images without the category; here a category is only asked for where it is present. [ours])
         """
         if not self.images:
             return {}

@@ -104,11 +104,11 @@ class PromptingScores:
             - ``miou``, ``miou_by_step``: means over images, after T and after 0 … T prompts.
             - ``iou_pooled_over_pixels``: of all images together, after T.
             - ``foreground_rate``: FR, the mean of Eq. 14 over the images that were prompted; in [0, 1], and None where
-              no image was prompted step by step.
+                no image was prompted step by step.
             - ``repeated``: the fraction of prompts at patches chosen before, likewise.
             - ``metrics``: see `MetricTotals.summary`.
             - ``iou_by_category_by_step``: of the pixels of each category's images, after 0 … T prompts; only where
-              there are several categories (Table 5).
+                there are several categories (Table 5).
         """
         ious = self.ious()
         metrics = self.totals.summary()

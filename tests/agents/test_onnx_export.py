@@ -41,7 +41,9 @@ def run_graph(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rules", [{}, {"state": "concat", "revisit": "allow", "cells": 4}, {"branch": "explicit"}])
+@pytest.mark.parametrize(
+    "rules", [{}, {"state": "concat", "revisit": "allow", "srm_grid_size": 4}, {"branch": "explicit"}]
+)
 def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, run_graph, rules):
     agent = AlignSAM.from_pretrained(make_run(**rules))
     export_onnx(agent, tmp_path / "graphs")

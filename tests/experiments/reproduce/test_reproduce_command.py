@@ -59,5 +59,5 @@ def test_an_ending_reaches_the_runs_too_and_failures_end_with_a_status(tmp_path,
     checkpoint.write_bytes(b"broken")
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
-    assert "is not a checkpoint" in (output / "table2.md").read_text()
+    assert "is damaged" in (output / "table2.md").read_text()
     assert "cells could not be measured" in done.stderr
