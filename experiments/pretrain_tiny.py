@@ -3,7 +3,8 @@
     python -m experiments.pretrain_tiny model=sam photographs=<folder> voc_val=<VOC2012>
     python -m experiments.pretrain_tiny model=clip photographs=<folder> voc_val=<VOC2012>
 
-How each is trained is in `experiments.pretraining`. With ``steps=0`` and ``init=<weights>``, weights are only measured.
+How each is trained is in `experiments.pretraining`. Called again with the same options, a training goes on from the
+last state in its output folder. With ``steps=0`` and ``init=<weights>``, weights are only measured.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import time
 from importlib import import_module
 from pathlib import Path
+from statistics import mean
 
 import hydra
 import torch
@@ -43,14 +45,24 @@ def main(config: DictConfig) -> None:
     model = recipe.build(config)
     if not config.steps:
         return report(0, model)
-    pictures = recipe.pictures(config)
     trainer = recipe.Trainer(model, config)
-    started = time.time()
-    for step, batch in enumerate(pictures, start=1):
-        losses = trainer.step(batch)
+    state = output / "state.pt"
+    if state.exists():
+        trainer.optimiser.load(state)
+        log.info("going on after step %d", trainer.optimiser.steps)
+    first = trainer.optimiser.steps
+    torch.manual_seed(config.seed + first)  # other images than the first ones again
+    pictures = recipe.pictures(config, config.steps - first)
+    started, latest = time.time(), []
+    for step, batch in enumerate(pictures, start=first + 1):
+        latest.append(trainer.step(batch))
         if step % config.log_every == 0:
-            losses = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
-            log.info("step %d  %.2f s/step  %s", step, (time.time() - started) / step, losses)
+            names = sorted({name for each in latest for name in each})
+            means = "  ".join(f"{name} {mean([each[name] for each in latest if name in each]):.3f}" for name in names)
+            log.info("step %d  %.2f s/step  %s", step, (time.time() - started) / (step - first), means)
+            latest = []
+        if step % config.save_every == 0:
+            trainer.optimiser.save(state)
         if step % config.score_every == 0 or step == config.steps:
             report(step, trainer.average.module)
 

@@ -89,21 +89,27 @@ class BatchedDecoder:
         return ImageTerms(tokens, *_image_projections(layer, tokens, *self.offsets[0]), details)
 
     def decode(
-        self, image: ImageTerms, points: Tensor, labels: Tensor, multimask_output: bool = False
+        self,
+        image: ImageTerms,
+        points: Tensor,
+        labels: Tensor,
+        multimask_output: bool = False,
+        boxes: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Decode B prompt sets, each on its own image (Eq. 2).
 
         image: from `read`.
         points: float (B, N, 2), (x, y) in pixels of the encoder's input.
         labels: int (B, N), 1 foreground, 0 background, −1 padding; N may be 0.
+        boxes: float (B, 4), corners (x, y), (x, y), or None.
 
         Returns low-resolution logits (B, K, 4h, 4w) and predicted IoU (B, K); K is 3 if `multimask_output`,
         else 1.
         """
         with torch.autocast(points.device.type, enabled=False):  # positions need all their digits
-            sparse, _ = self.prompt_encoder(points=(points, labels), boxes=None, masks=None)
-        # After the points comes the one "not a point" token that SamPredictor, too, adds when there is no box.
-        real = F.pad(labels != PADDING, (len(self.output_tokens), 1), value=True)
+            sparse, _ = self.prompt_encoder(points=(points, labels), boxes=boxes, masks=None)
+        # After the points come a box's two corners, or the "not a point" token that SamPredictor, too, adds without.
+        real = F.pad(labels != PADDING, (len(self.output_tokens), 1 if boxes is None else 2), value=True)
         visible = None if bool(real.all()) else real[:, None, None, :]
         return self.decode_tokens(image, sparse, visible, multimask_output)
 
@@ -206,7 +212,11 @@ def _image_projections(
 def _attend(attention: Attention, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
     """``attention`` after its projections; keys that are not `visible` (B, 1, 1, keys) take no part."""
     q, k, v = (x.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for x in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+    if torch.is_grad_enabled() and q.dtype == torch.bfloat16 and q.device.type == "cpu":
+        with torch.autocast("cpu", enabled=False):  # backwards, bfloat16 takes PyTorch's CPUs three times as long
+            out = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=visible)
+    else:
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
     return _projected(attention.out_proj, out.transpose(1, 2).flatten(2))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -9,12 +10,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
+from omegaconf import DictConfig
 from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from alignsam_gym.data import shapes
-from alignsam_gym.data.images import read_image, read_indices
+from alignsam_gym.data.images import read_image, read_indices, read_luminance
 from alignsam_gym.errors import DataError
 
 SIZE = 256
@@ -24,13 +26,16 @@ VOID = 255
 class Picture(NamedTuple):
     """What one draw gives the trainer; a batch of them has a leading axis.
 
-    image: uint8 (3, 256, 256), RGB. targets: bool (objects, 256, 256).
-    classes: uint8 (256, 256), VOC's class index for photographs; all void for drawn scenes.
+    image: uint8 (3, 256, 256), RGB. targets: bool (objects, 256, 256). scored: bool (256, 256), false where void.
+    classes: uint8 (256, 256), VOC's class index for its photographs; all void for everything else.
+    view: int64, the number of this image, as it is altered, among all views of the pool.
     """
 
     image: Tensor
     targets: Tensor
+    scored: Tensor
     classes: Tensor
+    view: Tensor
 
 
 class Augmented(Dataset):
@@ -46,9 +51,9 @@ class Augmented(Dataset):
 class ClickedScenes(Augmented):
     """A pool of drawn scenes, the five tasks in turn, from the split that no agent sees."""
 
-    def __init__(self, count: int, targets: int, workers: int) -> None:
+    def __init__(self, count: int, views: int, targets: int, workers: int) -> None:
         super().__init__()
-        self.targets = targets
+        self.views, self.targets = views, targets
         with ProcessPoolExecutor(workers) as pool:
             drawn = pool.map(_packed_scene, range(count), chunksize=25)
             self.scenes = list(track(drawn, "drawing scenes", count))
@@ -57,24 +62,27 @@ class ClickedScenes(Augmented):
         return len(self.scenes)
 
     def __getitem__(self, index: int) -> Picture:
-        rng = self.rng
-        image, packed, named = self.scenes[index % len(self.scenes)]
+        image, packed, named = self.scenes[index]
         masks = np.unpackbits(packed, axis=1).reshape(-1, SIZE, SIZE)
+        view, rng = draw_view(self.rng, index, self.views)
         # Photographs crop and shift; a drawn scene is already one of endlessly many and is only turned.
         turns, flip = int(rng.integers(4)), rng.random() < 0.5
         stack = np.concatenate([image, masks], 0)
         stack = np.rot90(stack[:, :, ::-1] if flip else stack, turns, (1, 2))
-        image, masks = stack[:3], stack[3:].astype(bool)
-        chosen = []
-        for _ in range(self.targets):
-            kind = rng.random()
-            if kind < 0.6 or len(masks) == named:
-                chosen.append(masks[rng.integers(named)])
-            elif kind < 0.9 or len(masks) < named + 2:
-                chosen.append(masks[rng.integers(named, len(masks))])
-            else:
-                chosen.append(masks[rng.choice(np.arange(named, len(masks)), 2, replace=False)].any(0))
-        return _picture(recolour(rng, image), chosen, np.full((SIZE, SIZE), VOID, np.uint8))
+        image, masks = recolour(rng, stack[:3]), stack[3:].astype(bool)
+        chosen = [self._target(self.rng, masks, named) for _ in range(self.targets)]
+        void = np.full((SIZE, SIZE), VOID, np.uint8)
+        return _picture(image, chosen, np.ones((SIZE, SIZE), bool), void, view)
+
+    @staticmethod
+    def _target(rng: np.random.Generator, masks: np.ndarray, named: int) -> np.ndarray:
+        """One of the first `named` masks, which are the task's, one of the other objects, or two of them."""
+        kind = rng.random()
+        if kind < 0.6 or len(masks) == named:
+            return masks[rng.integers(named)]
+        if kind < 0.9 or len(masks) < named + 2:
+            return masks[rng.integers(named, len(masks))]
+        return masks[rng.choice(np.arange(named, len(masks)), 2, replace=False)].any(0)
 
 
 def _packed_scene(index: int) -> tuple[np.ndarray, np.ndarray, int]:
@@ -86,27 +94,87 @@ def _packed_scene(index: int) -> tuple[np.ndarray, np.ndarray, int]:
     return np.ascontiguousarray(scene.image.transpose(2, 0, 1)), np.packbits(masks, axis=1), len(scene.masks)
 
 
-class Photographs(Augmented):
-    """Real photographs with class-index masks."""
+class Photograph(NamedTuple):
+    """The files of a photograph and its regions.
 
-    def __init__(self, root: Path) -> None:
+    whole: how likely a target is everything that is a region. vocabulary: what the regions' numbers mean, one of
+    `names.VOCABULARIES`, or "" for nothing that has a name.
+    """
+
+    image: Path
+    regions: Path
+    whole: float
+    vocabulary: str
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """The image, uint8 (H, W, 3) RGB, and `labels`. Raises DataError."""
+        return read_image(self.image), self.labels()
+
+    def labels(self) -> np.ndarray:
+        """Each pixel's region by number, 0 for none and 255 where void: uint8 (H, W). Raises DataError."""
+        if self.vocabulary in _ONE_KIND:
+            return (read_luminance(self.regions) > 127).astype(np.uint8)
+        labels = read_indices(self.regions)
+        if self.vocabulary == "streets":
+            return np.where(labels == _STREETS_VOID, VOID, labels + 1).astype(np.uint8)
+        return labels
+
+
+_ONE_KIND = ("cats", "people", "horses")
+_STREETS_VOID = 11
+
+
+def all_photographs(config: DictConfig) -> list[Photograph]:
+    """Those of `config.photographs`, then those of `config.more_photographs`, if that is given. Raises DataError."""
+    found = voc_photographs(Path(config.photographs))
+    return found + (more_photographs(Path(config.more_photographs)) if config.more_photographs else [])
+
+
+def voc_photographs(root: Path) -> list[Photograph]:
+    """Photographs with VOC's classes in `root`, its folders JPEGImages and SegmentationClassAug. Raises DataError."""
+    return _photographs(root, "SegmentationClassAug", 0.2, "voc")
+
+
+def more_photographs(root: Path) -> list[Photograph]:
+    """Photographs of people and their clothes, of streets, of anything in regions that two people drew, and of cats,
+    people and horses: the folders of `root` as shared/data/README.md lists them. Raises DataError.
+    """
+    found = _photographs(root / "clothing", "labels", 0.3, "clothing")
+    found += _photographs(root / "camvid", "labels", 0.0, "streets")
+    for person in ("segments0", "segments1"):
+        found += _photographs(root / "bsds", person, 0.0, "")
+    for kind in _ONE_KIND:
+        found += _photographs(root / kind, "masks", 0.0, kind)
+    return found
+
+
+def _photographs(root: Path, regions: str, whole: float, vocabulary: str) -> list[Photograph]:
+    files = sorted((root / regions).glob("*.png"))
+    if not files:
+        raise DataError(f"There is no mask in {root / regions}: set photographs or more_photographs to their root.")
+    return [Photograph(root / "JPEGImages" / f"{file.stem}.jpg", file, whole, vocabulary) for file in files]
+
+
+class Photographs(Augmented):
+    """Real photographs with the classes of their pixels."""
+
+    def __init__(self, photographs: Sequence[Photograph]) -> None:
         super().__init__()
-        masks = sorted((root / "SegmentationClassAug").glob("*.png"))
-        if not masks:
-            raise DataError(f"There is no mask in {root / 'SegmentationClassAug'}: set photographs to their root.")
-        self.pairs = []
-        for mask in track(masks, "reading photographs"):
-            image = read_image(root / "JPEGImages" / f"{mask.stem}.jpg")
-            self.pairs.append((image, read_indices(mask)))
+        self.photographs = photographs
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.photographs)
 
-    def crop(self, index: int) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        """A crop that shows an object if one is found: uint8 (256, 256, 3), its classes, and each class's mask."""
-        image, classes = self.pairs[index]
+    def crop(
+        self, rng: np.random.Generator, index: int, whole: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """A crop that shows a region if one is found: uint8 (256, 256, 3), its labels, and each region's mask.
+
+        whole: take all of the photograph, if it shows one so.
+        """
+        image, regions = self.photographs[index].read()
         for attempt in range(6):
-            crop, labels = _random_crop(self.rng, image, classes, whole=attempt == 5)
+            crop, labels = _random_crop(rng, image, regions, whole or attempt == 5)
             masks = _class_masks(labels)
             if masks:
                 break
@@ -114,27 +182,33 @@ class Photographs(Augmented):
 
 
 class ClickedPhotographs(Photographs):
-    """Photographs, cropped, flipped and recoloured, and some of their objects as targets."""
+    """Photographs, cropped, flipped and recoloured, and some of their regions as targets."""
 
-    def __init__(self, root: Path, targets: int) -> None:
-        super().__init__(root)
-        self.targets = targets
+    def __init__(self, photographs: Sequence[Photograph], views: int, targets: int) -> None:
+        super().__init__(photographs)
+        self.views, self.targets = views, targets
 
     def __getitem__(self, index: int) -> Picture:
-        rng = self.rng
-        crop, labels, masks = self.crop(index)
-        chosen = [self._target(rng, masks) for _ in range(self.targets)]
-        return _picture(recolour(rng, crop.transpose(2, 0, 1)), chosen, labels)
+        view, rng = draw_view(self.rng, index, self.views)
+        crop, labels, masks = self.crop(rng, index, whole=view % self.views == 0)
+        image = recolour(rng, crop.transpose(2, 0, 1))
+        photograph = self.photographs[index]
+        chosen = [self._target(self.rng, masks, photograph.whole) for _ in range(self.targets)]
+        classes = labels if photograph.vocabulary == "voc" else np.full_like(labels, VOID)
+        return _picture(image, chosen, labels != VOID, classes, view)
 
-    def _target(self, rng: np.random.Generator, masks: list[np.ndarray]) -> np.ndarray:
-        """A class, one connected part of it (much like one instance), or everything that has a class."""
-        if not masks:  # a photograph whose only objects are a few pixels
+    @staticmethod
+    def _target(rng: np.random.Generator, masks: list[np.ndarray], whole: float) -> np.ndarray:
+        """Everything that is a region, two of them, one connected part of one (much like one instance), or one."""
+        if not masks:  # a photograph whose only regions are a few pixels
             return np.ones((SIZE, SIZE), bool)
         kind = rng.random()
-        if kind < 0.2:
+        if kind < whole:
             return np.any(masks, axis=0)
         mask = masks[rng.integers(len(masks))]
-        if kind < 0.5:
+        if kind < whole + 0.1:
+            return mask | masks[rng.integers(len(masks))]
+        if kind < whole + 0.4:
             _, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
             large = [k for k in range(1, len(stats)) if stats[k, cv2.CC_STAT_AREA] > 0.003 * SIZE * SIZE]
             if large:
@@ -142,9 +216,20 @@ class ClickedPhotographs(Photographs):
         return mask
 
 
-def _picture(image: np.ndarray, targets: list[np.ndarray], classes: np.ndarray) -> Picture:
-    parts = (np.ascontiguousarray(image), np.stack(targets), classes)
-    return Picture(*(torch.from_numpy(part) for part in parts))
+def draw_view(rng: np.random.Generator, index: int, views: int) -> tuple[int, np.random.Generator]:
+    """One of the `views` of image `index`, by its number among all, and the generator that alters the image so.
+
+    What a frozen backbone sees of a view is computed once (`features.Cache`).
+    """
+    view = index * views + int(rng.integers(views))
+    return view, np.random.default_rng(view)
+
+
+def _picture(
+    image: np.ndarray, targets: list[np.ndarray], scored: np.ndarray, classes: np.ndarray, view: int
+) -> Picture:
+    parts = (np.ascontiguousarray(image), np.stack(targets), scored, classes)
+    return Picture(*(torch.from_numpy(part) for part in parts), torch.tensor(view))
 
 
 def _class_masks(classes: np.ndarray) -> list[np.ndarray]:

@@ -5,10 +5,11 @@ The SAM's loader is here, the CLIP's in ``clip.py``.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -16,7 +17,8 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
 from alignsam_gym.errors import WeightsError
-from alignsam_gym.foundation.tiny.model import build_tiny_sam
+from alignsam_gym.foundation.tiny.backbone import Backbone
+from alignsam_gym.foundation.tiny.model import TinyImageEncoder, build_tiny_sam
 
 WEIGHTS = Path(__file__).with_name("sam_tiny.safetensors")
 Model = TypeVar("Model", bound=nn.Module)
@@ -25,6 +27,19 @@ Model = TypeVar("Model", bound=nn.Module)
 def load_tiny_sam(weights: Path = WEIGHTS) -> Sam:
     """The embedded SAM with its trained weights, float32, on the CPU. Raises WeightsError."""
     return load_embedded(build_tiny_sam(), weights, "SAM")
+
+
+def load_backbone() -> Backbone:
+    """What both embedded models look through, the embedded SAM's, float32, on the CPU, frozen. Raises WeightsError."""
+    return cast(TinyImageEncoder, load_tiny_sam().image_encoder).backbone.eval().requires_grad_(False)
+
+
+def digest(model: nn.Module) -> str:
+    """Tells a model's weights apart from others."""
+    whole = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        whole.update(name.encode() + value.half().contiguous().numpy().tobytes())
+    return whole.hexdigest()
 
 
 def load_embedded(model: Model, weights: Path, name: str, shared: Mapping[str, Tensor] = MappingProxyType({})) -> Model:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from alignsam_gym.foundation.tiny.backbone import CHANNELS, PIXEL_MEAN, PIXEL_STD, Backbone
 
 INPUT_SIZE = 256
 STRIDE = 8
@@ -14,40 +18,66 @@ EMBED_DIM = 128
 
 
 class TinyImageEncoder(nn.Module):
-    """A residual network over four scales, merged at stride 8.
+    """The backbone, which knows what things are, and a path of its own for where exactly they end.
 
-    Dense 3×3 convolutions and batch normalisation: what CPUs run best for their parameters.
     Input: float (B, 3, 256, 256), normalised. Output: (B, 128, 32, 32).
     """
 
-    def __init__(self, widths: tuple[int, ...] = (48, 96, 192, 256), depths: tuple[int, ...] = (1, 2, 2, 1)) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.img_size = INPUT_SIZE  # the name under which SamPredictor looks for it
-        self.stem = _conv(3, 32, stride=2)
-        inputs = (32, *widths[:-1])
-        self.stages = nn.ModuleList(
-            nn.Sequential(_conv(before, width, stride=2), *(_Residual(width) for _ in range(depth)))
-            for before, width, depth in zip(inputs, widths, depths, strict=True)
-        )
-        # Strided projections bring the finer scales to stride 8 without averaging their detail away.
-        scales = zip((32, *widths), (2, 4, 8, 16, 32), strict=True)
-        self.laterals = nn.ModuleList(
-            nn.Conv2d(width, EMBED_DIM, max(1, STRIDE // stride), stride=max(1, STRIDE // stride))
-            for width, stride in scales
-        )
-        self.merge = nn.Sequential(_conv(EMBED_DIM, EMBED_DIM), _Residual(EMBED_DIM))
-        self.neck = nn.Sequential(nn.Conv2d(EMBED_DIM, EMBED_DIM, 1, bias=False), LayerNorm2d(EMBED_DIM))
+        self.backbone = Backbone()
+        self.detail = Detail()
+        self.neck = Neck()
 
     def forward(self, x: Tensor) -> Tensor:
-        scales = [self.stem(x)]
-        for stage in self.stages:
-            scales.append(stage(scales[-1]))
-        grid = (INPUT_SIZE // STRIDE, INPUT_SIZE // STRIDE)
-        merged = sum(
-            F.interpolate(lateral(scale), grid, mode="bilinear", align_corners=False)
-            for scale, lateral in zip(scales, self.laterals, strict=True)
+        return self.neck(self.detail(x), self.backbone(x)[1:])
+
+
+class Detail(nn.Module):
+    """Three fine scales, merged at stride 8. Input: float (B, 3, 256, 256). Output: (B, 128, 32, 32).
+
+    Dense 3×3 convolutions and batch normalisation: what CPUs run best for their parameters.
+    """
+
+    def __init__(self, widths: tuple[int, int, int] = (32, 48, 96)) -> None:
+        super().__init__()
+        half, quarter, eighth = widths
+        self.stages = nn.ModuleList(
+            [
+                _conv(3, half, stride=2),
+                nn.Sequential(_conv(half, quarter, stride=2), _Residual(quarter)),
+                nn.Sequential(_conv(quarter, eighth, stride=2), _Residual(eighth), _Residual(eighth)),
+            ]
         )
-        return self.neck(self.merge(merged))
+        # Strided projections bring the finer scales to stride 8 without averaging their detail away.
+        self.laterals = nn.ModuleList(
+            nn.Conv2d(width, EMBED_DIM, STRIDE // stride, stride=STRIDE // stride)
+            for width, stride in zip(widths, (2, 4, 8), strict=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        merged = torch.zeros((), device=x.device)
+        for stage, lateral in zip(self.stages, self.laterals, strict=True):
+            x = stage(x)
+            merged = merged + lateral(x)
+        return merged
+
+
+class Neck(nn.Module):
+    """Merges `Detail`'s output (B, 128, 32, 32) and the backbone's of stride 8, 16 and 32 to the embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.laterals = nn.ModuleList(nn.Conv2d(width, EMBED_DIM, 1) for width in CHANNELS[1:])
+        self.merge = nn.Sequential(_conv(EMBED_DIM, EMBED_DIM), _Residual(EMBED_DIM), _Residual(EMBED_DIM))
+        self.out = nn.Sequential(nn.Conv2d(EMBED_DIM, EMBED_DIM, 1, bias=False), LayerNorm2d(EMBED_DIM))
+
+    def forward(self, detail: Tensor, stages: Sequence[Tensor]) -> Tensor:
+        merged = detail
+        for lateral, stage in zip(self.laterals, stages, strict=True):
+            merged = merged + F.interpolate(lateral(stage), detail.shape[2:], mode="bilinear", align_corners=False)
+        return self.out(self.merge(merged))
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -87,5 +117,7 @@ def build_tiny_sam() -> Sam:
             iou_head_depth=3,
             iou_head_hidden_dim=EMBED_DIM,
         ),
+        pixel_mean=[PIXEL_MEAN] * 3,
+        pixel_std=[PIXEL_STD] * 3,
     )
     return sam.to(memory_format=torch.channels_last)

@@ -1,0 +1,38 @@
+"""The embedded models' backbone against timm's EfficientNet-Lite2, from which it is folded."""
+
+import timm
+import torch
+
+from alignsam_gym.foundation.tiny import digest, load_backbone, load_tiny_sam
+from alignsam_gym.foundation.tiny.backbone import CHANNELS, STRIDES, Backbone
+from experiments.pretraining.backbone import folded
+
+
+def test_it_equals_timm_s_model_with_batch_normalisation_folded():
+    torch.manual_seed(0)
+    model = timm.create_model("tf_efficientnet_lite2", pretrained=False).eval()
+    for module in model.modules():  # as after training, so that folding is more than the identity
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 2)
+            torch.nn.init.uniform_(module.weight, 0.5, 2)
+            torch.nn.init.normal_(module.bias, 0, 0.2)
+    model = model.double()
+    x = torch.rand(2, 3, 64, 96, dtype=torch.double) * 2 - 1
+    with torch.no_grad():
+        mine = folded(model).double().features(x)[-1]
+        torch.testing.assert_close(model.bn2(model.conv_head(mine)), model.forward_features(x), atol=1e-4, rtol=1e-4)
+
+
+def test_it_shows_four_resolutions_normalised_over_channels():
+    with torch.no_grad():
+        shown = Backbone()(torch.rand(1, 3, 64, 96))
+    for features, channels, stride in zip(shown, CHANNELS, STRIDES, strict=True):
+        assert features.shape == (1, channels, 64 // stride, 96 // stride)
+        torch.testing.assert_close(features.mean(1), torch.zeros(()).expand(features[:, 0].shape), atol=1e-4, rtol=0)
+
+
+def test_both_embedded_models_look_through_the_same():
+    backbone = load_backbone()
+    assert not any(p.requires_grad for p in backbone.parameters())
+    assert digest(backbone) == digest(load_tiny_sam().image_encoder.backbone) != digest(Backbone())
