@@ -22,7 +22,7 @@ from alignsam_gym.srm import BRANCHES, SRM, SRMConfig
 from alignsam_gym.state import STATES, srm_state, state_channels
 
 if TYPE_CHECKING:
-    from alignsam_gym.foundation.clip_surgery import ClipSurgery
+    from alignsam_gym.foundation.clip_surgery import TextMaps
 
 if hasattr(os, "register_at_fork"):  # a forked worker that uses OpenMP waits for ever for its parent's threads
     os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
@@ -37,7 +37,7 @@ def make_episode(
     precision: str = "auto",
     decode_precision: str = "float32",
     compile: bool = False,
-    clip: str | ClipSurgery = "tiny",
+    clip: str | TextMaps = "tiny",
     branch: str = "auto",
     label_source: str = "srm",
     image_size: int = 800,
@@ -144,7 +144,7 @@ def open_samples(
     return draw_shots(samples, shots, shots_seed, shots_per, skip=on_error == "skip")
 
 
-def _clip(clip: str | ClipSurgery | None, device: str | torch.device) -> ClipSurgery:
+def _clip(clip: str | TextMaps | None, device: str | torch.device) -> TextMaps:
     """A CLIP that was asked for by name or given. open_clip takes seconds to import, so only who needs it waits."""
     if clip is None:
         raise OptionError(

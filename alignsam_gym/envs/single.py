@@ -79,7 +79,7 @@ class AlignSAMEnv(gym.Env, gym.utils.EzPickle):
     - ``compile``: whether ``torch.compile`` makes the decoder.
     - ``clip``: what reads texts. ``tiny``, the embedded model, which knows the embedded data sets' targets and
       Pascal VOC's categories; an `open_clip` ViT, ``ARCHITECTURE/WEIGHTS`` as in ``ViT-B-16/openai``; or an
-      `alignsam_gym.foundation.clip_surgery.ClipSurgery`. Loaded only where ``branch``, ``label_source`` or
+      `alignsam_gym.foundation.clip_surgery.TextMaps`. Loaded only where ``branch``, ``label_source`` or
       ``initial_prompts`` need it.
     - ``branch``: of the SRM. ``implicit``; ``explicit``, which is guided by CLIP's map of the sample's text; or
       ``auto``, the one that the data set prefers (`alignsam_gym.data.preferred_branch`).

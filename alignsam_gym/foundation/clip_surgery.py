@@ -34,6 +34,8 @@ from torch.nn import functional as F
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.sam import resolve_device
 from alignsam_gym.foundation.tiny import clip as tiny_clip
+from alignsam_gym.foundation.tiny.backbone import PIXEL_MEAN, PIXEL_STD
+from alignsam_gym.foundation.tiny.clip import GRID, TinyClip, TinyTokenizer
 from alignsam_gym.foundation.tiny.model import INPUT_SIZE
 from alignsam_gym.foundation.weights import file_digest
 
@@ -56,12 +58,76 @@ TEMPLATES: tuple[Callable[[str], str], ...] = (
 _MOST_TEXTS = 1024  # whose features are kept, some kilobytes each: a page's visitors never run out of texts
 
 
-class ClipSurgery:
-    """A frozen ``open_clip`` ViT, on one device, that answers where a text is in an image.
+class TextMaps:
+    """A frozen CLIP, on one device, that answers where in an image a text is. A subclass says how it looks at images.
 
-    model: ``open_clip.CLIP`` or ``CustomTextCLIP`` with a class token. tokenizer: that model's, texts → int (n, L).
-    fingerprint: identifies its weights. image_size: side of the frames it looks at; rounded down to whole patches,
-    so that the map covers the whole frame. The maps have `grid` × `grid` cells.
+    model: its `encode_text` is asked. tokenizer: that model's, texts → int (n, L). fingerprint: identifies weights and
+    preprocessing. input_size: side of the frames it looks at. The maps have `grid` × `grid` cells.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Callable[[list[str]], Tensor],
+        fingerprint: str,
+        device: torch.device,
+        input_size: int,
+        grid: int,
+    ) -> None:
+        self.model = model.to(device).eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.device = device
+        self.input_size, self.grid = input_size, grid
+        self.fingerprint = f"{fingerprint}-{PREPROCESSING}-{input_size}"
+        self._remembered = lru_cache(_MOST_TEXTS)(self._encode_text)
+
+    def similarity(self, images: Sequence[np.ndarray], texts: Sequence[str]) -> Tensor:
+        """Where each image's own text is: float32 (B, grid, grid) in [0, 1], lowest cell 0, highest 1.
+
+        images: B square frames, uint8 (S, S, 3) RGB each. texts: B of them. Raises OptionError if they do not pair up.
+        """
+        if len(images) != len(texts):
+            raise OptionError(f"{len(images)} images came with {len(texts)} texts; give one text for each image.")
+        answers = single_text_surgery(self.encode(images), self.encode_texts(texts), self.encode_texts([""])[0])
+        return self._to_map(answers[:, 1:])
+
+    def encode(self, images: Sequence[np.ndarray]) -> Tensor:
+        """Tokens of square frames, uint8 (S, S, 3) RGB each: float32 (B, 1 + grid², D) of unit length.
+
+        The whole image's comes first, then the cells', row by row.
+        """
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Features of K texts, float32 (K, D) of unit length: each the mean over `TEMPLATES`. The latest are kept."""
+        return torch.stack([self._remembered(text) for text in texts])
+
+    def _encode_text(self, text: str) -> Tensor:
+        prompts = self.tokenizer([template(text) for template in TEMPLATES]).to(self.device)
+        return F.normalize(self.model.encode_text(prompts, normalize=True).mean(dim=0), dim=-1)
+
+    def _resized(self, images: Sequence[np.ndarray]) -> Tensor:
+        """Frames at the size that the model looks at, float32 (B, 3, size, size) in [0, 255]."""
+        size = (self.input_size, self.input_size)
+        resized = [
+            F.interpolate(torch.from_numpy(image.copy()).permute(2, 0, 1)[None], size, mode="bicubic", antialias=True)
+            for image in images
+        ]
+        return torch.cat(resized).to(self.device).float()
+
+    def _to_map(self, answers: Tensor) -> Tensor:
+        """(…, grid²) → (…, grid, grid), the lowest cell of each map 0 and the highest 1."""
+        low, high = answers.aminmax(dim=-1, keepdim=True)
+        spread = (high - low).clamp_min(torch.finfo(answers.dtype).tiny)
+        return ((answers - low) / spread).unflatten(-1, (self.grid, self.grid))
+
+
+class ClipSurgery(TextMaps):
+    """CLIP Surgery on an ``open_clip`` ViT.
+
+    model: ``open_clip.CLIP`` or ``CustomTextCLIP`` with a class token. fingerprint: identifies its weights.
+    image_size: side of the frames it looks at; rounded down to whole patches, so that the map covers the whole frame.
 
     Raises OptionError for a model without the parts that the surgery needs, and for a side below one patch.
     """
@@ -78,58 +144,28 @@ class ClipSurgery:
         patch = model.visual.patch_size[0]
         if image_size < patch:
             raise OptionError(f"image_size={image_size} is less than one patch of this CLIP; give {patch} or more.")
-        self.model = model.to(device).eval().requires_grad_(False)
-        self.tokenizer = tokenizer
-        self.device = device
-        self.grid = image_size // patch
-        self.input_size = self.grid * patch
-        self.fingerprint = f"{fingerprint}-{PREPROCESSING}-{self.input_size}"
+        grid = image_size // patch
+        super().__init__(model, tokenizer, fingerprint, device, grid * patch, grid)
         self._positions = _positional_embedding(model.visual, self.grid)
         self._mean = torch.tensor(model.visual.image_mean, device=device).view(3, 1, 1)
         self._std = torch.tensor(model.visual.image_std, device=device).view(3, 1, 1)
-        self._remembered = lru_cache(_MOST_TEXTS)(self._encode_text)
-
-    def similarity(self, images: Sequence[np.ndarray], texts: Sequence[str]) -> Tensor:
-        """Where each image's own text is: float32 (B, grid, grid) in [0, 1], lowest cell 0, highest 1.
-
-        images: B square frames, uint8 (S, S, 3) RGB each. texts: B of them. Raises OptionError if they do not pair up.
-        """
-        if len(images) != len(texts):
-            raise OptionError(f"{len(images)} images came with {len(texts)} texts; give one text for each image.")
-        answers = single_text_surgery(self.encode(images), self.encode_texts(texts), self.encode_texts([""])[0])
-        return self._to_map(answers[:, 1:])
 
     @torch.no_grad()
     def encode(self, images: Sequence[np.ndarray]) -> Tensor:
-        """Tokens of square frames, uint8 (S, S, 3) RGB each: float32 (B, 1 + grid², D) of unit length.
+        """As `TextMaps.encode`: the class token, then the patches."""
+        pixels = (self._resized(images) / 255 - self._mean) / self._std
+        return F.normalize(dual_path(self.model.visual, pixels, self._positions), dim=-1)
 
-        The class token comes first, then the patches, row by row.
-        """
-        tokens = dual_path(self.model.visual, self._preprocess(images), self._positions)
-        return F.normalize(tokens, dim=-1)
+
+class EmbeddedClip(TextMaps):
+    """The embedded CLIP, whose image tower is made for maps and needs no surgery."""
+
+    def __init__(self, model: TinyClip, fingerprint: str, device: torch.device) -> None:
+        super().__init__(model, TinyTokenizer(), fingerprint, device, INPUT_SIZE, GRID)
 
     @torch.no_grad()
-    def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Features of K texts, float32 (K, D) of unit length: each the mean over `TEMPLATES`. The latest are kept."""
-        return torch.stack([self._remembered(text) for text in texts])
-
-    def _encode_text(self, text: str) -> Tensor:
-        prompts = self.tokenizer([template(text) for template in TEMPLATES]).to(self.device)
-        return F.normalize(self.model.encode_text(prompts, normalize=True).mean(dim=0), dim=-1)
-
-    def _preprocess(self, images: Sequence[np.ndarray]) -> Tensor:
-        size = (self.input_size, self.input_size)
-        resized = [
-            F.interpolate(torch.from_numpy(image.copy()).permute(2, 0, 1)[None], size, mode="bicubic", antialias=True)
-            for image in images
-        ]
-        return (torch.cat(resized).to(self.device) / 255 - self._mean) / self._std
-
-    def _to_map(self, answers: Tensor) -> Tensor:
-        """(…, grid²) → (…, grid, grid), the lowest cell of each map 0 and the highest 1."""
-        low, high = answers.aminmax(dim=-1, keepdim=True)
-        spread = (high - low).clamp_min(torch.finfo(answers.dtype).tiny)
-        return ((answers - low) / spread).unflatten(-1, (self.grid, self.grid))
+    def encode(self, images: Sequence[np.ndarray]) -> Tensor:
+        return self.model.encode_image((self._resized(images) - PIXEL_MEAN) / PIXEL_STD)
 
 
 def single_text_surgery(image_features: Tensor, text_features: Tensor, redundant_features: Tensor) -> Tensor:
@@ -147,7 +183,7 @@ def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return resized.clamp(0, 1).reshape(*maps.shape[:-2], *size)
 
 
-def load_clip(name: str, device: str | torch.device = "auto", image_size: int | None = None) -> ClipSurgery:
+def load_clip(name: str, device: str | torch.device = "auto", image_size: int | None = None) -> TextMaps:
     """The embedded CLIP, called ``tiny``, or the ``open_clip`` ViT called ``ARCHITECTURE/WEIGHTS``.
 
     image_size: side of the frames that it looks at; by default 512, and the only size of the embedded CLIP, 256.
@@ -212,12 +248,11 @@ def is_downloaded(name: str) -> bool:
     return False
 
 
-def _load_tiny(device: torch.device, image_size: int | None) -> ClipSurgery:
+def _load_tiny(device: torch.device, image_size: int | None) -> EmbeddedClip:
     if image_size not in (None, INPUT_SIZE):
         raise OptionError(f"image_size={image_size}: clip='tiny' looks at {INPUT_SIZE} pixels a side only.")
-    model, tokenizer = tiny_clip.load_tiny_clip(), tiny_clip.TinyTokenizer()
-    # The file names the embedded SAM whose encoder it goes with, so its digest tells that apart too.
-    return ClipSurgery(model, tokenizer, file_digest(tiny_clip.WEIGHTS), device, INPUT_SIZE)
+    # The file names the backbone that it goes with, so its digest tells that apart too.
+    return EmbeddedClip(tiny_clip.load_tiny_clip(), file_digest(tiny_clip.WEIGHTS), device)
 
 
 def _download(name: str, architecture: str, tag: dict[str, Any]) -> Path:

@@ -22,7 +22,7 @@ from alignsam_gym.foundation.store import Store
 from alignsam_gym.maps import share_of
 
 if TYPE_CHECKING:
-    from alignsam_gym.foundation.clip_surgery import ClipSurgery
+    from alignsam_gym.foundation.clip_surgery import TextMaps
 
 _ENCODE_BATCH = 8
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class EncodedDataset:
         model: PromptableModel,
         store: Store,
         image_size: int,
-        clip: ClipSurgery | None = None,
+        clip: TextMaps | None = None,
         capacity: int = 256,
     ) -> None:
         self.dataset, self.model, self.store, self.clip = dataset, model, store, clip

@@ -13,7 +13,7 @@ from alignsam_gym.data.samples import Sample
 from alignsam_gym.envs.episode import Episode, Rules
 from alignsam_gym.envs.factory import make_episode
 from alignsam_gym.envs.prompters import Prompter, clip_prompter
-from alignsam_gym.foundation.clip_surgery import ClipSurgery
+from alignsam_gym.foundation.clip_surgery import TextMaps
 from alignsam_gym.foundation.encoded import EncodedDataset
 from alignsam_gym.foundation.sam import PromptableModel
 from alignsam_gym.foundation.store import RecentStore, Store
@@ -45,7 +45,7 @@ class Pointer:
     how: str
     rules: Rules
     model: PromptableModel
-    clip: ClipSurgery | None
+    clip: TextMaps | None
     srm: SRM
     prompter: Prompter
     text: str | None = None

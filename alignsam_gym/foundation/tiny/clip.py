@@ -1,35 +1,42 @@
-"""The embedded CLIP: small enough to ship, a ViT of ``open_clip``'s. See ``CLIP_CARD.md`` beside this file.
+"""The embedded CLIP: small enough to ship, on the embedded SAM's backbone. See ``CLIP_CARD.md`` beside this file.
 
 Importing this imports ``open_clip``, which takes seconds; that is why it stands apart from the embedded SAM.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-import open_clip
-from open_clip.constants import IMAGENET_MEAN, IMAGENET_STD
+import torch
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from alignsam_gym.errors import WeightsError
 from alignsam_gym.foundation import tiny
-from alignsam_gym.foundation.tiny.model import EMBED_DIM, INPUT_SIZE, STRIDE, TinyImageEncoder
-from alignsam_gym.foundation.weights import file_digest
+from alignsam_gym.foundation.tiny.backbone import CHANNELS, Backbone, normalised
+from alignsam_gym.foundation.tiny.model import INPUT_SIZE, STRIDE, _conv
 
 WEIGHTS = Path(__file__).with_name("clip_tiny.safetensors")
-PATCH = 2 * STRIDE
+DIM = 256
+"""Elements of a feature."""
+
+GRID = INPUT_SIZE // STRIDE
 CONTEXT = 32
 """Tokens of a text, its start and end included; a longer one is cut."""
 
-MERGES = 1536
-"""How many of CLIP's 48,894 byte-pair merges the tokenizer knows."""
+MERGES = 32000
+"""How many of CLIP's 48,894 byte-pair merges the tokenizer knows: almost every everyday noun is one token."""
+
+_MEANING = 128
 
 _BYTES = 512  # a token for each byte, inside a word and at its end
-_ENCODER = "visual.conv1.0."
+_CLASSIFIER = 1280  # width of the layer that ImageNet's classifier reads
+_BACKBONE = "image.backbone."
 
 
 class TinyTokenizer(SimpleTokenizer):
@@ -55,42 +62,109 @@ class TinyTokenizer(SimpleTokenizer):
         self.sot_token_id, self.eot_token_id = self.all_special_ids
 
 
-def build_tiny_clip(encoder: TinyImageEncoder) -> open_clip.CLIP:
-    """An embedded CLIP, untrained but for `encoder`: a ViT with class token, 256 × 256 pixels, 16 × 16 patches.
+class TextTower(nn.Module):
+    """A text's feature, a function of the weighted mean of its tokens' meanings; their order is not seen.
 
-    Features have 192 elements. **[ours]** The patches are embedded by the embedded SAM's image encoder, which stays
-    frozen, and a strided convolution: a ViT alone would need far more training to see anything in a photograph, and
-    the shared part is shipped once.
+    Input: int64 (B, 32), from `TinyTokenizer`. Output: float (B, 256).
     """
-    model = open_clip.CLIP(
-        192,
-        open_clip.CLIPVisionCfg(
-            layers=4, width=192, head_width=64, mlp_ratio=2.0, patch_size=PATCH, image_size=INPUT_SIZE
-        ),
-        open_clip.CLIPTextCfg(context_length=CONTEXT, vocab_size=_BYTES + MERGES + 2, width=128, heads=2, layers=3),
-    )
-    model.visual.conv1 = nn.Sequential(encoder.requires_grad_(False), nn.Conv2d(EMBED_DIM, 192, 2, stride=2))
-    open_clip.set_model_preprocess_cfg(model, {"mean": IMAGENET_MEAN, "std": IMAGENET_STD})
-    return model
+
+    def __init__(self) -> None:
+        super().__init__()
+        vocabulary = _BYTES + MERGES + 2
+        self.meanings = nn.Embedding(vocabulary, _MEANING)
+        self.weights = nn.Embedding(vocabulary, 1)
+        self.project = nn.Linear(_MEANING, DIM, bias=False)
+        self.mix = nn.Sequential(nn.Linear(DIM, DIM), nn.GELU(), nn.Linear(DIM, DIM))
+        for part in (self.meanings.weight, self.weights.weight):
+            nn.init.normal_(part, std=0.01)  # a token that no training has met means next to nothing
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        start, end = _BYTES + MERGES, _BYTES + MERGES + 1
+        end_seen = (tokens == end).cumsum(1) > 0
+        real = (~end_seen & (tokens != start))[..., None]
+        weights = F.softplus(self.weights(tokens)) * real
+        # The 1 keeps a text of nothing, or of nothing but filling words, small instead of arbitrary.
+        mean = self.project((weights * self.meanings(tokens)).sum(1) / (1 + weights.sum(1)))
+        return mean + self.mix(mean)
 
 
-def load_tiny_clip(weights: Path = WEIGHTS) -> open_clip.CLIP:
+class ImageTower(nn.Module):
+    """An image's features as a whole and cell by cell: ImageNet's own, and what finer stages add to them.
+
+    Input: float (B, 3, 256, 256), as the backbone's. Output: float (B, 1 + 32², 256), the image's first.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.expand = nn.Conv2d(CHANNELS[-1], _CLASSIFIER, 1)
+        self.project = nn.Conv2d(_CLASSIFIER, DIM, 1)
+        self.detail = nn.Sequential(
+            nn.Conv2d(sum(CHANNELS[1:]), 128, 1, bias=False),
+            nn.BatchNorm2d(128),
+            nn.ReLU(inplace=True),
+            _conv(128, 128),
+            nn.Conv2d(128, DIM, 1),
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.look(self.backbone.features(pixels)[1:])
+
+    def look(self, features: Sequence[Tensor]) -> Tensor:
+        """From the backbone's features of strides 8, 16 and 32, as they are."""
+        named = F.relu6(self.expand(features[-1]))
+        whole = self.project(named.mean((2, 3), keepdim=True))
+        fine = self.detail(torch.cat([_on_grid(normalised(stage)) for stage in features], 1))
+        cells = _on_grid(self.project(named)) + fine
+        return torch.cat([whole.flatten(2), cells.flatten(2)], 2).transpose(1, 2)
+
+
+class TinyClip(nn.Module):
+    """Both towers; features are compared by their cosine."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.image = ImageTower(backbone)
+        self.text = TextTower()
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Features of unit length, (B, 1 + 32², 256): the image's, then its cells', row by row."""
+        return F.normalize(self.image(pixels), dim=-1)
+
+    def encode_text(self, tokens: Tensor, normalize: bool = False) -> Tensor:
+        """Features (B, 256), of unit length if `normalize`."""
+        features = self.text(tokens)
+        return F.normalize(features, dim=-1) if normalize else features
+
+
+def _on_grid(x: Tensor) -> Tensor:
+    return F.interpolate(x, (GRID, GRID), mode="bilinear", align_corners=False)
+
+
+def build_tiny_clip() -> TinyClip:
+    """An embedded CLIP, untrained but for its backbone, the embedded SAM's, which stays frozen and is shipped once."""
+    return TinyClip(tiny.load_backbone())
+
+
+def load_tiny_clip(weights: Path = WEIGHTS) -> TinyClip:
     """The embedded CLIP with its trained weights, float32, on the CPU. Raises WeightsError."""
-    model = build_tiny_clip(tiny.load_tiny_sam().image_encoder)
-    shared = {name: value for name, value in model.state_dict().items() if name.startswith(_ENCODER)}
+    model = build_tiny_clip()
+    shared = {name: value for name, value in model.state_dict().items() if name.startswith(_BACKBONE)}
     tiny.load_embedded(model, weights, "CLIP", shared)
     with safe_open(weights, "pt") as file:
-        trained_on = (file.metadata() or {}).get("sam")
-    if trained_on != file_digest(tiny.WEIGHTS):
+        trained_on = (file.metadata() or {}).get("backbone")
+    if trained_on != tiny.digest(model.image.backbone):
         raise WeightsError(
-            f"{weights} was trained on another embedded SAM than {tiny.WEIGHTS}; install the package again, or train "
+            f"{weights} was trained on another backbone than {tiny.WEIGHTS} has; install the package again, or train "
             "the CLIP again: python -m experiments.pretrain_tiny model=clip."
         )
     return model
 
 
-def save_tiny_clip(model: open_clip.CLIP, weights: Path) -> None:
-    """All but the shared encoder as float16 safetensors, with the digest of the embedded SAM that it belongs to."""
-    own = {name: value for name, value in model.state_dict().items() if not name.startswith(_ENCODER)}
-    halves: dict[str, Tensor] = {name: value.half().contiguous() for name, value in own.items()}
-    save_file(halves, weights, {"sam": file_digest(tiny.WEIGHTS)})
+def save_tiny_clip(model: TinyClip, weights: Path) -> None:
+    """All but the shared backbone as float16 safetensors, with the digest of the backbone that it belongs to."""
+    own = {name: value for name, value in model.state_dict().items() if not name.startswith(_BACKBONE)}
+    halves: dict[str, Tensor] = {
+        name: (value.half() if value.is_floating_point() else value).contiguous() for name, value in own.items()
+    }
+    save_file(halves, weights, {"backbone": tiny.digest(model.image.backbone)})
