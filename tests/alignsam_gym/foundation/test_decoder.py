@@ -84,6 +84,24 @@ def test_a_batch_of_images_equals_sam_predictor_on_each(sam, lengths, with_mask,
     _assert_equal_to_predictor(sam, lengths, with_mask, multimask, 1e-4)
 
 
+@pytest.mark.parametrize("lengths", [(0, 0), (3, 1)])
+def test_boxes_equal_sam_predictor_s(sam, lengths):
+    embeddings, points, labels, _ = _prompts(sam, lengths)
+    boxes = torch.tensor([[20.0, 30, 200, 180], [5, 90, 40, 250]])
+    decoder = BatchedDecoder(sam.prompt_encoder, sam.mask_decoder)
+    with torch.no_grad():
+        logits, iou = decoder.decode(decoder.read(embeddings), points, labels, multimask_output=True, boxes=boxes)
+    for row, length in enumerate(lengths):
+        predictor = SamPredictor(sam)
+        predictor.features = embeddings[row][None]
+        predictor.original_size = predictor.input_size = (sam.image_encoder.img_size,) * 2
+        predictor.is_image_set = True
+        given = (points[row, :length].numpy(), labels[row, :length].numpy()) if length else (None, None)
+        _, expected_iou, expected = predictor.predict(*given, box=boxes[row].numpy())
+        torch.testing.assert_close(logits[row], torch.from_numpy(expected), atol=1e-4, rtol=0)
+        torch.testing.assert_close(iou[row], torch.from_numpy(expected_iou), atol=1e-4, rtol=0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("with_mask", [False, True])
 def test_vit_b_equals_sam_predictor(with_mask):
