@@ -179,7 +179,11 @@ def weights_file(kind: str, name: str) -> Path:
 
 
 def portable(kind: str, name: str) -> str:
-    """Turn a name into one that others may read: a file of this machine is named by its SHA-256.
+    """Name a SAM or a CLIP for other machines: a path of this one becomes ``sha256:`` and the file's SHA-256.
+
+    Args:
+        kind: ``sam`` or ``clip``.
+        name: A configuration's ``env.sam`` or ``env.clip``.
 
     Raises:
         WeightsError: The file is missing.
@@ -194,5 +198,5 @@ def portable(kind: str, name: str) -> str:
 
 
 def is_digest(kind: str, name: str) -> bool:
-    """Tell whether `name` is what `portable` makes of a file."""
+    """Tell whether a name of a SAM or a CLIP (`kind`) holds a file's SHA-256 instead of its path."""
     return (name if kind == "sam" else name.partition("/")[2]).startswith(DIGEST)

@@ -203,7 +203,7 @@ def restore(
     Args:
         folder: Of the run or bundle.
         config: The agent's, checked.
-        device: Of both.
+        device: Where environment and policy are.
         batch_size: Rows of the environment.
 
     Raises:
@@ -216,7 +216,7 @@ def restore(
         return env, trained_policy(folder, env, config.agent, config.policy)
     except AlignSAMError:
         raise
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # the options are words and numbers, but whose?
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # a stranger may have written the options
         raise WeightsError(f"{folder} does not describe an agent ({type(error).__name__}: {error}).") from error
 
 

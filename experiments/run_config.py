@@ -20,7 +20,7 @@ _PACKAGES = ("torch", "gymnasium", "stable-baselines3", "segment-anything", "num
 
 
 def save_config(folder: Path, config: DictConfig) -> None:
-    """Write the resolved configuration, and beside it the versions of what computes."""
+    """Write the resolved configuration, and the versions of this package, Python and the libraries beside it."""
     OmegaConf.save(config, folder / CONFIG, resolve=True)
     versions = {
         "alignsam-gym": alignsam_gym.__version__,

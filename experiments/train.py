@@ -168,7 +168,7 @@ def learn(
 
 
 def run_warm_start(model: BaseAlgorithm, config: DictConfig) -> None:
-    """Warm the policy up, and leave the learner as if it had played until here itself."""
+    """Let the policy imitate one that looks ahead, then put the learner at the state that the environment is in."""
     venv = _vec_env(model)
     venv.reset()  # with the seed that SB3 gave it
     warm_start(model.policy, venv.env, config.warm_start, config.seed)

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @hydra_command("weights")
 def main(config: DictConfig) -> None:
-    """Do what ``action`` says with the checkpoints that ``names`` says, as conf/weights.yaml documents them."""
+    """List, download, verify or remove the checkpoints in ``names``; ``action`` says which."""
     action = check_choice("action", config.action, ("list", "download", "verify", "remove"))
     named = _named(config.names)
     if action in ("download", "remove") and not named:

@@ -72,7 +72,7 @@ class FolderTree:
 
 @dataclass(frozen=True)
 class Layout:
-    """What there is to know of a published data set of images and masks.
+    """Everything that the loader must know about a published data set of images and masks.
 
     Attributes:
         name: The data set's name in the paper's tables.

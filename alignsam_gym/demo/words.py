@@ -44,7 +44,7 @@ class Row(NamedTuple):
 
 
 def rows(visit: Visit, step: int, prediction: Prediction) -> list[Row]:
-    """Make a row for each prompt, with what SAM answered after it: of one's own points, after the last alone.
+    """Make a row for each prompt, with what SAM answered after it. Of the user's points only the last has an answer.
 
     Args:
         visit: The image and its session.

@@ -180,7 +180,7 @@ class AlignSAMEnv(gym.Env[Any, Any], gym.utils.EzPickle):
         return {name: part[0] for name, part in batch.items()} if isinstance(batch, dict) else batch[0]
 
     def _info(self) -> dict[str, Any]:
-        return {name: fact[0] for name, fact in self.episode.infos().items()}
+        return {name: values[0] for name, values in self.episode.infos().items()}
 
 
 if AlignSAMEnv.__doc__:  # python -OO leaves docstrings out

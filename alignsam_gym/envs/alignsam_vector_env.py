@@ -207,10 +207,10 @@ class AlignSAMVectorEnv(VectorEnv[Any, Any, Any], gym.utils.EzPickle):
         self._finished[rows] = False
 
     def _info(self, rows: np.ndarray | None = None) -> dict[str, Any]:
-        """Facts of all rows; the masks beside them tell which `rows` they are news of (None: all)."""
+        """Return the infos of all rows, each with Gymnasium's mask of the rows that it is about: `rows`, or all."""
         infos = self.episode.infos()
-        news = np.ones(self.num_envs, bool) if rows is None else rows
-        return infos | {f"_{name}": news.copy() for name in infos}
+        about = np.ones(self.num_envs, bool) if rows is None else rows
+        return infos | {f"_{name}": about.copy() for name in infos}
 
     def _final(self, ended: np.ndarray) -> dict[str, Any]:
         """Return the last observations and infos of rows that restart within this step."""

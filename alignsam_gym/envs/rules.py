@@ -1,4 +1,4 @@
-"""The rules of the prompting game: what a step does and what it is worth."""
+"""The options of the prompting game. `Episode`, in ``episode.py``, plays by them."""
 
 from __future__ import annotations
 

@@ -41,9 +41,9 @@ def filmstrip(episode: Episode, indices: list[int], strategies: Mapping[str, Pro
     """Draw a row for each image and prompting strategy: ground truth, then SAM's answer after some numbers of prompts.
 
     Args:
-        episode: Plays them.
-        indices: Of the images in its data set.
-        strategies: By name.
+        episode: Prompts SAM on the images, with its own rules, SRM and models.
+        indices: The images' places in the episode's data set.
+        strategies: The prompting strategies, by their names in the picture.
         path: PNG file to write.
     """
     strips = [_strips(episode, indices, name, strategy) for name, strategy in strategies.items()]

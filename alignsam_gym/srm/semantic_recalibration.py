@@ -1,4 +1,7 @@
-"""The semantic recalibration module (SRM): it draws the map that labels points, and learns after every action."""
+"""The semantic recalibration module (SRM): it draws a map of the target, and learns after every action.
+
+`Episode` reads the labels of points from the map.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from alignsam_gym.experiments.reproduce.plan import (
 
 
 def check_options(config: DictConfig) -> None:
-    """Check what would be found out late, or taken for something else.
+    """Check the options that would otherwise fail only after hours of training.
 
     Raises:
         OptionError: If an option is mistaken.

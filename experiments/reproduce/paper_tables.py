@@ -80,7 +80,7 @@ def column_title(column: str) -> str:
 
 
 def main_table(measured: MeasuredTable) -> ResultTable:
-    """Show our rows and then the paper's, with what they are of as the caption."""
+    """Show our rows and then the paper's; the caption says what their metrics are means over."""
     rows = []
     for row in measured.plan.rows:
         rows.append(["here", column_title(row), *(_shown_cell(measured, row, column) for column in measured.columns)])

@@ -133,7 +133,7 @@ def make_strategies(make_toy_vec):
 
 
 def test_an_agent_prompted_for_longer_does_the_same_at_first(make_strategies, make_resume_log):
-    """So that one evaluation of the most prompts has the figures of all fewer ones (Table 5)."""
+    """So that one evaluation of the most prompts has the metrics of all fewer ones (Table 5)."""
     curves = {}
     for steps in (1, 3, 6):
         episode, strategies = make_strategies(["agent", "random"], max_steps=steps)
