@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn, get_args, get_type_hints
 
 from omegaconf import OmegaConf
 
@@ -16,7 +16,7 @@ from alignsam_gym.envs.episode_factory import needs_text
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS, file_digest
-from alignsam_gym.options import Options, check_value, type_hints
+from alignsam_gym.options import Options, check_value
 from alignsam_gym.srm import SRMConfig
 
 DIGEST = "sha256:"
@@ -111,7 +111,7 @@ def _checked(config: Mapping[str, Any]) -> AgentConfig:
 def _check_options(group: str, values: Mapping[str, Any], options: type[Options]) -> None:
     """Check names, types and sizes of a group by the declaration of its options."""
     declared = {each.name: each for each in fields(options)}
-    hints = type_hints(options)
+    hints = get_type_hints(options)
     for name, value in values.items():
         if name not in declared:
             raise _RefusalError(f"{group}.{name} is unknown here (does it come from another version of alignsam-gym?)")

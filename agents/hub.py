@@ -10,10 +10,8 @@ from typing import Any
 
 from alignsam_gym.agents.agent_config import AgentConfig, read_agent_config
 from alignsam_gym.agents.bundle import MEMBERS, export
+from alignsam_gym.agents.trained_run import METRICS_FILE
 from alignsam_gym.errors import OptionError, WeightsError
-
-METRICS = "metrics.json"
-"""What an evaluation leaves in a run's folder."""
 
 _CARD = """\
 ---
@@ -93,7 +91,7 @@ def push(run: Path, repo: str, private: bool = False) -> str:
     """
     with tempfile.TemporaryDirectory() as place:
         export(run, Path(place))
-        return upload(Path(place), repo, private, run / METRICS)
+        return upload(Path(place), repo, private, run / METRICS_FILE)
 
 
 def upload(bundle: Path, repo: str, private: bool, metrics: Path | None) -> str:

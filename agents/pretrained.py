@@ -16,8 +16,8 @@ from alignsam_gym.agents.agent_config import AgentConfig, is_digest, official, p
 from alignsam_gym.agents.agent_prompter import AgentPrompter
 from alignsam_gym.agents.agent_weights import save_agent
 from alignsam_gym.agents.bundle import SUFFIX, export, opened
-from alignsam_gym.agents.hub import METRICS, download_bundle, upload
-from alignsam_gym.agents.trained_run import trained_policy
+from alignsam_gym.agents.hub import download_bundle, upload
+from alignsam_gym.agents.trained_run import METRICS_FILE, trained_policy
 from alignsam_gym.agents.vec_env import make_environments
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.envs.episode import Episode
@@ -25,7 +25,6 @@ from alignsam_gym.envs.prompting_session import ImageLike, Prediction, Prompting
 from alignsam_gym.errors import AlignSAMError, OptionError, WeightsError, check_count
 from alignsam_gym.foundation.encoding.embedding_store import RecentStore
 
-_RECENT = 32  # encodings kept in memory, of 2 to 8 MiB each
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -62,7 +61,7 @@ class AlignSAM:
         self.rules, self.model, self.clip, self.srm = episode.rules, episode.model, episode.encoded.clip, episode.srm
         self.policy, self.config, self.batch_size = policy, config, len(episode)
         self._metrics = metrics
-        self._store = RecentStore(_RECENT)
+        self._store = RecentStore()
         self.session()  # which raises what is wrong with the rules
 
     @classmethod
@@ -109,7 +108,7 @@ class AlignSAM:
         with opened(path) as folder:
             config = with_models(read_agent_config(folder), sam, clip, trust_local_weights)
             env, policy = restore(folder, config, device, batch_size)
-        return cls(env.episode, policy, config, path / METRICS)
+        return cls(env.episode, policy, config, path / METRICS_FILE)
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write the agent as a bundle: one file if `path` ends in ``.alignsam``, else a folder.

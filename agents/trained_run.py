@@ -21,6 +21,8 @@ from alignsam_gym.errors import WeightsError
 from alignsam_gym.srm import SRM
 
 CONFIG = "config.yaml"
+METRICS_FILE = "metrics.json"
+"""What an evaluation leaves in a run's folder: a run is finished when it is there."""
 GROUPS = ("env", "srm", "agent", "policy", "dataset")
 """Of the configuration: what any use of a run needs."""
 _KEYS_OF_0_1 = ("env.cells", "srm.blank_every", "srm.select_every", "srm.text_trust", "policy.first_trust")

@@ -61,11 +61,10 @@ class Options:
     title: ClassVar[str] = "AlignSAM-v0"
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            if getattr(self, each.name) is _UNSET:
-                value = preset_values(getattr(self, "preset", "paper"), self.group)[each.name]
-                object.__setattr__(self, each.name, value)
-        hints = type_hints(type(self))
+        for name, value in self._defaults(getattr(self, "preset", "paper")).items():
+            if getattr(self, name) is _UNSET:
+                object.__setattr__(self, name, value)
+        hints = get_type_hints(type(self))
         for each in fields(self):
             check_value(shown_name(self.group, each.name), getattr(self, each.name), hints[each.name], each)
 
@@ -73,13 +72,21 @@ class Options:
     def of(cls, values: Mapping[str, Any], preset: Preset = "paper") -> Self:
         """Make options from a mapping, and from a preset where the mapping has no value.
 
+        Args:
+            values: Values by the options' names.
+            preset: The preset, unless ``preset`` is itself among the values.
+
         Raises:
             OptionError: A name is unknown, or a value is out of range.
         """
         check_option_names(cls.title, values, [each.name for each in fields(cls)])
-        unset = {each.name for each in fields(cls) if each.default is _UNSET}
-        filled = {name: preset_values(preset, cls.group)[name] for name in unset}
-        return cls(**{**filled, **values})
+        return cls(**{**cls._defaults(values.get("preset", preset)), **values})
+
+    @classmethod
+    def _defaults(cls, preset: str) -> dict[str, Any]:
+        """Look up the options that have no default of their own."""
+        names = [each.name for each in fields(cls) if each.default is _UNSET]
+        return {name: preset_values(preset, cls.group)[name] for name in names}
 
 
 def shown_name(group: str, name: str) -> str:
@@ -87,22 +94,21 @@ def shown_name(group: str, name: str) -> str:
     return name if group == "env" else f"{group}.{name}"
 
 
-@cache
 def preset_values(preset: str, group: str) -> Mapping[str, Any]:
-    """Read a group of values (``env``, ``srm``) from a preset's file.
+    """Look up a group of values (``env``, ``srm``) of a preset.
 
     Raises:
         OptionError: There is no such preset.
     """
-    check_choice("preset", preset, get_args(Preset))
-    file = Path(__file__).parent / "conf" / "experiment" / f"{preset}.yaml"
-    values: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))[group]
+    values: Mapping[str, Any] = _read_preset(check_choice("preset", preset, get_args(Preset)))[group]
     return values
 
 
-def type_hints(options: type[Options]) -> dict[str, Any]:
-    """Resolve the annotations of an options class: name -> type."""
-    return get_type_hints(options)
+@cache
+def _read_preset(preset: str) -> dict[str, Any]:
+    file = Path(__file__).parent / "conf" / "experiment" / f"{preset}.yaml"
+    values: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return values
 
 
 def check_value(name: str, value: object, hint: Any, declared: Field[Any]) -> None:
@@ -178,7 +184,7 @@ def options_table(options: type[Options], names: Collection[str] | None = None) 
 
 
 def _rows(options: type[Options], shown: Sequence[Field[Any]]) -> Iterator[list[str]]:
-    hints = type_hints(options)
+    hints = get_type_hints(options)
     for each in shown:
         choices = choices_of(hints[each.name])
         kind = " or ".join(f"`{choice}`" for choice in choices) if choices else f"`{each.type}`".replace("|", "\\|")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-STATES = ("product", "concat", "guided")
+StateKind = Literal["product", "concat", "guided"]
 """Kinds of state.
 
 ``product`` is the paper's: E(x) · M, SAM's embedding of the image times its mask. ``concat`` has E(x), E(x) · M and M

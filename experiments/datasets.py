@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from alignsam_gym.data import DATASETS, Dataset, load_dataset, preferred_branch
+from alignsam_gym.data import DATASETS, Dataset, dataset_parameters, load_dataset, preferred_branch
 from alignsam_gym.data.samples import Sample
 from alignsam_gym.errors import AlignSAMError, DataError, DataNotFoundError
 
@@ -98,7 +98,7 @@ def _inverted(data: Dataset) -> bool:
 
 
 def _options(name: str, root: str | None) -> dict[str, str]:
-    return {} if root is None or name.lower().startswith("shapes") else {"root": root}
+    return {"root": root} if root is not None and "root" in dataset_parameters(name) else {}
 
 
 def _texts(data: Dataset) -> str:

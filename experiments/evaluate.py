@@ -18,12 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.policies import BasePolicy
 
 import alignsam_gym
-from alignsam_gym.agents.trained_run import CONFIG, load_config, load_run
+from alignsam_gym.agents.trained_run import CONFIG, METRICS_FILE, load_config, load_run
 from alignsam_gym.data.mask_files import write_mask
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.evaluation.filmstrips import filmstrip
-from alignsam_gym.evaluation.metrics_file import METRICS_FILE, write_metrics
+from alignsam_gym.evaluation.metrics_file import write_metrics
 from alignsam_gym.evaluation.prompting_evaluation import compare
 from alignsam_gym.evaluation.prompting_tables import metrics_table, prompting_table
 from alignsam_gym.evaluation.resume_log import ResumeLog

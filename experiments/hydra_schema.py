@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, Field, field, fields, make_dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING as NOT_GIVEN
@@ -18,7 +18,7 @@ from alignsam_gym.data import DATASETS, dataset_parameters
 from alignsam_gym.envs.env_config import EnvConfig, ModelOptions, SampleOptions, VectorEnvConfig
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS
-from alignsam_gym.options import Options, preset_values, type_hints
+from alignsam_gym.options import Options, preset_values
 from alignsam_gym.srm import SRMConfig
 
 CLIPS = {"tiny": "tiny", "vit_b_16": "ViT-B-16/openai"}
@@ -57,7 +57,7 @@ def schema(options: type[Options], names: Collection[str] | None = None, values:
         names: Those that belong to the group; all by default.
         values: Defaults of options that have none of their own. Without one, a preset must give the value.
     """
-    hints = type_hints(options)
+    hints = get_type_hints(options)
     parts = [
         (each.name, plain_type(hints[each.name]), _default(each, values))
         for each in fields(options)

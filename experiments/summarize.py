@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, ListConfig
 
+from alignsam_gym.agents.trained_run import METRICS_FILE
 from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.errors import DataError, check_count
 from alignsam_gym.evaluation.intervals import shown_interval, shown_mean
-from alignsam_gym.evaluation.metrics_file import METRICS_FILE, outermost
+from alignsam_gym.evaluation.metrics_file import outermost
 from alignsam_gym.evaluation.prompting_tables import shown_steps
 from alignsam_gym.evaluation.result_table import Cell, ResultTable, Strong
 from alignsam_gym.experiments.hydra_command import hydra_command

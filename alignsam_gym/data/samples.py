@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 
@@ -137,7 +137,7 @@ class Subset:
         return self.dataset[self.indices[index]]
 
 
-SHOTS_PER = ("dataset", "category")
+ShotsPer = Literal["dataset", "category"]
 
 
 def draw_shots(dataset: Dataset, shots: int, seed: int, per: str = "dataset", skip: bool = False) -> Dataset:
@@ -162,7 +162,7 @@ def draw_shots(dataset: Dataset, shots: int, seed: int, per: str = "dataset", sk
     """
     rng = np.random.default_rng(seed)
     chosen: list[int] = []
-    for candidates in _candidates(dataset, check_choice("shots_per", per, SHOTS_PER)):
+    for candidates in _candidates(dataset, check_choice("shots_per", per, get_args(ShotsPer))):
         if shots >= len(candidates):
             drawn = candidates
         else:

@@ -14,7 +14,6 @@ from alignsam_gym.envs.prompting_session import PromptingSession, UnlabelledImag
 from alignsam_gym.foundation.encoding.embedding_store import RecentStore
 
 UNTRAINED = "CLIP's map of a text (no training)"
-_RECENT = 32  # encodings kept in memory, of 2 to 8 MiB each
 
 BY_CLIP = (
     "**CLIP's map of your text** points; nothing is trained. Each step prompts at the patch that the map gives most to "
@@ -87,7 +86,7 @@ class Pointers:
             revisit="forbid",
             device=self.device,
         ).episode
-        clip, store = episode.encoded.clip, RecentStore(_RECENT)
+        clip, store = episode.encoded.clip, RecentStore()
 
         def new_session() -> PromptingSession:
             return PromptingSession(episode.rules, episode.model, episode.srm, clip_prompter, clip=clip, store=store)

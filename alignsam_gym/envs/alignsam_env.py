@@ -87,7 +87,7 @@ class AlignSAMEnv(gym.Env[Any, Any], gym.utils.EzPickle):
     @takes_options_of(EnvConfig)
     def __init__(self, **options: Any) -> None:
         gym.utils.EzPickle.__init__(self, **options)
-        self.config = EnvConfig.of_keywords(options)
+        self.config = EnvConfig.of(options)
         self.render_mode = self.config.render_mode
         self.episode = make_episode(self.config)
         self.observation_space = observation_space(self.episode, self.config.observation)

@@ -37,7 +37,7 @@ class AlignSAMVectorEnv(VectorEnv[Any, Any, Any], gym.utils.EzPickle):
     @takes_options_of(VectorEnvConfig)
     def __init__(self, **options: Any) -> None:
         gym.utils.EzPickle.__init__(self, **options)
-        self.config = VectorEnvConfig.of_keywords(options)
+        self.config = VectorEnvConfig.of(options)
         self.render_mode = self.config.render_mode
         self.num_envs = num_envs = self.config.num_envs
         self.autoreset_mode = self.config.mode

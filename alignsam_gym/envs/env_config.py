@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from gymnasium.vector import AutoresetMode
 
 from alignsam_gym.data import Dataset
+from alignsam_gym.data.samples import ShotsPer
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.errors import OptionError, check_choice
-from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
+from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, DecodePrecision, Precision
 from alignsam_gym.options import Options, Preset, option
 from alignsam_gym.srm import SRM, SRMConfig
 
@@ -44,10 +45,10 @@ class ModelOptions(Options):
         "that the data set prefers (`alignsam_gym.data.preferred_branch`).",
         "auto",
     )
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = option(
+    precision: Precision = option(
         "Of the image encoder's arithmetic. `auto`: bfloat16 on a GPU that has it, else float32.", "auto"
     )
-    decode_precision: Literal["float32", "bfloat16"] = option(
+    decode_precision: DecodePrecision = option(
         "Of the mask decoder's arithmetic. `float32`, equal to `SamPredictor`, or `bfloat16`, faster where the "
         "processor has it.",
         "float32",
@@ -75,7 +76,7 @@ class SampleOptions(Options):
         "Labelled images drawn from the training split; all if there are no more (§4.1).",
         reason="at least one labelled image is needed",
     )
-    shots_per: Literal["dataset", "category"] = option("`dataset`, or `category` for so many of each category.")
+    shots_per: ShotsPer = option("`dataset`, or `category` for so many of each category.")
     shots_seed: int = option("Seed of that draw, and of augmentation.", 0, least=0, reason="seeds are 0 and above")
     augment: int = option(
         "How often each labelled image is learned from, once as it is, else as an altered copy "
@@ -119,15 +120,6 @@ class EnvConfig(ModelOptions, SampleOptions, Rules):
     cache_dir: str | Path | None = option(
         "Where embeddings are kept; by default `$ALIGNSAM_CACHE` or the user's cache.", None
     )
-
-    @classmethod
-    def of_keywords(cls, keywords: Mapping[str, Any]) -> Self:
-        """Make a configuration of an environment's keywords.
-
-        Raises:
-            OptionError: A keyword is unknown, which the message says with the nearest name, or a value out of range.
-        """
-        return cls.of(keywords, keywords.get("preset", "paper"))
 
     @property
     def rules(self) -> Rules:

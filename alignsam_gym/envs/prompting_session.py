@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 ImageLike = np.ndarray | Image.Image | str | Path
 """An image: uint8 (H, W, 3) RGB, a Pillow image, or the path of a file."""
 
-_RECENT = 32  # encodings kept in memory, of 2 to 8 MiB each
-
 
 class UserPoint(NamedTuple):
     """A user's prompt: (x, y) in pixels of the image, and whether it is on the target."""
@@ -120,7 +118,7 @@ class PromptingSession:
                 raise OptionError(f"{name}={value}: this agent prompts by the ground truth, which new images lack.")
         self.rules, self.model, self.srm, self.prompter = rules, model, srm, prompter
         self.clip, self.text = clip, text
-        self._store: Store = RecentStore(_RECENT) if store is None else store
+        self._store: Store = RecentStore() if store is None else store
         self._episode: Episode | None = None
         self._sizes: list[tuple[int, int]] = []
         self._answers: list[Tensor] = []

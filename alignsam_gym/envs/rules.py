@@ -10,11 +10,11 @@ from typing import Literal, Self, get_args
 from alignsam_gym.envs.patch_grid import PatchGrid
 from alignsam_gym.errors import OptionError, check_choice, check_number
 from alignsam_gym.options import Options, option
+from alignsam_gym.state import StateKind
 
 LabelSource = Literal["srm", "last", "clip", "positive", "oracle"]
 InitialPrompts = Literal["auto", "truth", "srm", "clip"]
 RewardName = Literal["foreground", "delta_iou"]
-StateKind = Literal["product", "concat", "guided"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,13 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from alignsam_gym.agents.trained_run import METRICS_FILE
 from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.data import Dataset
 from alignsam_gym.errors import DataError
 from alignsam_gym.metrics import PromptingScores, table_metrics
-
-METRICS_FILE = "metrics.json"
-"""A run is finished when its folder holds this file."""
 
 
 def write_metrics(

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from alignsam_gym.evaluation.metrics_file import METRICS_FILE, outermost, read_metrics
+from alignsam_gym.agents.trained_run import METRICS_FILE
+from alignsam_gym.evaluation.metrics_file import outermost, read_metrics
 from alignsam_gym.experiments.run_config import VERSIONS_FILE, flatten
 
 _CONFIGS = ("config.yaml", ".hydra/config.yaml")

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from alignsam_gym.agents.trained_run import METRICS_FILE
 from alignsam_gym.errors import DataError
 from alignsam_gym.evaluation.intervals import interval
-from alignsam_gym.evaluation.metrics_file import METRICS_FILE, read_metrics
+from alignsam_gym.evaluation.metrics_file import read_metrics
 from alignsam_gym.experiments.reproduce.plan import EACH, PlannedCell, PlannedTable
 from alignsam_gym.experiments.reproduce.planned_runs import PlannedRuns
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-TASK_METRICS = {
-    "blur": ("iou", "f_beta"),
-    "shadow": ("iou", "ber_percent"),
-    "glass": ("iou", "f_beta"),
-    "saliency": ("e_phi", "mae"),
-    "semantic": ("iou",),
-}
+from alignsam_gym.metrics import table_metrics
+
+_DATASETS = {"blur": "CUHK", "shadow": "SBU", "glass": "MSD", "saliency": "DUTS", "semantic": "VOC2012"}
+"""The data sets that the paper takes for its tasks."""
+
+TASK_METRICS = {task: table_metrics(dataset) for task, dataset in _DATASETS.items()}
 """The paper's tasks, and the metrics that Tables 2 and 3 give of each; the first stands for the task elsewhere."""
 
 AVERAGES = dict.fromkeys(TASK_METRICS, "over_images") | {"semantic": "over_categories"}

@@ -16,11 +16,10 @@ from hydra import compose
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from alignsam_gym.agents.trained_run import dataset_options
+from alignsam_gym.agents.trained_run import METRICS_FILE, dataset_options
 from alignsam_gym.agents.training_state import CHECKPOINT
 from alignsam_gym.data import Dataset, load_dataset, preferred_branch
 from alignsam_gym.errors import DataError, OptionError, check_choice
-from alignsam_gym.evaluation.metrics_file import METRICS_FILE
 from alignsam_gym.experiments.reproduce.plan import TASK_METRICS, TRAINING_STRATEGIES, Evaluation, PlannedCell
 
 _OVERRIDES_FILE = "overrides.json"

@@ -1,3 +1,5 @@
+from typing import get_args
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import alignsam_gym  # noqa: F401
 from alignsam_gym.agents.algorithms import make_learner, make_policy
 from alignsam_gym.agents.networks import NETWORKS
 from alignsam_gym.agents.vec_env import PromptVecEnv
-from alignsam_gym.state import STATES
+from alignsam_gym.state import StateKind
 
 
 def make_venv(**options):
@@ -23,7 +25,7 @@ def network(request):
     return request.param
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", get_args(StateKind))
 def test_policies_take_every_kind_of_state(network, state):
     venv = make_venv(state=state)
     policy = make_policy(venv, {"algorithm": "ppo"}, {"network": network, "width": 8})

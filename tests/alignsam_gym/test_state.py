@@ -1,9 +1,11 @@
+from typing import get_args
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignsam_gym.state import STATES, State, StateProjection, make_state, state_channels
+from alignsam_gym.state import State, StateKind, StateProjection, make_state, state_channels
 
 
 def _state(seed, rows=3, channels=4, factors=2, maps=1):
@@ -12,7 +14,7 @@ def _state(seed, rows=3, channels=4, factors=2, maps=1):
     return State(*(torch.randn(*part, 5, 6, generator=generator) for part in parts))
 
 
-@pytest.mark.parametrize("kind", STATES)
+@pytest.mark.parametrize("kind", get_args(StateKind))
 def test_states_are_formed_as_their_names_say(kind):
     embeddings, mask, srm_map = torch.randn(2, 3, 4, 4), torch.rand(2, 4, 4), torch.rand(2, 4, 4)
     formed = make_state(kind, embeddings, mask, srm_map).formed()

@@ -61,7 +61,7 @@ def test_points_by_text(compete):
 def test_the_labelled_images_are_the_agents(toy_model):
     mine = command.open_split(composed("seed=5"), "train", toy_model)
     options = {"sam": toy_model, "image_size": 64, "patch_size": 16, "shots": 3, "shots_seed": 5}
-    theirs = make_episode(EnvConfig.of_keywords(options)).encoded
+    theirs = make_episode(EnvConfig.of(options)).encoded
     assert mine.dataset.ids == theirs.dataset.ids
     assert torch.equal(mine[1].embedding, theirs[1].embedding)
 

@@ -39,10 +39,10 @@ class RecentStore:
     """Keeps the latest encodings in memory, for images that seldom come again.
 
     Args:
-        capacity: How many are kept, those that were put last.
+        capacity: How many are kept, those that were put last. Each takes 2 to 8 MiB.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int = 32) -> None:
         self.capacity = capacity
         self._encodings: OrderedDict[str, Tensor] = OrderedDict()
 

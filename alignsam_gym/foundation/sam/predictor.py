@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -27,10 +28,10 @@ from alignsam_gym.transforms import resize_image
 PREPROCESSING = 2
 """The version of what `BatchedSamPredictor.encode` does to an image. It is part of every cached embedding's key."""
 
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 """Choices for the arithmetic of encoding. ``auto`` is bfloat16 on a GPU that has it, else float32."""
 
-DECODE_PRECISIONS = ("float32", "bfloat16")
+DecodePrecision = Literal["float32", "bfloat16"]
 """Choices for the arithmetic of decoding."""
 
 _ENCODE_PIXELS = 1024 * 1024  # encoded at once: one image keeps a ViT busy, and its attention fills gigabytes
@@ -48,8 +49,8 @@ class BatchedSamPredictor:
         sam: A ``segment_anything`` model, or one with the same parts. It is moved to `device` and frozen.
         fingerprint: Identifies the weights. It is part of every cached embedding's key.
         device: Where the model runs.
-        precision: Of encoding, one of `PRECISIONS`.
-        decode_precision: Of decoding, one of `DECODE_PRECISIONS`. In bfloat16 a prepared image takes half the memory,
+        precision: Of encoding, a `Precision`.
+        decode_precision: Of decoding, a `DecodePrecision`. In bfloat16 a prepared image takes half the memory,
             and a decode two thirds of the time where the processor multiplies bfloat16. A logit keeps only two of three
             digits.
         compile: Whether ``torch.compile`` makes the decoder, on a GPU with CUDA graphs. The first decodes then take
@@ -95,7 +96,9 @@ class BatchedSamPredictor:
         with torch.no_grad():
             self.decoder = decoder_of(self.sam)
         self.decode_precision, self.compiled = decode_precision, compile
-        self._decode_type = getattr(torch, check_choice("decode_precision", decode_precision, DECODE_PRECISIONS))
+        self._decode_type = getattr(
+            torch, check_choice("decode_precision", decode_precision, get_args(DecodePrecision))
+        )
         self._decode = self.decoder.decode
         if compile:
             mode = "reduce-overhead" if device.type == "cuda" else "default"
@@ -263,7 +266,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def _resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    if check_choice("precision", precision, PRECISIONS) == "auto":
+    if check_choice("precision", precision, get_args(Precision)) == "auto":
         precision = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
     dtype: torch.dtype = getattr(torch, precision)
     return dtype

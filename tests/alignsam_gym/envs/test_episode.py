@@ -1,5 +1,7 @@
 """The rules of the game, against a replay by SamPredictor and numpy."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from alignsam_gym.errors import OptionError
 from alignsam_gym.metrics.logits_iou import logits_iou
 from alignsam_gym.srm import SRM, SRMConfig
-from alignsam_gym.state import STATES
+from alignsam_gym.state import StateKind
 from tests.alignsam_gym.envs.episode_replay import labelled_fractions, replay_of
 
 ACTIONS = [5, 0, 10, 5]
@@ -68,7 +70,7 @@ def test_the_concat_state_shows_the_embedding_the_product_and_the_mask(make_toy,
     np.testing.assert_allclose(state, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", STATES)
+@pytest.mark.parametrize("kind", get_args(StateKind))
 def test_what_is_learned_may_see_fewer_cells_than_the_state_has(make_toy, kind):
     env = make_toy(label_source="oracle", state=kind, srm_grid_size=4, observation="patches")
     fine = make_toy(label_source="oracle", state=kind, srm_grid_size=64, observation="patches")
@@ -108,7 +110,7 @@ def test_an_answer_that_is_right_wherever_there_is_a_label_is_whole(make_toy, on
     assert logits_iou(torch.ones_like(episode.logits), episode.truth, episode.valid).item() == 1
 
 
-@pytest.mark.parametrize("kind", STATES)
+@pytest.mark.parametrize("kind", get_args(StateKind))
 def test_patches_are_the_states_means(make_toy, kind):
     """The toy's embedding is 8 × 8 and its grid 4 × 4: a patch is two by two cells."""
     env, twin = (make_toy(label_source="oracle", state=kind, observation=seen) for seen in ("state", "patches"))
