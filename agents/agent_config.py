@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_type_hints
+from typing import Any, NoReturn, get_type_hints
 
 from omegaconf import OmegaConf
 
@@ -16,7 +16,7 @@ from alignsam_gym.envs.episode_factory import needs_text
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS, file_digest
-from alignsam_gym.options import Options, check_value
+from alignsam_gym.options import Options, alternatives, check_value
 from alignsam_gym.srm import SRMConfig
 
 DIGEST = "sha256:"
@@ -116,7 +116,7 @@ def _check_options(group: str, values: Mapping[str, Any], options: type[Options]
         if name not in declared:
             raise _RefusalError(f"{group}.{name} is unknown here (does it come from another version of alignsam-gym?)")
         portable = group != "env" or name in _PORTABLE["env"]
-        if portable and str in get_args(hints[name]) and not isinstance(value, str):
+        if portable and str in alternatives(hints[name]) and not isinstance(value, str):
             _refuse_value(group, name, value, "a word")
         try:
             check_value(f"{group}.{name}", value, hints[name], declared[name])

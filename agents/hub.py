@@ -12,6 +12,7 @@ from alignsam_gym.agents.agent_config import AgentConfig, read_agent_config
 from alignsam_gym.agents.bundle import MEMBERS, export
 from alignsam_gym.agents.trained_run import METRICS_FILE
 from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.result_table import ResultTable
 
 _CARD = """\
 ---
@@ -132,12 +133,12 @@ def make_card(config: AgentConfig, repo: str, metrics: Path | None) -> str:
 def _results(metrics: Path) -> str:
     """The prompting strategies as rows of a table."""
     strategies: dict[str, Any] = json.loads(metrics.read_text())["prompting"]
-    lines = ["| prompting | images | prompts | mIoU before | after | hits |", "| --- | --- | --- | --- | --- | --- |"]
+    rows = []
     for name, summary in strategies.items():
         curve, rate = summary["miou_by_step"], summary["foreground_rate"]
         hits = "" if rate is None else f"{rate:.1%}"
-        lines.append(f"| {name} | {summary['images']} | {len(curve) - 1} | {curve[0]:.3f} | {curve[-1]:.3f} | {hits} |")
-    return "\n".join(lines)
+        rows.append([name, summary["images"], len(curve) - 1, f"{curve[0]:.3f}", f"{curve[-1]:.3f}", hits])
+    return ResultTable(["prompting", "images", "prompts", "mIoU before", "after", "hits"], rows).to_markdown()
 
 
 def _import_hub() -> ModuleType:

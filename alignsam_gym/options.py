@@ -7,7 +7,7 @@ of configurations that come from strangers.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, dataclass, field, fields
 from functools import cache, wraps
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, Self, Union, 
 import yaml
 
 from alignsam_gym.errors import OptionError, check_choice, check_count, check_number, check_option_names, check_switch
+from alignsam_gym.result_table import ResultTable
 
 Preset = Literal["paper", "best"]
 """``paper``: the paper's settings. ``best``: the best settings measured so far. Both are files in conf/experiment."""
@@ -119,7 +120,7 @@ def check_value(name: str, value: object, hint: Any, declared: Field[Any]) -> No
     Raises:
         OptionError: The value does not fit.
     """
-    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    kinds = alternatives(hint)
     if value is None and NoneType in kinds:
         return
     kinds = tuple(kind for kind in kinds if kind is not NoneType)
@@ -141,11 +142,15 @@ def check_value(name: str, value: object, hint: Any, declared: Field[Any]) -> No
             raise OptionError(f"{name}={value!r}: it must be a word.")
 
 
+def alternatives(hint: Any) -> tuple[Any, ...]:
+    """Split a type into the types of which a value may have any: the members of a union, or the type itself."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
 def choices_of(hint: Any) -> tuple[str, ...]:
     """Collect the words that an option may be: those of a `Literal`, also within a union."""
-    if get_origin(hint) is Literal:
-        return get_args(hint)
-    return tuple(choice for part in get_args(hint) for choice in choices_of(part))
+    literals = [kind for kind in alternatives(hint) if get_origin(kind) is Literal]
+    return tuple(choice for literal in literals for choice in get_args(literal))
 
 
 def takes_options_of(
@@ -177,18 +182,15 @@ def options_table(options: type[Options], names: Collection[str] | None = None) 
         options: The options class.
         names: The options that are shown; all by default.
     """
-    lines = ["| keyword | type | `paper` | `best` | what it is |", "| --- | --- | --- | --- | --- |"]
-    shown = [each for each in fields(options) if names is None or each.name in names]
-    lines += ["| " + " | ".join(cells) + " |" for cells in _rows(options, shown)]
-    return "\n".join(lines)
-
-
-def _rows(options: type[Options], shown: Sequence[Field[Any]]) -> Iterator[list[str]]:
+    rows = []
     hints = get_type_hints(options)
-    for each in shown:
+    for each in fields(options):
+        if names is not None and each.name not in names:
+            continue
         choices = choices_of(hints[each.name])
         kind = " or ".join(f"`{choice}`" for choice in choices) if choices else f"`{each.type}`".replace("|", "\\|")
         values = [each.default, each.default]
         if each.default is _UNSET:
             values = [preset_values(preset, options.group)[each.name] for preset in get_args(Preset)]
-        yield [f"`{each.name}`", kind, *(f"`{value}`" for value in values), each.metadata["doc"]]
+        rows.append([f"`{each.name}`", kind, *(f"`{value}`" for value in values), each.metadata["doc"]])
+    return ResultTable(["keyword", "type", "`paper`", "`best`", "what it is"], rows).to_markdown()

@@ -62,7 +62,7 @@ def make_state(kind: str, embeddings: Tensor, mask: Tensor, srm_map: Tensor) -> 
     """Make the states of B images (Eq. 4).
 
     Args:
-        kind: One of `STATES`.
+        kind: A `StateKind`.
         embeddings: float (B, C, h, w), E(x).
         mask: float (B, h, w) in [0, 1], M: SAM's probability of foreground.
         srm_map: float (B, h, w) in [0, 1], the SRM's. Only ``guided`` states have it.
@@ -80,7 +80,7 @@ def make_state(kind: str, embeddings: Tensor, mask: Tensor, srm_map: Tensor) -> 
 
 
 def state_channels(kind: str, embedding_channels: int) -> int:
-    """Return the number of channels of a state of one of `STATES`, once it is formed."""
+    """Return the number of channels of a state of a `StateKind`, once it is formed."""
     return {
         "product": embedding_channels,
         "concat": 2 * embedding_channels + 1,

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from alignsam_gym.experiments.benchmark import Architecture, Benchmark
-from alignsam_gym.experiments.command_help import EXPERIMENTS, HELP_OPTIONS, first_sentence, help_page
+from alignsam_gym.experiments.command_help import HELP_OPTIONS, first_sentence, help_page, module_of
 from alignsam_gym.experiments.command_line import exit_on_user_error
 
 app = typer.Typer(
@@ -45,9 +45,8 @@ def run_module(command: str, arguments: list[str]) -> None:
     if HELP_OPTIONS & set(arguments):
         typer.echo(help_page(command))
         return
-    main = ".__main__" if (EXPERIMENTS / command).is_dir() else ""
     sys.argv = [f"alignsam {command}", *arguments]
-    importlib.import_module(f"alignsam_gym.experiments.{command}{main}").main()
+    importlib.import_module(f"alignsam_gym.experiments.{module_of(command)}").main()
 
 
 def _add_hydra_command(name: str, panel: str) -> None:

@@ -68,7 +68,11 @@ def _keys(config: str) -> str:
     return _DEFAULTS_LIST.sub("", "".join(lines[len(list(comments)) :])).strip()
 
 
+def module_of(command: str) -> str:
+    """Return the module of `experiments` that a command runs: ``train``, ``report.__main__``."""
+    return f"{command}.__main__" if (EXPERIMENTS / command).is_dir() else command
+
+
 def _docstring(command: str) -> str:
-    package = EXPERIMENTS / command
-    source = package / "__main__.py" if package.is_dir() else package.with_suffix(".py")
+    source = EXPERIMENTS / f"{module_of(command).replace('.', '/')}.py"
     return ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""

@@ -7,9 +7,10 @@ registry of checkpoints.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import MISSING, Field, field, fields, make_dataclass
+from dataclasses import Field, field, fields, make_dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Any, Literal, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING as NOT_GIVEN
@@ -18,7 +19,7 @@ from alignsam_gym.data import DATASETS, dataset_parameters
 from alignsam_gym.envs.env_config import EnvConfig, ModelOptions, SampleOptions, VectorEnvConfig
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS
-from alignsam_gym.options import Options, preset_values
+from alignsam_gym.options import Options, alternatives, preset_values
 from alignsam_gym.srm import SRMConfig
 
 CLIPS = {"tiny": "tiny", "vit_b_16": "ViT-B-16/openai"}
@@ -76,18 +77,16 @@ def dataset_schema(name: str) -> type:
 
 def plain_type(hint: Any) -> Any:
     """The type that Hydra knows for an annotation: a number, a switch or a word, perhaps none; else anything."""
-    kinds = get_args(hint) or (hint,)
-    if get_origin(hint) is Literal:
-        return str
-    none = type(None) in kinds
-    kinds = tuple(kind for kind in kinds if kind not in (type(None), Path))  # a path is a word
-    if len(kinds) == 1 and kinds[0] in _PLAIN:
-        return kinds[0] | None if none else kinds[0]
-    return Any
+    kinds = [kind for kind in alternatives(hint) if kind not in (NoneType, Path)]  # a path is a word
+    if len(kinds) > 1:
+        return Any
+    plain = str if get_origin(kinds[0]) is Literal else kinds[0]
+    if plain not in _PLAIN:
+        return Any
+    return plain | None if NoneType in alternatives(hint) else plain
 
 
 def _default(declared: Field[Any], values: Mapping[str, Any]) -> Any:
-    if isinstance(declared.default, (*_PLAIN, type(None))):
+    if isinstance(declared.default, (*_PLAIN, NoneType)):
         return field(default=declared.default)
-    assert declared.default is not MISSING
     return field(default=values.get(declared.name, NOT_GIVEN))

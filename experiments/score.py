@@ -23,9 +23,9 @@ from alignsam_gym.data import Dataset, Sample, load_dataset
 from alignsam_gym.data.image_files import SUFFIXES
 from alignsam_gym.data.mask_files import read_levels
 from alignsam_gym.errors import DataError
-from alignsam_gym.evaluation.result_table import Cell, ResultTable, Strong
 from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.metrics import AVERAGES, TITLES, MaskScores, MetricTotals, score_mask, table_metrics
+from alignsam_gym.result_table import Cell, ResultTable, Strong
 
 log = logging.getLogger(__name__)
 

@@ -19,10 +19,10 @@ from alignsam_gym.errors import DataError, check_count
 from alignsam_gym.evaluation.intervals import shown_interval, shown_mean
 from alignsam_gym.evaluation.metrics_file import outermost
 from alignsam_gym.evaluation.prompting_tables import shown_steps
-from alignsam_gym.evaluation.result_table import Cell, ResultTable, Strong
 from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.experiments.report.found_runs import FoundRun, differences, grouped, read_run
 from alignsam_gym.metrics import heading, shown_metrics
+from alignsam_gym.result_table import Cell, ResultTable, Strong
 
 
 @hydra_command("summarize")

@@ -11,7 +11,7 @@ import torch
 from alignsam_gym.data import Augmented, Dataset, draw_shots, load_dataset, preferred_branch, without_broken
 from alignsam_gym.envs.env_config import EnvConfig, SampleOptions
 from alignsam_gym.envs.episode import Episode
-from alignsam_gym.errors import OptionError, check_count
+from alignsam_gym.errors import OptionError
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.decode_calibration import calibrate_decode_batch
@@ -35,7 +35,6 @@ def make_episode(config: EnvConfig, count: int = 1) -> Episode:
     Raises:
         AlignSAMError: An option has no meaning here, or data or weights are missing or damaged.
     """
-    check_count("num_envs", count, "there must be at least one")
     rules = config.rules
     samples = open_samples(config)
     if config.split == "train" and config.augment != 1:

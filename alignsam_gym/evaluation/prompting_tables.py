@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alignsam_gym.evaluation.result_table import ResultTable
 from alignsam_gym.metrics import heading, shown_metrics
+from alignsam_gym.result_table import ResultTable
 
 
 def prompting_table(summaries: Mapping[str, Mapping[str, Any]], title: str) -> ResultTable:

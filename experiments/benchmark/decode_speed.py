@@ -10,10 +10,10 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from alignsam_gym.evaluation.result_table import ResultTable
 from alignsam_gym.experiments.benchmark.models import Setting, benchmark_model
 from alignsam_gym.experiments.benchmark.timing import alternate, statistics
 from alignsam_gym.foundation.sam.decode_calibration import fastest_batch
+from alignsam_gym.result_table import ResultTable
 
 POINTS = 9  # the pair that an episode begins with, and half of its 15 steps
 

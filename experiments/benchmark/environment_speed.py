@@ -14,11 +14,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from alignsam_gym.agents.vec_env import make_environments
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
-from alignsam_gym.evaluation.result_table import ResultTable
 from alignsam_gym.experiments.benchmark.models import Scenes, Setting, benchmark_model
 from alignsam_gym.experiments.benchmark.reference_implementation import SIDE, reference_environments
 from alignsam_gym.experiments.benchmark.timing import alternate, statistics
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
+from alignsam_gym.result_table import ResultTable
 
 STEPS = 15
 SRM = {"width": 32, "learning_rate": 1e-3, "batch_size": 8}

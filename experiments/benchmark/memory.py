@@ -20,10 +20,10 @@ from gymnasium import spaces
 from rich.progress import track
 from stable_baselines3.common.buffers import RolloutBuffer
 
-from alignsam_gym.evaluation.result_table import ResultTable
 from alignsam_gym.experiments.benchmark.environment_speed import STEPS
 from alignsam_gym.experiments.benchmark.models import Setting, benchmark_model
 from alignsam_gym.experiments.benchmark.reference_implementation import SIDE
+from alignsam_gym.result_table import ResultTable
 
 GROWTH = {"environments": (1, 4, 16, 64), "steps": (5, 15, 45), "images": (50, 500, 5000)}
 QUICK = {"environments": (1, 2)}

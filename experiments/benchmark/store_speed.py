@@ -18,10 +18,10 @@ from safetensors.torch import save_file
 
 import alignsam_gym  # noqa: F401  # registers the environment
 from alignsam_gym.errors import OptionError
-from alignsam_gym.evaluation.result_table import ResultTable
 from alignsam_gym.experiments.benchmark.models import Setting, benchmark_model
 from alignsam_gym.experiments.benchmark.timing import alternate, statistics
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
+from alignsam_gym.result_table import ResultTable
 
 
 def time_store(setting: Setting) -> dict[str, Any]:

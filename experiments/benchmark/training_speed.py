@@ -10,11 +10,11 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from alignsam_gym.agents.algorithms import make_learner
 from alignsam_gym.agents.vec_env import PromptVecEnv
-from alignsam_gym.evaluation.result_table import ResultTable
 from alignsam_gym.experiments.benchmark.environment_speed import SRM, STEPS, our_environments
 from alignsam_gym.experiments.benchmark.models import Scenes, Setting, benchmark_model
 from alignsam_gym.experiments.benchmark.reference_implementation import reference_environments, reference_ppo
 from alignsam_gym.experiments.benchmark.timing import alternate, statistics
+from alignsam_gym.result_table import ResultTable
 
 PPO_OPTIONS: dict[str, Any] = {"algorithm": "ppo", "n_epochs": 10, "batch_size": 120, "learning_rate": 2e-4}
 NETWORK: dict[str, Any] = {"network": "patch", "width": 32}

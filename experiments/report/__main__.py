@@ -16,12 +16,12 @@ from omegaconf import DictConfig, ListConfig
 
 from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.errors import DataError, check_count
-from alignsam_gym.evaluation.result_table import ResultTable
 from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.experiments.report.embedded_images import EmbeddedImage, embed_if_exists, plot_miou_by_step
 from alignsam_gym.experiments.report.found_runs import RunGroup, differences, find_runs, grouped
 from alignsam_gym.experiments.reproduce.table_document import TableDocument
 from alignsam_gym.experiments.summarize import summary_tables
+from alignsam_gym.result_table import ResultTable
 
 log = logging.getLogger(__name__)
 _WORST = 10

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from alignsam_gym.evaluation.intervals import stratified_interval
-from alignsam_gym.evaluation.result_table import ResultTable
 from alignsam_gym.experiments.reproduce.measured_cells import CellReader, is_single, paired_sums
 from alignsam_gym.experiments.reproduce.paper_values import printed
 from alignsam_gym.experiments.reproduce.plan import (
@@ -26,6 +25,7 @@ from alignsam_gym.experiments.reproduce.plan import (
     main_cell,
     methods,
 )
+from alignsam_gym.result_table import ResultTable
 
 _FLAT = 1.0  # points
 

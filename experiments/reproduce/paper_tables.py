@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from alignsam_gym.evaluation.intervals import interquartile_means, shown_mean
-from alignsam_gym.evaluation.result_table import Cell, ResultTable
 from alignsam_gym.experiments.reproduce.measured_cells import CellReader, MeasuredCell
 from alignsam_gym.experiments.reproduce.paper_values import printed
 from alignsam_gym.experiments.reproduce.plan import PlannedTable
 from alignsam_gym.metrics import AVERAGES, TITLES
+from alignsam_gym.result_table import Cell, ResultTable
 
 _TITLES = TITLES | {"foreground_rate": "FR"}
 

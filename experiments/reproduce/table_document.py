@@ -9,7 +9,7 @@ from pathlib import Path
 
 from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.errors import DataError
-from alignsam_gym.evaluation.result_table import ResultTable
+from alignsam_gym.result_table import ResultTable
 
 
 @dataclass(frozen=True)

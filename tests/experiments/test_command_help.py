@@ -9,7 +9,15 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from alignsam_gym.experiments.cli import app
-from alignsam_gym.experiments.command_help import CONF, EXPERIMENTS, REGISTERED, choices, first_sentence, help_page
+from alignsam_gym.experiments.command_help import (
+    CONF,
+    EXPERIMENTS,
+    REGISTERED,
+    choices,
+    first_sentence,
+    help_page,
+    module_of,
+)
 
 HYDRAS_KEYS = ("defaults", "hydra")
 COMMANDS = get_command(app).commands
@@ -58,8 +66,7 @@ def test_a_module_of_the_commands_name_runs_it_too(command):
 
 @pytest.mark.parametrize("command", HYDRA_COMMANDS)
 def test_the_module_shows_the_same_help(command, capsys, monkeypatch):
-    main = ".__main__" if (EXPERIMENTS / command).is_dir() else ""
-    module = importlib.import_module(f"alignsam_gym.experiments.{command}{main}")
+    module = importlib.import_module(f"alignsam_gym.experiments.{module_of(command)}")
     monkeypatch.setattr("sys.argv", [command, "--help"])
     module.main()
     assert capsys.readouterr().out.strip() == help_page(command)

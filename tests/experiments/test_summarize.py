@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from alignsam_gym.errors import DataError
-from alignsam_gym.evaluation.result_table import Strong
 from alignsam_gym.experiments.summarize import category_ious, final_metrics, prompting_summary, read_runs
+from alignsam_gym.result_table import Strong
 
 
 def run(seed, agent, random):

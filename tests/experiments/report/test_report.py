@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from alignsam_gym.errors import DataError
-from alignsam_gym.evaluation.result_table import ResultTable
 from alignsam_gym.experiments.report.__main__ import make_page
 from alignsam_gym.experiments.reproduce.table_document import TableDocument
+from alignsam_gym.result_table import ResultTable
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 

@@ -7,12 +7,11 @@ import io
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rich.console import Console
-from rich.markup import escape as escape_markup
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:  # only a table that is printed needs rich
+    from rich.table import Table
+    from rich.text import Text
 
 _MANY_COLUMNS = 10
 
@@ -71,6 +70,10 @@ class ResultTable:
 
     def to_rich(self) -> Table:
         """Return what a rich console prints."""
+        from rich.markup import escape as escape_markup
+        from rich.table import Table
+        from rich.text import Text
+
         table = Table(title=escape_markup(self.caption) or None)
         for title in self.columns:
             table.add_column(Text(title))
@@ -80,6 +83,8 @@ class ResultTable:
 
     def print(self) -> None:
         """Print the table in the terminal."""
+        from rich.console import Console
+
         Console().print(self.to_rich())
 
     def to_json(self) -> dict[str, Any]:
@@ -133,6 +138,8 @@ def _html(cell: Cell) -> str:
 
 
 def _rich(cell: Cell) -> Text:
+    from rich.text import Text
+
     if isinstance(cell, Strong):
         return Text.assemble((cell.text, "bold"), cell.rest)
     return Text(str(cell))

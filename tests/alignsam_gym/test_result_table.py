@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 from rich.console import Console
 
-from alignsam_gym.evaluation.result_table import ResultTable, Strong
+from alignsam_gym.result_table import ResultTable, Strong
 
 TABLE = ResultTable(
     ["prompting", "IoU <final>", "[red]"],
