@@ -11,7 +11,7 @@ from typing import Any
 from alignsam_gym.agents.agent_config import AgentConfig, read_agent_config
 from alignsam_gym.agents.bundle import MEMBERS, export
 from alignsam_gym.agents.trained_run import METRICS_FILE
-from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.errors import OptionError, WeightsError, first_line
 from alignsam_gym.result_table import ResultTable
 
 _CARD = """\
@@ -69,7 +69,7 @@ def download_bundle(repo: str, revision: str | None = None) -> Path:
         return Path(hub.snapshot_download(repo, revision=revision, allow_patterns=list(MEMBERS)))
     except Exception as error:  # its own, or those of the HTTP library that its version has
         raise WeightsError(
-            f"{repo} cannot be had from the Hub ({_first_line(error)}), nor is there a folder or file of that name."
+            f"{repo} cannot be had from the Hub ({first_line(error)}), nor is there a folder or file of that name."
         ) from error
 
 
@@ -110,7 +110,7 @@ def upload(bundle: Path, repo: str, private: bool, metrics: Path | None) -> str:
         url = api.create_repo(repo, private=private, exist_ok=True)
         api.upload_folder(repo_id=url.repo_id, folder_path=bundle, commit_message="AlignSAM agent")
     except Exception as error:
-        raise WeightsError(f"{repo} cannot be pushed to the Hub ({_first_line(error)}).") from error
+        raise WeightsError(f"{repo} cannot be pushed to the Hub ({first_line(error)}).") from error
     return str(url)
 
 
@@ -147,7 +147,3 @@ def _import_hub() -> ModuleType:
     except ImportError as error:
         raise OptionError("The Hugging Face Hub needs huggingface_hub: pip install 'alignsam-gym[hub]'.") from error
     return huggingface_hub
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

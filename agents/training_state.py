@@ -17,7 +17,7 @@ from torch import Tensor
 
 import alignsam_gym
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
-from alignsam_gym.errors import AlignSAMError, WeightsError
+from alignsam_gym.errors import AlignSAMError, WeightsError, first_line
 
 CHECKPOINT = "checkpoint.pt"
 """The file's name in the folder of a run."""
@@ -82,7 +82,9 @@ def check_training_state(path: Path) -> None:
     except (FileNotFoundError, PermissionError) as error:
         raise WeightsError(f"{path} cannot be read ({error}).") from error
     except Exception as error:  # torch.load names no narrower class for a damaged file; some are OSErrors
-        raise WeightsError(f"{path} is damaged; remove it, and the training begins anew.") from error
+        raise WeightsError(
+            f"{path} is damaged; remove it, and the training begins anew ({first_line(error)})."
+        ) from error
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         version = state.get("version", "0.1.0") if isinstance(state, dict) else "0.1.0"
         raise WeightsError(

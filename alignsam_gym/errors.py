@@ -109,3 +109,8 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     by_lower_case = {choice.lower(): choice for choice in choices}
     matches = get_close_matches(name.lower(), by_lower_case, n=1)
     return f" Did you mean {by_lower_case[matches[0]]}?" if matches else ""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of another library's error, to stand in a message of ours; its type if it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

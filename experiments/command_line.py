@@ -6,7 +6,7 @@ import sys
 from contextlib import ContextDecorator
 from types import TracebackType
 
-from alignsam_gym.errors import AlignSAMError
+from alignsam_gym.errors import AlignSAMError, first_line
 
 
 class _ExitOnUserError(ContextDecorator):
@@ -40,5 +40,5 @@ def _message(error: BaseException) -> str | None:
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is needed: give {error.full_key}=…."
     if isinstance(error, OmegaConfBaseException):  # a value of another type
-        return str(error).splitlines()[0]
+        return first_line(error)
     return None

@@ -32,7 +32,7 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.errors import OptionError, WeightsError, first_line
 from alignsam_gym.foundation.sam.official_checkpoints import file_digest
 from alignsam_gym.foundation.sam.predictor import resolve_device
 from alignsam_gym.foundation.tiny import tiny_clip
@@ -278,7 +278,7 @@ def _read_model(name: str, architecture: str, tag: dict[str, Any], path: Path) -
     except Exception as error:  # open_clip goes on with a file that is no checkpoint until any error at all occurs
         raise WeightsError(
             f"clip={name!r}: {path} could not be loaded as {architecture}'s weights "
-            f"({str(error).splitlines()[0]}); give a safetensors file or a state dict of that architecture. "
+            f"({first_line(error)}); give a safetensors file or a state dict of that architecture. "
             "TorchScript archives, which OpenAI's own .pt files are, are not read."
         ) from error
 

@@ -91,7 +91,7 @@ def test_a_damaged_file_is_told(make_toy_learner, train, tmp_path):
     model = make_toy_learner("ppo")
     for name, content in {"other.pt": b"not a checkpoint", "torn.pt": whole[: len(whole) // 2]}.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(WeightsError, match=rf"{name} is damaged; remove it"):
+        with pytest.raises(WeightsError, match=rf"{name} is damaged; remove it, and the training begins anew \(.+\)\."):
             load_training_state(tmp_path / name, model, model.get_env().env)
 
 

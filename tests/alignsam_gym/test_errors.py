@@ -1,6 +1,6 @@
 import pytest
 
-from alignsam_gym.errors import OptionError, check_choice, check_option_names, did_you_mean
+from alignsam_gym.errors import OptionError, check_choice, check_option_names, did_you_mean, first_line
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,11 @@ def test_unknown_options_are_told_with_the_known_ones_and_the_nearest():
         check_option_names("this", ["seed", "sed", "rot"], ["seed", "root"])
     with pytest.raises(OptionError, match=r"^this has no option seed; it takes none\.$"):
         check_option_names("this", ["seed"], [])
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [(ValueError("\nno space\nleft"), "no space"), (KeyError("x"), "'x'"), (RuntimeError(), "RuntimeError")],
+)
+def test_the_first_line_of_an_error_says_something(error, line):
+    assert first_line(error) == line

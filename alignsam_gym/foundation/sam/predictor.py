@@ -11,7 +11,7 @@ import torch
 from segment_anything.modeling import MaskDecoder, Sam
 from torch import Tensor
 
-from alignsam_gym.errors import OptionError, WeightsError, check_choice
+from alignsam_gym.errors import OptionError, WeightsError, check_choice, first_line
 from alignsam_gym.foundation.sam.batched_decoder import BatchedDecoder, PreparedImage
 from alignsam_gym.foundation.sam.build_sam import load_sam_checkpoint
 from alignsam_gym.foundation.sam.official_checkpoints import (
@@ -262,7 +262,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
-        raise OptionError(f"device={str(device)!r} cannot be used here ({str(error).splitlines()[0]}).") from error
+        raise OptionError(f"device={str(device)!r} cannot be used here ({first_line(error)}).") from error
 
 
 def _resolve_precision(precision: str, device: torch.device) -> torch.dtype:
