@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
-from PIL.Image import DecompressionBombWarning, registered_extensions
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from alignsam_gym.agents.pretrained import AlignSAM
-from alignsam_gym.data.image_files import SUFFIXES, read_image
+from alignsam_gym.data.image_files import KINDS, read_image, stated_size
+from alignsam_gym.data.image_listing import list_images
 from alignsam_gym.data.mask_files import write_file, write_mask, write_picture
 from alignsam_gym.envs.prompting_session import Prediction
 from alignsam_gym.envs.rendering import ANSWER_COLOUR, overlay
@@ -47,7 +47,7 @@ def find_images(sources: Sequence[Path], outputs: Sequence[Path]) -> dict[str, P
     """
     found = [named for source in sources for named in _below(source, outputs)]
     if not found:
-        raise DataError(f"{', '.join(map(str, sources))} holds no PNG, JPEG or BMP file.")
+        raise DataError(f"{', '.join(map(str, sources))} holds no {KINDS} file.")
     alike = Counter(path.with_suffix("") for path, _ in found)
     images: dict[str, Path] = {}
     for path, file in found:
@@ -62,18 +62,14 @@ def find_images(sources: Sequence[Path], outputs: Sequence[Path]) -> dict[str, P
 
 
 def _below(source: Path, outputs: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Relative path and file of each image that is not in `outputs`. Warns of images of other kinds."""
+    """Return the relative path and the file of each image that is not in `outputs`."""
     if not source.exists():
         raise DataError(f"There is no file or folder {source}.")
     if not source.is_dir():
         return [(Path(source.name), source)]
     base = source.resolve()
-    inside = {source / output.relative_to(base) for output in map(Path.resolve, outputs) if base in output.parents}
-    files = sorted(file for file in source.rglob("*") if not inside & {*file.parents})
-    others = {file.suffix.lower() for file in files} & registered_extensions().keys() - set(SUFFIXES)
-    if others:
-        log.warning("%s: left out what is no PNG, JPEG or BMP (%s); convert it.", source, ", ".join(sorted(others)))
-    return [(file.relative_to(source), file) for file in files if file.suffix.lower() in SUFFIXES]
+    inside = [output for output in map(Path.resolve, outputs) if base in output.parents]
+    return [(Path(path), file) for path, file in list_images(source, without=inside).items()]
 
 
 def predict_files(agent: AlignSAM, images: Mapping[str, Path], write: Write, text: str | None) -> tuple[int, list[str]]:
@@ -92,8 +88,7 @@ def predict_files(agent: AlignSAM, images: Mapping[str, Path], write: Write, tex
     waiting: deque[tuple[str, Path]] = deque()
     written = 0
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns) as progress, warnings.catch_warnings():
-        warnings.simplefilter("ignore", DecompressionBombWarning)  # beyond twice its limit it is an error, and told
+    with Progress(*columns) as progress:
         bar = progress.add_task("predicting", total=len(images))
 
         def readable() -> Iterator[np.ndarray]:
@@ -116,7 +111,7 @@ def predict_files(agent: AlignSAM, images: Mapping[str, Path], write: Write, tex
 
 def mask_writer(folder: Path) -> Write:
     """Write masks as PNG, 0 or 255, of the images' own size."""
-    return lambda name, file, prediction: write_mask(folder, name, prediction.mask)
+    return lambda name, file, prediction: write_mask(folder, name, _at_own_size(prediction.mask, file))
 
 
 def overlay_writer(folder: Path) -> Write:
@@ -151,9 +146,10 @@ class RleWriter:
 
     def __call__(self, name: str, file: Path, prediction: Prediction) -> None:
         """Add the entry of an image."""
-        rle = self._coco.encode(np.asfortranarray(prediction.mask, dtype=np.uint8))
+        mask = _at_own_size(prediction.mask, file)
+        rle = self._coco.encode(np.asfortranarray(mask, dtype=np.uint8))
         score = float(prediction.probability[prediction.mask].mean()) if prediction.mask.any() else 0.0
-        segmentation = {"size": list(prediction.mask.shape), "counts": rle["counts"].decode("ascii")}
+        segmentation = {"size": list(mask.shape), "counts": rle["counts"].decode("ascii")}
         self._results.append(
             {"image_id": name, "file_name": file.name, "category_id": 1, "segmentation": segmentation, "score": score}
         )
@@ -161,3 +157,11 @@ class RleWriter:
     def save(self) -> None:
         """Write the file."""
         write_file(self.file, json.dumps(self._results).encode())
+
+
+def _at_own_size(mask: np.ndarray, file: Path) -> np.ndarray:
+    """Bring the mask of a very large image, which was read at a reduced size, to the size of its file."""
+    width, height = stated_size(file)
+    if mask.shape == (height, width):
+        return mask
+    return cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)

@@ -168,7 +168,9 @@ def takes_options_of(
             init(self, *args, **kwargs)
 
         own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-        declared = inspect.signature(options).parameters.values()
+        hints = get_type_hints(options)
+        parameters = inspect.signature(options).parameters
+        declared = [parameter.replace(annotation=hints[name]) for name, parameter in parameters.items()]
         setattr(constructor, "__signature__", inspect.Signature([own, *declared]))  # noqa: B010  # for type checkers
         return constructor
 

@@ -202,6 +202,9 @@ def datasets(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Data sets; all by default.")] = None,
     root: Annotated[str | None, typer.Option(help="Folder of the data set or of several, else $ALIGNSAM_DATA.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Open every image and mask.")] = False,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the data set, such as foreground=[1].")
+    ] = None,
 ) -> None:
     """Lists the data sets: which are here, how many samples they have, and what is wrong with them.
 
@@ -210,11 +213,13 @@ def datasets(
     alignsam datasets
 
     alignsam datasets DUTS --root ~/data --check
+
+    alignsam datasets folder --root photos --check --option foreground=[1]
     """
     with exit_on_user_error:
-        from alignsam_gym.experiments.datasets import list_datasets
+        from alignsam_gym.experiments.datasets import list_datasets, parse_options
 
-        list_datasets(names or [], root, check)
+        list_datasets(names or [], root, check, parse_options(option or []))
 
 
 _add_hydra_command("embed", PREPARATION)

@@ -2,43 +2,51 @@
 
 python -m experiments.datasets
 python -m experiments.datasets DUTS --root ~/data --check
+python -m experiments.datasets folder --root photos --check --option foreground=[1]
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
+from typing import Any
 
 import cv2
 import numpy as np
+import yaml
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from alignsam_gym.data import DATASETS, Dataset, dataset_parameters, load_dataset, preferred_branch
+from alignsam_gym.data.paired_files import PairedDataset
 from alignsam_gym.data.samples import Sample
-from alignsam_gym.errors import AlignSAMError, DataError, DataNotFoundError
+from alignsam_gym.errors import AlignSAMError, DataError, DataNotFoundError, OptionError
 
 SPLITS = ("train", "test")
 _SHOWN = 10  # problems of one split
 
 
-def list_datasets(names: Sequence[str], root: str | None, check: bool) -> None:
+def list_datasets(
+    names: Sequence[str], root: str | None, check: bool, options: Mapping[str, Any] = MappingProxyType({})
+) -> None:
     """Print a table of data sets, and end with exit status 1 if something is wrong with one of them.
 
     Args:
         names: Keys of `DATASETS`. If empty, all are listed, and one that is not here is no trouble.
         root: Folder of the data set or of several; None for ``$ALIGNSAM_DATA``.
         check: Whether to open every image and mask.
+        options: Further options of the data sets that are named.
     """
     logging.basicConfig(format="%(message)s")
     table = Table("data set", "train", "test", "branch", "text", "state", title="data sets")
     troubles: list[str] = []
     for name in names or [known for known in DATASETS if known != "folder"]:
         try:
-            splits = [load_dataset(name, split, **_options(name, root)) for split in SPLITS]
+            splits = [load_dataset(name, split, **_root(name, root), **options) for split in SPLITS]
         except DataNotFoundError as error:
             troubles += [str(error)] if names else []
             table.add_row(name, "", "", "", "", "not here")
@@ -69,9 +77,10 @@ def find_problems(data: Dataset) -> list[str]:
     lines = broken[:_SHOWN] + ([f"… and {len(broken) - _SHOWN} more"] if len(broken) > _SHOWN else [])
     sharper = [finding for finding in found if isinstance(finding, bool)]
     if np.mean(sharper or [False]) > 0.5:
+        inverted = isinstance(data, PairedDataset) and data.rule.invert
         lines.append(
             f"CUHK's target is what is out of focus, but what its masks mark is sharper than the rest in "
-            f"{np.mean(sharper):.0%} of the images: set dataset.invert={'false' if _inverted(data) else 'true'}."
+            f"{np.mean(sharper):.0%} of the images: set dataset.invert={'false' if inverted else 'true'}."
         )
     return lines
 
@@ -93,12 +102,26 @@ def is_sharper_inside(sample: Sample) -> bool | None:
     return bool(edges[sample.mask].mean() > edges[~sample.mask].mean())
 
 
-def _inverted(data: Dataset) -> bool:
-    return bool(getattr(data, "invert", False))
-
-
-def _options(name: str, root: str | None) -> dict[str, str]:
+def _root(name: str, root: str | None) -> dict[str, str]:
     return {"root": root} if root is not None and "root" in dataset_parameters(name) else {}
+
+
+def parse_options(words: Sequence[str]) -> dict[str, Any]:
+    """Read options of a data set as they are typed: ``foreground=[1]``, perhaps with ``dataset.`` before it.
+
+    Raises:
+        OptionError: If a word is no ``key=value``, or the value is no YAML.
+    """
+    options = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        try:
+            options[name.removeprefix("dataset.")] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            equals = ""
+        if not equals:
+            raise OptionError(f"--option {word}: it must be KEY=VALUE, such as foreground=[1].")
+    return options
 
 
 def _texts(data: Dataset) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
@@ -21,7 +21,8 @@ from alignsam_gym.agents.trained_run import dataset_options
 from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.data import Dataset, Sample, load_dataset
 from alignsam_gym.data.image_files import SUFFIXES
-from alignsam_gym.data.mask_files import read_levels
+from alignsam_gym.data.image_listing import list_images
+from alignsam_gym.data.mask_rule import MaskRule
 from alignsam_gym.errors import DataError
 from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.metrics import AVERAGES, TITLES, MaskScores, MetricTotals, score_mask, table_metrics
@@ -38,9 +39,10 @@ def main(config: DictConfig) -> float:
     folder, output = Path(config.predictions), Path(config.output)
     files = find_predictions(folder, dataset, config.on_error)
     skipped = {name: "missing" for name in dataset.ids if name not in files}
+    rule = MaskRule(config.threshold, foreground=config.foreground, prefix="")
     totals, rows = MetricTotals(), list[list[Cell]]()
     columns = ["id", "category"]
-    for sample, scores in score_predictions(dataset, files, config.resize, config.on_error, skipped):
+    for sample, scores in score_predictions(dataset, files, rule, config.resize, config.on_error, skipped):
         metrics = scores.metrics()
         columns[2:] = metrics
         rows.append([sample.id, sample.text or "", *(round(value, 6) for value in metrics.values())])
@@ -84,12 +86,10 @@ def find_predictions(folder: Path, dataset: Dataset, on_error: str) -> dict[str,
         DataError: If there is no folder, or two files have one name; and, unless `on_error` is ``skip``, if a sample
             has no file.
     """
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}.")
     wanted, files = set(dataset.ids), dict[str, Path]()
-    for file in sorted(folder.rglob("*")):
-        name = file.relative_to(folder).with_suffix("").as_posix()
-        if file.suffix.lower() in SUFFIXES and name in wanted:
+    for path, file in list_images(folder).items():
+        name = PurePosixPath(path).with_suffix("").as_posix()
+        if name in wanted:
             if name in files:
                 raise DataError(f"{files[name]} and {file} have one name; keep one of them.")
             files[name] = file
@@ -98,19 +98,25 @@ def find_predictions(folder: Path, dataset: Dataset, on_error: str) -> dict[str,
         raise DataError(
             f"{folder} lacks {len(missing)} of the {len(dataset)} predictions for {dataset.name}: "
             f"{', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}. A prediction is named as its sample, "
-            f"{missing[0]}.(png|jpg|jpeg|bmp); on_error=skip scores those that are there."
+            f"{missing[0]}.({'|'.join(suffix[1:] for suffix in SUFFIXES)}); on_error=skip scores those that are there."
         )
     return files
 
 
 def score_predictions(
-    dataset: Dataset, files: Mapping[str, Path], resize: bool, on_error: str, skipped: dict[str, str]
+    dataset: Dataset,
+    files: Mapping[str, Path],
+    rule: MaskRule,
+    resize: bool,
+    on_error: str,
+    skipped: dict[str, str],
 ) -> Iterator[tuple[Sample, MaskScores]]:
     """Score one prediction after another.
 
     Args:
         dataset: Has the ground truth.
         files: The prediction of each sample id; other samples are left out.
+        rule: Reads the predictions.
         resize: Whether a prediction of another size than its image is scaled to it.
         on_error: ``skip`` leaves out what cannot be scored.
         skipped: Sample id -> reason; what is left out is added.
@@ -121,27 +127,17 @@ def score_predictions(
     Raises:
         DataError: Unless `on_error` is ``skip``, if a file is unreadable, or of another size than its image.
     """
-    faint = valid = 0
     for index in track([i for i, name in enumerate(dataset.ids) if name in files], "scoring"):
         name = dataset.ids[index]
         try:
-            levels, sample = read_levels(files[name]), dataset[index]
+            levels, sample = rule.read_levels(files[name]), dataset[index]
             scores = score_mask(_at_image_size(levels, sample, files[name], resize), sample.mask, sample.void)
         except DataError as error:
             if on_error == "raise":
                 raise DataError(f"{name}: {error}") from error
             skipped[name] = str(error)
             continue
-        valid += 1
-        faint += bool(levels.max() == 1)
         yield sample, scores
-    if faint:
-        log.warning(
-            "%d of %d predictions have levels 0 and 1 only, of 255, so they count as empty: if these are masks, "
-            "write them as 0 and 255",
-            faint,
-            valid,
-        )
 
 
 def _at_image_size(levels: np.ndarray, sample: Sample, file: Path, resize: bool) -> np.ndarray:

@@ -1,20 +1,30 @@
-"""Image and mask files of a data set, read as arrays.
-
-`read_image` reads an image; `read_luminance` a mask of dark and bright pixels; `read_indices` a mask of class indices.
-`alignsam_gym.data.mask_files` writes masks, and reads back what was written.
-"""
+"""Image files, read as arrays. `mask_rule` reads masks, `mask_files` writes them."""
 
 from __future__ import annotations
 
+import logging
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Literal
 
+import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from alignsam_gym.errors import DataError
+from alignsam_gym.errors import DataError, OptionError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+log = logging.getLogger(__name__)
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 """Suffixes, in lower case, of the files that count as images."""
+
+KINDS = "PNG, JPEG, BMP, WebP or TIFF"
+"""The same in words, for messages."""
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
 """Pillow's names of the formats that a file may have, whatever its suffix says: published data sets get some wrong.
@@ -22,25 +32,93 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
 No others, since Pillow goes by the content: an upload with EPS in it would start Ghostscript. JPEG includes MPO.
 """
 
+FULL_SIZE_PIXELS = 100_000_000
+"""An image with more pixels is read at a reduced size that has no more, and so is its mask."""
+
+MOST_PIXELS = 2**30
+"""An image with more pixels is refused. Decoding takes up to 4 bytes a pixel, 8 for colours of 16 bits."""
+
+IntensityRange = Literal["auto", "full"] | Sequence[float]
+"""Which stored values become 0 and 255 where an image has more than 8 bits.
+
+``full`` takes the range of the type: 0 to 65,535 for whole numbers, 0 to 1 for fractions. ``auto`` does so as well if
+the image reaches beyond the middle of that range, and otherwise takes its lowest and its highest value. Two numbers are
+the values themselves: ``[0, 4095]`` for 12 bits.
+"""
+
 _EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, (5, 6, 7, 8)
-_BROKEN = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)
+_BROKEN = (UnidentifiedImageError, OSError, SyntaxError, ValueError)
+_PILLOWS_LIMIT = threading.Lock()
 
 
-def read_image(file: Path) -> np.ndarray:
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its image before any pixel is decoded.
+
+    Attributes:
+        stored_size: Width and height of the rows that are stored.
+        orientation: How to turn them, 1 to 8 (EXIF); None if the file does not say.
+    """
+
+    stored_size: tuple[int, int]
+    orientation: int | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height after the turn."""
+        return turned_size(self.stored_size, self.orientation)
+
+
+def read_header(file: Path) -> Header:
+    """Read the header of an image file.
+
+    Raises:
+        DataError: If it cannot be read, or the image has more than `MOST_PIXELS` pixels or several pages.
+    """
+    with open_picture(file) as picture:
+        orientation = own_orientation(picture)
+        turned_already = isinstance(picture, TiffImagePlugin.TiffImageFile)  # Pillow turns TIFF itself
+        return Header(turned_size(picture.size, orientation if turned_already else None), orientation)
+
+
+def stated_size(file: Path) -> tuple[int, int]:
+    """Read an image's width and height, after the turn that its EXIF orientation asks for, from the file's header.
+
+    Raises:
+        DataError: As `read_header`.
+    """
+    return read_header(file).size
+
+
+def read_image(file: Path, intensity_range: IntensityRange = "auto") -> np.ndarray:
     """Read an image file, turned as its EXIF orientation says.
 
-    Grey, palette and CMYK images are converted. Of 16 bits for each channel, the upper 8 are kept.
+    Grey, palette and CMYK images are converted. An image of more than `FULL_SIZE_PIXELS` pixels is reduced.
 
     Args:
         file: A file in one of `FORMATS`.
+        intensity_range: What to make of more than 8 bits (`IntensityRange`).
 
     Returns:
         uint8 (H, W, 3), RGB.
 
     Raises:
-        DataError: If the file cannot be read.
+        DataError: If the file cannot be read, has several pages, or more than `MOST_PIXELS` pixels.
     """
-    return np.asarray(_open(file).convert("RGB"))
+    with open_picture(file) as picture:
+        size = reduced_size(picture.size)
+        if size != picture.size:
+            _tell_once(
+                f"{file.parent}: images of more than {FULL_SIZE_PIXELS / 1e6:.0f} megapixels are read at a reduced "
+                "size, and their masks with them."
+            )
+        if is_deep(picture):
+            return turned(_in_8_bits(deep_values(picture, file, size), intensity_range, file), own_orientation(picture))
+        picture.draft("RGB", size)  # lets a JPEG file be decoded at half its size, or less
+        colours = picture.convert("RGB")
+        if colours.size != size:
+            colours = colours.resize(size, Image.Resampling.BOX)
+        return turned(np.asarray(colours), own_orientation(picture))
 
 
 def rgb_of(picture: Image.Image) -> np.ndarray:
@@ -56,30 +134,11 @@ def rgb_of(picture: Image.Image) -> np.ndarray:
         DataError: If the image cannot be decoded.
     """
     try:
-        return np.asarray(_in_8_bits(ImageOps.exif_transpose(picture)).convert("RGB"))
+        deep = is_grey_and_deep(picture)
+        pixels = _in_8_bits(np.asarray(picture), "auto", None) if deep else np.asarray(picture.convert("RGB"))
     except _BROKEN as error:  # Pillow decodes when it is first asked for pixels
         raise DataError(f"The image cannot be decoded: {error}.") from error
-
-
-def read_luminance(file: Path) -> np.ndarray:
-    """Read the luminance of a mask file, turned as its EXIF orientation says.
-
-    If the file has transparency and one colour everywhere, its alpha channel is read instead.
-
-    Args:
-        file: A file in one of `FORMATS`.
-
-    Returns:
-        uint8 (H, W).
-
-    Raises:
-        DataError: If the file cannot be read.
-    """
-    picture = _open(file)
-    grey = np.asarray(picture.convert("RGB").convert("L"))
-    if "A" in picture.getbands() and grey.min() == grey.max():
-        return np.asarray(picture.getchannel("A"))
-    return grey
+    return turned(pixels, own_orientation(picture))
 
 
 def read_indices(file: Path) -> np.ndarray:
@@ -94,50 +153,149 @@ def read_indices(file: Path) -> np.ndarray:
     Raises:
         DataError: If the file cannot be read, or holds colours.
     """
-    picture = _open(file)
-    if picture.mode not in ("P", "L"):
-        raise DataError(f"{file} holds colours ({picture.mode}), not class indices; use the published palette PNG.")
-    return np.asarray(picture)
+    with open_picture(file) as picture:
+        if picture.mode not in ("P", "L"):
+            raise DataError(f"{file} holds colours ({picture.mode}), not class indices; use the published palette PNG.")
+        return turned(np.asarray(picture), own_orientation(picture))
 
 
-def stated_size(file: Path) -> tuple[int, int]:
-    """Read an image's size from the header of its file, without decoding pixels.
+def check_intensity_range(value: object) -> None:
+    """Raise `OptionError` if the value is no `IntensityRange`."""
+    if value in ("auto", "full"):
+        return
+    numbers = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
+    if len(numbers) != 2 or not all(isinstance(number, int | float) for number in numbers) or numbers[0] >= numbers[1]:
+        raise OptionError(
+            f"intensity_range={value!r}: it must be auto, full, or the two stored values that become black and white, "
+            "such as [0, 4095]."
+        )
 
-    Args:
-        file: A file in one of `FORMATS`.
 
-    Returns:
-        Width and height, after the turn that the EXIF orientation asks for.
+@contextmanager
+def open_picture(file: Path) -> Iterator[Image.Image]:
+    """Open an image file with Pillow for as long as the context lasts.
 
     Raises:
-        DataError: If the header cannot be read.
+        DataError: If it cannot be opened, or what is done within the context shows that it is broken; if it has more
+            than `MOST_PIXELS` pixels, or several pages.
     """
     try:
-        with Image.open(file, formats=FORMATS) as picture:
-            width, height = picture.size
-            # The base class's getexif: a PNG's own decodes the picture first.
-            is_turned = Image.Image.getexif(picture).get(_EXIF_ORIENTATION) in _QUARTER_TURNS
-            return (height, width) if is_turned else (width, height)
+        with _PILLOWS_LIMIT:  # ours is stated above, and larger
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                picture = Image.open(file, formats=FORMATS)
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+        with picture:
+            _check_extent(picture, file)
+            yield picture
+    except DataError:
+        raise
     except _BROKEN as error:
-        raise _unreadable(file, error) from error
+        empty = file.is_file() and not file.stat().st_size
+        reason = "it is empty, 0 bytes" if empty else str(error)
+        raise DataError(f"{file} cannot be read as an image ({reason}); replace or remove it.") from error
 
 
-def _open(file: Path) -> Image.Image:
-    try:
-        with Image.open(file, formats=FORMATS) as picture:
-            return _in_8_bits(ImageOps.exif_transpose(picture))
-    except _BROKEN as error:
-        raise _unreadable(file, error) from error
+def _check_extent(picture: Image.Image, file: Path) -> None:
+    width, height = picture.size
+    if width * height > MOST_PIXELS:
+        raise DataError(
+            f"{file} has {width * height / 1e6:,.0f} megapixels, more than the {MOST_PIXELS / 1e6:,.0f} that are read; "
+            "cut it into tiles or make it smaller."
+        )
+    if picture.format in ("TIFF", "GIF", "WEBP") and getattr(picture, "n_frames", 1) > 1:
+        raise DataError(f"{file} has {getattr(picture, 'n_frames', 1)} pages; save each as a file of its own.")
+    is_plain_tiff = isinstance(picture, TiffImagePlugin.TiffImageFile) and picture.tile[0][0] == "raw"
+    if is_plain_tiff and own_orientation(picture) in _QUARTER_TURNS:  # Pillow mixes up its rows and columns
+        raise DataError(f"{file} is an uncompressed TIFF that EXIF turns by a quarter; save it upright.")
 
 
-def _in_8_bits(picture: Image.Image) -> Image.Image:
-    """Keep the upper 8 of 16 bits; Pillow would clip 16-bit grey at 255."""
-    if picture.mode.startswith("I"):
-        return Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
-    return picture
+def turned_size(size: tuple[int, int], orientation: int | None) -> tuple[int, int]:
+    """Return a width and height after a turn by EXIF orientation."""
+    return (size[1], size[0]) if orientation in _QUARTER_TURNS else size
 
 
-def _unreadable(file: Path, error: BaseException) -> DataError:
-    empty = file.is_file() and not file.stat().st_size
-    reason = "it is empty, 0 bytes" if empty else str(error)
-    return DataError(f"{file} cannot be read as an image ({reason}); replace or remove it.")
+def turned(pixels: np.ndarray, orientation: int | None) -> np.ndarray:
+    """Turn an array (H, W) or (H, W, C) as an EXIF orientation says; None is upright already."""
+    if orientation in (3, 4, 7):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (5, 7):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (6, 8):
+        pixels = np.rot90(pixels, -1 if orientation == 6 else 1)
+    return np.ascontiguousarray(pixels)
+
+
+def reduced_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the width and height at which an image of this width and height is read."""
+    factor = math.ceil(math.sqrt(size[0] * size[1] / FULL_SIZE_PIXELS))
+    return (math.ceil(size[0] / factor), math.ceil(size[1] / factor)) if factor > 1 else size
+
+
+def own_orientation(picture: Image.Image) -> int | None:
+    """Return the EXIF orientation, or None. Pillow takes it from a TIFF file's image when it has turned its pixels."""
+    orientation = Image.Image.getexif(picture).get(_EXIF_ORIENTATION)  # a PNG's own getexif decodes the picture first
+    return orientation if orientation in range(1, 9) else None
+
+
+def is_grey_and_deep(picture: Image.Image) -> bool:
+    """Return whether an image is one channel of more than 8 bits."""
+    return picture.mode.startswith(("I", "F"))
+
+
+def is_deep(picture: Image.Image) -> bool:
+    """Return whether a file has more than 8 bits for a channel. Of colours, Pillow itself would keep the upper 8."""
+    if is_grey_and_deep(picture):
+        return True
+    tile = getattr(picture, "tile", None)
+    arguments = tile[0][3] if tile else ""
+    return ";16" in (arguments if isinstance(arguments, str) else str(arguments[0]) if arguments else "")
+
+
+def deep_values(picture: Image.Image, file: Path, size: tuple[int, int]) -> np.ndarray:
+    """Decode more than 8 bits as they are stored: (H, W), or (H, W, 3) in RGB, at a width and height."""
+    values: np.ndarray | None
+    if is_grey_and_deep(picture):
+        values = np.asarray(picture)
+    else:
+        flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+        values = cv2.imdecode(np.fromfile(file, np.uint8), flags)
+        if values is None or values.dtype == np.uint8:
+            raise DataError(f"{file} has 16 bits in a form that cannot be decoded; save it as PNG or with 8 bits.")
+        values = values[..., ::-1] if values.ndim == 3 else values
+    if values.shape[1::-1] != size:
+        values = cv2.resize(values.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return values
+
+
+def _in_8_bits(values: np.ndarray, intensity_range: IntensityRange, file: Path | None) -> np.ndarray:
+    """Bring stored values to uint8 (H, W, 3)."""
+    if not np.isfinite(values).all():
+        raise DataError(f"{file or 'The image'} holds values that are no numbers (NaN or infinity); save it without.")
+    full = 1.0 if values.dtype.kind == "f" and values.max(initial=0) <= 1 else 65535.0
+    low, high = _limits(values, intensity_range, full, file)
+    levels = ((values.astype(np.float64) - low) * (256 / (high - low))).clip(0, 255).astype(np.uint8)
+    return levels if levels.ndim == 3 else np.repeat(levels[..., None], 3, axis=2)
+
+
+def _limits(values: np.ndarray, intensity_range: IntensityRange, full: float, file: Path | None) -> tuple[float, float]:
+    if not isinstance(intensity_range, str):
+        low, high = intensity_range
+        return low, high
+    low, high = float(values.min()), float(values.max())
+    if intensity_range == "full" or low == high or (low >= 0 and full / 2 < high <= full):
+        return 0.0, full
+    _tell_once(
+        f"{file.parent if file else 'Images in memory'}: images of more than 8 bits that use a small part of their "
+        "range are stretched, each from its lowest value to its highest; intensity_range=[low, high] sets two values "
+        "for all, and intensity_range=full leaves them as they are."
+    )
+    return low, high
+
+
+@cache
+def _tell_once(message: str) -> None:
+    log.warning(message)

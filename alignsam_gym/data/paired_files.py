@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-import numpy as np
-
-from alignsam_gym.data.image_files import SUFFIXES, read_image, read_luminance, stated_size
+from alignsam_gym.data.image_files import KINDS, SUFFIXES, IntensityRange, read_header, read_image, turned_size
+from alignsam_gym.data.image_listing import list_images
+from alignsam_gym.data.mask_rule import MaskRule
 from alignsam_gym.data.samples import Sample
-from alignsam_gym.errors import DataError, OptionError, check_number, check_switch
+from alignsam_gym.errors import DataError, OptionError
 
 log = logging.getLogger(__name__)
 
@@ -24,89 +24,75 @@ class PairedDataset:
     Args:
         name: The data set's name.
         pairs: The image file and the mask file of each id.
-        threshold: A mask's pixel is foreground if its luminance (0 to 255) is above this.
-        invert: Whether to swap foreground and background.
+        rule: Which pixels of a mask file are foreground.
         text: What the masks show. None if it has no name.
+        intensity_range: What to make of images with more than 8 bits.
 
     Raises:
-        OptionError: If `threshold` or `invert` has a value that makes no sense.
-        DataError: When a sample is loaded, if a file cannot be read, the sizes differ, or the mask has no foreground.
+        DataError: When a sample is loaded, if a file cannot be read, the sizes differ, the mask's colours can be meant
+            in several ways, or it has no foreground.
     """
 
-    def __init__(self, name: str, pairs: Mapping[str, Pair], threshold: int, invert: bool, text: str | None) -> None:
-        check_number("threshold", threshold)
-        check_switch("invert", invert)
-        if not 0 <= threshold < 255:
-            raise OptionError(f"threshold={threshold} leaves nothing to tell apart; give a luminance from 0 to 254.")
+    def __init__(
+        self,
+        name: str,
+        pairs: Mapping[str, Pair],
+        rule: MaskRule,
+        text: str | None,
+        intensity_range: IntensityRange = "auto",
+    ) -> None:
         self.name, self.pairs = name, pairs
         self.ids: Sequence[str] = list(pairs)
-        self.threshold, self.invert, self.text = threshold, invert, text
+        self.rule, self.text, self.intensity_range = rule, text, intensity_range
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Sample:
         image_file, mask_file = self.pairs[self.ids[index]]
-        image, mask = read_image(image_file), self._read_mask(mask_file)
-        check_sizes(image_file, mask_file, (image.shape[1], image.shape[0]), (mask.shape[1], mask.shape[0]))
-        return Sample(self.ids[index], image, mask, text=self.text)
-
-    def _read_mask(self, file: Path) -> np.ndarray:
-        luminance = read_luminance(file)
-        mask: np.ndarray = (luminance > self.threshold) != self.invert
+        orientation = mask_orientation(image_file, mask_file)
+        image, mask = read_image(image_file, self.intensity_range), self.rule.read(mask_file, orientation)
         if not mask.any():
             raise DataError(
-                f"The mask {file} has no foreground: its luminance runs from {luminance.min()} to {luminance.max()}, "
-                f"threshold={self.threshold}, invert={self.invert}. Set these to suit it, or remove the pair."
+                f"The mask {mask_file} has no foreground with {self.rule}. Set these to suit it, or remove the pair."
             )
         if mask.all():
-            log.warning("The mask %s is foreground everywhere; its image can teach no background.", file)
-        return mask
+            log.warning("The mask %s is foreground everywhere; its image can teach no background.", mask_file)
+        return Sample(self.ids[index], image, mask, text=self.text)
 
 
-def match_files(
-    images: Path, masks: Path, skip: bool, pattern: str = "*", part: slice = slice(None)
-) -> dict[str, Pair]:
-    """Match images with masks that have the same path below their folder, but for the suffix.
-
-    Args:
-        images: The folder of images, searched recursively.
-        masks: The folder of masks, searched recursively.
-        skip: Whether to leave out, with a warning, what raises `DataError` otherwise: an image without a mask, and one
-            of two files with the same path.
-        pattern: Pattern (`fnmatch`) of the images' names.
-        part: Which of these images to take, in the order of their paths, whether they have masks or not.
+def mask_orientation(image: Path, mask: Path) -> int | None:
+    """Decide how a mask is turned that has no EXIF orientation: as its image is, if both are stored in one size. [ours]
 
     Returns:
-        The image file and the mask file for each path without suffix, in the order of the paths.
+        The image's EXIF orientation, or None if the mask is to be read as it says itself.
 
     Raises:
-        DataError: If a folder is missing or holds no image; and in the cases that `skip` forgives.
+        DataError: If the two files have different sizes after all turns, or a header cannot be read.
     """
-    image_files = list(_files_by_stem(images, skip, pattern).items())[part]
-    mask_files = _files_by_stem(masks, skip)
-    unmatched = [(stem, file) for stem, file in image_files if stem not in mask_files]
-    if unmatched:
-        stem, file = unmatched[0]
-        suffixes = "|".join(suffix[1:] for suffix in SUFFIXES)
-        more = f" and {len(unmatched) - 1} more" if len(unmatched) > 1 else ""
-        raise_or_warn(
-            f"The image {file} has no mask {masks / stem}.({suffixes})"
-            f"{more}; give every image a mask of the same name, or move it away.",
-            skip,
-        )
-    return {stem: (file, mask_files[stem]) for stem, file in image_files if stem in mask_files}
+    image_header, mask_header = read_header(image), read_header(mask)
+    follows = mask_header.orientation is None and mask_header.stored_size == image_header.stored_size
+    orientation = image_header.orientation if follows else None
+    check_sizes(image, mask, image_header.size, turned_size(mask_header.size, orientation))
+    return orientation
 
 
 def check_sizes(image: Path, mask: Path, image_size: tuple[int, int], mask_size: tuple[int, int]) -> None:
     """Raise `DataError`, which names both files, unless their sizes (width, height) are equal."""
     if image_size != mask_size:
         (w, h), (mask_w, mask_h) = image_size, mask_size
-        raise DataError(f"{image} is {w}×{h} but its mask {mask} is {mask_w}×{mask_h}; they must agree.")
+        turns = [f"{file.name} is turned by EXIF orientation {read_header(file).orientation}" for file in (image, mask)]
+        exif = "; ".join(turn for turn in turns if not turn.endswith(("None", " 1")))
+        raise DataError(
+            f"{image} is {w}×{h} but its mask {mask} is {mask_w}×{mask_h}; they must agree"
+            f"{f' ({exif})' if exif else ''}."
+        )
 
 
 def with_agreeing_sizes(pairs: Mapping[str, Pair], skip: bool) -> dict[str, Pair]:
     """Return the pairs whose two files state the same size. No pixel is decoded.
+
+    It is told how many masks are turned as their images' EXIF orientation says.
 
     Args:
         pairs: Image files and mask files.
@@ -118,14 +104,71 @@ def with_agreeing_sizes(pairs: Mapping[str, Pair], skip: bool) -> dict[str, Pair
     Raises:
         DataError: If the sizes of a pair differ or cannot be read, unless `skip`.
     """
-    kept = {}
+    kept, turned_masks = {}, []
     for stem, (image, mask) in pairs.items():
         try:
-            check_sizes(image, mask, stated_size(image), stated_size(mask))
-            kept[stem] = (image, mask)
+            orientation = mask_orientation(image, mask)
         except DataError as error:
             raise_or_warn(str(error), skip)
+            continue
+        kept[stem] = (image, mask)
+        if orientation not in (None, 1):
+            turned_masks.append(mask)
+    if turned_masks:
+        log.warning(
+            "%d masks, such as %s, say nothing of their orientation and are turned as their images' EXIF orientation "
+            "says; save the images upright if their masks are upright already",
+            len(turned_masks),
+            turned_masks[0],
+        )
     return kept
+
+
+def match_files(
+    images: Path,
+    masks: Path,
+    skip: bool,
+    pattern: str = "*",
+    part: slice = slice(None),
+    mask_name: str = "{stem}",
+) -> dict[str, Pair]:
+    """Match images with masks that have the same path below their folder, but for the suffix.
+
+    Args:
+        images: The folder of images, searched recursively.
+        masks: The folder of masks, searched recursively.
+        skip: Whether to leave out, with a warning, what raises `DataError` otherwise: an image without a mask, and one
+            of two files with the same path.
+        pattern: Pattern (`fnmatch`) of the images' names.
+        part: Which of these images to take, in the order of their paths, whether they have masks or not.
+        mask_name: How a mask is called without its suffix, where ``{stem}`` is the image's name without suffix and
+            ``{name}`` the name with it.
+
+    Returns:
+        The image file and the mask file for each path without suffix, in the order of the paths.
+
+    Raises:
+        OptionError: If `mask_name` names neither.
+        DataError: If a folder is missing or holds no image; and in the cases that `skip` forgives.
+    """
+    image_files = _files_by_stem(images, skip, pattern)
+    mask_files = _files_by_stem(masks, skip)
+    name_of = {stem: _mask_path(mask_name, stem, file) for stem, file in image_files.items()}
+    if images.samefile(masks):
+        image_files = {stem: file for stem, file in image_files.items() if stem not in name_of.values()}
+    chosen = list(image_files.items())[part]
+    unmatched = [(stem, file) for stem, file in chosen if name_of[stem] not in mask_files]
+    if unmatched:
+        stem, file = unmatched[0]
+        suffixes = "|".join(suffix[1:] for suffix in SUFFIXES)
+        more = f" and {len(unmatched) - 1} more" if len(unmatched) > 1 else ""
+        raise_or_warn(
+            f"The image {file} has no mask {masks / name_of[stem]}.({suffixes})"
+            f"{more}; give every image a mask of the same name, or move it away."
+            f"{_proposal(unmatched, list(mask_files))}",
+            skip,
+        )
+    return {stem: (file, mask_files[name_of[stem]]) for stem, file in chosen if name_of[stem] in mask_files}
 
 
 def raise_or_warn(problem: str, skip: bool) -> None:
@@ -135,19 +178,48 @@ def raise_or_warn(problem: str, skip: bool) -> None:
     log.warning("Left out: %s", problem)
 
 
+def _mask_path(mask_name: str, stem: str, image: Path) -> str:
+    """Return the path of an image's mask below the folder of masks, without suffix."""
+    path = PurePosixPath(stem)
+    try:
+        name = mask_name.format(stem=path.name, name=path.name + image.suffix)
+    except (AttributeError, IndexError, KeyError, ValueError):
+        name = ""
+    if not name or not any(field in mask_name for field in ("{stem}", "{name}")):
+        raise OptionError(f"mask_name={mask_name!r}: it must hold {{stem}} or {{name}}, as in '{{stem}}_mask'.")
+    return path.with_name(name).as_posix()
+
+
+def _proposal(unmatched: Sequence[tuple[str, Path]], masks: Sequence[str]) -> str:
+    """Propose the `mask_name` by which the most of these images have masks, if there is one."""
+    stem, file = unmatched[0]
+    name = PurePosixPath(stem).name
+    near = [PurePosixPath(mask).name for mask in masks if name in PurePosixPath(mask).name]
+    candidates = {mask.replace(name + file.suffix, "{name}", 1).replace(name, "{stem}", 1) for mask in near} - {
+        "{stem}"
+    }
+    known = set(masks)
+    fits = {
+        candidate: sum(_mask_path(candidate, stem, file) in known for stem, file in unmatched)
+        for candidate in candidates
+    }
+    best = max(sorted(fits), key=lambda candidate: fits[candidate], default=None)
+    if best is None or not fits[best]:
+        return ""
+    return f" With dataset.mask_name='{best}', {fits[best]} of them have one."
+
+
 def _files_by_stem(folder: Path, skip: bool, pattern: str = "*") -> dict[str, Path]:
     """Return the image files below a folder by their paths without suffix, in the order of the paths."""
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}; images= and masks= name the two folders below root.")
     files: dict[str, Path] = {}
-    for file in sorted(folder.rglob(pattern)):
-        if file.suffix.lower() not in SUFFIXES:
-            continue
-        stem = file.relative_to(folder).with_suffix("").as_posix()
+    for path, file in list_images(folder, pattern).items():
+        stem = PurePosixPath(path).with_suffix("").as_posix()
         if stem in files:
             raise_or_warn(f"{files[stem]} and {file} have one name; keep one of them.", skip)
         else:
             files[stem] = file
     if not files:
-        raise DataError(f"{folder} holds no PNG, JPEG or BMP file.")
+        raise DataError(f"{folder} holds no {KINDS} file.")
     return files

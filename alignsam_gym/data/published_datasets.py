@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alignsam_gym.data.image_files import SUFFIXES
+from alignsam_gym.data.mask_rule import MIDDLE, MaskRule
 from alignsam_gym.data.paired_files import PairedDataset, match_files
 from alignsam_gym.errors import DataError, DataNotFoundError, check_choice
 
@@ -95,7 +96,7 @@ class Layout:
     test: tuple[str, str]
     text: str
     branch: str
-    threshold: int = 127
+    threshold: float = MIDDLE
     invert: bool = False
     pattern: str = "*"
     held_out: int = 0
@@ -117,7 +118,8 @@ class PublishedDataset(PairedDataset):
         split: ``train`` or ``test``, as published.
         root: The data set's folder, or one above it. None looks in the folder that the environment variable
             ``ALIGNSAM_DATA`` names; see `FolderTree.locate`.
-        threshold: A mask's pixel is foreground if its luminance (0 to 255) is above this.
+        threshold: A mask's pixel is foreground if its luminance (0 to 255) is above this. None goes by the mask's
+            colours, of which there must be two.
         invert: Whether to swap foreground and background.
         text: What the masks show, for branches that are guided by text.
         on_error: ``raise``, or ``skip`` to leave out, with a warning, images without a mask.
@@ -134,7 +136,7 @@ class PublishedDataset(PairedDataset):
         split: str,
         root: str | Path | None = None,
         *,
-        threshold: int,
+        threshold: float | None,
         invert: bool,
         text: str | None,
         on_error: str = "raise",
@@ -149,7 +151,7 @@ class PublishedDataset(PairedDataset):
         pairs = match_files(base / images, base / masks, on_error == "skip", layout.pattern, part)
         if not pairs:
             raise DataError(f"The {split} split of {layout.name} is empty below {base}.\n{tree}")
-        super().__init__(layout.name, pairs, threshold, invert, text)
+        super().__init__(layout.name, pairs, MaskRule(threshold, invert), text)
         self.branch = layout.branch
 
 
@@ -214,4 +216,4 @@ def _state(path: Path) -> str:
 def _images(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
-    return [file.name for file in folder.iterdir() if file.suffix.lower() in SUFFIXES]
+    return [file.name for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file()]

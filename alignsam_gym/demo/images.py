@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 
 from alignsam_gym.data import drawn_scenes
-from alignsam_gym.data.image_files import read_image, read_luminance, stated_size
+from alignsam_gym.data.image_files import read_image, stated_size
+from alignsam_gym.data.mask_rule import MaskRule
 from alignsam_gym.data.shapes_dataset import TEXTS
 from alignsam_gym.errors import DataError
-from alignsam_gym.metrics.mask_scores import THRESHOLD
 
 MOST_BYTES, MOST_PIXELS = 20 * 1024**2, 25_000_000
 """Limits of an uploaded file, and of the image in it."""
@@ -72,12 +72,12 @@ def read_upload(file: Path) -> DemoImage:
 
 
 def with_truth(image: DemoImage, file: Path) -> DemoImage:
-    """Give an image an uploaded mask as its ground truth; light pixels are foreground.
+    """Give an image an uploaded mask as its ground truth, read as `MaskRule` does.
 
     Raises:
-        DataError: The file is no image, too large, or not of the image's size.
+        DataError: The file is no image, too large, not of the image's size, or does not say what is foreground.
     """
-    mask = _read(file, read_luminance) > THRESHOLD
+    mask = _read(file, MaskRule(prefix=None).read)
     if mask.shape != image.size:
         sizes = [f"{width} × {height}" for height, width in (mask.shape, image.size)]
         raise DataError(f"The mask has {sizes[0]} pixels and the image {sizes[1]}; upload one of the image's size.")

@@ -74,7 +74,7 @@ def test_coco_reads_the_run_lengths(alignsam, make_run, photos, tmp_path):
 def test_what_cannot_be_read_is_skipped_and_named(alignsam, make_run, photos, tmp_path):
     (photos / "empty.png").touch()
     (photos / "text.jpg").write_text("no picture")
-    (photos / "bomb.png").write_bytes(png_that_states(30_000, 30_000))
+    (photos / "bomb.png").write_bytes(png_that_states(40_000, 40_000))
     whole = (photos / "deep/tall.png").read_bytes()
     (photos / "torn.png").write_bytes(whole[: len(whole) // 2])
     output = alignsam("predict", make_run(), photos, "--out", tmp_path / "out")
@@ -82,10 +82,10 @@ def test_what_cannot_be_read_is_skipped_and_named(alignsam, make_run, photos, tm
     for name, reason in (
         ("empty.png", "it is empty, 0 bytes"),
         ("text.jpg", "cannot identify"),
-        ("bomb.png", "900000000 pixels"),
         ("torn.png", "truncated"),
     ):
         assert reason in output.partition(f"skipped: {photos / name} cannot be read as an image (")[2].partition(")")[0]
+    assert f"skipped: {photos / 'bomb.png'} has 1,600 megapixels" in output
     assert sorted(file.stem for file in (tmp_path / "out").rglob("*.png")) == ["tall", "wide"]
 
 
@@ -99,7 +99,7 @@ def test_nothing_done_is_a_failure(alignsam, make_run, tmp_path):
     [
         (["nowhere", "{photos}"], "no bundle or run nowhere"),
         (["{run}", "nowhere"], "no file or folder nowhere"),
-        (["{run}", "{run}"], "no PNG, JPEG or BMP"),
+        (["{run}", "{run}"], "no PNG, JPEG, BMP, WebP or TIFF"),
         (["{run}", "{photos}", "{photos}"], "would both be called"),
         (["{run}", "{photos}", "--text", "star"], "leave the text out"),
         (["{run}", "{photos}", "--batch-size", "0"], "batch_size=0"),
@@ -142,10 +142,10 @@ def test_a_failure_keeps_earlier_run_lengths(alignsam, make_run, photos, tmp_pat
 
 
 def test_images_of_other_kinds_are_told(photos, caplog):
-    for name in ("wide.webp", "deep/tall.TIF", "notes.txt"):
+    for name in ("wide.webp", "deep/tall.heic", "._wide.jpg", "notes.txt"):
         (photos / name).touch()
-    assert set(prediction_files.find_images([photos], [])) == {"deep/tall", "wide"}
-    assert "(.tif, .webp)" in caplog.text
+    assert set(prediction_files.find_images([photos], [])) == {"deep/tall", "wide.jpg", "wide.webp"}
+    assert ": 1 .heic, 1 .txt" in caplog.text
 
 
 def test_a_folder_that_cannot_be_written_ends_the_command(alignsam, make_run, photos, tmp_path):

@@ -114,10 +114,30 @@ def test_another_size_is_an_error_unless_it_may_be_scaled(run, answers, tmp_path
     assert record["metrics"] == expected(answers)
 
 
-def test_masks_of_0_and_1_are_warned_about(run, answers, tmp_path, caplog):
-    cv2.imwrite(str(tmp_path / "masks" / "b.1_cat.png"), answers["b.1_cat"].astype(np.uint8))
-    run()
-    assert "1 of 3 predictions have levels 0 and 1 only" in caplog.text
+@pytest.mark.parametrize("level", [1, 2, 100])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_masks_are_scored_by_what_they_mean_as_ground_truth_is_read(run, answers, tmp_path, level, dtype):
+    expected = run()
+    cv2.imwrite(str(tmp_path / "masks" / "b.1_cat.png"), answers["b.1_cat"].astype(dtype) * dtype(level))
+    assert run() == expected
+
+
+def test_a_mask_in_the_alpha_channel_is_scored_as_one(run, answers, tmp_path):
+    expected = run()
+    pixels = np.full((*answers["b.1_cat"].shape, 4), 255, np.uint8)
+    pixels[..., 3] = answers["b.1_cat"] * 255
+    cv2.imwrite(str(tmp_path / "masks" / "b.1_cat.png"), pixels)
+    assert run() == expected
+
+
+def test_predictions_of_many_colours_are_told_with_the_key(run, answers, tmp_path):
+    expected = run()
+    colours = np.where(answers["b.1_cat"][..., None], (0, 0, 255), (9, 9, 9)).astype(np.uint8)
+    colours[:, :3] = np.where(answers["b.1_cat"][:, :3, None], (0, 9, 255), (9, 9, 9))
+    cv2.imwrite(str(tmp_path / "masks" / "b.1_cat.png"), colours)
+    with pytest.raises(DataError, match=r"b\.1_cat: .*does not say what is foreground.* foreground=\[\["):
+        run()
+    assert run("foreground=[[255,0,0],[255,9,0],white]") == expected
 
 
 def test_nothing_to_score_is_an_error(run, tmp_path):

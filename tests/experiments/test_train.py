@@ -14,7 +14,7 @@ from alignsam_gym import AlignSAM
 from alignsam_gym.agents.trained_run import dataset_options, load_config
 from alignsam_gym.agents.training_state import CHECKPOINT
 from alignsam_gym.data import load_dataset
-from alignsam_gym.data.mask_files import read_levels
+from alignsam_gym.data.mask_rule import MaskRule
 from alignsam_gym.errors import WeightsError
 from alignsam_gym.evaluation.prompting_strategies import DEFAULT_STRATEGIES
 from alignsam_gym.experiments.train import total_timesteps, train
@@ -71,7 +71,7 @@ def test_any_choice_trains_and_answers_again_as_it_was_measured(trained, choices
     samples, agent = load_dataset(name, "test", **options), AlignSAM.from_pretrained(run)
     for index, id in enumerate(metrics["iou_by_image"]["agent"]):
         answer = agent.predict(samples[index].image, samples[index].text if guided_by_text else None)
-        assert (answer.mask == (read_levels(run / f"predictions/agent/{id}.png") > 0)).all()
+        assert (answer.mask == MaskRule().read(run / f"predictions/agent/{id}.png")).all()
 
 
 def test_a_training_of_an_older_version_is_told_before_anything_is_made(tmp_path):

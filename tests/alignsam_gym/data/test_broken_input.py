@@ -58,8 +58,8 @@ FOLDER = [
     ("masks named wrongly", lambda r: None, {"masks": "labels"}, r"There is no folder .*labels; images= and masks="),
     ("no image at all", lambda r: [f.unlink() for f in (r / "images").iterdir()], {}, r"images holds no PNG"),
     ("no mask at all", lambda r: [f.unlink() for f in (r / "masks").iterdir()], {}, r"masks holds no PNG"),
-    ("images of another format", lambda r: [f.rename(f.with_suffix(".tif")) for f in (r / "images").iterdir()], {},
-     r"images holds no PNG, JPEG or BMP"),
+    ("images of another format", lambda r: [f.rename(f.with_suffix(".heic")) for f in (r / "images").iterdir()], {},
+     r"images holds no PNG, JPEG, BMP"),
     ("an image without its mask", lambda r: (r / "masks/i0.png").unlink(), {}, r"i0\.jpg has no mask .*i0"),
     ("two without masks", lambda r: [(r / f"masks/i{k}.png").unlink() for k in (0, 1)], {}, r"has no mask .* and 1 more"),
     ("a mask with a suffix in its name", lambda r: rename(r / "masks/i0.png", r / "masks/i0_mask.png"), {},
@@ -78,18 +78,23 @@ FOLDER = [
     ("a mask that is a web page", lambda r: (r / "masks/i0.png").write_text("<html>404"), {}, r"i0\.png cannot be read"),
     ("a torn image", lambda r: cut(r / "images/i0.jpg"), {}, r"i0\.jpg cannot be read as an image"),
     ("a torn mask", lambda r: cut(r / "masks/i0.png"), {}, r"i0\.png cannot be read as an image"),
-    ("a folder that looks like an image", lambda r: ((r / "images/i0.jpg").unlink(), (r / "images/i0.jpg").mkdir()), {},
-     r"i0\.jpg cannot be read"),
-    ("a link to nowhere", lambda r: ((r / "images/i0.jpg").unlink(), (r / "images/i0.jpg").symlink_to("gone.jpg")), {},
-     r"i0\.jpg cannot be read"),
-    ("a black mask", lambda r: save(grey(0), r / "masks/i0.png"), {}, r"i0\.png has no foreground: .* from 0 to 0"),
-    ("a mask of zeros and ones", lambda r: save(mask().astype(np.uint8), r / "masks/i0.png"), {}, r"from 0 to 1, threshold"),
-    ("a mask below the threshold", lambda r: save(grey(100), r / "masks/i0.png"), {}, r"from 100 to 100, threshold=127"),
-    ("a white mask, inverted", lambda r: save(grey(255), r / "masks/i0.png"), {"invert": True}, r"no foreground: .*invert=True"),
+    ("a black mask", lambda r: save(grey(0), r / "masks/i0.png"), {}, r"i0\.png has no foreground with threshold=None"),
+    ("a mask of three levels", lambda r: save(mask() + np.eye(H, W, dtype=np.uint8), r / "masks/i0.png"), {},
+     r"i0\.png does not say what is foreground"),
+    ("a mask of one grey", lambda r: save(grey(100), r / "masks/i0.png"), {}, r"i0\.png does not say what is foreground"),
+    ("a mask below the threshold", lambda r: save(grey(100), r / "masks/i0.png"), {"threshold": 127},
+     r"i0\.png has no foreground with threshold=127"),
+    ("a listed colour that is nowhere", lambda r: None, {"foreground": [3]}, r"no foreground with .*foreground=\[3\]"),
+    ("a white mask, inverted", lambda r: save(grey(255), r / "masks/i0.png"), {"invert": True}, r"no foreground with .*invert=True"),
     ("a fully transparent mask", lambda r: save(np.zeros((H, W, 4), np.uint8), r / "masks/i0.png"), {}, r"has no foreground"),
-    ("16-bit labels of small value", lambda r: save(mask().astype(np.uint16), r / "masks/i0.png"), {}, r"has no foreground"),
-    ("a picture larger than Pillow opens", lambda r: vast(r / "images/i0.png", r / "images/i0.jpg"), {}, r"cannot be read"),
-    ("a threshold beyond luminance", lambda r: None, {"threshold": 300}, r"threshold=300 .* from 0 to 254"),
+    ("16-bit labels of three values", lambda r: save(mask() + np.eye(H, W, dtype=np.uint16), r / "masks/i0.png"), {},
+     r"i0\.png does not say what is foreground"),
+    ("a picture of more than a gigapixel", lambda r: vast(r / "images/i0.png", r / "images/i0.jpg"), {},
+     r"i0\.png has 1,600 megapixels"),
+    ("a threshold beyond all levels", lambda r: None, {"threshold": 70000}, r"threshold=70000 leaves nothing"),
+    ("a colour that is none", lambda r: None, {"foreground": ["reddish"]}, r"foreground lists 'reddish'"),
+    ("a range that is none", lambda r: None, {"intensity_range": [5, 5]}, r"intensity_range=\[5, 5\]"),
+    ("a name for masks without a field", lambda r: None, {"mask_name": "mask"}, r"mask_name='mask': it must hold"),
     ("a share of everything", lambda r: None, {"test": 1.0}, r"test=1\.0 is not a share"),
     ("patterns that match nothing", lambda r: None, {"test": ["x*"], "split": "test"}, r"The test split .* is empty"),
     ("patterns that match everything", lambda r: None, {"test": ["*"]}, r"The train split .* is empty"),
@@ -128,12 +133,12 @@ def turned():
 
 
 def vast(file, old):
-    """A PNG whose header states 20,000 × 20,000 pixels."""
+    """A PNG whose header states 40,000 × 40,000 pixels."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 20000, 20000, 8, 0, 0, 0, 0))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 40000, 40000, 8, 0, 0, 0, 0))
     file.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
     old.unlink()
 

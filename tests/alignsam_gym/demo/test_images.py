@@ -36,10 +36,18 @@ def test_what_is_wrong_with_an_upload_is_said_without_its_place(tmp_path, conten
 
 def test_an_uploaded_mask_becomes_the_ground_truth(tmp_path, picture):
     levels = np.zeros(picture.size, np.uint8)
-    levels[:20, :30], levels[30:] = 128, 127
+    levels[:20, :30] = 128
     cv2.imwrite(str(tmp_path / "mask.png"), levels)
     truth = images.with_truth(picture, tmp_path / "mask.png").truth
     np.testing.assert_array_equal(truth, levels == 128)
+
+
+def test_an_uploaded_mask_of_several_levels_is_refused(tmp_path, picture):
+    levels = np.zeros(picture.size, np.uint8)
+    levels[:20, :30], levels[30:] = 255, 127
+    cv2.imwrite(str(tmp_path / "mask.png"), levels)
+    with pytest.raises(DataError, match=r"^mask\.png does not say what is foreground.* Save it in black and white\.$"):
+        images.with_truth(picture, tmp_path / "mask.png")
 
 
 def test_a_mask_of_another_size_is_refused(tmp_path, picture):

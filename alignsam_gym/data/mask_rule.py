@@ -1,0 +1,240 @@
+"""Which pixels of a mask file are foreground. Ground truth, predictions and uploads are all read by `MaskRule`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from PIL import ImageColor
+
+from alignsam_gym.data.stored_mask import StoredMask, distinct, read_stored
+from alignsam_gym.errors import DataError, OptionError, check_number, check_switch
+
+Colour = int | float | str | Sequence[int]
+"""A palette index or grey level, as it is stored; or a colour: its name, ``"#ff0000"``, or red, green and blue."""
+
+MIDDLE = 127
+"""The luminance, of 255, at which a mask is cut that is lossy or that alpha describes."""
+
+_MOST_UNCLEAR = 0.05
+"""The largest fraction of a lossy mask's pixels that may be neither dark nor bright: compression blurs outlines."""
+_DARK, _BRIGHT = 64, 191
+_LISTED = 8  # colours in a message
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """Decides which pixels of a mask file are foreground.
+
+    By default it takes what can be meant in one way only. Of two colours, the one that is not black is foreground; if
+    neither is black, the white one, unless the other is coloured. Transparency counts if the colours are all alike. A
+    lossy file is cut at the middle of luminance if nearly all of its pixels are dark or bright. Anything else is an
+    error, which lists the colours, and one of these options says what is meant. [ours]
+
+    Attributes:
+        threshold: Foreground is what has a luminance above this: 0 to 255, or the levels of a grey file as they are
+            stored. None to go by the colours.
+        invert: Whether to swap foreground and background.
+        foreground: Palette indices, grey levels or colours (`Colour`) that are foreground, all others being background;
+            or ``alpha``, for what is opaque. None to go by `threshold`.
+        prefix: What stands before the options' names in messages; None where a user has no options to set.
+
+    Raises:
+        OptionError: If an option has a value that makes no sense.
+    """
+
+    threshold: float | None = None
+    invert: bool = False
+    foreground: str | Sequence[Colour] | None = None
+    prefix: str | None = "dataset."
+
+    def __post_init__(self) -> None:
+        check_switch("invert", self.invert)
+        if self.threshold is not None:
+            check_number("threshold", self.threshold)
+            if not 0 <= self.threshold < 65535:
+                raise OptionError(
+                    f"threshold={self.threshold} leaves nothing to tell apart; give a luminance from 0 to 254, or a "
+                    "stored level below the brightest."
+                )
+        if self.foreground is None or self.foreground == "alpha":
+            return
+        if isinstance(self.foreground, str) or not isinstance(self.foreground, Sequence) or not self.foreground:
+            raise OptionError(
+                f"foreground={self.foreground!r}: it must be alpha, or a list of palette indices, grey levels or "
+                "colours, such as [1, 2] or ['#ff0000']."
+            )
+        for colour in self.foreground:
+            _as_colour(colour)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={getattr(self, name)}" for name in ("threshold", "invert", "foreground"))
+
+    def read(self, file: Path, orientation: int | None = None) -> np.ndarray:
+        """Read a mask.
+
+        Args:
+            file: The mask's file.
+            orientation: How to turn it, an EXIF orientation, if the file does not say.
+
+        Returns:
+            bool (H, W), True in the foreground.
+
+        Raises:
+            DataError: If the file cannot be read, or its colours can be meant in more than one way.
+        """
+        mask = self._foreground(read_stored(file, orientation))
+        return ~mask if self.invert else mask
+
+    def read_levels(self, file: Path) -> np.ndarray:
+        """Read a prediction, which may be a mask or a map of grey levels.
+
+        Returns:
+            uint8 (H, W), 255 where the prediction is certain of foreground. A mask, which `read` tells apart, has 0 and
+            255; grey levels are as they are stored, brought to 8 bits.
+
+        Raises:
+            DataError: As `read`; a file of grey levels is no error.
+        """
+        stored = read_stored(file)
+        is_map = stored.values.ndim == 2 and stored.palette is None and stored.alpha is None
+        if self.foreground is None and self.threshold is None and is_map:
+            codes = distinct(stored.codes)
+            if stored.is_lossy or len(codes) > 2 or 0 not in codes:
+                levels = stored.values.astype(np.float64) * (255 / stored.brightest)
+                return levels.round().clip(0, 255).astype(np.uint8)
+        return self._foreground(stored).astype(np.uint8) * 255
+
+    def _foreground(self, stored: StoredMask) -> np.ndarray:
+        if self.foreground == "alpha":
+            return self._opaque(stored)
+        if self.foreground is not None:
+            return self._listed(stored)
+        if self.threshold is not None:
+            if stored.alpha is not None and len(distinct(stored.codes)) == 1:
+                return stored.alpha > self.threshold
+            return stored.luminance > self.threshold
+        if stored.is_lossy:
+            return self._cut_lossy(stored)
+        mask = self._by_colours(stored)
+        if stored.alpha is None:
+            return self._decided(mask, stored)
+        opaque = stored.alpha > 0 if set(distinct(stored.alpha)) == {0, 255} else None
+        if len(distinct(stored.codes)) == 1:
+            return self._decided(opaque, stored)
+        agree = mask is not None and opaque is not None and (mask == opaque).all()
+        return self._decided(mask if agree else None, stored)
+
+    def _decided(self, mask: np.ndarray | None, stored: StoredMask) -> np.ndarray:
+        if mask is None:
+            raise self._unclear(stored)
+        return mask
+
+    @staticmethod
+    def _by_colours(stored: StoredMask) -> np.ndarray | None:
+        """Return what is foreground if the colours say so in one way only, or None."""
+        codes = stored.codes
+        found = distinct(codes)
+        if len(found) > 2:
+            return None
+        colours = {code: stored.colour(code) for code in found}
+        black = [code for code in found if not any(colours[code])]
+        white = [code for code in found if min(colours[code]) == 255]
+        if len(black) == 1:
+            mask: np.ndarray = codes != black[0]
+            return mask
+        if len(found) == 1 and not white:
+            return None
+        others_are_grey = all(len(set(colours[code])) == 1 for code in found if code not in white)
+        if len(white) != 1 or not others_are_grey:
+            return None
+        mask = codes == white[0]
+        return mask
+
+    def _cut_lossy(self, stored: StoredMask) -> np.ndarray:
+        colours = stored.values if stored.values.ndim == 3 else stored.values[..., None]
+        unclear = (colours.max(2) >= _DARK) & (colours.min(2) <= _BRIGHT)
+        if stored.alpha is not None or unclear.mean() > _MOST_UNCLEAR:
+            raise self._unclear(stored)
+        return stored.luminance > MIDDLE
+
+    def _opaque(self, stored: StoredMask) -> np.ndarray:
+        if stored.alpha is None:
+            raise DataError(
+                f"{stored.file} is equally opaque everywhere, so {self.prefix}foreground=alpha finds no mask."
+            )
+        return stored.alpha > (MIDDLE if self.threshold is None else self.threshold)
+
+    def _listed(self, stored: StoredMask) -> np.ndarray:
+        if stored.is_lossy:
+            raise DataError(
+                f"{stored.file} is lossy (JPEG or WebP), which keeps no exact colours, so {self.prefix}foreground "
+                f"cannot find them; save masks as PNG, or cut them by {self.prefix}threshold."
+            )
+        assert self.foreground is not None
+        codes = [code for colour in self.foreground for code in _codes_of(_as_colour(colour), stored, self.prefix)]
+        return np.isin(stored.codes, codes)
+
+    def _unclear(self, stored: StoredMask) -> DataError:
+        """Return the error that lists the colours, and says how to choose among them."""
+        codes = stored.codes
+        if stored.is_lossy and stored.values.ndim == 2:
+            codes = codes // 32 * 32  # or it would list the ringing
+        values, counts = np.unique(codes, return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        listed = [
+            f"{stored.describe(values[i])} {counts[i] / codes.size:.1%} "
+            f"({'above' if stored.code_luminance(values[i]) > MIDDLE else 'below'} {MIDDLE})"
+            for i in order[:_LISTED]
+        ]
+        more = f", and {len(values) - _LISTED} more" if len(values) > _LISTED else ""
+        transparency = " and transparency" if stored.alpha is not None else ""
+        if self.prefix is None:
+            advice = "Save it in black and white."
+        else:
+            names = ", ".join(stored.name(values[i]) for i in order[1 : _LISTED // 2]) or "…"
+            alpha = f", {self.prefix}foreground=alpha takes what is opaque" if stored.alpha is not None else ""
+            advice = (
+                f"Say what is meant: {self.prefix}foreground=[{names}] takes what it lists{alpha}, and "
+                f"{self.prefix}threshold={MIDDLE} cuts by luminance."
+            )
+        return DataError(
+            f"{stored.file} does not say what is foreground. Its values{transparency}, with the part of the image and "
+            f"the side of the middle of luminance: {', '.join(listed)}{more}. {advice}"
+        )
+
+
+def _as_colour(colour: object) -> float | tuple[int, int, int]:
+    """Check what a user lists as foreground: return an index or level, or red, green and blue."""
+    if isinstance(colour, int | float) and not isinstance(colour, bool) and colour >= 0:
+        return colour
+    try:
+        parts = list(ImageColor.getrgb(colour) if isinstance(colour, str) else cast(Sequence[int], colour))
+        if len(parts) == 3 and all(isinstance(part, int) and 0 <= part <= 255 for part in parts):
+            return parts[0], parts[1], parts[2]
+    except (TypeError, ValueError):
+        pass
+    raise OptionError(
+        f"foreground lists {colour!r}, which is no palette index, grey level or colour; a colour is written "
+        "'#ff0000', red or [255, 0, 0]."
+    )
+
+
+def _codes_of(colour: float | tuple[int, int, int], stored: StoredMask, prefix: str) -> list[float]:
+    """Return the codes that a listed index, level or colour has in a mask."""
+    if isinstance(colour, tuple):
+        if stored.palette is not None:
+            return [float(index) for index, entry in enumerate(stored.palette) if tuple(entry) == colour]
+        if stored.values.ndim == 3:
+            red, green, blue = colour
+            return [red << 16 | green << 8 | blue]
+        return [colour[0]] if len(set(colour)) == 1 else []
+    if stored.values.ndim == 3:
+        raise DataError(
+            f"{stored.file} holds colours, no indices or grey levels, so {prefix}foreground={colour:g} means nothing "
+            "there; list colours, such as '#ff0000'."
+        )
+    return [colour]
