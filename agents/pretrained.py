@@ -36,6 +36,10 @@ class AlignSAM:
 
     Images may have any size. Nothing is kept of them but the latest encodings, in memory.
 
+    Threads may share an agent: each call of `predict` and `predict_many`, and each session, gives the points and masks
+    that it gives alone. No lock is needed for that, as all that changes in prompting belongs to the session. A session
+    itself is for one thread at a time, and so is the iterator that `predict_many` returns.
+
     Attributes:
         rules: Of the prompting game.
         model: The SAM.

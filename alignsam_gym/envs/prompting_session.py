@@ -87,7 +87,8 @@ class PromptingSession:
     >>> session.prediction().mask
 
     Images may have any size. Nothing is kept of them but the latest encodings, in memory. What the prompter sees is
-    SAM's answer without the user's points.
+    SAM's answer without the user's points. A session is for one thread at a time; sessions of several threads may share
+    model, SRM, CLIP and store.
 
     Args:
         rules: Of the prompting game. No rule may ask for the ground truth.
