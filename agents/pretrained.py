@@ -93,7 +93,7 @@ class AlignSAM:
             clip: The same; needed too where the agent's CLIP is not here.
             trust_local_weights: Open the files of weights that the configuration names, and download its CLIP, without
                 `sam` and `clip`: for runs of your own.
-            device: ``auto`` takes CUDA if there is any.
+            device: ``auto`` takes CUDA, else MPS, else the CPU; see `alignsam_gym.foundation.devices`.
             batch_size: How many images `predict_many` prompts at once.
 
         Raises:
