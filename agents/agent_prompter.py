@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,35 +15,32 @@ from alignsam_gym.envs.spaces import observe
 class AgentPrompter:
     """Chooses patches by a trained policy.
 
-    What the policy remembers of an episode, if it does, begins anew with the next one.
+    What the policy remembers of an episode, if it does, begins anew with the next one. It is kept here, not on the
+    policy: threads may share a policy, each with a prompter of its own.
 
     Args:
-        policy: A trained one.
+        policy: A trained one, of `alignsam_gym.agents.algorithms`.
         deterministic: Choose the likeliest patch; else draw one. A draw depends on the seed, the batch's images and
             the step alone.
         seed: Of the draws.
     """
 
     def __init__(self, policy: BasePolicy, deterministic: bool, seed: int = 0) -> None:
-        self.policy, self.deterministic, self.seed = policy, deterministic, seed
-        self.memory: tuple[np.ndarray, ...] | None = None
+        self.policy: Any = policy  # any of ours has `choose_actions`
+        self.deterministic, self.seed = deterministic, seed
+        self.memory: Any = None
 
     def __call__(self, episode: Episode) -> np.ndarray:
         """Choose an action for each row."""
-        first = (episode.steps == 0).cpu().numpy()
-        if first.all():  # there may be other rows than before
+        begins = episode.steps == 0
+        if begins.all():  # there may be other rows than before
             self.memory = None
-        with nullcontext() if self.deterministic else self._draws(episode):
-            actions, self.memory = self.policy.predict(
-                observe(episode, "patches"), self.memory, episode_start=first, deterministic=self.deterministic
-            )
-        return np.asarray(actions)
+        generator = None if self.deterministic else self._generator(episode)
+        actions, self.memory = self.policy.choose_actions(observe(episode, "patches"), self.memory, begins, generator)
+        return np.asarray(actions.cpu().numpy())
 
-    @contextmanager
-    def _draws(self, episode: Episode) -> Iterator[None]:
-        """Let the policy draw from a generator that is seeded for this step."""
+    def _generator(self, episode: Episode) -> torch.Generator:
+        """Make what draws this step's actions."""
         place = [self.seed, *episode.index.tolist(), *episode.steps.tolist()]
-        device = self.policy.device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
-            yield
+        seed = int(np.random.SeedSequence(place).generate_state(1)[0])
+        return torch.Generator(self.policy.device).manual_seed(seed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from sb3_contrib import QRDQN
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
@@ -10,7 +12,7 @@ from sb3_contrib.qrdqn.policies import QRDQNPolicy, QuantileNetwork
 from torch import Tensor, nn
 
 from alignsam_gym.agents.networks import Head, build_head
-from alignsam_gym.agents.policies import PromptPolicyMixin
+from alignsam_gym.agents.policies import PromptPolicyMixin, draw_or_likeliest
 from alignsam_gym.agents.q_policies import MaskedExplorationMixin, QPolicyMixin
 
 
@@ -76,6 +78,18 @@ class RecurrentPromptPolicy(PromptPolicyMixin, RecurrentActorCriticPolicy):
         """sb3-contrib's hook that runs the LSTM. Keeps the features in front of its output, for the head."""
         memory, lstm_states = super()._process_sequence(features, lstm_states, episode_starts, lstm)  # type: ignore[assignment]
         return torch.cat([features, memory], dim=1), lstm_states
+
+    @torch.no_grad()
+    def choose_actions(
+        self, observation: Any, memory: Any, begins: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Any]:
+        """Choose an action for each row, as `PromptPolicyMixin.choose_actions`. The memory is the LSTM's two states."""
+        tensors: Any = self.obs_to_tensor(observation)[0]
+        if memory is None:
+            layers, _, hidden = self.lstm_hidden_state_shape
+            memory = (torch.zeros(layers, len(begins), hidden, device=self.device),) * 2
+        distribution, memory = self.get_distribution(tensors, memory, begins.float())
+        return draw_or_likeliest(distribution, generator), memory
 
 
 class QuantilePolicy(QPolicyMixin, QRDQNPolicy):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
+import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
-from torch import nn
+from torch import Tensor, nn
 
 from alignsam_gym.agents.networks import HeadFactory, build_head
 
@@ -20,7 +22,7 @@ else:
 class PromptPolicyMixin(_Base):
     """Makes an actor–critic policy of SB3 use a `Head`: π_θ and V_θ of Eq. 5–10.
 
-    Patches that the observation marks as visited get no probability.
+    Patches that the observation marks as visited get no probability. Threads may share a policy to choose actions.
 
     Args:
         observation_space: The space of ``observation="patches"``.
@@ -61,6 +63,39 @@ class PromptPolicyMixin(_Base):
         self.mlp_extractor.initialize()  # type: ignore[operator]
         optimizer_class: Any = self.optimizer_class
         self.optimizer = optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+
+    def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Any:
+        """SB3's hook. SB3 keeps the latest distribution on the policy, where threads would take each other's."""
+        return copy(self.action_dist).proba_distribution(self.action_net(latent_pi))
+
+    @torch.no_grad()
+    def choose_actions(
+        self, observation: Any, memory: Any, begins: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Any]:
+        """Choose an action for each of B rows.
+
+        Args:
+            observation: B observations, NumPy arrays.
+            memory: What the call for the step before returned; None at first. A policy without memory ignores it.
+            begins: bool (B,), whether each row's episode begins.
+            generator: Draws the actions, on the policy's device. None for the likeliest actions.
+
+        Returns:
+            The actions, int64 (B,), and the memory for the next step.
+        """
+        tensors, _ = self.obs_to_tensor(observation)
+        return draw_or_likeliest(self.get_distribution(tensors), generator), None
+
+
+def draw_or_likeliest(distribution: Any, generator: torch.Generator | None) -> Tensor:
+    """Return an action of each row of a categorical distribution of SB3: drawn, or the likeliest without a generator.
+
+    SB3's own draws are PyTorch's global generator's, which other threads draw from.
+    """
+    if generator is None:
+        likeliest: Tensor = distribution.mode()
+        return likeliest
+    return torch.multinomial(distribution.distribution.probs, 1, True, generator=generator)[:, 0]
 
 
 class PromptPolicy(PromptPolicyMixin, ActorCriticPolicy):

@@ -36,6 +36,10 @@ class AlignSAM:
 
     Images may have any size. Nothing is kept of them but the latest encodings, in memory.
 
+    Threads may share an agent: each call of `predict` and `predict_many`, and each session, gives the points and masks
+    that it gives alone. No lock is needed for that, as all that changes in prompting belongs to the session. A session
+    itself is for one thread at a time, and so is the iterator that `predict_many` returns.
+
     Attributes:
         rules: Of the prompting game.
         model: The SAM.
@@ -89,7 +93,7 @@ class AlignSAM:
             clip: The same; needed too where the agent's CLIP is not here.
             trust_local_weights: Open the files of weights that the configuration names, and download its CLIP, without
                 `sam` and `clip`: for runs of your own.
-            device: ``auto`` takes CUDA if there is any.
+            device: ``auto`` takes CUDA, else MPS, else the CPU; see `alignsam_gym.foundation.devices`.
             batch_size: How many images `predict_many` prompts at once.
 
         Raises:

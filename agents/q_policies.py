@@ -79,6 +79,14 @@ class QPolicyMixin(_Policy):
         head = build_head(self.head_factory, extractor, self.action_space, outputs)
         return ActionValues(head, self.temperature).to(self.device)
 
+    @torch.no_grad()
+    def choose_actions(
+        self, observation: Any, memory: Any, begins: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Any]:
+        """Choose the action of the highest Q in each row, whatever the generator; see `PromptPolicyMixin`."""
+        tensors, _ = self.obs_to_tensor(observation)
+        return self._predict(tensors, deterministic=True), None
+
 
 class QPolicy(QPolicyMixin, DQNPolicy):
     """The policy of DQN: it chooses the patch of the highest Q."""

@@ -116,7 +116,11 @@ class EnvConfig(ModelOptions, SampleOptions, Rules):
     )
     render_mode: Literal["rgb_array", "human"] | None = option("What `render` does; see there.", None)
     compile: bool = option("Whether `torch.compile` makes the decoder.", False)
-    device: str | torch.device = option("`auto`, `cpu`, `cuda`, ….", "auto")
+    device: str | torch.device = option(
+        "`cpu`, `cuda`, `cuda:1`, `mps`, …; or `auto`: CUDA, else Apple's MPS where it answers as the CPU does, else "
+        "the CPU.",
+        "auto",
+    )
     cache_dir: str | Path | None = option(
         "Where embeddings are kept; by default `$ALIGNSAM_CACHE` or the user's cache.", None
     )

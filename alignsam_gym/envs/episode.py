@@ -209,13 +209,13 @@ class Episode:
         action = torch.as_tensor(np.asarray(actions), dtype=torch.int64, device=self.model.device)
         self.stopped[at] |= action == self.rules.grid.count
         self.hit[at], self.repeated[at] = False, False
-        rewards = torch.zeros(len(at), dtype=torch.float64, device=at.device)
+        rewards = np.zeros(len(at))
         going = ~self.stopped[at]
         if going.any():
-            rewards[going] = self._prompt(at[going], action[going])
-        return rewards.cpu().numpy()
+            rewards[going.cpu().numpy()] = self._prompt(at[going], action[going])
+        return rewards
 
-    def _prompt(self, at: Tensor, action: Tensor) -> Tensor:
+    def _prompt(self, at: Tensor, action: Tensor) -> np.ndarray:
         """Prompt rows `at` at the patches `action`; return the rewards, float64 (rows,)."""
         point = self.centres[action]
         slot = INITIAL_PROMPTS + self.steps[at]
@@ -229,8 +229,7 @@ class Episode:
         if self.learns:
             self._teach(at)
         self._recalibrate(at)
-        rewards = {"foreground": self.hit[at].double() * 2 - 1, "delta_iou": (self.iou[at] - before).double()}
-        return torch.stack([weight * rewards[name] for name, weight in self.rules.reward_weights.items()]).sum(0)
+        return self.rules.rewards(self.hit[at].cpu().numpy(), (self.iou[at] - before).cpu().numpy())
 
     @torch.no_grad()
     def lookahead_iou(self, actions: Tensor) -> Tensor:

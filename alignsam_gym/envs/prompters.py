@@ -45,7 +45,7 @@ class RandomPrompter:
         patches = episode.visited.shape[1]
         places = zip(episode.index.tolist(), episode.steps.tolist(), strict=True)
         scores = np.stack([np.random.default_rng([self.seed, *place]).random(patches) for place in places])
-        return _best(episode, torch.from_numpy(scores).to(episode.visited.device))
+        return _best(episode, torch.from_numpy(scores))
 
 
 def grid_prompter(episode: Episode) -> np.ndarray:
@@ -105,5 +105,6 @@ def _spread(grid: PatchGrid) -> Tensor:
 
 def _best(episode: Episode, scores: Tensor) -> np.ndarray:
     """The highest of scores, (B, N) or (B, side, side), among unvisited patches; among all, once none is left."""
-    closed = episode.visited & ~episode.visited.all(1, keepdim=True)
+    visited = episode.visited.to(scores.device)  # the host, for draws: a device may lack their float64
+    closed = visited & ~visited.all(1, keepdim=True)
     return np.asarray(scores.flatten(1).masked_fill(closed, float("-inf")).argmax(1).cpu().numpy())

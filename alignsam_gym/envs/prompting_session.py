@@ -87,7 +87,8 @@ class PromptingSession:
     >>> session.prediction().mask
 
     Images may have any size. Nothing is kept of them but the latest encodings, in memory. What the prompter sees is
-    SAM's answer without the user's points.
+    SAM's answer without the user's points. A session is for one thread at a time; sessions of several threads may share
+    model, SRM, CLIP and store.
 
     Args:
         rules: Of the prompting game. No rule may ask for the ground truth.
@@ -241,8 +242,8 @@ class PromptingSession:
         own = self._user_points[row]
         if own:
             own_px = torch.tensor([(x, y) for x, y, _ in own], dtype=torch.float64)
-            own_frame = image_to_frame(own_px, size, self.rules.grid.image_size).to(points_frame)
-            points_frame = torch.cat([points_frame, own_frame])
+            own_frame = image_to_frame(own_px, size, self.rules.grid.image_size)
+            points_frame = torch.cat([points_frame, own_frame.to(points_frame)])
             points_px = torch.cat([points_px, own_px.to(points_px)])
             labels = torch.cat([labels, labels.new_tensor([int(positive) for *_, positive in own])])
             logits = self._decode(row, points_frame, labels, logits)

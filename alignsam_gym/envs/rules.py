@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, Self, get_args
 
+import numpy as np
+
 from alignsam_gym.envs.patch_grid import PatchGrid
 from alignsam_gym.errors import OptionError, check_choice, check_number
 from alignsam_gym.options import Options, option
@@ -89,6 +91,20 @@ class Rules(Options):
     def reward_weights(self) -> Mapping[str, float]:
         """The weight of each kind of reward."""
         return {self.reward: 1.0} if isinstance(self.reward, str) else self.reward
+
+    def rewards(self, hits: np.ndarray, gains: np.ndarray) -> np.ndarray:
+        """Compute the rewards of B prompts, on the host, as a device may lack float64.
+
+        Args:
+            hits: bool (B,), whether each prompt is on the foreground.
+            gains: float32 (B,), the change of IoU that each made.
+
+        Returns:
+            float64 (B,).
+        """
+        by_name = {"foreground": hits * 2.0 - 1, "delta_iou": gains.astype(np.float64)}
+        weighted = [weight * by_name[name] for name, weight in self.reward_weights.items()]
+        return np.asarray(np.sum(weighted, axis=0))
 
     def for_split(self, split: str) -> Self:
         """Decide what ``initial_prompts="auto"`` means in a split."""

@@ -33,8 +33,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alignsam_gym.errors import OptionError, WeightsError, first_line
+from alignsam_gym.foundation.devices import resolve_device
 from alignsam_gym.foundation.sam.official_checkpoints import file_digest
-from alignsam_gym.foundation.sam.predictor import resolve_device
 from alignsam_gym.foundation.tiny import tiny_clip
 from alignsam_gym.foundation.tiny.tiny_sam import INPUT_SIZE
 
@@ -214,7 +214,7 @@ def load_clip(name: str, device: str | torch.device = "auto", image_size: int | 
             ``ViT-B-16/openai``, ``ViT-B-16-quickgelu/weights/clip.safetensors``, ``ViT-L-14//home/me/clip.pt``. A tag
             determines the activation and the colour normalisation. A file gets those of the architecture, so OpenAI's
             weights need an architecture that ends in ``-quickgelu``. Nothing in a file is executed.
-        device: ``auto`` takes CUDA if it is available.
+        device: As for `resolve_device`.
         image_size: Side to which frames are resized, in pixels; 512 if None. The embedded CLIP has 256 only.
 
     Raises:

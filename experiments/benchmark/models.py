@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from alignsam_gym.data import Sample
 from alignsam_gym.experiments.benchmark import Architecture
-from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, resolve_device
+from alignsam_gym.foundation.devices import resolve_device
+from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 from alignsam_gym.foundation.tiny import load_tiny_sam
 
 

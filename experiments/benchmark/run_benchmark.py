@@ -19,7 +19,7 @@ from alignsam_gym.experiments.benchmark.memory import measure_memory
 from alignsam_gym.experiments.benchmark.models import Setting
 from alignsam_gym.experiments.benchmark.store_speed import time_store
 from alignsam_gym.experiments.benchmark.training_speed import time_training
-from alignsam_gym.foundation.sam.predictor import resolve_device
+from alignsam_gym.foundation.devices import resolve_device
 
 FUNCTIONS = {
     Benchmark.decode: time_decoding,

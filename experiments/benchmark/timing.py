@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from alignsam_gym.foundation.devices import synchronize
+
 
 def alternate(
     strategies: Mapping[str, Callable[[], object]], rounds: int, device: torch.device | None = None
@@ -28,8 +30,8 @@ def alternate(
         for name, call in strategies.items():
             started = time.perf_counter()
             call()
-            if device is not None and device.type == "cuda":
-                torch.cuda.synchronize(device)
+            if device is not None:
+                synchronize(device)
             if number:
                 seconds[name].append(time.perf_counter() - started)
     return seconds

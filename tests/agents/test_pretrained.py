@@ -122,11 +122,11 @@ def test_what_a_policy_remembers_is_of_one_image(make_run, monkeypatch):
     """However the steps of two predictions are mixed."""
     agent = AlignSAM.from_pretrained(make_run())
 
-    def predict(observation, memory, **_):
+    def choose_actions(observation, memory, begins, generator):
         step = 0 if memory is None else memory + 1
-        return np.full(len(observation["visited"]), 5 * step), step
+        return torch.full((len(observation["visited"]),), 5 * step), step
 
-    monkeypatch.setattr(agent.policy, "predict", predict)
+    monkeypatch.setattr(agent.policy, "choose_actions", choose_actions)
     images = [np.random.default_rng(i).integers(0, 256, (64, 64, 3), dtype=np.uint8) for i in range(2)]
     alone = [list(every_step(agent, image)) for image in images]
     mixed = zip(*zip(*(every_step(agent, image) for image in images), strict=True), strict=True)

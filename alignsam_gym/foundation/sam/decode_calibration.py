@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from alignsam_gym.atomic_write import write_atomically
+from alignsam_gym.foundation.devices import synchronize
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -68,8 +69,7 @@ def fastest_batch(model: BatchedSamPredictor) -> int:
 def _seconds(model: BatchedSamPredictor, call: Callable[[], object]) -> float:
     started = time.perf_counter()
     call()
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
+    synchronize(model.device)
     return time.perf_counter() - started
 
 

@@ -11,7 +11,8 @@ import torch
 from segment_anything.modeling import MaskDecoder, Sam
 from torch import Tensor
 
-from alignsam_gym.errors import OptionError, WeightsError, check_choice, first_line
+from alignsam_gym.errors import OptionError, WeightsError, check_choice
+from alignsam_gym.foundation.devices import resolve_device
 from alignsam_gym.foundation.sam.batched_decoder import BatchedDecoder, PreparedImage
 from alignsam_gym.foundation.sam.build_sam import load_sam_checkpoint
 from alignsam_gym.foundation.sam.official_checkpoints import (
@@ -215,7 +216,7 @@ def load_sam(
     Args:
         name: ``tiny`` for the embedded SAM; one of `CHECKPOINTS` (SAM, MobileSAM, SAM-HQ, SAM 2.1), whose file must
             have been downloaded; or the path of a checkpoint of any of these.
-        device: ``auto`` takes CUDA if it is available.
+        device: As for `resolve_device`.
         precision: As for `BatchedSamPredictor`.
         decode_precision: As for `BatchedSamPredictor`.
         compile: As for `BatchedSamPredictor`.
@@ -243,26 +244,6 @@ def _checkpoint_path(name: str) -> Path:
     if path.suffix or path.name != name:
         raise WeightsError(f"sam={name!r}: there is no checkpoint file {path.absolute()}.")
     raise OptionError(f"sam={name!r} is unknown; choose tiny, {', '.join(CHECKPOINTS)}, or the path of a checkpoint.")
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """Resolve a device's name.
-
-    Args:
-        device: ``auto`` takes CUDA if it is available, else the CPU.
-
-    Returns:
-        The device, with its index if it is a GPU.
-
-    Raises:
-        OptionError: The device cannot be used on this machine.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        raise OptionError(f"device={str(device)!r} cannot be used here ({first_line(error)}).") from error
 
 
 def _resolve_precision(precision: str, device: torch.device) -> torch.dtype:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from segment_anything import SamPredictor
 
 from alignsam_gym.errors import OptionError
-from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, file_digest, load_sam, resolve_device, take_rows
+from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, file_digest, load_sam, take_rows
 from alignsam_gym.foundation.tiny.tiny_sam import build_tiny_sam
 
 
@@ -78,18 +78,6 @@ def test_a_loaded_model_is_frozen():
 def test_an_unknown_model_is_named_with_the_choices():
     with pytest.raises(OptionError, match=r"sam='vit_x'.*tiny"):
         load_sam("vit_x", "cpu")
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
-def test_cuda_where_there_is_none_is_an_option_error():
-    assert resolve_device("auto") == torch.device("cpu")
-    with pytest.raises(OptionError, match=r"device='cuda' cannot be used here \(.+\)"):
-        resolve_device("cuda")
-
-
-def test_a_device_that_does_not_exist_is_an_option_error():
-    with pytest.raises(OptionError, match="device='toaster'"):
-        resolve_device("toaster")
 
 
 def test_file_digest_is_sha256(tmp_path):
