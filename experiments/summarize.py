@@ -106,7 +106,7 @@ def summary_tables(runs: Sequence[dict[str, Any]], resamples: int) -> list[Resul
 def prompting_summary(runs: Sequence[dict[str, Any]], resamples: int) -> ResultTable:
     """Show mIoU, FR and repeated patches, a row for each prompting strategy.
 
-    mIoU is the mean over runs and images, ± the standard deviation of the runs' means, with the interval of
+    mIoU is the mean over runs and images, ± the sample standard deviation of the runs' means, with the interval of
     `intervals.interval`; the advantage over random prompting is paired by run and image. A method that does not
     prompt step by step has neither steps nor FR.
     """
@@ -161,8 +161,8 @@ def _rate(runs: Sequence[dict[str, Any]], name: str, key: str) -> str:
 def final_metrics(runs: Sequence[dict[str, Any]]) -> ResultTable:
     """Show the metrics that the runs' data set is known by, after the last prompt.
 
-    They are means over runs ± their standard deviation; a column says whether a run's metric is a mean over images,
-    over the pixels of all images together, or over categories.
+    They are means over runs ± their sample standard deviation; a column says whether a run's metric is a mean over
+    images, over the pixels of all images together, or over categories.
     """
     shown = shown_metrics(_first(runs[0])["metrics"], runs[0]["table"])
     rows = []

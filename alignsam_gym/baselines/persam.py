@@ -1,14 +1,15 @@
 """PerSAM and PerSAM-F (Zhang et al., arXiv 2305.03048): a frozen SAM that is shown the target on labelled images.
 
-They are published for one labelled image. What several show is averaged over those of the same text; a text that none
-of them has takes the average over all. [ours] Where the authors measure in pixels of the image itself, here the pixels
-are those of SAM's square input. [ours]
+They are published for one labelled image, the reference. Here each text has one, drawn from the labelled images; a text
+that none of them has takes the average over all references. [ours] Several references of a text are averaged.
+[ours; method.references] Where the authors measure in pixels of the image itself, here the pixels are those of SAM's
+square input. [ours]
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 
@@ -19,22 +20,37 @@ from torch.nn import functional as F
 
 from alignsam_gym.baselines.guided_transformer import GuidedTransformer
 from alignsam_gym.baselines.shuffled_indices import ShuffledIndices
-from alignsam_gym.errors import DataError, OptionError
+from alignsam_gym.errors import DataError, OptionError, check_choice
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, decoder_of
 from alignsam_gym.srm.segmentation_loss import dice_loss
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2
 
+CELLS = {"majority": 0.5, "any": 0.0}
+"""Which cells of the embedding show the target, and the fraction of foreground that each must exceed."""
+
 
 class _PersonalizedSAM(ABC):
-    """A SAM that is prompted where an image's features are similar to the target's, one image at a time."""
+    """A SAM that is prompted where an image's features are similar to the target's, one image at a time.
+
+    Args:
+        model: The frozen SAM.
+        references: At most so many labelled images of each text show the target. Published: 1.
+        cells: Which cells of a reference's embedding show it. ``majority``: those whose centre is more than half
+            foreground, as published, where the mask must exceed SAM's mean of red, 48% of white. ``any``: those whose
+            centre has any foreground. [ours; method.cells]
+
+    Raises:
+        OptionError: If `cells` is neither.
+    """
 
     multimask = True
 
-    def __init__(self, model: BatchedSamPredictor) -> None:
+    def __init__(self, model: BatchedSamPredictor, references: int, cells: str) -> None:
         self.model = model
         self.decoder = decoder_of(model.sam)
+        self.references, self.cells = references, check_choice("method.cells", cells, tuple(CELLS))
 
     @abstractmethod
     def fit(self, shots: EncodedDataset, seed: int) -> None:
@@ -48,6 +64,27 @@ class _PersonalizedSAM(ABC):
     def predict(self, samples: EncodedDataset, indices: Sequence[int]) -> Tensor:
         """Return logits, float (B, 4h, 4w), of the images at B indices."""
         return torch.stack([self.segment(sample) for sample in samples.fetch(indices)])
+
+    def reference_features(self, shots: EncodedDataset, seed: int) -> Iterator[tuple[EncodedSample, Tensor]]:
+        """Draw the references; yield each with the features of its target, (n, C).
+
+        Images in which no cell shows the target are no references. [ours]
+
+        Raises:
+            DataError: If no image is one.
+        """
+        found: Counter[str | None] = Counter()
+        for index in ShuffledIndices(len(shots), seed).draw(len(shots)).tolist():
+            sample = shots[index]
+            if found[sample.text] < self.references:
+                fraction = F.interpolate(sample.truth[None, None], sample.embedding.shape[1:], mode="bilinear")[0, 0]
+                shows = fraction > CELLS[self.cells]
+                if shows.any():
+                    found[sample.text] += 1
+                    yield sample, sample.embedding[:, shows].T
+        if not found:
+            hint = " Targets smaller than a cell need method.cells=any." if self.cells == "majority" else ""
+            raise DataError(f"No mask of {shots.dataset.name}'s labelled images shows a target to learn from.{hint}")
 
     def fit_target(self, samples: Sequence[EncodedSample], features: Sequence[Tensor]) -> None:
         """Remember what the target looks like.
@@ -128,6 +165,8 @@ class PerSAM(_PersonalizedSAM):
 
     Args:
         model: The frozen SAM.
+        references: As `_PersonalizedSAM` has it.
+        cells: As `_PersonalizedSAM` has it.
         multimask: Whether refinements take the best of three masks, as published. False takes SAM's single mask, for a
             SAM that was not trained for three, as the embedded one. [ours]
         boxes: Whether the second refinement has a box, as published. False is for a SAM that was not trained with
@@ -137,8 +176,8 @@ class PerSAM(_PersonalizedSAM):
         OptionError: If the SAM's decoder is not the original one, for which PerSAM is published.
     """
 
-    def __init__(self, model: BatchedSamPredictor, multimask: bool, boxes: bool) -> None:
-        super().__init__(model)
+    def __init__(self, model: BatchedSamPredictor, references: int, cells: str, multimask: bool, boxes: bool) -> None:
+        super().__init__(model, references, cells)
         self.multimask, self.boxes = multimask, boxes
         if type(model.sam.mask_decoder) is not MaskDecoder:
             raise OptionError(
@@ -147,7 +186,7 @@ class PerSAM(_PersonalizedSAM):
 
     @torch.no_grad()
     def fit(self, shots: EncodedDataset, seed: int) -> None:
-        samples, features = zip(*_foreground_features(shots), strict=True)
+        samples, features = zip(*self.reference_features(shots, seed), strict=True)
         self.fit_target(samples, [feature.mean(0) for feature in features])
         self.guided = deepcopy(self.model.sam.mask_decoder)
         self.guided.transformer = GuidedTransformer(self.guided.transformer)
@@ -189,25 +228,28 @@ class PerSAM(_PersonalizedSAM):
 
 
 class PerSAMF(_PersonalizedSAM):
-    """Learns how much each of SAM's three masks counts: two weights, and the third is what they leave of 1.
+    """Learns from the references how much each of SAM's three masks counts: two weights; the third is the rest of 1.
 
     SAM is prompted at the place that is most similar to the target, whose features are halfway between their mean and
     their maximum. The decoder is not guided. Two refinements with boxes follow.
 
     Args:
         model: The frozen SAM.
-        steps: Number of steps of AdamW on the sum of Dice and focal loss, with cosine decay. Each has one labelled
-            image.
+        references: As `_PersonalizedSAM` has it.
+        cells: As `_PersonalizedSAM` has it.
+        steps: Number of steps of AdamW on the sum of Dice and focal loss, with cosine decay. Each has one reference.
         learning_rate: AdamW's first learning rate.
     """
 
-    def __init__(self, model: BatchedSamPredictor, steps: int, learning_rate: float) -> None:
-        super().__init__(model)
+    def __init__(
+        self, model: BatchedSamPredictor, references: int, cells: str, steps: int, learning_rate: float
+    ) -> None:
+        super().__init__(model, references, cells)
         self.steps, self.learning_rate = steps, learning_rate
 
     def fit(self, shots: EncodedDataset, seed: int) -> None:
         with torch.no_grad():
-            samples, features = zip(*_foreground_features(shots), strict=True)
+            samples, features = zip(*self.reference_features(shots, seed), strict=True)
             self.fit_target(samples, [(feature.mean(0) + feature.amax(0)) / 2 for feature in features])
             masks = torch.stack([self.predict_masks(sample, self.prompts(sample))[0] for sample in samples])
         truth = torch.stack([sample.truth for sample in samples])
@@ -239,23 +281,6 @@ class PerSAMF(_PersonalizedSAM):
         for _ in range(2):
             logits = self.refine(sample, prompts, logits, boxed=True)
         return logits
-
-
-def _foreground_features(shots: EncodedDataset) -> Iterator[tuple[EncodedSample, Tensor]]:
-    """Yield labelled images and the features in their foreground, (n, C). Images that have none are left out. [ours]
-
-    Raises:
-        DataError: If all images are left out.
-    """
-    found = False
-    for index in range(len(shots)):
-        sample = shots[index]
-        cells = F.interpolate(sample.truth[None, None], sample.embedding.shape[1:], mode="bilinear")[0, 0] > 0
-        if cells.any():
-            found = True
-            yield sample, sample.embedding[:, cells].T
-    if not found:
-        raise DataError(f"No mask of {shots.dataset.name}'s labelled images has any foreground to learn from.")
 
 
 def _xy(index: Tensor, image_map: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ def _draws(runs: Sequence[Mapping[str, float]], resamples: int, rng: np.random.G
     means = np.array([np.mean(list(run.values())) for run in runs])
     draws = np.full(resamples, means.mean())
     if len(runs) > 1:
-        draws += rng.standard_t(len(runs) - 1, resamples) * means.std(ddof=1) / np.sqrt(len(runs))
+        draws += rng.standard_t(len(runs) - 1, resamples) * sample_deviation(means) / np.sqrt(len(runs))
     if all(run.keys() == runs[0].keys() for run in runs):
         images = np.mean([[run[name] for name in runs[0]] for run in runs], axis=0)
         draws += rng.choice(images, (resamples, len(images))).mean(1) - images.mean()
@@ -62,13 +62,19 @@ def shown_interval(runs: Sequence[Mapping[str, float]], resamples: int) -> str:
     return f"{low:.3f} to {high:.3f}"
 
 
-def shown_mean(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
-    """Write mean ± standard deviation of runs, as a table shows it.
+def sample_deviation(values: Sequence[float] | np.ndarray) -> float:
+    """Return the sample standard deviation of n runs, whose squares are divided by n − 1.
 
-    The deviation is that of these runs alone, so a single run has none.
+    The runs are a sample of all that could have been, and n in its place would make the spread of five look a tenth
+    too small. A single run has none: NaN.
     """
+    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+
+def shown_mean(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
+    """Write mean ± sample standard deviation of runs, as a table shows it; of a single run the mean alone."""
     mean = f"{np.mean(values):.{digits}f}"
-    return f"{mean} ± {np.std(values):.{digits}f}" if len(values) > 1 else mean
+    return f"{mean} ± {sample_deviation(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def interquartile_means(

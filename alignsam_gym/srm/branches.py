@@ -37,9 +37,10 @@ class ImplicitBranch(nn.Module):
 class ExplicitBranch(nn.Module):
     """V(s_c, s_t) and the head (§3.3): three convolutions over both states, self-attention, two convolutions.
 
-    The paper gives no sizes: projection and blocks are as in `ImplicitBranch`. Every cell attends, with four heads and
-    a residual connection, to the means of 4 × 4 cells, as attention among all would cost more than SAM's decoder. The
-    second of the last two convolutions is the head. [ours: `width`]
+    The paper gives no sizes. The first of the three convolutions is 1×1, from both states to `width` channels; the
+    others are 3×3; group normalisation and ReLU follow each. Every cell attends, with four heads and a residual
+    connection, to the means of 4 × 4 cells, as attention among all would cost more than SAM's decoder. The second of the
+    last two convolutions is the head. [ours: `width`]
 
     Args:
         channels: Channels of s_c and s_t together.
@@ -52,7 +53,7 @@ class ExplicitBranch(nn.Module):
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.project = StateProjection(channels, width)
-        self.blocks = nn.Sequential(_block(width), _block(width), _block(width))
+        self.blocks = nn.Sequential(*_activation(width), _block(width), _block(width))
         self.norm = nn.LayerNorm(width)
         self.query, self.key, self.value, self.mix = (nn.Linear(width, width) for _ in range(4))
         self.decode = nn.Sequential(_block(width), nn.Conv2d(width, 1, 3, padding=1))
@@ -80,7 +81,11 @@ class ExplicitBranch(nn.Module):
 
 
 def _block(width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(NORM_GROUPS, width), nn.ReLU())
+    return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), *_activation(width))
+
+
+def _activation(width: int) -> tuple[nn.Module, nn.Module]:
+    return nn.GroupNorm(NORM_GROUPS, width), nn.ReLU()
 
 
 BRANCHES: dict[str, type[ImplicitBranch] | type[ExplicitBranch]] = {

@@ -200,5 +200,6 @@ class SRM:
         try:
             self.members.load_state_dict(load_file(path))
         except (OSError, RuntimeError, SafetensorError) as error:
-            raise WeightsError(f"{path} does not hold the weights of this SRM: {error}") from error
+            older = " (an explicit branch of an earlier version had one more convolution)" * (self.kind == "explicit")
+            raise WeightsError(f"{path} does not hold the weights of this SRM{older}: {error}") from error
         self.learned = True

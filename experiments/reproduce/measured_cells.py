@@ -12,7 +12,7 @@ import numpy as np
 
 from alignsam_gym.agents.trained_run import METRICS_FILE
 from alignsam_gym.errors import DataError
-from alignsam_gym.evaluation.intervals import interval
+from alignsam_gym.evaluation.intervals import interval, sample_deviation
 from alignsam_gym.evaluation.metrics_file import read_metrics
 from alignsam_gym.experiments.reproduce.plan import EACH, PlannedCell, PlannedTable
 from alignsam_gym.experiments.reproduce.planned_runs import PlannedRuns
@@ -42,8 +42,8 @@ class MeasuredCell:
 
     @property
     def spread(self) -> float:
-        """The standard deviation over seeds."""
-        return float(np.std(list(self.values.values())))
+        """The sample standard deviation over seeds; NaN if there is one."""
+        return sample_deviation(list(self.values.values()))
 
     @property
     def has_images(self) -> bool:

@@ -100,9 +100,9 @@ def _caption(measured: MeasuredTable) -> str:
             means.append(f"{words} ({', '.join(tasks)})")
     return (
         f"Here {datasets}; seeds {', '.join(map(str, measured.seeds))}. The paper's rows are of its own data sets and "
-        f"models. Metrics are means over {' and '.join(means)}, in percent but for MAE, ± the standard deviation over "
-        "seeds, with a 95% interval: Student's t over seeds and, for IoU over images at the end of an episode, a "
-        "bootstrap of images, too (none if only seeds could differ, and do not)."
+        f"models. Metrics are means over {' and '.join(means)}, in percent but for MAE, ± the sample standard "
+        "deviation over seeds, with a 95% interval: Student's t over seeds and, for IoU over images at the end of an "
+        "episode, a bootstrap of images, too (none if only seeds could differ, and do not)."
     )
 
 
@@ -148,7 +148,7 @@ def cell_list(measured: MeasuredTable) -> ResultTable:
     for (row, column), planned in measured.plan.cells.items():
         cell = measured.cells[row, column]
         task = [planned.task, measured.datasets[planned.task], planned.metric, planned.average]
-        values: list[Cell] = [cell.mean, cell.spread] if cell.values else ["", ""]
+        values: list[Cell] = [cell.mean if cell.values else "", cell.spread if len(cell.values) > 1 else ""]
         interval = measured.intervals[row, column] or ("", "")
         rows.append(["here", row, column, *task, *values, *interval, len(cell.values), len(cell.failures)])
     for (row, column), number in measured.printed.items():

@@ -71,16 +71,28 @@ def test_an_unknown_method_is_an_error(toy_model):
         make_baseline(toy_model, {"name": "sem"})
 
 
+ONE = {"references": 1, "cells": "majority"}
+
+
 @pytest.mark.parametrize(
     ("name", "options", "named"),
     [
-        ("persam", {"multimask": "no", "boxes": True}, "method.multimask='no': it must be true or false"),
-        ("persam_f", {"steps": 0, "learning_rate": 1e-3}, "method.steps=0: it must be at least 1"),
-        ("persam_f", {"steps": 1.5, "learning_rate": 1e-3}, "method.steps=1.5: it must be a whole number"),
-        ("persam_f", {"steps": 1, "learning_rate": "high"}, "method.learning_rate='high': it must be a number"),
-        ("persam_f", {"steps": 1, "learning_rate": -1.0}, "method.learning_rate=-1.0: it must be 0 or more"),
-        ("persam_f", {"steps": 1}, "method.learning_rate: this method takes steps, learning_rate, and nothing else"),
-        ("persam", {"multimask": True, "boxes": True, "rank": 4}, "method.rank: this method takes multimask, boxes"),
+        ("persam", {**ONE, "references": 0, "multimask": True, "boxes": True}, "method.references=0: it must be at"),
+        ("persam", {**ONE, "multimask": "no", "boxes": True}, "method.multimask='no': it must be true or false"),
+        ("persam_f", {**ONE, "steps": 0, "learning_rate": 1e-3}, "method.steps=0: it must be at least 1"),
+        ("persam_f", {**ONE, "steps": 1.5, "learning_rate": 1e-3}, "method.steps=1.5: it must be a whole number"),
+        ("persam_f", {**ONE, "steps": 1, "learning_rate": "high"}, "method.learning_rate='high': it must be a number"),
+        ("persam_f", {**ONE, "steps": 1, "learning_rate": -1.0}, "method.learning_rate=-1.0: it must be 0 or more"),
+        (
+            "persam_f",
+            {**ONE, "steps": 1},
+            "method.learning_rate: this method takes references, cells, steps, learning_rate, and nothing else",
+        ),
+        (
+            "persam",
+            {**ONE, "multimask": True, "boxes": True, "rank": 4},
+            "method.rank: this method takes references, cells, multimask, boxes",
+        ),
     ],
 )
 def test_a_mistaken_option_is_an_error(toy_model, name, options, named):

@@ -40,7 +40,7 @@ def test_means_spreads_and_intervals():
     table = prompting_summary(runs, resamples=500)
     mean, spread = cells(table, "agent")[2].split(" ± ")
     assert abs(float(mean) - 0.72) < 0.005
-    assert abs(float(spread) - np.std([0.7, 0.71, 0.72, 0.73, 0.74])) < 0.004
+    assert abs(float(spread) - np.std([0.7, 0.71, 0.72, 0.73, 0.74], ddof=1)) < 0.004
     low, high = map(float, cells(table, "agent")[3].split(" to "))
     assert low < 0.72 < high
     assert high - low < 0.04
@@ -64,7 +64,7 @@ def test_the_data_sets_own_metrics_say_what_they_are_means_of():
 
     table = final_metrics([measured(10.0), measured(20.0)])
     assert table.columns == ["prompting", "BER % ↓ over images", "BER % ↓ over pixels"]
-    assert cells(table, "agent") == ["agent", "15.000 ± 5.000", "30.000 ± 10.000"]
+    assert cells(table, "agent") == ["agent", "15.000 ± 7.071", "30.000 ± 14.142"]
 
 
 def test_categories_are_rows_and_prompting_strategies_columns():

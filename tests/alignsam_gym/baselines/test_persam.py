@@ -11,6 +11,9 @@ from alignsam_gym.baselines.persam import PerSAM, PerSAMF
 from alignsam_gym.errors import DataError, OptionError
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 
+PUBLISHED = {"references": 1, "cells": "majority"}
+ALL = {"references": 50, "cells": "any"}
+
 
 @pytest.fixture
 def shots(toy_dataset, toy_model, encode):
@@ -19,7 +22,7 @@ def shots(toy_dataset, toy_model, encode):
 
 @pytest.fixture
 def persam(toy_model, shots):
-    baseline = PerSAM(toy_model, multimask=True, boxes=True)
+    baseline = PerSAM(toy_model, multimask=True, boxes=True, **PUBLISHED)
     baseline.fit(shots, seed=0)
     return baseline
 
@@ -94,18 +97,67 @@ def test_asking_is_sams_own_decoder(persam, shots, toy_model):
         assert torch.allclose(mine, theirs[0], atol=1e-4)
 
 
-def test_the_target_is_the_mean_of_the_images_foregrounds(persam, shots):
-    means = []
+def features_where(sample, shows):
+    """The features of the cells whose fraction of foreground `shows` accepts, one after another."""
+    cells = F.interpolate(sample.truth[None, None], (8, 8), mode="bilinear")[0, 0]
+    return torch.stack([sample.embedding[:, y, x] for y in range(8) for x in range(8) if shows(cells[y, x])])
+
+
+def test_as_published_one_image_and_a_majority_of_a_cell_show_the_target(persam, shots, toy_model):
+    means = [features_where(sample, lambda part: part > 0.5).mean(0) for sample in shots.fetch(range(len(shots)))]
+    matches = [torch.allclose(persam.target(shots[0]), mean, atol=1e-5) for mean in means]
+    assert sum(matches) == 1
+    again, drawn = PerSAM(toy_model, multimask=True, boxes=True, **PUBLISHED), set()
+    for seed in range(8):
+        again.fit(shots, seed)
+        drawn.add(tuple(again.target(shots[0]).tolist()))
+    assert len(drawn) > 1
+
+
+def test_all_images_and_any_foreground_of_a_cell_can_show_it(toy_model, shots):
+    means = [features_where(sample, lambda part: part > 0).mean(0) for sample in shots.fetch(range(len(shots)))]
+    baseline = PerSAM(toy_model, multimask=True, boxes=True, **ALL)
+    baseline.fit(shots, seed=0)
+    assert torch.allclose(baseline.target(shots[0]), torch.stack(means).mean(0), atol=1e-5)
+
+
+def test_persam_f_halves_mean_and_maximum_of_one_image(toy_model, shots):
+    found = []
     for sample in shots.fetch(range(len(shots))):
-        cells = F.interpolate(sample.truth[None, None], (8, 8), mode="bilinear")[0, 0] > 0
-        means.append(torch.stack([sample.embedding[:, y, x] for y, x in cells.nonzero()]).mean(0))
-    assert torch.allclose(persam.target(shots[0]), torch.stack(means).mean(0), atol=1e-5)
+        features = features_where(sample, lambda part: part > 0.5)
+        found.append((features.mean(0) + features.amax(0)) / 2)
+    baseline = PerSAMF(toy_model, steps=1, learning_rate=1e-3, **PUBLISHED)
+    baseline.fit(shots, seed=0)
+    assert sum(torch.allclose(baseline.target(shots[0]), each, atol=1e-5) for each in found) == 1
+
+
+def test_each_text_has_its_own_reference(toy_model, toy_dataset, encode):
+    texts = ["cat", "dog", "cat", "dog", "cat"]
+    toy_dataset.samples = [replace(one, text=text) for one, text in zip(toy_dataset.samples, texts, strict=True)]
+    for references, counts in ((1, {"cat": 1, "dog": 1}), (2, {"cat": 2, "dog": 2}), (9, {"cat": 3, "dog": 2})):
+        baseline = PerSAM(toy_model, references, "majority", multimask=True, boxes=True)
+        drawn = [sample.text for sample, _ in baseline.reference_features(encode(toy_dataset, toy_model), seed=0)]
+        assert {text: drawn.count(text) for text in texts} == counts
+
+
+def test_a_target_smaller_than_a_cell_needs_the_other_rule(toy_model, one_sample, encode):
+    mask = torch.zeros(64, 64, dtype=torch.bool).numpy()
+    mask[3, 3] = True
+    shots = encode(one_sample(mask), toy_model)
+    with pytest.raises(DataError, match=r"smaller than a cell need method\.cells=any"):
+        PerSAM(toy_model, multimask=True, boxes=True, **PUBLISHED).fit(shots, seed=0)
+    PerSAM(toy_model, multimask=True, boxes=True, **ALL).fit(shots, seed=0)
+
+
+def test_an_unknown_choice_of_cells_is_an_error(toy_model):
+    with pytest.raises(OptionError, match=r"method\.cells='most' is unknown; choose one of majority, any"):
+        PerSAM(toy_model, 1, "most", multimask=True, boxes=True)
 
 
 def test_each_text_has_its_own_target(toy_model, shots):
     samples = [replace(shots[index], text=text) for index, text in enumerate(("cat", "dog", "cat"))]
     features = [torch.full((32,), value) for value in (1.0, 5.0, 3.0)]
-    baseline = PerSAM(toy_model, multimask=True, boxes=True)
+    baseline = PerSAM(toy_model, multimask=True, boxes=True, **PUBLISHED)
     baseline.fit_target(samples, features)
     found = [float(baseline.target(sample)[0]) for sample in (*samples, replace(shots[3], text="cow"))]
     assert found == [2, 5, 2, 3]
@@ -135,7 +187,7 @@ def test_answers_have_the_logits_size_and_repeat_themselves(persam, shots):
 
 @torch.no_grad()
 def test_a_sam_of_one_mask_is_asked_for_that_and_without_a_box(shots, toy_model, monkeypatch):
-    baseline, asked = PerSAM(toy_model, multimask=False, boxes=False), []
+    baseline, asked = PerSAM(toy_model, multimask=False, boxes=False, **PUBLISHED), []
     baseline.fit(shots, seed=0)
     ask = baseline.predict_masks
 
@@ -156,22 +208,22 @@ def test_the_weight_of_the_right_mask_grows(toy_model, shots, monkeypatch):
         return torch.stack([-right, torch.zeros_like(right), right]), torch.zeros(3)
 
     monkeypatch.setattr(PerSAMF, "predict_masks", predict_masks)
-    baseline = PerSAMF(toy_model, steps=300, learning_rate=1e-2)
+    baseline = PerSAMF(toy_model, steps=300, learning_rate=1e-2, **ALL)
     baseline.fit(shots, seed=0)
     assert float(baseline.weights.sum()) == pytest.approx(1)
     assert baseline.weights[2] > 0.6 > baseline.weights[0]
 
 
 def test_an_unlearned_persam_f_weighs_all_masks_alike(toy_model, shots):
-    baseline = PerSAMF(toy_model, steps=0, learning_rate=1e-3)
+    baseline = PerSAMF(toy_model, steps=0, learning_rate=1e-3, **PUBLISHED)
     baseline.fit(shots, seed=0)
     assert baseline.weights.tolist() == pytest.approx([1 / 3] * 3)
     assert baseline.predict(shots, [0, 1]).shape == (2, 32, 32)
 
 
 def test_masks_without_foreground_teach_nothing(toy_model, one_sample, encode):
-    with pytest.raises(DataError, match="has any foreground"):
-        PerSAM(toy_model, multimask=True, boxes=True).fit(
+    with pytest.raises(DataError, match="shows a target"):
+        PerSAM(toy_model, multimask=True, boxes=True, **PUBLISHED).fit(
             encode(one_sample(torch.zeros(64, 64, dtype=torch.bool).numpy()), toy_model), 0
         )
 
@@ -180,4 +232,4 @@ def test_another_decoder_cannot_be_guided(toy_model):
     sam = deepcopy(toy_model.sam)
     sam.mask_decoder.__class__ = type("OtherDecoder", (type(sam.mask_decoder),), {})
     with pytest.raises(OptionError, match="SAM's own mask decoder"):
-        PerSAM(BatchedSamPredictor(sam, "other", torch.device("cpu")), multimask=True, boxes=True)
+        PerSAM(BatchedSamPredictor(sam, "other", torch.device("cpu")), multimask=True, boxes=True, **PUBLISHED)

@@ -1,8 +1,17 @@
+import math
+import statistics
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from alignsam_gym.evaluation.intervals import interquartile_means, interval, stratified_interval
+from alignsam_gym.evaluation.intervals import (
+    interquartile_means,
+    interval,
+    sample_deviation,
+    shown_mean,
+    stratified_interval,
+)
 
 
 def of_images(values) -> dict[str, float]:
@@ -65,3 +74,15 @@ def test_an_interquartile_mean_is_that_of_the_middle_half():
     before = np.random.get_state()[1].copy()
     assert interquartile_means({"a": scores}, resamples=200)["a"] == (mean, (low, high))
     assert np.array_equal(np.random.get_state()[1], before)
+
+
+def test_the_deviation_of_runs_is_the_samples():
+    values = [0.1, 0.4, 0.9, 0.2, 0.3]
+    assert sample_deviation(values) == pytest.approx(statistics.stdev(values))
+    assert shown_mean(values) == f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
+    assert shown_mean([1, 2], digits=1) == "1.5 ± 0.7"
+
+
+def test_a_single_run_shows_no_deviation():
+    assert math.isnan(sample_deviation([0.5]))
+    assert shown_mean(np.array([0.5])) == "0.500"

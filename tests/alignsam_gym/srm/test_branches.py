@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from alignsam_gym.srm.branches import BRANCHES, ExplicitBranch
 from alignsam_gym.state import State
@@ -16,8 +17,17 @@ def test_one_logit_for_each_cell(kind, shape):
     assert BRANCHES[kind](24, 16)(_states(*shape)).shape == (shape[0], *shape[2:])
 
 
+@pytest.mark.parametrize(("kind", "before", "after"), [("implicit", 3, 1), ("explicit", 3, 2)])
+def test_a_branch_has_the_papers_convolutions(kind, before, after):
+    """Explicit: three, self-attention, two. Implicit: a projection and two blocks, then the head."""
+    branch = BRANCHES[kind](24, 16)
+    found = [name.split(".")[0] for name, module in branch.named_modules() if isinstance(module, nn.Conv2d)]
+    assert sum(name in ("project", "blocks") for name in found) == before
+    assert sum(name in ("decode", "head") for name in found) == after
+
+
 def test_every_cell_of_the_explicit_branch_sees_every_other():
-    """Its five convolutions reach five cells; only attention carries further."""
+    """Its convolutions reach four cells; only attention carries further."""
     torch.manual_seed(0)
     branch, states = ExplicitBranch(8, 16), _states(1, 8, 20, 20, requires_grad=True)
     branch(states)[0, 0, 0].backward()

@@ -10,6 +10,7 @@ from segment_anything import SamPredictor
 from alignsam_gym.errors import OptionError
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, file_digest, load_sam, take_rows
 from alignsam_gym.foundation.tiny.tiny_sam import build_tiny_sam
+from alignsam_gym.transforms import resize_image
 
 
 def test_encode_equals_sam_predictor_on_each_image():
@@ -22,6 +23,28 @@ def test_encode_equals_sam_predictor_on_each_image():
     for image, embedding in zip(images, embeddings, strict=True):
         predictor.set_image(image)
         torch.testing.assert_close(embedding, predictor.features[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("side", [40, 64, 100])
+def test_a_sam_sees_a_frame_of_any_side_as_sam_predictor_does(toy_model, side):
+    frame = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    predictor = SamPredictor(toy_model.sam)
+    predictor.set_image(frame)
+    torch.testing.assert_close(toy_model.encode([frame])[0], predictor.features[0], atol=1e-5, rtol=1e-5)
+
+
+def test_the_embedded_sam_is_resized_as_in_its_training():
+    frame = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+    embedded = BatchedSamPredictor(build_tiny_sam(), "embedded", torch.device("cpu"))
+    expected = resize_image(frame, (256, 256))
+    np.testing.assert_array_equal(embedded.resize([frame])[0].permute(1, 2, 0), expected)
+
+
+def test_another_resizing_has_other_keys_in_the_store(toy_model):
+    """Version 2 was OpenCV's for every SAM; embeddings of the embedded one stay valid."""
+    embedded = BatchedSamPredictor(build_tiny_sam(), "weights", torch.device("cpu"))
+    assert embedded.fingerprint == "weights-2"
+    assert BatchedSamPredictor(toy_model.sam, "weights", torch.device("cpu")).fingerprint == "weights-3"
 
 
 @pytest.mark.parametrize("side", [32, 48, 100, 800])
