@@ -16,7 +16,7 @@ import typer
 
 from alignsam_gym.experiments.benchmark import Architecture, Benchmark
 from alignsam_gym.experiments.command_help import HELP_OPTIONS, first_sentence, help_page, module_of
-from alignsam_gym.experiments.command_line import exit_on_user_error
+from alignsam_gym.experiments.command_line import exit_on_user_error, print_in_any_encoding
 
 app = typer.Typer(
     help="Points the Segment Anything Model at what you mean: trains, measures and uses AlignSAM agents.",
@@ -43,7 +43,7 @@ class Format(StrEnum):
 def run_module(command: str, arguments: list[str]) -> None:
     """Run the module of a command that Hydra configures, as ``python -m experiments.<command>`` does."""
     if HELP_OPTIONS & set(arguments):
-        typer.echo(help_page(command))
+        print(help_page(command))
         return
     sys.argv = [f"alignsam {command}", *arguments]
     importlib.import_module(f"alignsam_gym.experiments.{module_of(command)}").main()
@@ -99,12 +99,12 @@ def predict(
         agent = AlignSAM.from_pretrained(run, sam=sam, clip=clip, device=device, batch_size=batch_size)
         written, skipped = prediction_files.predict_files(agent, found, rle or writers[format](out), text)
         for problem in skipped:
-            typer.echo(f"skipped: {problem}", err=True)
+            print(f"skipped: {problem}", file=sys.stderr)
         if not written:
             raise DataError(f"None of {len(skipped)} images could be read.")
         if rle:
             rle.save()
-        typer.echo(f"{written} of {len(found)} images are in {rle.file if rle else out}")
+        print(f"{written} of {len(found)} images are in {rle.file if rle else out}")
 
 
 @app.command(rich_help_panel=AGENT)
@@ -133,7 +133,7 @@ def demo(
         pointers = Pointers(run or [], sam, clip, device)
         pointers.get(pointers.names[0])  # what is wrong with it is told here
         with served(pointers, host, port) as page:
-            typer.echo(f"AlignSAM's demo is at {page.local_url} (Ctrl-C ends it)")
+            print(f"AlignSAM's demo is at {page.local_url} (Ctrl-C ends it)")
             page.block_thread()
 
 
@@ -174,7 +174,7 @@ def export(
             from alignsam_gym.agents import bundle
 
             bundle.export(run, out)
-        typer.echo(f"The agent is in {out}")
+        print(f"The agent is in {out}")
 
 
 @app.command(rich_help_panel=AGENT)
@@ -190,7 +190,7 @@ def push(
     with exit_on_user_error:
         from alignsam_gym.agents import hub
 
-        typer.echo(f"The agent is at {hub.push(run, repo, private)}")
+        print(f"The agent is at {hub.push(run, repo, private)}")
 
 
 for _name in ("baseline", "score", "summarize", "report", "reproduce"):
@@ -257,11 +257,13 @@ _add_hydra_command("pretrain", DEVELOPMENT)
 
 def main() -> None:
     """Run the command that was typed."""
+    print_in_any_encoding()
     app(prog_name="alignsam")
 
 
 def run_from_module(command: str) -> None:
     """Run a command that was typed as ``python -m experiments.<command>``."""
+    print_in_any_encoding()
     app([command, *sys.argv[1:]], prog_name="alignsam")
 
 

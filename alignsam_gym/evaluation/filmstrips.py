@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 
 from alignsam_gym.agents.callbacks import CURVES
@@ -16,6 +12,7 @@ from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.rendering import PANEL, TRUTH_COLOUR, draw_answer, overlay
 from alignsam_gym.evaluation.prompting_evaluation import prompt
 from alignsam_gym.evaluation.prompting_strategies import PromptingStrategy, played_by
+from alignsam_gym.figure_files import Figure
 from alignsam_gym.transforms import resize_image, resize_mask
 
 _SHOWN = (0, 1, 2, 3, 5, 8, 11, 15)
@@ -28,13 +25,13 @@ def learning_curve(history: list[dict[str, float]], path: Path) -> None:
         history: The means of each rollout, and its timesteps.
         path: PNG file to write.
     """
-    figure, axes = plt.subplots(1, len(CURVES), figsize=(3.6 * len(CURVES), 3), layout="constrained")
+    figure = Figure(figsize=(3.6 * len(CURVES), 3), layout="constrained")
+    axes = figure.subplots(1, len(CURVES))
     for axis, name in zip(axes, CURVES, strict=True):
         axis.plot([record["timesteps"] for record in history], [record[name] for record in history], marker=".")
         axis.set(title=name.replace("_", " "), xlabel="steps")
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def filmstrip(episode: Episode, indices: list[int], strategies: Mapping[str, PromptingStrategy], path: Path) -> None:
@@ -49,9 +46,8 @@ def filmstrip(episode: Episode, indices: list[int], strategies: Mapping[str, Pro
     strips = [_strips(episode, indices, name, strategy) for name, strategy in strategies.items()]
     rows = [row for rows_of_image in zip(*strips, strict=True) for row in rows_of_image]
     columns = max(map(len, rows))
-    figure, axes = plt.subplots(
-        len(rows), columns, figsize=(2.2 * columns, 2.5 * len(rows)), layout="constrained", squeeze=False
-    )
+    figure = Figure(figsize=(2.2 * columns, 2.5 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for line, row in zip(axes, rows, strict=True):
@@ -60,7 +56,6 @@ def filmstrip(episode: Episode, indices: list[int], strategies: Mapping[str, Pro
             axis.set_title(title, fontsize=8)
     figure.suptitle("Discs are positive prompts, squares negative ones; 0 marks the initial pair.", fontsize=9)
     figure.savefig(path, dpi=130)
-    plt.close(figure)
 
 
 def _strips(

@@ -10,10 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -23,6 +19,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from alignsam_gym.experiments.benchmark.environment_speed import STEPS
 from alignsam_gym.experiments.benchmark.models import Setting, benchmark_model
 from alignsam_gym.experiments.benchmark.reference_implementation import SIDE
+from alignsam_gym.figure_files import Figure
 from alignsam_gym.result_table import ResultTable
 
 GROWTH = {"environments": (1, 4, 16, 64), "steps": (5, 15, 45), "images": (50, 500, 5000)}
@@ -96,7 +93,8 @@ def _exponent(rows: list[dict[str, Any]]) -> float:
 
 def _plot(rows: list[dict[str, Any]], path: Path) -> None:
     growing = list(dict.fromkeys(row["growing"] for row in rows))
-    figure, axes = plt.subplots(2, len(growing), figsize=(10, 5), layout="constrained", squeeze=False)
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    axes = figure.subplots(2, len(growing), squeeze=False)
     for column, what in enumerate(growing):
         some = [row for row in rows if row["growing"] == what]
         sizes = [row["size"] for row in some]
@@ -107,4 +105,3 @@ def _plot(rows: list[dict[str, Any]], path: Path) -> None:
             axis.set_xticks(sizes, [str(size) for size in sizes])
             axis.minorticks_off()
     figure.savefig(path, dpi=120)
-    plt.close(figure)

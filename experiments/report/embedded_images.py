@@ -7,14 +7,11 @@ from base64 import b64encode
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
 from alignsam_gym.experiments.report.found_runs import RunGroup
+from alignsam_gym.figure_files import Figure
 
 _QUALITY = 85
 
@@ -46,7 +43,8 @@ def embed_if_exists(file: Path, alt: str) -> list[EmbeddedImage]:
 
 def plot_miou_by_step(group: RunGroup) -> EmbeddedImage:
     """Plot mIoU after every prompt, a curve for each prompting strategy: the mean over runs, and their range."""
-    figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axis = figure.subplots()
     ends = []
     for name in group.metrics[0]["prompting"]:
         curves = np.array([metrics["prompting"][name]["miou_by_step"] for metrics in group.metrics])
@@ -62,5 +60,4 @@ def plot_miou_by_step(group: RunGroup) -> EmbeddedImage:
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=120)
-    plt.close(figure)
     return embed_image(content, f"mIoU after each prompt; at the end: {', '.join(ends)}")

@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
-
 from alignsam_gym.experiments.reproduce.paper_tables import MeasuredTable, column_title
+from alignsam_gym.figure_files import Axes, Figure
 
 _ABREAST = 6
 _PAPER = {"marker": "D", "facecolors": "none", "edgecolors": "tab:red", "s": 28, "zorder": 3}
@@ -26,14 +21,8 @@ def plot_dots(measured: MeasuredTable, path: Path) -> None:
     columns = measured.plan.columns
     abreast = min(len(columns), _ABREAST)
     lines = -(-len(columns) // _ABREAST)
-    figure, axes = plt.subplots(
-        lines,
-        abreast,
-        figsize=(1.2 + 2.3 * abreast, (1.1 + 0.27 * len(heights)) * lines),
-        layout="constrained",
-        squeeze=False,
-        sharey=True,
-    )
+    figure = Figure(figsize=(1.2 + 2.3 * abreast, (1.1 + 0.27 * len(heights)) * lines), layout="constrained")
+    axes = figure.subplots(lines, abreast, squeeze=False, sharey=True)
     for axis in axes.flat[len(columns) :]:
         axis.set_visible(False)
     for axis, column in zip(axes.flat, columns, strict=False):
@@ -50,7 +39,6 @@ def plot_dots(measured: MeasuredTable, path: Path) -> None:
     title = f"{measured.plan.name}: ours with 95% intervals (dots), the paper's on its own data (diamonds)"
     figure.suptitle(title, fontsize=9)
     figure.savefig(path, dpi=130)
-    plt.close(figure)
 
 
 def _paper_only(row: str) -> str:
@@ -68,9 +56,8 @@ def _dot(axis: Axes, measured: MeasuredTable, place: tuple[str, str], height: fl
 
 def plot_curves(panels: Mapping[str, MeasuredTable], title: str, path: Path) -> None:
     """Plot a panel for each table, titled with its key: columns are numbers along the axis, rows are curves."""
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=(5.6 * len(panels), 3.8), layout="constrained", squeeze=False, sharey=True
-    )
+    figure = Figure(figsize=(5.6 * len(panels), 3.8), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)
     for axis, (label, measured) in zip(axes.flat, panels.items(), strict=True):
         for place, row in enumerate(measured.plan.rows):
             _curve(axis, measured, row, f"C{place}")
@@ -83,7 +70,6 @@ def plot_curves(panels: Mapping[str, MeasuredTable], title: str, path: Path) -> 
     axes.flat[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.suptitle(f"{title}, with 95% intervals", fontsize=9)
     figure.savefig(path, dpi=130)
-    plt.close(figure)
 
 
 def _curve(axis: Axes, measured: MeasuredTable, row: str, colour: str) -> None:
