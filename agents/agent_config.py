@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from alignsam_gym.agents.policy_config import PolicyConfig
 from alignsam_gym.agents.trained_run import CONFIG, GROUPS, load_config
+from alignsam_gym.data.image_files import IntensityRange, check_intensity_range
 from alignsam_gym.envs.env_config import ModelOptions, VectorEnvConfig
 from alignsam_gym.envs.episode_factory import needs_text
 from alignsam_gym.envs.rules import Rules
@@ -47,6 +48,7 @@ class AgentConfig:
         policy: The config group ``policy``, options of `PolicyConfig`.
         dataset: The name of the data set that the agent was trained on.
         text: What the agent was trained to look for, where a text guides it; None if that differs by image.
+        intensity_range: How images of more than 8 bits were read in training, and are read now.
     """
 
     env: dict[str, Any]
@@ -55,6 +57,7 @@ class AgentConfig:
     policy: dict[str, Any]
     dataset: str
     text: str | None
+    intensity_range: IntensityRange = "auto"
 
     @property
     def guided(self) -> bool:
@@ -69,7 +72,7 @@ class AgentConfig:
             "srm": self.srm,
             "agent": self.agent,
             "policy": self.policy,
-            "dataset": {"name": self.dataset, "text": self.text},
+            "dataset": {"name": self.dataset, "text": self.text, "intensity_range": self.intensity_range},
         }
         OmegaConf.save(OmegaConf.create(groups), folder / CONFIG)
 
@@ -103,9 +106,14 @@ def _checked(config: Mapping[str, Any]) -> AgentConfig:
     text = config.get("text", dataset.get("text"))  # where it was learned, or where a bundle has it
     if not isinstance(text, str | None):
         raise _RefusalError(f"text={text!r} is not a text")
+    intensity_range = dataset.get("intensity_range", "auto")
+    try:
+        check_intensity_range(intensity_range)
+    except OptionError as error:
+        raise _RefusalError(f"dataset.{str(error).rstrip('.')}") from None
     chosen = {name: env[name] for name in _PORTABLE["env"] if name in env}
     seen = {name: srm[name] for name in _PORTABLE["srm"] if name in srm}
-    return AgentConfig(chosen, seen, agent, policy, str(dataset.get("name", "")), text)
+    return AgentConfig(chosen, seen, agent, policy, str(dataset.get("name", "")), text, intensity_range)
 
 
 def _check_options(group: str, values: Mapping[str, Any], options: type[Options]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from alignsam_gym.agents.pretrained import AlignSAM
-from alignsam_gym.data.image_files import KINDS, read_image, stated_size
+from alignsam_gym.data.image_files import KINDS, IntensityRange, read_image, stated_size
 from alignsam_gym.data.image_listing import list_images
 from alignsam_gym.data.mask_files import write_file, write_mask, write_picture
 from alignsam_gym.envs.prompting_session import Prediction
@@ -94,7 +94,7 @@ def predict_files(agent: AlignSAM, images: Mapping[str, Path], write: Write, tex
         def readable() -> Iterator[np.ndarray]:
             for name, file in images.items():
                 try:
-                    pixels = read_image(file)
+                    pixels = read_image(file, agent.config.intensity_range)
                 except DataError as error:
                     skipped.append(str(error))
                     progress.advance(bar)
@@ -114,11 +114,11 @@ def mask_writer(folder: Path) -> Write:
     return lambda name, file, prediction: write_mask(folder, name, _at_own_size(prediction.mask, file))
 
 
-def overlay_writer(folder: Path) -> Write:
+def overlay_writer(folder: Path, intensity_range: IntensityRange) -> Write:
     """Write the images with their masks tinted, as PNG."""
 
     def write(name: str, file: Path, prediction: Prediction) -> None:
-        write_picture(folder, name, overlay(read_image(file), prediction.mask, ANSWER_COLOUR))
+        write_picture(folder, name, overlay(read_image(file, intensity_range), prediction.mask, ANSWER_COLOUR))
 
     return write
 

@@ -150,7 +150,14 @@ class AlignSAM:
         """Make a session in which the agent prompts step by step, and a user may correct it."""
         prompter = AgentPrompter(self.policy, deterministic=True)
         return PromptingSession(
-            self.rules, self.model, self.srm, prompter, clip=self.clip, text=self.config.text, store=self._store
+            self.rules,
+            self.model,
+            self.srm,
+            prompter,
+            clip=self.clip,
+            text=self.config.text,
+            intensity_range=self.config.intensity_range,
+            store=self._store,
         )
 
     def predict(self, image: ImageLike, text: str | None = None) -> Prediction:

@@ -94,10 +94,13 @@ def predict(
         from alignsam_gym.errors import DataError
 
         found = prediction_files.find_images(images, [out])
-        writers = {"mask": prediction_files.mask_writer, "overlay": prediction_files.overlay_writer}
         rle = prediction_files.RleWriter(out / prediction_files.RLE_FILE) if format == Format.rle else None
         agent = AlignSAM.from_pretrained(run, sam=sam, clip=clip, device=device, batch_size=batch_size)
-        written, skipped = prediction_files.predict_files(agent, found, rle or writers[format](out), text)
+        if format == Format.overlay:
+            write = prediction_files.overlay_writer(out, agent.config.intensity_range)
+        else:
+            write = rle or prediction_files.mask_writer(out)
+        written, skipped = prediction_files.predict_files(agent, found, write, text)
         for problem in skipped:
             print(f"skipped: {problem}", file=sys.stderr)
         if not written:

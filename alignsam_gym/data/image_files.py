@@ -121,11 +121,12 @@ def read_image(file: Path, intensity_range: IntensityRange = "auto") -> np.ndarr
         return turned(np.asarray(colours), own_orientation(picture))
 
 
-def rgb_of(picture: Image.Image) -> np.ndarray:
+def rgb_of(picture: Image.Image, intensity_range: IntensityRange = "auto") -> np.ndarray:
     """Convert a Pillow image to what `read_image` returns for its file.
 
     Args:
         picture: An image of any mode.
+        intensity_range: What to make of more than 8 bits (`IntensityRange`).
 
     Returns:
         uint8 (H, W, 3), RGB.
@@ -134,8 +135,10 @@ def rgb_of(picture: Image.Image) -> np.ndarray:
         DataError: If the image cannot be decoded.
     """
     try:
-        deep = is_grey_and_deep(picture)
-        pixels = _in_8_bits(np.asarray(picture), "auto", None) if deep else np.asarray(picture.convert("RGB"))
+        if is_grey_and_deep(picture):
+            pixels = _in_8_bits(np.asarray(picture), intensity_range, None)
+        else:
+            pixels = np.asarray(picture.convert("RGB"))
     except _BROKEN as error:  # Pillow decodes when it is first asked for pixels
         raise DataError(f"The image cannot be decoded: {error}.") from error
     return turned(pixels, own_orientation(picture))

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from alignsam_gym.data.image_files import read_image, rgb_of
+from alignsam_gym.data.image_files import IntensityRange, read_image, rgb_of
 from alignsam_gym.data.samples import Sample
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.prompters import Prompter, begin
@@ -97,6 +97,7 @@ class PromptingSession:
         prompter: Chooses the next patch of each image.
         clip: Draws the map of a text, where one guides the prompts.
         text: What to look for unless `set_image` says otherwise.
+        intensity_range: What to make of images with more than 8 bits that are files or Pillow's.
         store: Keeps encodings. Sessions that share a store share its encodings.
 
     Raises:
@@ -112,13 +113,14 @@ class PromptingSession:
         *,
         clip: ClipSurgery | None = None,
         text: str | None = None,
+        intensity_range: IntensityRange = "auto",
         store: Store | None = None,
     ) -> None:
         for name, value in (("label_source", "oracle"), ("initial_prompts", "truth")):
             if getattr(rules, name) == value:
                 raise OptionError(f"{name}={value}: this agent prompts by the ground truth, which new images lack.")
         self.rules, self.model, self.srm, self.prompter = rules, model, srm, prompter
-        self.clip, self.text = clip, text
+        self.clip, self.text, self._intensity_range = clip, text, intensity_range
         self._store: Store = RecentStore() if store is None else store
         self._episode: Episode | None = None
         self._sizes: list[tuple[int, int]] = []
@@ -155,7 +157,7 @@ class PromptingSession:
         side = self.rules.grid.image_size
         frames, sizes = [], []
         for image in images:
-            pixels = _read_pixels(image)
+            pixels = _read_pixels(image, self._intensity_range)
             frames.append(resize_image(pixels, (side, side)))
             sizes.append((pixels.shape[0], pixels.shape[1]))
         if not frames:
@@ -298,12 +300,12 @@ class UnlabelledImages:
         return Sample(self.ids[index], image, np.zeros(image.shape[:2], bool), text=self.text)
 
 
-def _read_pixels(image: ImageLike) -> np.ndarray:
+def _read_pixels(image: ImageLike, intensity_range: IntensityRange) -> np.ndarray:
     """Return an image as uint8 (H, W, 3), RGB. Raises DataError for what is no image."""
     if isinstance(image, str | Path):
-        return read_image(Path(image))
+        return read_image(Path(image), intensity_range)
     if isinstance(image, Image.Image):
-        return rgb_of(image)
+        return rgb_of(image, intensity_range)
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise DataError(f"An image is an array uint8 (H, W, 3) in RGB, a Pillow image or a path, not {found}.")

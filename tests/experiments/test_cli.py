@@ -6,11 +6,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from pycocotools import mask as coco
 from typer.testing import CliRunner
 
 from alignsam_gym import AlignSAM
 from alignsam_gym.agents import prediction_files
+from alignsam_gym.data import image_files
 from alignsam_gym.experiments import cli
 from alignsam_gym.experiments.cli import app
 from tests.pictures import png_that_states
@@ -69,6 +71,32 @@ def test_coco_reads_the_run_lengths(alignsam, make_run, photos, tmp_path):
     entry = results["deep/tall"]
     np.testing.assert_array_equal(coco.decode(entry["segmentation"]), expected.mask)
     assert entry["score"] == pytest.approx(float(expected.probability[expected.mask].mean()))
+
+
+def test_a_deep_image_is_read_as_in_training(alignsam, make_run, photos, tmp_path):
+    run, out = make_run(), tmp_path / "out"
+    config = OmegaConf.load(run / "config.yaml")
+    config.dataset.intensity_range = [100, 1200]
+    OmegaConf.save(config, run / "config.yaml")
+    deep = np.random.default_rng(0).integers(100, 1200, (30, 70), dtype=np.uint16)
+    cv2.imwrite(str(photos / "deep.tif"), deep)
+    alignsam("export", run, tmp_path / "agent.alignsam")
+    alignsam("predict", tmp_path / "agent.alignsam", photos / "deep.tif", "--out", out)
+    grey = ((deep - 100.0) / 1100 * 256).astype(np.uint8)
+    expected = AlignSAM.from_pretrained(run).predict(np.repeat(grey[..., None], 3, axis=2)).mask
+    np.testing.assert_array_equal(cv2.imread(str(out / "deep.png"), cv2.IMREAD_UNCHANGED), expected * np.uint8(255))
+
+
+def test_the_mask_of_a_very_large_image_has_its_size(alignsam, make_run, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(image_files, "FULL_SIZE_PIXELS", 1000)
+    run, out = make_run(), tmp_path / "out"
+    alignsam("predict", run, photos / "wide.jpg", "--out", out)
+    mask = cv2.imread(str(out / "wide.png"), cv2.IMREAD_UNCHANGED)
+    small = AlignSAM.from_pretrained(run).predict(photos / "wide.jpg").mask
+    assert (mask.shape, small.shape) == ((30, 70), (15, 35))
+    np.testing.assert_array_equal(mask[::2, ::2] > 0, small)
+    alignsam("predict", run, photos / "wide.jpg", "--out", out, "--format", "overlay")
+    assert cv2.imread(str(out / "wide.png")).shape == (15, 35, 3)
 
 
 def test_what_cannot_be_read_is_skipped_and_named(alignsam, make_run, photos, tmp_path):
