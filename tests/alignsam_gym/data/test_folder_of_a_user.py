@@ -151,6 +151,15 @@ def test_images_and_masks_may_share_a_folder(tmp_path):
     assert sorted(both(tmp_path, masks="images", mask_name="{stem}_mask")) == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("file", ["annotations/instances_default.json", "a.json", "annotations.xml"])
+def test_annotations_of_other_tools_are_told(file, tmp_path):
+    save(picture(), tmp_path / "images" / "a.png")
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("{}")
+    with pytest.raises(DataError, match=r"no folder .*masks; .* may hold polygons .*: export masks as PNG"):
+        FolderDataset("train", tmp_path)
+
+
 def test_a_name_for_masks_that_is_none(tmp_path):
     write(tmp_path, "a")
     for mask_name in ("mask", "{stem", "{other}", "{0}"):
