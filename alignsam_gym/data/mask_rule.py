@@ -199,7 +199,7 @@ class MaskRule:
         if self.prefix is None:
             advice = "Save it in black and white."
         else:
-            names = ", ".join(stored.name(values[i]) for i in order[1 : _LISTED // 2]) or "…"
+            names = ",".join(stored.name(values[i]) for i in order[1 : _LISTED // 2]) or "…"
             nonzero = f"{self.prefix}foreground=nonzero all but {stored.name(0)}, " if 0 in values else ""
             alpha = f"{self.prefix}foreground=alpha what is opaque, " if stored.alpha is not None else ""
             advice = (
@@ -239,7 +239,7 @@ def _codes_of(colour: float | tuple[int, int, int], stored: StoredMask, prefix: 
         return [colour[0]] if len(set(colour)) == 1 else []
     if stored.values.ndim == 3:
         raise DataError(
-            f"{stored.file} holds colours, no indices or grey levels, so {prefix or ''}foreground={colour:g} means nothing "
-            "there; list colours, such as '#ff0000'."
+            f"{stored.file} holds colours, no indices or grey levels, so {prefix or ''}foreground={colour:g} means "
+            "nothing there; list colours, such as '#ff0000'."
         )
     return [colour]
