@@ -19,22 +19,7 @@ from alignsam_gym.options import alternatives
 CONF = Path(__file__).parents[2] / "conf"
 COMMANDS = sorted(file.stem for file in CONF.glob("*.yaml"))
 CHOICES = {"train": ["dataset=folder"], "baseline": ["dataset=folder", "method=seggpt"]}
-LIKE_OTHERS = [
-    "7",
-    "-1",
-    "1e5",
-    "0x10",
-    "1_000",
-    "2024-01-01",
-    "12:30",
-    "0.5",
-    "nan",
-    "inf",
-    "on",
-    "off",
-    "true",
-    "None",
-]
+LIKE_OTHERS = ["7", "-1", "1e5", "0x10", "1_000", "2024-01-01", "12:30", "0.5", "nan", "inf", "on", "off", "true"]
 FOLDERS = [
     "(1)", "photos (1)", ",", "a,b", "=", "a=b", "#", "&", "a & b", "'", "it's", '"', "[a", "{a}", "{stem}_mask", "été",
     "写真", "Ελλάδα", "a b", " a ", "$", "$x", "%", "*", "\\", "C:\\photos\\new", "\\\\server\\x\\", "!", "@", ";",
