@@ -38,12 +38,20 @@ def _message(error: BaseException) -> str | None:
     """What to tell the user, or None if the error is not the user's."""
     if isinstance(error, AlignSAMError):
         return str(error)
-    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException  # which --help does not wait for
+    from hydra.errors import CompactHydraException, MissingConfigException  # which --help does not wait for
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is needed: give {error.full_key}=…."
     if isinstance(error, OmegaConfBaseException):  # a value of another type
         return first_line(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        return f"{group}={choice} is unknown; choose one of {', '.join(error.options or ())}."
+    if isinstance(error, CompactHydraException):
+        reasons = [str(error).removeprefix("Error merging override ")]
+        reasons += [first_line(error.__cause__)] if isinstance(error.__cause__, OmegaConfBaseException) else []
+        return " ".join(": ".join(reasons).split())
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -12,6 +13,7 @@ from omegaconf import DictConfig
 
 from alignsam_gym.experiments.command_help import HELP_OPTIONS, help_page
 from alignsam_gym.experiments.command_line import exit_on_user_error, print_in_any_encoding
+from alignsam_gym.experiments.hydra_arguments import hydra_arguments
 from alignsam_gym.experiments.hydra_schema import register
 
 T = TypeVar("T")
@@ -36,10 +38,14 @@ def hydra_command(name: str) -> Callable[[Callable[[DictConfig], T]], Callable[.
         @wraps(main)
         def command(config: DictConfig | None = None) -> Any:
             print_in_any_encoding()
-            if config is None and HELP_OPTIONS & set(sys.argv[1:]):
-                print(help_page(name))
-                return None
-            return run(config)
+            if config is not None:
+                return run(config)
+            if HELP_OPTIONS & set(sys.argv[1:]):
+                return print(help_page(name))
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises its errors, which are told as ours are
+            with exit_on_user_error:
+                sys.argv[1:] = hydra_arguments(name, sys.argv[1:])
+                return run(None)
 
         return command
 

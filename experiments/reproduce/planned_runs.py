@@ -20,6 +20,7 @@ from alignsam_gym.agents.trained_run import METRICS_FILE, dataset_options
 from alignsam_gym.agents.training_state import CHECKPOINT
 from alignsam_gym.data import Dataset, load_dataset, preferred_branch
 from alignsam_gym.errors import DataError, OptionError, check_choice
+from alignsam_gym.experiments.hydra_arguments import hydra_arguments, quoted
 from alignsam_gym.experiments.reproduce.plan import TASK_METRICS, TRAINING_STRATEGIES, Evaluation, PlannedCell
 
 _OVERRIDES_FILE = "overrides.json"
@@ -74,9 +75,9 @@ class PlannedRun:
 
     def command(self) -> list[str]:
         """Return the command that fills the folder as it is now: a training that was interrupted goes on."""
-        here, overrides = _quoted(self.folder), list(self.overrides)
+        here, overrides = quoted(self.folder), list(self.overrides)
         if self.module == "evaluate":
-            arguments = [*overrides, f"run={_quoted(self.folder.parent)}", f"output={here}"]
+            arguments = [*overrides, f"run={quoted(self.folder.parent)}", f"output={here}"]
         elif self.module == "train" and (self.folder / CHECKPOINT).exists():
             arguments = [f"resume={here}", f"hydra.run.dir={here}"]
         else:
@@ -205,7 +206,8 @@ class PlannedRuns:
     def _configuration(self, task: str, variant: tuple[str, ...]) -> DictConfig:
         if (task, variant) not in self._composed:
             try:
-                self._composed[task, variant] = compose("train", [*self._source(task), *self._common, *variant])
+                arguments = hydra_arguments("train", [*self._source(task), *self._common, *variant])
+                self._composed[task, variant] = compose("train", arguments)
             except HydraException as error:
                 raise OptionError(f"tasks.{task}, or overrides: {error}") from error
         return self._composed[task, variant]
@@ -223,8 +225,4 @@ def _listed(overrides: Iterable[str]) -> str:
 def _override_value(value: Any) -> str:
     if value is None:
         return "null"
-    return _quoted(value) if isinstance(value, str) else str(value)
-
-
-def _quoted(value: Path | str) -> str:
-    return "'" + str(value).replace("'", "\\'") + "'"
+    return quoted(value) if isinstance(value, str) else str(value)
