@@ -7,8 +7,10 @@ from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 
+from alignsam_gym.agents.compact_rollouts import STATE
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.spaces import observe
 
@@ -27,6 +29,8 @@ class AgentPrompter:
 
     def __init__(self, policy: BasePolicy, deterministic: bool, seed: int = 0) -> None:
         self.policy, self.deterministic, self.seed = policy, deterministic, seed
+        space = policy.observation_space
+        self.observation = "cells" if isinstance(space, spaces.Dict) and STATE in space.spaces else "patches"
         self.memory: tuple[np.ndarray, ...] | None = None
 
     def __call__(self, episode: Episode) -> np.ndarray:
@@ -36,7 +40,7 @@ class AgentPrompter:
             self.memory = None
         with nullcontext() if self.deterministic else self._draws(episode):
             actions, self.memory = self.policy.predict(
-                observe(episode, "patches"), self.memory, episode_start=first, deterministic=self.deterministic
+                observe(episode, self.observation), self.memory, episode_start=first, deterministic=self.deterministic
             )
         return np.asarray(actions)
 
