@@ -25,7 +25,7 @@ class PromptPolicyMixin(_Base):
     Patches that the observation marks as visited get no probability. Threads may share a policy to choose actions.
 
     Args:
-        observation_space: The space of ``observation="patches"``.
+        observation_space: The space of the environment's observation.
         action_space: ``Discrete``: the patches, and perhaps stopping.
         lr_schedule: As SB3 passes it.
         head: Makes the head.

@@ -39,6 +39,9 @@ class AlignSAMEnv(gym.Env[Any, Any], gym.utils.EzPickle):
       agent's own grid, and takes 20 times less memory with the embedded model, 80 times with SAM. A guided state then
       has two more channels: the mean difference of M and the SRM's map, and that map at the patches' centres. Where
       revisits are forbidden, a ``Dict`` of these ``patches`` and ``visited`` int8 (N,).
+    - ``observation="cells"``: a ``Dict`` of the ``state`` on the SRM's grid (``srm_grid_size``), float16 (channels, g,
+      g), and of what it can be formed from anew, the ``image``'s index, int64 (1,), and the ``maps``, float16 (K, g,
+      g): M, and the SRM's map where the state is guided. Where revisits are forbidden, it has ``visited``, too.
 
     ## Rewards
     - ``foreground``: +1 if the patch's centre is foreground in the ground truth, else −1 (§3.2).

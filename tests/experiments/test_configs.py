@@ -135,7 +135,7 @@ def test_the_papers_settings():
     assert (config.srm.learning_rate, config.srm.updates) == (1e-4, None)  # None: §4.1's, by branch
     assert (config.env.reward, config.env.state) == ("foreground", "product")
     assert config.env.revisit == "allow"
-    assert (config.env.branch, config.agent.algorithm, config.policy.network) == ("auto", "ppo", "cnn")
+    assert (config.env.branch, config.agent.algorithm, config.policy.network) == ("auto", "ppo", "full_cnn")
     assert (config.warm_start.rounds, config.warm_start.srm_rounds) == (0, 0)
 
 
