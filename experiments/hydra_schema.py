@@ -22,6 +22,7 @@ from alignsam_gym.envs.env_config import EnvConfig, ModelOptions, SampleOptions,
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.experiments.command_help import CONF
 from alignsam_gym.experiments.command_keys import own_key_types
+from alignsam_gym.experiments.run_config import folder_name
 from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS
 from alignsam_gym.options import Options, alternatives, preset_values
 from alignsam_gym.srm import SRMConfig
@@ -32,6 +33,12 @@ CLIPS = {"tiny": "tiny", "vit_b_16": "ViT-B-16/openai"}
 _ELSEWHERE = {"dataset", "dataset_kwargs", "split"}
 """Options of the environment that stand in other groups of a configuration."""
 _PLAIN = (bool, int, float, str)
+
+
+# While it is imported, as a process that a launcher starts needs it before anything else of ours.
+OmegaConf.register_new_resolver(
+    "folder_name", lambda overrides: folder_name(OmegaConf.to_container(overrides)), replace=True
+)
 
 
 def register() -> None:

@@ -22,6 +22,7 @@ from alignsam_gym.data import Dataset, load_dataset, preferred_branch
 from alignsam_gym.errors import DataError, OptionError, check_choice
 from alignsam_gym.experiments.hydra_arguments import hydra_arguments, quoted
 from alignsam_gym.experiments.reproduce.plan import TASK_METRICS, TRAINING_STRATEGIES, Evaluation, PlannedCell
+from alignsam_gym.experiments.run_config import LONGEST_NAME, folder_name
 
 _OVERRIDES_FILE = "overrides.json"
 _SHARED_KEYS = (
@@ -177,7 +178,7 @@ class PlannedRuns:
     ) -> PlannedRun:
         """Return the run in the folder of its own that each data set, variant and seed has."""
         names = ("_".join(source).removeprefix("dataset="), "_".join(variant) or "default", f"seed={seed}")
-        folder = self._output.joinpath("runs", *(re.sub(r"[^\w.=,-]+", "_", name) for name in names))
+        folder = self._output.joinpath("runs", *map(_folder_name, names))
         if folder not in self.found:
             self.found[folder] = PlannedRun(folder, module, (*source, *overrides, f"seed={seed}"))
         return self.found[folder]
@@ -216,6 +217,11 @@ class PlannedRuns:
 def _test_split(config: DictConfig) -> Dataset:
     name, options = dataset_options(config)
     return load_dataset(name, "test", **options)
+
+
+def _folder_name(text: str) -> str:
+    name = re.sub(r"[^\w.=,-]+", "_", text)
+    return name if len(name.encode()) <= LONGEST_NAME else folder_name([text])
 
 
 def _listed(overrides: Iterable[str]) -> str:
