@@ -36,7 +36,8 @@ def hydra_command(name: str) -> Callable[[Callable[[DictConfig], T]], Callable[.
         @wraps(main)
         @exit_on_user_error
         def task(config: DictConfig) -> T:
-            register()  # in processes that a launcher starts, too
+            register()  # this and the next in a process that a launcher starts, too
+            print_in_any_encoding()
             return main(config)
 
         run = compose(task)

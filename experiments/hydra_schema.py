@@ -15,7 +15,7 @@ from typing import Any, Literal, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING as NOT_GIVEN
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
 
 from alignsam_gym.data import DATASETS, dataset_parameters
 from alignsam_gym.envs.env_config import EnvConfig, ModelOptions, SampleOptions, VectorEnvConfig
@@ -33,12 +33,6 @@ CLIPS = {"tiny": "tiny", "vit_b_16": "ViT-B-16/openai"}
 _ELSEWHERE = {"dataset", "dataset_kwargs", "split"}
 """Options of the environment that stand in other groups of a configuration."""
 _PLAIN = (bool, int, float, str)
-
-
-# While it is imported, as a process that a launcher starts needs it before anything else of ours.
-OmegaConf.register_new_resolver(
-    "folder_name", lambda overrides: folder_name(OmegaConf.to_container(overrides)), replace=True
-)
 
 
 def register() -> None:
@@ -61,6 +55,15 @@ def register() -> None:
         store.store(name, dataset_schema(name), group="dataset")
     for file in CONF.glob("*.yaml"):
         store.store(f"{file.stem}_types", command_schema(file.stem))
+
+
+def _folder_name(overrides: ListConfig) -> str:
+    texts: Any = OmegaConf.to_container(overrides)
+    return folder_name(texts)
+
+
+# Here and not in `register`: a process that a launcher starts needs it before it calls anything of ours.
+OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
 
 
 def schema(options: type[Options], names: Collection[str] | None = None, values: Mapping[str, Any] = {}) -> type:

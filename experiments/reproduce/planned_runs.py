@@ -19,7 +19,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from alignsam_gym.agents.trained_run import METRICS_FILE, dataset_options
 from alignsam_gym.agents.training_state import CHECKPOINT
 from alignsam_gym.data import Dataset, load_dataset, preferred_branch
-from alignsam_gym.errors import DataError, OptionError, check_choice
+from alignsam_gym.errors import DataError, OptionError, check_choice, first_line
 from alignsam_gym.experiments.hydra_arguments import hydra_arguments, quoted
 from alignsam_gym.experiments.reproduce.plan import TASK_METRICS, TRAINING_STRATEGIES, Evaluation, PlannedCell
 from alignsam_gym.experiments.run_config import LONGEST_NAME, folder_name
@@ -210,7 +210,7 @@ class PlannedRuns:
                 arguments = hydra_arguments("train", [*self._source(task), *self._common, *variant])
                 self._composed[task, variant] = compose("train", arguments)
             except HydraException as error:
-                raise OptionError(f"tasks.{task}, or overrides: {error}") from error
+                raise OptionError(f"tasks.{task}, or overrides: {first_line(error)}") from error
         return self._composed[task, variant]
 
 
