@@ -9,7 +9,7 @@ from contextlib import ContextDecorator
 from io import TextIOWrapper
 from types import TracebackType
 
-from alignsam_gym.errors import AlignSAMError, first_line
+from alignsam_gym.errors import AlignSAMError, did_you_mean, first_line
 
 
 class _ExitOnUserError(ContextDecorator):
@@ -45,9 +45,10 @@ def _message(error: BaseException) -> str | None:
         return f"{error.full_key} is needed: give {error.full_key}=…."
     if isinstance(error, OmegaConfBaseException):  # a value of another type
         return first_line(error)
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
-        group, _, choice = error.missing_cfg_file.rpartition("/")
-        return f"{group}={choice} is unknown; choose one of {', '.join(error.options or ())}."
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        hint = did_you_mean(choice, error.options)
+        return f"{group}={choice} is unknown; choose one of {', '.join(error.options)}.{hint}"
     if isinstance(error, CompactHydraException):
         reasons = [str(error).removeprefix("Error merging override ")]
         reasons += [first_line(error.__cause__)] if isinstance(error.__cause__, OmegaConfBaseException) else []

@@ -33,7 +33,14 @@ def hydra_command(name: str) -> Callable[[Callable[[DictConfig], T]], Callable[.
     compose = hydra.main(version_base="1.3", config_path="pkg://alignsam_gym.conf", config_name=name)
 
     def decorate(main: Callable[[DictConfig], T]) -> Callable[..., Any]:
-        run = compose(exit_on_user_error(main))
+        @wraps(main)
+        @exit_on_user_error
+        def task(config: DictConfig) -> T:
+            register()  # this and the next in a process that a launcher starts, too
+            print_in_any_encoding()
+            return main(config)
+
+        run = compose(task)
 
         @wraps(main)
         def command(config: DictConfig | None = None) -> Any:

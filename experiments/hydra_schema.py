@@ -15,13 +15,14 @@ from typing import Any, Literal, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING as NOT_GIVEN
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
 
 from alignsam_gym.data import DATASETS, dataset_parameters
 from alignsam_gym.envs.env_config import EnvConfig, ModelOptions, SampleOptions, VectorEnvConfig
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.experiments.command_help import CONF
 from alignsam_gym.experiments.command_keys import own_key_types
+from alignsam_gym.experiments.run_config import folder_name
 from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS
 from alignsam_gym.options import Options, alternatives, preset_values
 from alignsam_gym.srm import SRMConfig
@@ -54,6 +55,15 @@ def register() -> None:
         store.store(name, dataset_schema(name), group="dataset")
     for file in CONF.glob("*.yaml"):
         store.store(f"{file.stem}_types", command_schema(file.stem))
+
+
+def _folder_name(overrides: ListConfig) -> str:
+    texts: Any = OmegaConf.to_container(overrides)
+    return folder_name(texts)
+
+
+# Here and not in `register`: a process that a launcher starts needs it before it calls anything of ours.
+OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
 
 
 def schema(options: type[Options], names: Collection[str] | None = None, values: Mapping[str, Any] = {}) -> type:

@@ -136,14 +136,16 @@ def test_an_interrupted_evaluation_goes_on_and_its_masks_score_alike(trained, tm
 
 @pytest.mark.slow
 def test_multirun_sweeps(tmp_path):
-    run(
-        "train", "-m", *SMALL, "env.max_steps=2,3", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${hydra.job.num}"
-    )
-    lengths = [
-        len(json.loads((tmp_path / str(job) / "metrics.json").read_text())["prompting"]["agent"]["miou_by_step"])
-        for job in (0, 1)
-    ]
-    assert lengths == [3, 4]
+    sweep = ["train", "-m", *SMALL, "env.max_steps=2,3", f"hydra.sweep.dir={tmp_path}"]
+    run(*sweep)
+    lengths = {}
+    for file in tmp_path.glob("*/metrics.json"):
+        overrides = yaml.safe_load((file.parent / ".hydra" / "overrides.yaml").read_text())
+        [swept] = [each for each in overrides if each.startswith("env.max_steps=")]
+        lengths[swept] = len(json.loads(file.read_text())["prompting"]["agent"]["miou_by_step"])
+    assert lengths == {"env.max_steps=2": 3, "env.max_steps=3": 4}
+    assert "going on from step" in run(*sweep).stdout
+    assert len(list(tmp_path.glob("*/metrics.json"))) == 2
 
 
 @pytest.mark.slow

@@ -117,6 +117,7 @@ def test_the_home_folder_is_put_in(monkeypatch):
         ("dataset=7", "train", "7"),
         ("env.sam=7", "train", "7"),
         ("seed=7", "train", 7),
+        ("hydra.run.dir=outputs (1)/${now:%Y}", "train", "outputs (1)/${now:%Y}"),
         ("env.max_steps=5", "train", 5),
     ],
 )
