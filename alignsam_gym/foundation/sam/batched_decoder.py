@@ -17,7 +17,7 @@ subclass of `BatchedDecoder` says how many channels there are and how they are u
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -25,6 +25,8 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransfor
 from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from alignsam_gym.errors import OptionError, first_line
 
 PADDING = -1
 """The label of a point that only pads a prompt set."""
@@ -93,7 +95,7 @@ class BatchedDecoder:
         The compiled code serves every decoder of the process on which this is called, so that a training, which needs a
         new decoder at each step, compiles once for each shape.
         """
-        self._run_transformer, self._run_upscaling = _compiled(_two_way), _compiled(_upscaled)
+        self._run_transformer, self._run_upscaling = _compiled_once(_two_way), _compiled_once(_upscaled)
 
     def prepare_image(self, encodings: Tensor, mask_input: Tensor | None = None) -> PreparedImage:
         """Compute what decoding needs of B images.
@@ -349,9 +351,29 @@ def _upscaled(
     return cast(Tensor, x.unflatten(2, (4, -1)).flatten(1, 2))
 
 
-@cache
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    return torch.compile(function)
+def compiled(function: Callable[..., Any], mode: str = "default") -> Callable[..., Any]:
+    """Return what ``torch.compile`` makes of a function when it is first called.
+
+    The call raises OptionError where nothing can be compiled, most often for want of a compiler of C++.
+    """
+    from torch._dynamo.exc import BackendCompilerFailed  # takes seconds, as torch.compile does
+
+    run = torch.compile(function, mode=mode)
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        try:
+            return run(*arguments)
+        except BackendCompilerFailed as error:
+            raise OptionError(
+                f"compile=true: torch.compile fails here ({first_line(error)}). It needs a C++ compiler such as g++: "
+                "install one, or take compile=false."
+            ) from error
+
+    return call
+
+
+_compiled_once = cache(compiled)
 
 
 def _as_tokens(x: Tensor) -> Tensor:

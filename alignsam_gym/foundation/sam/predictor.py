@@ -14,7 +14,7 @@ from torch import Tensor
 
 from alignsam_gym.errors import OptionError, WeightsError, check_choice
 from alignsam_gym.foundation.devices import resolve_device
-from alignsam_gym.foundation.sam.batched_decoder import BatchedDecoder, PreparedImage
+from alignsam_gym.foundation.sam.batched_decoder import BatchedDecoder, PreparedImage, compiled
 from alignsam_gym.foundation.sam.build_sam import load_sam_checkpoint
 from alignsam_gym.foundation.sam.official_checkpoints import (
     CHECKPOINTS,
@@ -109,7 +109,7 @@ class BatchedSamPredictor:
         self._decode = self.decoder.decode
         if compile:
             mode = "reduce-overhead" if device.type == "cuda" else "default"
-            self._decode = torch.compile(self.decoder.decode, mode=mode)
+            self._decode = compiled(self.decoder.decode, mode)
         self.encoding_shape = (sam.prompt_encoder.embed_dim + self.decoder.high_res_channels, height, width)
 
     def resize(self, images: Sequence[np.ndarray]) -> Tensor:
