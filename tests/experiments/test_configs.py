@@ -139,6 +139,19 @@ def test_the_papers_settings():
     assert (config.warm_start.rounds, config.warm_start.srm_rounds) == (0, 0)
 
 
+def test_the_papers_letter_differs_in_what_an_update_follows_alone():
+    letter, paper = (
+        flatten(OmegaConf.to_container(composed(f"experiment={name}"), resolve=True))
+        for name in ("paper_letter", "paper")
+    )
+    assert {key: value for key, value in letter.items() if value != paper[key]} == {
+        "env.num_envs": 1,
+        "srm.batch_size": 1,
+        "agent.batch_size": 15,
+        "agent.normalize_advantage": False,
+    }
+
+
 @pytest.mark.parametrize("group", ["env", "srm", "agent", "policy", "warm_start"])
 def test_no_default_becomes_the_papers_unnoticed(group):
     keys = {f"{group}.{key}" for key in composed("experiment=paper")[group]}
