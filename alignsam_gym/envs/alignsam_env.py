@@ -73,8 +73,8 @@ class AlignSAMEnv(ResumableMixin, gym.Env[Any, Any]):
     - ``index``, ``image_id``: the sample's place in the data set, and its id.
 
     ## Copies
-    ``state_dict`` and ``load_state_dict``, ``pickle`` and ``copy.deepcopy`` keep an episode in progress, and what the SRM
-    has learned.
+    ``state_dict`` and ``load_state_dict``, ``pickle`` and ``copy.deepcopy`` keep an episode in progress, and what the
+    SRM has learned.
 
     ## Arguments
     Where a keyword is not given, ``preset`` decides: ``paper`` plays the paper's game, ``best`` the one that
