@@ -63,7 +63,8 @@ _ASCII = {
     **dict.fromkeys("“”", '"'),
     **dict.fromkeys("·•⋅", "*"),
     **dict.fromkeys("█▉▊▋▌▍▎▏", "#"),
-    **{"×": "x", "±": "+/-", "→": "->", "←": "<-", "≤": "<=", "≥": ">=", "≈": "~", "⁄": "/", "ß": "ss"},
+    **dict(zip("×↑↓≈⁄", "x^v~/", strict=True)),
+    **{"±": "+/-", "→": "->", "←": "<-", "≤": "<=", "≥": ">=", "ß": "ss"},
 }
 """What stands for characters that a terminal's encoding lacks."""
 

@@ -57,7 +57,7 @@ def _hydra_argument(argument: str, types: Mapping[str, Any], sweeps: bool) -> st
     if parts is None:
         return argument
     value, key = parts["value"], _Key.of(parts["key"], types.get(parts["key"], Any))
-    if not (key.takes_text or key.takes_word or key.takes_list):
+    if not (key.takes_text or key.takes_word or key.takes_texts):
         return argument
     if sweeps and not _exists(value):
         values = [value] if _FUNCTION.fullmatch(value) else [key.quote(item) for item in _items(value)]
@@ -71,7 +71,8 @@ class _Key(NamedTuple):
     name: str
     takes_text: bool
     takes_word: bool  # one of several
-    takes_list: bool  # of texts
+    takes_list: bool
+    takes_texts: bool  # a list of them
     takes_number: bool
     takes_null: bool
 
@@ -83,6 +84,7 @@ class _Key(NamedTuple):
             name,
             str in kinds or Path in kinds,
             any(get_origin(kind) is Literal for kind in kinds),
+            bool(lists),
             any({str, Path} & {*get_args(kind)} for kind in lists),
             int in kinds or float in kinds,
             NoneType in kinds,
@@ -95,7 +97,8 @@ class _Key(NamedTuple):
         if _exists(value):
             return _quoted_if_needed(_home(value).replace("${", r"\${"))
         if self.takes_list and value.startswith("[") and value.endswith("]"):
-            return f"[{','.join(map(self._quote_text, _items(value[1:-1])))}]" if value[1:-1].strip() else value
+            items = _items(value[1:-1]) if self.takes_texts and value[1:-1].strip() else []
+            return f"[{','.join(map(self._quote_text, items))}]" if items else value
         if "," in value and not self.takes_text and not self.takes_list:
             return value  # no choice has a comma: Hydra tells how to sweep
         if "," in value and self.takes_list and not _QUOTED.fullmatch(value):

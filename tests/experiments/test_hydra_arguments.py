@@ -1,5 +1,6 @@
 """A text or a path is what its user typed, however it looks, for the keys of every command."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from alignsam_gym.errors import OptionError
+from alignsam_gym.experiments import hydra_arguments as module
 from alignsam_gym.experiments.command_keys import key_types
 from alignsam_gym.experiments.hydra_arguments import hydra_arguments
 from alignsam_gym.experiments.run_config import flatten
@@ -123,6 +125,12 @@ def test_the_home_folder_is_put_in(monkeypatch):
 )
 def test_quotes_lists_null_and_numbers_keep_their_meaning(argument, command, value):
     assert read(argument, command) == value
+
+
+def test_a_list_of_numbers_stays_one_where_a_text_may_stand_as_well(monkeypatch):
+    monkeypatch.setattr(module, "key_types", lambda command: {"predictions": str | Sequence[int]})
+    assert read("predictions=[0,1]") == [0, 1]
+    assert read("predictions=0") == "0"
 
 
 def test_interpolations_keep_their_meaning(monkeypatch):
