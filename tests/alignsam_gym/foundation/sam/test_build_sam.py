@@ -123,7 +123,7 @@ def in_training(tensors, wrapper="model"):
             lambda tensors, prefix=prefix: {prefix + name: tensor for name, tensor in tensors.items()}
             for prefix in ("module.", "model.", "sam.", "_orig_mod.", "model.module.sam.")
         ),
-        lambda tensors: in_training({f"model.sam.{name}": tensor.half() for name, tensor in tensors.items()}),
+        lambda tensors: in_training({f"model.sam.{name}": tensor for name, tensor in tensors.items()}, "state_dict"),
     ],
 )
 def test_what_a_training_script_saves_is_read(file, tiny, wrap):
