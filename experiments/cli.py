@@ -16,7 +16,7 @@ import typer
 
 from alignsam_gym.experiments.benchmark import Architecture, Benchmark
 from alignsam_gym.experiments.command_help import HELP_OPTIONS, first_sentence, help_page, module_of
-from alignsam_gym.experiments.command_line import exit_on_user_error
+from alignsam_gym.experiments.command_line import exit_on_user_error, outlive_readers
 
 app = typer.Typer(
     help="Points the Segment Anything Model at what you mean: trains, measures and uses AlignSAM agents.",
@@ -252,11 +252,13 @@ _add_hydra_command("pretrain", DEVELOPMENT)
 
 def main() -> None:
     """Run the command that was typed."""
+    outlive_readers()
     app(prog_name="alignsam")
 
 
 def run_from_module(command: str) -> None:
     """Run a command that was typed as ``python -m experiments.<command>``."""
+    outlive_readers()
     app([command, *sys.argv[1:]], prog_name="alignsam")
 
 

@@ -1,12 +1,41 @@
-"""How a command ends when its user made a mistake or interrupted it."""
+"""How a command ends when its user made a mistake or interrupted it, and goes on when its output is not read."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import ContextDecorator
+from io import BufferedWriter, FileIO, TextIOWrapper
 from types import TracebackType
+from typing import Any
 
 from alignsam_gym.errors import AlignSAMError, first_line
+
+
+class _OutlivesReader(FileIO):
+    """An open file that takes what is written after the reader of its pipe has left, and forgets it."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return len(data)
+
+
+def outlive_readers() -> None:
+    """Let the process go on, and end as it would, after whoever reads its output has left, as ``| head`` does.
+
+    So a training is not lost with the lines that nobody wanted. It does nothing where a test or a notebook has put
+    something else in the place of the standard output or the standard error.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or stream is not getattr(sys, f"__{name}__"):
+            continue
+        stream.flush()
+        raw = _OutlivesReader(stream.fileno(), "w", closefd=False)
+        layout = {"encoding": stream.encoding, "errors": stream.errors, "line_buffering": stream.line_buffering}
+        buffer = raw if stream.write_through else BufferedWriter(raw)  # as Python itself does by -u
+        setattr(sys, name, TextIOWrapper(buffer, write_through=stream.write_through, **layout))
 
 
 class _ExitOnUserError(ContextDecorator):

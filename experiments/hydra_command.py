@@ -11,7 +11,7 @@ import hydra
 from omegaconf import DictConfig
 
 from alignsam_gym.experiments.command_help import HELP_OPTIONS, help_page
-from alignsam_gym.experiments.command_line import exit_on_user_error
+from alignsam_gym.experiments.command_line import exit_on_user_error, outlive_readers
 from alignsam_gym.experiments.hydra_schema import register
 
 T = TypeVar("T")
@@ -35,6 +35,7 @@ def hydra_command(name: str) -> Callable[[Callable[[DictConfig], T]], Callable[.
 
         @wraps(main)
         def command(config: DictConfig | None = None) -> Any:
+            outlive_readers()
             if config is None and HELP_OPTIONS & set(sys.argv[1:]):
                 print(help_page(name))
                 return None
