@@ -16,7 +16,8 @@ import typer
 
 from alignsam_gym.experiments.benchmark import Architecture, Benchmark
 from alignsam_gym.experiments.command_help import HELP_OPTIONS, first_sentence, help_page, module_of
-from alignsam_gym.experiments.command_line import exit_on_user_error, print_in_any_encoding
+from alignsam_gym.experiments.command_line import exit_on_user_error
+from alignsam_gym.experiments.command_output import prepare_output
 
 app = typer.Typer(
     help="Points the Segment Anything Model at what you mean: trains, measures and uses AlignSAM agents.",
@@ -267,13 +268,13 @@ _add_hydra_command("pretrain", DEVELOPMENT)
 
 def main() -> None:
     """Run the command that was typed."""
-    print_in_any_encoding()
+    prepare_output()
     app(prog_name="alignsam")
 
 
 def run_from_module(command: str) -> None:
     """Run a command that was typed as ``python -m experiments.<command>``."""
-    print_in_any_encoding()
+    prepare_output()
     app([command, *sys.argv[1:]], prog_name="alignsam")
 
 

@@ -1,12 +1,9 @@
-"""How a command ends when its user made a mistake or interrupted it, and prints what its terminal cannot show."""
+"""How a command ends when its user made a mistake or interrupted it."""
 
 from __future__ import annotations
 
-import codecs
 import sys
-import unicodedata
 from contextlib import ContextDecorator
-from io import TextIOWrapper
 from types import TracebackType
 
 from alignsam_gym.errors import AlignSAMError, did_you_mean, first_line
@@ -54,44 +51,3 @@ def _message(error: BaseException) -> str | None:
         reasons += [first_line(error.__cause__)] if isinstance(error.__cause__, OmegaConfBaseException) else []
         return " ".join(": ".join(reasons).split())
     return None
-
-
-_ASCII = {
-    **dict.fromkeys("‐‑‒–—−─━", "-"),
-    **dict.fromkeys("│┃", "|"),
-    **dict.fromkeys("‘’", "'"),
-    **dict.fromkeys("“”", '"'),
-    **dict.fromkeys("·•⋅", "*"),
-    **dict.fromkeys("█▉▊▋▌▍▎▏", "#"),
-    **dict(zip("×↑↓≈⁄", "x^v~/", strict=True)),
-    **{"±": "+/-", "→": "->", "←": "<-", "≤": "<=", "≥": ">=", "ß": "ss"},
-}
-"""What stands for characters that a terminal's encoding lacks."""
-
-
-def print_in_any_encoding() -> None:
-    """Let stdout and stderr replace the characters that their encoding lacks by readable ones.
-
-    Otherwise one of them, in the table at its end, would end a command with a traceback after all its work.
-    """
-    codecs.register_error("readable", _readable)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # not where a caller collects what is printed
-            stream.reconfigure(errors="readable")
-
-
-def _readable(error: UnicodeError) -> tuple[str, int]:
-    """Replace what could not be encoded: a handler for `codecs`."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    text = unicodedata.normalize("NFKD", error.object[error.start : error.end])  # letters apart from their accents
-    return "".join(map(_in_ascii, text)), error.end
-
-
-def _in_ascii(character: str) -> str:
-    if character.isascii() or character in _ASCII:
-        return _ASCII.get(character, character)
-    if unicodedata.combining(character):
-        return ""
-    name = unicodedata.name(character, "")
-    return name.split()[-1].lower() if name.startswith("GREEK") else "?"

@@ -12,7 +12,8 @@ import hydra
 from omegaconf import DictConfig
 
 from alignsam_gym.experiments.command_help import HELP_OPTIONS, help_page
-from alignsam_gym.experiments.command_line import exit_on_user_error, print_in_any_encoding
+from alignsam_gym.experiments.command_line import exit_on_user_error
+from alignsam_gym.experiments.command_output import prepare_output
 from alignsam_gym.experiments.hydra_arguments import hydra_arguments
 from alignsam_gym.experiments.hydra_schema import register
 
@@ -37,14 +38,14 @@ def hydra_command(name: str) -> Callable[[Callable[[DictConfig], T]], Callable[.
         @exit_on_user_error
         def task(config: DictConfig) -> T:
             register()  # this and the next in a process that a launcher starts, too
-            print_in_any_encoding()
+            prepare_output()
             return main(config)
 
         run = compose(task)
 
         @wraps(main)
         def command(config: DictConfig | None = None) -> Any:
-            print_in_any_encoding()
+            prepare_output()
             if config is not None:
                 return run(config)
             if HELP_OPTIONS & set(sys.argv[1:]):
