@@ -65,7 +65,10 @@ def make_learner(
             raise OptionError(f"agent.{option}={value!r}: it must be a number.")
     if observation_of(policy) == "cells":
         if name not in ("ppo", "a2c"):  # the others have buffers of their own
-            raise OptionError(f"policy=full_cnn sees whole states, and agent={name} would keep each; take ppo or a2c.")
+            raise OptionError(
+                f"policy=full_cnn sees whole states, and agent={name} would keep each; take agent=ppo or a2c, or "
+                "policy=cnn."
+            )
         options["rollout_buffer_class"] = CompactRolloutBuffer
     try:
         made: BaseAlgorithm = learner(

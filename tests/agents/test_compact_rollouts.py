@@ -50,7 +50,7 @@ def test_on_policy_algorithms_learn_from_whole_states(make_full, algorithm, revi
 
 @pytest.mark.parametrize("algorithm", ["dqn", "qrdqn", "maskable_ppo", "recurrent_ppo"])
 def test_others_would_keep_every_state_whole(make_full, algorithm):
-    with pytest.raises(OptionError, match="take ppo or a2c"):
+    with pytest.raises(OptionError, match="take agent=ppo or a2c, or policy=cnn"):
         make_full(algorithm)
 
 
