@@ -73,6 +73,7 @@ class _Key(NamedTuple):
     takes_word: bool  # one of several
     takes_list: bool
     takes_texts: bool  # a list of them
+    takes_values: bool  # a list of numbers or lists
     takes_number: bool
     takes_null: bool
 
@@ -80,12 +81,14 @@ class _Key(NamedTuple):
     def of(cls, name: str, hint: Any) -> _Key:
         kinds = alternatives(hint)
         lists = [kind for kind in kinds if get_origin(kind) in (Sequence, list)]
+        items = {kind for each in lists for kind in alternatives(get_args(each)[0])}
         return cls(
             name,
             str in kinds or Path in kinds,
             any(get_origin(kind) is Literal for kind in kinds),
             bool(lists),
-            any({str, Path} & {*get_args(kind)} for kind in lists),
+            bool({str, Path} & items),
+            bool(items - {str, Path}),
             int in kinds or float in kinds,
             NoneType in kinds,
         )
@@ -98,7 +101,7 @@ class _Key(NamedTuple):
             return _quoted_if_needed(_home(value).replace("${", r"\${"))
         if self.takes_list and value.startswith("[") and value.endswith("]"):
             items = _items(value[1:-1]) if self.takes_texts and value[1:-1].strip() else []
-            return f"[{','.join(map(self._quote_text, items))}]" if items else value
+            return f"[{','.join(map(self._quote_item, items))}]" if items else value
         if "," in value and not self.takes_text and not self.takes_list:
             return value  # no choice has a comma: Hydra tells how to sweep
         if "," in value and self.takes_list and not _QUOTED.fullmatch(value):
@@ -109,6 +112,10 @@ class _Key(NamedTuple):
         if self.takes_number and type(_read(value)) in (int, float):
             return value
         return self._quote_text(value)
+
+    def _quote_item(self, item: str) -> str:
+        is_value = self.takes_values and type(_read(item)) in (int, float, list)
+        return item if is_value else self._quote_text(item)
 
     def _quote_text(self, text: str) -> str:
         if _QUOTED.fullmatch(text):
