@@ -115,7 +115,7 @@ def read_image(file: Path, intensity_range: IntensityRange = "auto") -> np.ndarr
         if is_deep(picture):
             return turned(_in_8_bits(deep_values(picture, file, size), intensity_range, file), own_orientation(picture))
         picture.draft("RGB", size)  # lets a JPEG file be decoded at half its size, or less
-        colours = picture.convert("RGB")
+        colours = picture if picture.mode == "RGB" else picture.convert("RGB")  # which would copy RGB, too
         if colours.size != size:
             colours = colours.resize(size, Image.Resampling.BOX)
         return turned(np.asarray(colours), own_orientation(picture))
