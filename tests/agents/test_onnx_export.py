@@ -50,7 +50,6 @@ def run_graph(tmp_path):
         {"state": "concat", "revisit": "allow", "srm_grid_size": 4},
         {"branch": "explicit"},
         {"network": "full_cnn"},
-        {"network": "full_cnn", "state": "product", "revisit": "allow"},
     ],
 )
 def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, run_graph, rules):
