@@ -86,11 +86,7 @@ class Trainer:
     def _decode(
         self, embeddings: Tensor, points: Tensor, labels: Tensor, dense: Tensor | None = None, multimask: bool = False
     ) -> tuple[Tensor, Tensor]:
-        missing = self.config.max_points - points.shape[1]  # one length, so that one compilation serves
-        points, labels = F.pad(points, (0, 0, 0, missing)), F.pad(labels, (0, missing), value=PADDING)
         decoder = BatchedDecoder(self.sam.prompt_encoder, self.sam.mask_decoder)
-        if self.config.compile:
-            decoder.compile()
         return decoder.decode(decoder.prepare_image(embeddings, dense), points, labels, multimask)
 
     def _first_clicks(self, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -54,7 +54,7 @@ def test_pretraining_a_sam_runs_scores_and_repeats(tmp_path, photographs):
     results = []
     for attempt in range(2):
         output = tmp_path / str(attempt)
-        pretrain(*photographs, f"output={output}", "compile=false")
+        pretrain(*photographs, f"output={output}")
         sam = load_tiny_sam(output / "sam_tiny.safetensors")
         results.append(sam.mask_decoder.iou_token.weight)
         record = json.loads((output / "scores.json").read_text())
