@@ -28,9 +28,9 @@ from alignsam_gym.foundation.tiny import WEIGHTS, load_tiny_sam
 from alignsam_gym.foundation.tiny.tiny_sam import TinyImageEncoder
 from alignsam_gym.transforms import resize_image
 
-EMBEDDED_PREPROCESSING, SAM_PREPROCESSING = 2, 3
-"""The version of what `BatchedSamPredictor.encode` does to an image for the embedded SAM, and for any other. It is part of
-every cached embedding's key."""
+EMBEDDED_PREPROCESSING, SAM_PREPROCESSING = 3, 3
+"""The version of what `BatchedSamPredictor.encode` does to an image for the embedded SAM, and for any other. It is part
+of every cached embedding's key."""
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 """Choices for the arithmetic of encoding. ``auto`` is bfloat16 on a GPU that has it, else float32."""
