@@ -20,7 +20,7 @@ from alignsam_gym.srm import SRM
 from alignsam_gym.state import srm_state, state_channels
 
 if TYPE_CHECKING:
-    from alignsam_gym.foundation.clip_surgery import ClipSurgery
+    from alignsam_gym.foundation.clip_model import ClipModel
 
 if hasattr(os, "register_at_fork"):  # a forked worker that uses OpenMP waits for ever for its parent's threads
     os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
@@ -97,7 +97,7 @@ def _load_model(config: EnvConfig) -> BatchedSamPredictor:
     return config.sam
 
 
-def _load_clip(config: EnvConfig) -> ClipSurgery:
+def _load_clip(config: EnvConfig) -> ClipModel:
     """Load the CLIP that was asked for by name. open_clip takes seconds to import, so only who needs it waits."""
     if config.clip is None:
         raise OptionError(

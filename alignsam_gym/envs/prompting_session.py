@@ -34,7 +34,7 @@ from alignsam_gym.transforms import (
 )
 
 if TYPE_CHECKING:
-    from alignsam_gym.foundation.clip_surgery import ClipSurgery
+    from alignsam_gym.foundation.clip_model import ClipModel
 
 ImageLike = np.ndarray | Image.Image | str | Path
 """An image: uint8 (H, W, 3) RGB, a Pillow image, or the path of a file."""
@@ -111,7 +111,7 @@ class PromptingSession:
         srm: SRM,
         prompter: Prompter,
         *,
-        clip: ClipSurgery | None = None,
+        clip: ClipModel | None = None,
         text: str | None = None,
         intensity_range: IntensityRange = "auto",
         store: Store | None = None,

@@ -21,7 +21,7 @@ from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 from alignsam_gym.transforms import resize_image, resize_map
 
 if TYPE_CHECKING:
-    from alignsam_gym.foundation.clip_surgery import ClipSurgery
+    from alignsam_gym.foundation.clip_model import ClipModel
 
 _ENCODE_BATCH = 8
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class EncodedDataset:
         model: BatchedSamPredictor,
         store: Store,
         image_size: int,
-        clip: ClipSurgery | None = None,
+        clip: ClipModel | None = None,
         capacity: int = 256,
     ) -> None:
         self.dataset, self.model, self.store, self.clip = dataset, model, store, clip

@@ -32,6 +32,15 @@ def test_it_returns_four_strides_normalised_over_channels():
         torch.testing.assert_close(features.mean(1), torch.zeros(()).expand(features[:, 0].shape), atol=1e-4, rtol=0)
 
 
+def test_a_digest_tells_weights_apart_but_not_the_sign_of_a_zero():
+    model = torch.nn.Linear(2, 1, bias=False)
+    digests = []
+    for values in ([0.0, 1.0], [-0.0, 1.0], [0.0, 2.0]):
+        model.weight.data = torch.tensor([values])
+        digests.append(weights_digest(model))
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_the_embedded_sam_holds_the_backbone_of_both_models():
     backbone = load_backbone()
     assert not any(p.requires_grad for p in backbone.parameters())
