@@ -27,7 +27,7 @@ _CHECKED = {"env": VectorEnvConfig, "srm": SRMConfig, "policy": PolicyConfig}
 """The declarations of what may stand in a group."""
 _PORTABLE = {
     "env": [each.name for kind in (ModelOptions, Rules) for each in fields(kind) if each.name != "reward"],
-    "srm": [each.name for each in fields(SRMConfig) if each.metadata["most"] is not None],
+    "srm": ["features", *(each.name for each in fields(SRMConfig) if each.metadata["most"] is not None)],
 }
 """The options that prediction depends on; of the SRM, those that its maps depend on."""
 _MOST = {"n_steps": 100_000, "buffer_size": 1_000_000}
@@ -64,6 +64,11 @@ class AgentConfig:
         """Whether a text guides the agent."""
         words = (str(self.env.get(name)) for name in ("branch", "label_source", "initial_prompts"))
         return needs_text(*words)
+
+    @property
+    def needs_clip(self) -> bool:
+        """Whether a CLIP is looked at: for a text's map, or for what the SRM sees."""
+        return self.guided or self.srm.get("features", "sam") != "sam"
 
     def write(self, folder: Path) -> None:
         """Write the ``config.yaml`` that `read_agent_config` reads."""

@@ -55,6 +55,7 @@ class Episode:
         logits: float32 (B, 4h, 4w), SAM's last answer.
         mask: float32 (B, g, g) in [0, 1], M_{t−1} of Eq. 4: the answer's probabilities, averaged over cells. [ours]
         embeddings: float32 (B, C, g, g), E(x).
+        semantics: float32 (B, F, g, g), what the SRM sees in its place (`SRMConfig.features`); the same by default.
         truth: float32 (B, 4h, 4w), the foreground's fraction of each logit's labelled pixels. `truth_coarse` is the
             same on the grid (y′ of Eq. 13).
         valid: float32 (B, 4h, 4w), the fraction of each logit's pixels that have a label; `valid_coarse` on the grid.
@@ -78,6 +79,10 @@ class Episode:
         self.index, self.steps = zeros(count, dtype=torch.int64), zeros(count, dtype=torch.int64)
         # Channels last, as all that follows is products over channels.
         self.embeddings = zeros(count, cells, cells, channels).permute(0, 3, 1, 2)
+        self.semantics = self.embeddings
+        if encoded.features:
+            width = encoded.features.channels + channels * (srm.config.features == "both")
+            self.semantics = zeros(count, cells, cells, width).permute(0, 3, 1, 2)
         one = self.model.prepare_image(zeros(1, *self.model.encoding_shape))
         self.image = PreparedImage(*(term.new_zeros(count, *term.shape[1:]) for term in one))
         self.logits, self.truth, self.valid = (zeros(count, *self.model.logits_shape) for _ in range(3))
@@ -323,6 +328,9 @@ class Episode:
         for row, sample in zip(at, samples, strict=True):  # one by one, as an image fills megabytes
             encoding = sample.encoding[None].float()
             self.embeddings[row] = resize_map(encoding[0, : sample.channels], cells)
+            if sample.features is not None:
+                features = resize_map(sample.features.float(), cells)
+                self.semantics[row] = torch.cat([self.embeddings[row], features])[-self.semantics.shape[1] :]
             for kept, new in zip(self.image, self.model.prepare_image(encoding), strict=True):
                 kept[row] = new[0]
         truth = torch.stack([sample.truth for sample in samples])
@@ -380,7 +388,7 @@ class Episode:
 
     def _srm_states(self, at: Tensor, masks: Tensor) -> State:
         """Make s_t, with s_c before it if the branch is explicit."""
-        state = make_state(srm_state(self.rules.state), take_rows(self.embeddings, at), masks, masks)
+        state = make_state(srm_state(self.rules.state), take_rows(self.semantics, at), masks, masks)
         return state.after_text(self.similarity[at]) if self.srm.kind == "explicit" else state
 
     def _teach(self, at: Tensor) -> None:

@@ -45,6 +45,7 @@ class ClipModel(ABC):
         device: Where the model runs.
         input_size: Side to which frames are resized, in pixels.
         grid: Side of the maps, in cells.
+        channels: Channels of the dense features.
 
     Attributes:
         model: The model itself.
@@ -53,6 +54,7 @@ class ClipModel(ABC):
         fingerprint: The given one, with the version and the size of the preprocessing.
         input_size: As given.
         grid: As given.
+        channels: As given.
     """
 
     def __init__(
@@ -63,11 +65,12 @@ class ClipModel(ABC):
         device: torch.device,
         input_size: int,
         grid: int,
+        channels: int,
     ) -> None:
         self.model = model.to(device).eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.device = device
-        self.input_size, self.grid = input_size, grid
+        self.input_size, self.grid, self.channels = input_size, grid, channels
         self.fingerprint = f"{fingerprint}-{PREPROCESSING}-{input_size}"
         self._remembered = lru_cache(_MOST_TEXTS)(self._encode_text)
 
@@ -98,6 +101,17 @@ class ClipModel(ABC):
 
         Returns:
             Features, float32 (B, 1 + grid², D): the whole image's, then those of its cells, row by row.
+        """
+
+    @abstractmethod
+    def dense_features(self, images: Sequence[np.ndarray]) -> Tensor:
+        """Describe what is in each cell of images, for the SRM (``srm.features``).
+
+        Args:
+            images: B square frames of any side, uint8 (S, S, 3), RGB.
+
+        Returns:
+            float32 (B, channels, grid, grid).
         """
 
     @torch.no_grad()

@@ -35,6 +35,7 @@ from alignsam_gym.errors import OptionError, WeightsError, first_line
 from alignsam_gym.foundation.clip_model import ClipModel
 from alignsam_gym.foundation.devices import resolve_device
 from alignsam_gym.foundation.sam.official_checkpoints import file_digest
+from alignsam_gym.foundation.tiny.tiny_backbone import normalised
 from alignsam_gym.foundation.tiny.tiny_clip import WEIGHTS, EmbeddedClip, load_tiny_clip
 from alignsam_gym.foundation.tiny.tiny_sam import INPUT_SIZE
 
@@ -70,7 +71,7 @@ class ClipSurgery(ClipModel):
         if image_size < patch:
             raise OptionError(f"image_size={image_size} is less than one patch of this CLIP; give {patch} or more.")
         grid = image_size // patch
-        super().__init__(model, tokenizer, fingerprint, device, grid * patch, grid)
+        super().__init__(model, tokenizer, fingerprint, device, grid * patch, grid, model.visual.proj.shape[1])
         self._positions = _positional_embedding(model.visual, grid)
         self._mean = torch.tensor(model.visual.image_mean, device=device).view(3, 1, 1)
         self._std = torch.tensor(model.visual.image_std, device=device).view(3, 1, 1)
@@ -87,6 +88,11 @@ class ClipSurgery(ClipModel):
         """
         pixels = (self._resize(images) / 255 - self._mean) / self._std
         return F.normalize(dual_path(self.model.visual, pixels, self._positions), dim=-1)
+
+    def dense_features(self, images: Sequence[np.ndarray]) -> Tensor:
+        """Describe cells by their tokens, normalised over the channels; see `ClipModel.dense_features`."""
+        tokens = self.encode(images)[:, 1:].transpose(1, 2)
+        return normalised(tokens.unflatten(2, (self.grid, self.grid)))
 
 
 def dual_path(visual: VisionTransformer, pixels: Tensor, positions: Tensor) -> Tensor:

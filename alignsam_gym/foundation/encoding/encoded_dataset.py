@@ -41,6 +41,7 @@ class EncodedSample:
             0 where there are none.
         valid: float32 (4h, 4w) in [0, 1], the fraction of labelled pixels in each logit's area.
         similarity: float32 (h, w) in [0, 1], M_c, CLIP's map of the sample's text; None without a CLIP.
+        features: float16 (F, H', W'), the dense features of a CLIP on its own grid; None if they are not asked for.
     """
 
     mask: np.ndarray
@@ -51,6 +52,7 @@ class EncodedSample:
     truth: Tensor
     valid: Tensor
     similarity: Tensor | None
+    features: Tensor | None = None
 
     @property
     def embedding(self) -> Tensor:
@@ -69,6 +71,7 @@ class EncodedDataset:
         store: Keeps encodings and CLIP's maps.
         image_size: Side of the square frame that images are resized to before the model resizes them (§4.1), in pixels.
         clip: Draws the map M_c of each sample's text. None for no maps.
+        features: The CLIP whose dense features the samples have. None for no features.
         capacity: The number of encoded samples kept in memory. The least recently used are dropped.
     """
 
@@ -79,9 +82,10 @@ class EncodedDataset:
         store: Store,
         image_size: int,
         clip: ClipModel | None = None,
+        features: ClipModel | None = None,
         capacity: int = 256,
     ) -> None:
-        self.dataset, self.model, self.store, self.clip = dataset, model, store, clip
+        self.dataset, self.model, self.store, self.clip, self.features = dataset, model, store, clip, features
         self.image_size, self.capacity = image_size, capacity
         self._in_memory: OrderedDict[int, EncodedSample] = OrderedDict()
         self._prefetched: Future[dict[int, EncodedSample]] | None = None
@@ -157,6 +161,7 @@ class EncodedDataset:
         """
         samples = self._read(indices)
         self._maps(samples)
+        self._features(samples)
         _, missing = self._encodings(samples)
         return missing
 
@@ -168,8 +173,9 @@ class EncodedDataset:
         for start in range(0, len(indices), _ENCODE_BATCH):
             samples = self._read(indices[start : start + _ENCODE_BATCH])
             encodings, _ = self._encodings(samples)
-            maps = self._maps(samples)
-            loaded |= {i: self._encoded(sample, encodings[i], maps.get(i)) for i, sample in samples.items()}
+            maps, features = self._maps(samples), self._features(samples)
+            for i, sample in samples.items():
+                loaded[i] = self._encoded(sample, encodings[i], maps.get(i), features.get(i))
         return loaded
 
     def _read(self, indices: Sequence[int]) -> dict[int, Sample]:
@@ -193,6 +199,17 @@ class EncodedDataset:
             lambda missing: clip.similarity([self._frame(samples[i]) for i in missing], [texts[i] for i in missing]),
         )
         return maps
+
+    def _features(self, samples: Mapping[int, Sample]) -> dict[int, Tensor]:
+        """Return a CLIP's dense features; none without one."""
+        clip = self.features
+        if clip is None:
+            return {}
+        keys = {i: self._key(sample, f"{clip.fingerprint}|features") for i, sample in samples.items()}
+        features, _ = self._get_or_make(
+            keys, lambda missing: clip.dense_features([self._frame(samples[i]) for i in missing])
+        )
+        return features
 
     def _get_or_make(
         self, keys: Mapping[int, str], make: Callable[[list[int]], Tensor]
@@ -222,7 +239,9 @@ class EncodedDataset:
             )
         return sample.text
 
-    def _encoded(self, sample: Sample, encoding: Tensor, similarity: Tensor | None) -> EncodedSample:
+    def _encoded(
+        self, sample: Sample, encoding: Tensor, similarity: Tensor | None, features: Tensor | None
+    ) -> EncodedSample:
         valid = np.ones_like(sample.mask) if sample.void is None else ~sample.void
         mask = sample.mask & valid
         valid_fraction = self._at_logits(valid)
@@ -235,6 +254,7 @@ class EncodedDataset:
             truth=fraction_of(self._at_logits(mask), valid_fraction),
             valid=valid_fraction,
             similarity=None if similarity is None else self._on_grid(similarity),
+            features=None if features is None else features.to(self.model.device),
         )
 
     def _at_logits(self, mask: np.ndarray) -> Tensor:

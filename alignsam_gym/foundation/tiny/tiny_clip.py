@@ -179,13 +179,21 @@ class EmbeddedClip(ClipModel):
     """
 
     def __init__(self, model: TinyClip, fingerprint: str, device: torch.device) -> None:
-        super().__init__(model, TinyTokenizer(), fingerprint, device, INPUT_SIZE, GRID)
+        super().__init__(model, TinyTokenizer(), fingerprint, device, INPUT_SIZE, GRID, sum(CHANNELS[1:]))
 
     @torch.no_grad()
     def encode(self, images: Sequence[np.ndarray]) -> Tensor:
         """Encode images, as `ClipModel.encode`. The features are not of unit length."""
-        features: Tensor = self.model.encode_image((self._resize(images) - PIXEL_MEAN) / PIXEL_STD)
+        features: Tensor = self.model.encode_image(self._pixels(images))
         return features
+
+    @torch.no_grad()
+    def dense_features(self, images: Sequence[np.ndarray]) -> Tensor:
+        """Describe cells by the backbone's features of strides 8, 16 and 32, each normalised over its channels."""
+        return torch.cat([_on_grid(stage) for stage in self.model.image.backbone(self._pixels(images))[1:]], dim=1)
+
+    def _pixels(self, images: Sequence[np.ndarray]) -> Tensor:
+        return (self._resize(images) - PIXEL_MEAN) / PIXEL_STD
 
     def _evidence(self, answers: Tensor) -> Tensor:
         return answers.sigmoid()  # by training they are log-odds
