@@ -156,8 +156,8 @@ def _check_agent(agent: Mapping[str, Any], policy: Mapping[str, Any]) -> None:
         if type(value) is not int or not 1 <= value <= most:
             _refuse_value("agent", name, value, f"a whole number from 1 to {most}")
     sizes = agent.get("policy_kwargs", {})
-    if not isinstance(sizes, dict) or not all(type(one) in (int, float) and 0 < one <= 1024 for one in sizes.values()):
-        _refuse_value("agent", "policy_kwargs", sizes, "numbers up to 1024 by name")
+    if not isinstance(sizes, dict) or not all(_is_small(one) for one in sizes.values()):
+        _refuse_value("agent", "policy_kwargs", sizes, "switches, and numbers up to 1024, by name")
     if (layers := sizes.get("n_lstm_layers", 1)) > _DEEPEST:
         _refuse_value("agent", "policy_kwargs.n_lstm_layers", layers, f"a number up to {_DEEPEST}")
     for group, values in (("agent", {**agent, "policy_kwargs": None}), ("policy", policy)):
@@ -165,6 +165,10 @@ def _check_agent(agent: Mapping[str, Any], policy: Mapping[str, Any]) -> None:
             many = value if isinstance(value, list) else [value]
             if not all(isinstance(one, str | int | float | None) for one in many):
                 _refuse_value(group, name, value, "a value or a list of values")
+
+
+def _is_small(value: object) -> bool:
+    return isinstance(value, bool) or (isinstance(value, int | float) and 0 < value <= 1024)
 
 
 def _refuse_value(group: str, name: str, value: object, wanted: str) -> NoReturn:

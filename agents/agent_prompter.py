@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 
+from alignsam_gym.agents.compact_rollouts import STATE
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.spaces import observe
 
@@ -29,6 +31,8 @@ class AgentPrompter:
         self.policy: Any = policy  # any of ours has `choose_actions`
         self.deterministic, self.seed = deterministic, seed
         self.memory: Any = None
+        space = policy.observation_space
+        self.observation = "cells" if isinstance(space, spaces.Dict) and STATE in space.spaces else "patches"
 
     def __call__(self, episode: Episode) -> np.ndarray:
         """Choose an action for each row."""
@@ -36,7 +40,9 @@ class AgentPrompter:
         if begins.all():  # there may be other rows than before
             self.memory = None
         generator = None if self.deterministic else self._generator(episode)
-        actions, self.memory = self.policy.choose_actions(observe(episode, "patches"), self.memory, begins, generator)
+        actions, self.memory = self.policy.choose_actions(
+            observe(episode, self.observation), self.memory, begins, generator
+        )
         return np.asarray(actions.cpu().numpy())
 
     def _generator(self, episode: Episode) -> torch.Generator:

@@ -12,6 +12,7 @@ from stable_baselines3.common.policies import BasePolicy
 from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.errors import WeightsError
 from alignsam_gym.srm import SRM
+from alignsam_gym.weight_files import check_finite
 
 POLICY, SRM_WEIGHTS = "policy.safetensors", "srm.safetensors"
 
@@ -36,7 +37,7 @@ def load_agent(folder: Path, policy: BasePolicy, srm: SRM) -> None:
     """Load what `save_agent` wrote into a policy and an SRM of the same shapes.
 
     Raises:
-        WeightsError: The files are missing or damaged, or hold another agent.
+        WeightsError: The files are missing or damaged, or hold another agent, or NaN or infinite weights.
     """
     try:
         load_model(policy, folder / POLICY)
@@ -44,4 +45,5 @@ def load_agent(folder: Path, policy: BasePolicy, srm: SRM) -> None:
         raise WeightsError(
             f"{folder / POLICY} does not hold this agent ({error}); has its training finished?"
         ) from error
+    check_finite(folder / POLICY, dict(policy.named_parameters()))
     srm.load_weights(folder / SRM_WEIGHTS)

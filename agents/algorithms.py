@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
-from alignsam_gym.agents.networks import NETWORKS
+from alignsam_gym.agents.compact_rollouts import CompactRolloutBuffer
+from alignsam_gym.agents.networks import NETWORKS, observation_of
 from alignsam_gym.agents.policy_config import PolicyConfig
 from alignsam_gym.agents.vec_env import PromptVecEnv
+from alignsam_gym.envs.cell_states import form_kept_states
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.errors import AlignSAMError, OptionError, check_choice
 
@@ -46,7 +49,7 @@ ALGORITHMS: dict[str, Algorithm] = {
 def make_learner(
     env: PromptVecEnv, agent: Mapping[str, Any], policy: Mapping[str, Any], seed: int, log: Path | None = None
 ) -> BaseAlgorithm:
-    """An SB3 learner on ``observation="patches"``; `agent` and `policy` are the config groups. Raises OptionError.
+    """An SB3 learner on what its network observes; `agent` and `policy` are the config groups. Raises OptionError.
 
     Options of `agent` are the algorithm's own in SB3, ``policy_kwargs`` those of its policies.
     """
@@ -60,8 +63,15 @@ def make_learner(
     for option, value in options.items():
         if isinstance(value, str) and isinstance(known[option].default, int | float):
             raise OptionError(f"agent.{option}={value!r}: it must be a number.")
+    if observation_of(policy) == "cells":
+        if name not in ("ppo", "a2c"):  # the others have buffers of their own
+            raise OptionError(
+                f"policy=full_cnn sees whole states, and agent={name} would keep each; take agent=ppo or a2c, or "
+                "policy=cnn."
+            )
+        options["rollout_buffer_class"] = CompactRolloutBuffer
     try:
-        return learner(
+        made: BaseAlgorithm = learner(
             policy_class,
             env,
             policy_kwargs=policy_kwargs,
@@ -74,6 +84,9 @@ def make_learner(
         raise
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:  # as Stable-Baselines3 refuses values
         raise OptionError(f"agent={name} cannot be made of these options: {error}") from error
+    if isinstance(made, OnPolicyAlgorithm) and isinstance(made.rollout_buffer, CompactRolloutBuffer):
+        made.rollout_buffer.form = partial(form_kept_states, env.env.episode)
+    return made
 
 
 def make_policy(env: PromptVecEnv, agent: Mapping[str, Any], policy: Mapping[str, Any]) -> BasePolicy:
@@ -98,8 +111,10 @@ def _classes(name: str) -> tuple[type[BaseAlgorithm], type[BasePolicy]]:
 def _network(episode: Episode, options: Mapping[str, Any]) -> dict[str, Any]:
     """Keywords of any of our policies for the network that `options` describe and the states of `episode`."""
     config = PolicyConfig.of(options)
-    extractor, head = NETWORKS[config.network]
+    extractor, head, observation = NETWORKS[config.network]
     seen: dict[str, Any] = {"width": config.width}
+    if observation == "cells":
+        seen["num_patches"] = episode.rules.grid.count
     given: dict[str, Any] = {}
     if config.network == "patch":
         seen["guided"] = episode.rules.state == "guided"

@@ -22,7 +22,7 @@ class EpisodeStatistics(BaseCallback):
     """Logs means over each round, which is `max_steps` steps of every environment, and adds them to the history.
 
     - ``rollout/reward``: the mean reward of a step.
-    - ``rollout/foreground_rate``: the fraction of actions that hit the target (FR, Eq. 14).
+    - ``rollout/foreground_rate``: the fraction of actions that hit the target (FR, Eq. 14, unless agents stop).
     - ``rollout/repeated``: the fraction of actions that chose a patch again that their episode had chosen before.
     - ``rollout/iou``: the mean IoU after the round's last step. Episodes end there unless the agent stops them.
     - ``iou_by_step/<t>``: the mean IoU after t steps of the round.

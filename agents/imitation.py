@@ -56,6 +56,10 @@ def warm_start(policy: BasePolicy, env: AlignSAMVectorEnv, options: Mapping[str,
     """
     if not isinstance(policy, PromptPolicyMixin) or policy.recurrent:
         raise OptionError("warm_start needs agent=ppo, a2c or maskable_ppo; for others leave warm_start=none.")
+    if env.config.observation != "patches":
+        raise OptionError(
+            "warm_start keeps what it tries out, and whole states would fill the memory; take policy=patch."
+        )
     if "learning_rate" not in options:
         raise OptionError("warm_start.rounds is set, but warm_start=none says nothing else; take warm_start=lookahead.")
     options = dict(options)

@@ -1,20 +1,22 @@
 """The networks that an algorithm trains: a features extractor, and the head that turns features into action scores.
 
-Extractors read ``observation="patches"``: each channel's mean over every patch. Such a mean keeps what a 1×1
-convolution in front of the pooling would have kept, as both are linear. It drops how a channel varies within a patch,
-which a network with a ReLU on SAM's own grid could use. PPO's many epochs then process 100 patches instead of SAM's
-4,096 cells. [ours]
+Most extractors read ``observation="patches"``: each channel's mean over every patch, so that PPO's many epochs process
+100 patches instead of SAM's 4,096 cells. Such a mean keeps what a 1×1 convolution in front of the pooling would have
+kept, as both are linear. It loses how a channel varies within a patch, which a network that has a ReLU before it mixes
+cells can use. `FullCnnExtractor` reads ``observation="cells"``, in which nothing is pooled. [ours; policy.network]
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
+
+from alignsam_gym.errors import check_choice
 
 SRM_CHANNELS = 3
 """The last channels of a guided observation: means of the SRM's map and of its absolute difference from SAM's mask,
@@ -26,33 +28,38 @@ _FORBIDDEN_SCORE = -1e8
 class PromptExtractor(BaseFeaturesExtractor):
     """Base of the features extractors. It appends ``visited`` to the features, where the observation has it.
 
-    Input: float (B, channels, side, side), or a dict of it as ``patches`` and of ``visited``, (B, N) with 1 for each
-    patch that was chosen before. Output: float32 (B, `features_dim`).
+    Input: float (B, channels, side, side), or a dict of it under the name `sees` and of ``visited``, (B, N) with 1 for
+    each patch that was chosen before. Output: float32 (B, `features_dim`).
 
     Args:
-        observation_space: The space of ``observation="patches"``.
+        observation_space: The space of the observation.
         features: Number of values that the subclass's `extract` gives for an image.
+        num_patches: N, the patches of an image.
 
     Attributes:
-        num_patches: N, the patches of an image.
+        sees: The part of a dict of observations that is read besides ``visited``.
+        num_patches: As given.
         visited_dim: N if the observation has ``visited``, else 0.
     """
 
-    def __init__(self, observation_space: spaces.Space[Any], features: int) -> None:
-        visited_dim = spaces.flatdim(observation_space["visited"]) if isinstance(observation_space, spaces.Dict) else 0
+    sees: ClassVar[str] = "patches"
+
+    def __init__(self, observation_space: spaces.Space[Any], features: int, num_patches: int) -> None:
+        has_visited = isinstance(observation_space, spaces.Dict) and "visited" in observation_space.spaces
+        visited_dim = num_patches if has_visited else 0
         super().__init__(observation_space, features + visited_dim)
-        _, rows, columns = _patches_shape(observation_space)
-        self.num_patches = rows * columns
+        self.num_patches = num_patches
         self.visited_dim = visited_dim
 
     def forward(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
         """Return the features of a batch, with ``visited`` behind them."""
         if isinstance(observations, Tensor):
             return self.extract(observations)
-        return torch.cat([self.extract(observations["patches"]), observations["visited"]], dim=1)
+        features = self.extract(observations[self.sees])
+        return torch.cat([features, observations["visited"]], dim=1) if self.visited_dim else features
 
-    def extract(self, patches: Tensor) -> Tensor:
-        """Return features float32 (B, features) of patches float32 (B, channels, side, side)."""
+    def extract(self, seen: Tensor) -> Tensor:
+        """Return features float32 (B, features) of what is seen, float32 (B, channels, side, side)."""
         raise NotImplementedError
 
 
@@ -65,13 +72,42 @@ class CnnExtractor(PromptExtractor):
     """
 
     def __init__(self, observation_space: spaces.Space[Any], width: int = 64) -> None:
-        super().__init__(observation_space, 4 * width)
-        channels, _, _ = _patches_shape(observation_space)
+        channels, rows, columns = _shape(observation_space, self.sees)
+        super().__init__(observation_space, 4 * width, rows * columns)
         self.convolutions = _convolutions(channels, width).append(nn.Flatten())
         self.linear = nn.Sequential(nn.Linear(width * self.num_patches, 4 * width), nn.ReLU())
 
-    def extract(self, patches: Tensor) -> Tensor:
-        features: Tensor = self.linear(self.convolutions(patches))
+    def extract(self, seen: Tensor) -> Tensor:
+        features: Tensor = self.linear(self.convolutions(seen))
+        return features
+
+
+class FullCnnExtractor(PromptExtractor):
+    """The same for the whole state: a 1×1 convolution in every cell, then strided ones, then one vector for the image.
+
+    The paper says nothing of the network. [ours]
+
+    Args:
+        observation_space: The space of ``observation="cells"``.
+        num_patches: N, which the cells do not tell.
+        width: Channels of each convolution. [ours; policy.width]
+    """
+
+    sees = "state"
+    halvings = 3
+
+    def __init__(self, observation_space: spaces.Space[Any], num_patches: int, width: int = 64) -> None:
+        super().__init__(observation_space, 4 * width, num_patches)
+        channels, rows, columns = _shape(observation_space, self.sees)
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 1), nn.ReLU()]
+        for _ in range(self.halvings):
+            layers += [nn.Conv2d(width, width, 3, stride=2, padding=1), nn.ReLU()]
+            rows, columns = -(-rows // 2), -(-columns // 2)
+        self.convolutions = nn.Sequential(*layers, nn.Flatten())
+        self.linear = nn.Sequential(nn.Linear(width * rows * columns, 4 * width), nn.ReLU())
+
+    def extract(self, seen: Tensor) -> Tensor:
+        features: Tensor = self.linear(self.convolutions(seen))
         return features
 
 
@@ -88,15 +124,15 @@ class PatchExtractor(PromptExtractor):
     """
 
     def __init__(self, observation_space: spaces.Space[Any], guided: bool = False, width: int = 32) -> None:
-        channels, rows, columns = _patches_shape(observation_space)
-        super().__init__(observation_space, (width + SRM_CHANNELS * guided) * rows * columns)
+        channels, rows, columns = _shape(observation_space, self.sees)
+        super().__init__(observation_space, (width + SRM_CHANNELS * guided) * rows * columns, rows * columns)
         self.guided = guided
         self.convolutions = _convolutions(channels, width)
 
-    def extract(self, patches: Tensor) -> Tensor:
-        features: Tensor = self.convolutions(patches)
+    def extract(self, seen: Tensor) -> Tensor:
+        features: Tensor = self.convolutions(seen)
         if self.guided:
-            features = torch.cat([features, patches[:, -SRM_CHANNELS:]], dim=1)
+            features = torch.cat([features, seen[:, -SRM_CHANNELS:]], dim=1)
         return features.flatten(1)
 
 
@@ -112,11 +148,11 @@ def _convolutions(channels: int, width: int) -> nn.Sequential:
     )
 
 
-def _patches_shape(observation_space: spaces.Space[Any]) -> tuple[int, ...]:
-    """(channels, side, side) of ``observation="patches"``."""
-    patches = observation_space["patches"] if isinstance(observation_space, spaces.Dict) else observation_space
-    assert patches.shape is not None
-    return patches.shape
+def _shape(observation_space: spaces.Space[Any], name: str) -> tuple[int, ...]:
+    """(channels, side, side) of an observation, or of its part of that name."""
+    seen = observation_space[name] if isinstance(observation_space, spaces.Dict) else observation_space
+    assert seen.shape is not None
+    return seen.shape
 
 
 class Head(nn.Module):
@@ -269,13 +305,24 @@ class PatchHead(Head):
 
 
 class Network(NamedTuple):
-    """An extractor and the head that goes with it."""
+    """An extractor, the head that goes with it, and the ``observation`` of the environment that it reads."""
 
     extractor: type[PromptExtractor]
     head: type[Head]
+    observation: Literal["patches", "cells"] = "patches"
 
 
-NETWORKS: dict[str, Network] = {"cnn": Network(CnnExtractor, FlatHead), "patch": Network(PatchExtractor, PatchHead)}
+NETWORKS: dict[str, Network] = {
+    "cnn": Network(CnnExtractor, FlatHead),
+    "full_cnn": Network(FullCnnExtractor, FlatHead, "cells"),
+    "patch": Network(PatchExtractor, PatchHead),
+}
+
+
+def observation_of(policy: Mapping[str, Any]) -> str:
+    """Return the ``observation`` that a policy reads, by its config group ``policy``. Raises OptionError."""
+    return NETWORKS[check_choice("policy.network", policy["network"], tuple(NETWORKS))].observation
+
 
 HeadFactory = Callable[..., Head]
 """Makes a head of an extractor, the number of actions and that of outputs. Policies take one as keyword ``head``."""

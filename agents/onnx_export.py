@@ -25,11 +25,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from gymnasium.spaces import Dict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from alignsam_gym.agents.compact_rollouts import STATE
 from alignsam_gym.agents.policies import PromptPolicyMixin
 from alignsam_gym.agents.pretrained import AlignSAM
+from alignsam_gym.envs.cell_states import form_cell_states
 from alignsam_gym.envs.patch_means import patch_means
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.errors import OptionError, WeightsError
@@ -197,8 +200,15 @@ class _Policy(nn.Module):
 
     def forward(self, encoding: Tensor, mask: Tensor, srm_logits: Tensor, visited: Tensor) -> Tensor:
         embedding, coarse = self.grid_means(encoding, mask)
-        patches = patch_means(self.rules, embedding, coarse, srm_logits).half().float()  # as they are observed
-        observation = patches if self.rules.revisit == "allow" else {"patches": patches, "visited": visited}
+        sees, space = self.policy.features_extractor.sees, self.policy.observation_space
+        if sees == STATE:
+            maps = [coarse, srm_logits.sigmoid()] if self.rules.state == "guided" else [coarse]
+            seen = form_cell_states(self.rules.state, embedding, torch.stack(maps, dim=1).half())
+        else:
+            seen = patch_means(self.rules, embedding, coarse, srm_logits).half()
+        seen = seen.float()  # rounded as it is observed
+        parts = {sees: seen, "visited": visited}
+        observation = {name: parts[name] for name in parts if name in space.spaces} if isinstance(space, Dict) else seen
         features = self.policy.extract_features(observation, self.policy.pi_features_extractor)
         scores: Tensor = self.policy.action_net(self.policy.mlp_extractor.forward_actor(features))
         return scores

@@ -22,10 +22,12 @@ else:
 class PromptPolicyMixin(_Base):
     """Makes an actor–critic policy of SB3 use a `Head`: π_θ and V_θ of Eq. 5–10.
 
-    Patches that the observation marks as visited get no probability. Threads may share a policy to choose actions.
+    Patches that the observation marks as visited get no probability. Threads may share a policy to choose actions. The
+    paper has an actor network and a critic network; here they share the features extractor, unless ``policy_kwargs``
+    have ``share_features_extractor=False``. [ours; agent.policy_kwargs]
 
     Args:
-        observation_space: The space of ``observation="patches"``.
+        observation_space: The space of the environment's observation.
         action_space: ``Discrete``: the patches, and perhaps stopping.
         lr_schedule: As SB3 passes it.
         head: Makes the head.

@@ -21,9 +21,10 @@ class PolicyConfig(Options):
     group: ClassVar[str] = "policy"
     title: ClassVar[str] = "policy"
 
-    network: Literal["cnn", "patch"] = option(
+    network: Literal["cnn", "full_cnn", "patch"] = option(
         "`patch`: one score a patch, by convolutions that stay on the patch grid. `cnn`: the usual CNN of "
-        "Stable-Baselines3, flattened.",
+        "Stable-Baselines3, flattened. Both see the state's means over patches. `full_cnn`: a flattened CNN of the "
+        "whole state, on the SRM's grid, for on-policy algorithms. [ours]",
         required=True,
     )
     width: int = option("Channels of a layer.", required=True, most=1024, reason="there must be at least one")

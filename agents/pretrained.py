@@ -17,6 +17,7 @@ from alignsam_gym.agents.agent_prompter import AgentPrompter
 from alignsam_gym.agents.agent_weights import save_agent
 from alignsam_gym.agents.bundle import SUFFIX, export, opened
 from alignsam_gym.agents.hub import download_bundle, upload
+from alignsam_gym.agents.networks import observation_of
 from alignsam_gym.agents.trained_run import METRICS_FILE, trained_policy
 from alignsam_gym.agents.vec_env import make_environments
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
@@ -224,7 +225,13 @@ def restore(
     """
     try:
         env = make_environments(
-            batch_size, dataset=UnlabelledImages(), split="test", device=device, srm=config.srm, **config.env
+            batch_size,
+            observation_of(config.policy),
+            dataset=UnlabelledImages(),
+            split="test",
+            device=device,
+            srm=config.srm,
+            **config.env,
         )
         return env, trained_policy(folder, env, config.agent, config.policy)
     except AlignSAMError:

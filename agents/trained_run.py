@@ -14,6 +14,7 @@ from stable_baselines3.common.policies import BasePolicy
 
 from alignsam_gym.agents.agent_weights import load_agent
 from alignsam_gym.agents.algorithms import make_policy
+from alignsam_gym.agents.networks import observation_of
 from alignsam_gym.agents.vec_env import PromptVecEnv, make_environments
 from alignsam_gym.data import Dataset
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
@@ -52,6 +53,7 @@ def make_env(
         source = {"dataset": name, "dataset_kwargs": kwargs}
     return make_environments(
         num_envs,
+        observation_of(config.policy),
         split=split,
         srm=srm if srm is not None else dict(config.srm),
         device=config.device,

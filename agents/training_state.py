@@ -18,6 +18,7 @@ from torch import Tensor
 import alignsam_gym
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.errors import AlignSAMError, WeightsError, first_line
+from alignsam_gym.weight_files import check_finite
 
 CHECKPOINT = "checkpoint.pt"
 """The file's name in the folder of a run."""
@@ -105,19 +106,21 @@ def load_training_state(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv
         The history: the curves so far, as `EpisodeStatistics` writes them.
 
     Raises:
-        WeightsError: The file is damaged, of another version, or of another configuration.
+        WeightsError: The file is damaged, of another version, of another configuration, or holds a policy whose
+            weights are NaN or infinite.
         DataError: The labelled images are others than before, or cannot be loaded any more.
     """
     check_training_state(path)
     try:
         state = torch.load(path, map_location=model.device, weights_only=True)
+        check_finite(path, state["policy"])
         model.policy.load_state_dict(state["policy"])
         model.policy.optimizer.load_state_dict(state["optimizer"])
         env.load_state_dict(state["environment"])
         _restore_learner(model, env, state)
         _restore_generators(state)
         history: list[dict[str, float]] = state["history"]
-    except AlignSAMError:  # the environment's own, about its images
+    except AlignSAMError:  # about the weights, or the environment's own, about its images
         raise
     except Exception as error:  # parts that are missing, or have other shapes
         raise WeightsError(

@@ -16,11 +16,12 @@ from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.errors import OptionError
 
 
-def make_environments(num_envs: int, **options: Any) -> AlignSAMVectorEnv:
+def make_environments(num_envs: int, observation: str = "patches", **options: Any) -> AlignSAMVectorEnv:
     """Make the vector environment that `PromptVecEnv` and the policies need.
 
     Args:
         num_envs: Number of episodes that are played at once.
+        observation: What the policy reads; see `observation_of`.
         **options: Further keywords of `AlignSAM-v0`.
 
     Raises:
@@ -31,7 +32,7 @@ def make_environments(num_envs: int, **options: Any) -> AlignSAMVectorEnv:
         num_envs=num_envs,
         vectorization_mode="vector_entry_point",
         autoreset_mode="SameStep",
-        observation="patches",
+        observation=observation,
         **options,
     )
     assert isinstance(envs, AlignSAMVectorEnv)

@@ -63,7 +63,9 @@ def resize_map(maps: Tensor, size: tuple[int, ...], antialias: bool = False) -> 
 
 
 def upsample_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring SAM's low-resolution logits to an image's size bilinearly, as SAM does itself.
+    """Bring SAM's low-resolution logits to an image's size bilinearly, in one step.
+
+    SAM takes two: to its input's size, and from there to the image's. The paper does not say. [ours]
 
     Args:
         logits: float (h, w).

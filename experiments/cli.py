@@ -16,7 +16,8 @@ import typer
 
 from alignsam_gym.experiments.benchmark import Architecture, Benchmark
 from alignsam_gym.experiments.command_help import HELP_OPTIONS, first_sentence, help_page, module_of
-from alignsam_gym.experiments.command_line import exit_on_user_error, print_in_any_encoding
+from alignsam_gym.experiments.command_line import exit_on_user_error
+from alignsam_gym.experiments.command_output import prepare_output
 
 app = typer.Typer(
     help="Points the Segment Anything Model at what you mean: trains, measures and uses AlignSAM agents.",
@@ -24,6 +25,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": sorted(HELP_OPTIONS)},
 )
+
+
+def path(text: str) -> Path:
+    """Read an option's path. In ``--out=~/masks`` no shell puts the home folder in."""
+    return Path(text).expanduser()
+
 
 AGENT, COMPARISON, PREPARATION, DEVELOPMENT = "An agent", "Comparisons", "Data and weights", "Development"
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A training's folder, or a bundle: a folder or one file.")]
@@ -70,7 +77,7 @@ _add_hydra_command("evaluate", AGENT)
 def predict(
     run: Run,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="PNG, JPEG or BMP files, or folders.")],
-    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("predictions"),
+    out: Annotated[Path, typer.Option(parser=path, help="Folder to write to.")] = Path("predictions"),
     format: Annotated[Format, typer.Option(help="PNG masks, PNG overlays, or one JSON file with COCO's RLE.")] = (
         Format.mask
     ),
@@ -113,7 +120,8 @@ def predict(
 @app.command(rich_help_panel=AGENT)
 def demo(
     run: Annotated[
-        list[Path] | None, typer.Option(help="A training's folder, or a bundle, to choose from; as often as you like.")
+        list[Path] | None,
+        typer.Option(parser=path, help="A training's folder, or a bundle, to choose from; as often as you like."),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to serve at; 0.0.0.0 lets others in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to serve at.", min=1, max=65535)] = 7860,
@@ -236,7 +244,7 @@ def benchmark(
     device: Device = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads of the CPU; by default PyTorch's own number.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few rounds: to see that it works, not how fast.")] = False,
-    output: Annotated[Path, typer.Option(help="Folder of the JSON.")] = Path("outputs/benchmark"),
+    output: Annotated[Path, typer.Option(parser=path, help="Folder of the JSON.")] = Path("outputs/benchmark"),
 ) -> None:
     """Times this package against another way of doing the same, in turn.
 
@@ -260,13 +268,13 @@ _add_hydra_command("pretrain", DEVELOPMENT)
 
 def main() -> None:
     """Run the command that was typed."""
-    print_in_any_encoding()
+    prepare_output()
     app(prog_name="alignsam")
 
 
 def run_from_module(command: str) -> None:
     """Run a command that was typed as ``python -m experiments.<command>``."""
-    print_in_any_encoding()
+    prepare_output()
     app([command, *sys.argv[1:]], prog_name="alignsam")
 
 

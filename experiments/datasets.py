@@ -110,23 +110,23 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
     """Read options of a data set as they are typed: ``foreground=[1]``, perhaps with ``dataset.`` before it.
 
     Raises:
-        OptionError: If a word is no ``key=value``, or the value is no YAML.
+        OptionError: If a word is no ``key=value``.
     """
     options = {}
     for word in words:
         name, equals, value = word.partition("=")
-        try:
-            options[name.removeprefix("dataset.")] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            equals = ""
         if not equals:
             raise OptionError(f"--option {word}: it must be KEY=VALUE, such as foreground=[1].")
+        try:
+            options[name.removeprefix("dataset.")] = yaml.safe_load(value)
+        except yaml.YAMLError:  # {stem}_mask
+            options[name.removeprefix("dataset.")] = value
     return options
 
 
 def _texts(data: Dataset) -> str:
     categories: Sequence[str] | None = getattr(data, "categories", None)
-    return f"{len(set(categories))} categories" if categories is not None else str(getattr(data, "text", ""))
+    return f"{len(set(categories))} categories" if categories is not None else getattr(data, "text", None) or ""
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -11,7 +12,9 @@ import hydra
 from omegaconf import DictConfig
 
 from alignsam_gym.experiments.command_help import HELP_OPTIONS, help_page
-from alignsam_gym.experiments.command_line import exit_on_user_error, print_in_any_encoding
+from alignsam_gym.experiments.command_line import exit_on_user_error
+from alignsam_gym.experiments.command_output import prepare_output
+from alignsam_gym.experiments.hydra_arguments import hydra_arguments
 from alignsam_gym.experiments.hydra_schema import register
 
 T = TypeVar("T")
@@ -31,15 +34,26 @@ def hydra_command(name: str) -> Callable[[Callable[[DictConfig], T]], Callable[.
     compose = hydra.main(version_base="1.3", config_path="pkg://alignsam_gym.conf", config_name=name)
 
     def decorate(main: Callable[[DictConfig], T]) -> Callable[..., Any]:
-        run = compose(exit_on_user_error(main))
+        @wraps(main)
+        @exit_on_user_error
+        def task(config: DictConfig) -> T:
+            register()  # this and the next in a process that a launcher starts, too
+            prepare_output()
+            return main(config)
+
+        run = compose(task)
 
         @wraps(main)
         def command(config: DictConfig | None = None) -> Any:
-            print_in_any_encoding()
-            if config is None and HELP_OPTIONS & set(sys.argv[1:]):
-                print(help_page(name))
-                return None
-            return run(config)
+            prepare_output()
+            if config is not None:
+                return run(config)
+            if HELP_OPTIONS & set(sys.argv[1:]):
+                return print(help_page(name))
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises its errors, which are told as ours are
+            with exit_on_user_error:
+                sys.argv[1:] = hydra_arguments(name, sys.argv[1:])
+                return run(None)
 
         return command
 

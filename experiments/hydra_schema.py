@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import Field, field, fields, make_dataclass
+from functools import reduce
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING as NOT_GIVEN
+from omegaconf import ListConfig, OmegaConf
 
 from alignsam_gym.data import DATASETS, dataset_parameters
 from alignsam_gym.envs.env_config import EnvConfig, ModelOptions, SampleOptions, VectorEnvConfig
 from alignsam_gym.envs.rules import Rules
+from alignsam_gym.experiments.command_help import CONF
+from alignsam_gym.experiments.command_keys import own_key_types
+from alignsam_gym.experiments.run_config import folder_name
 from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS
 from alignsam_gym.options import Options, alternatives, preset_values
 from alignsam_gym.srm import SRMConfig
@@ -48,6 +53,17 @@ def register() -> None:
         store.store(name, {"clip": option}, group="clip", package="env")
     for name in DATASETS:
         store.store(name, dataset_schema(name), group="dataset")
+    for file in CONF.glob("*.yaml"):
+        store.store(f"{file.stem}_types", command_schema(file.stem))
+
+
+def _folder_name(overrides: ListConfig) -> str:
+    texts: Any = OmegaConf.to_container(overrides)
+    return folder_name(texts)
+
+
+# Here and not in `register`: a process that a launcher starts needs it before it calls anything of ours.
+OmegaConf.register_new_resolver("folder_name", _folder_name, replace=True)
 
 
 def schema(options: type[Options], names: Collection[str] | None = None, values: Mapping[str, Any] = {}) -> type:
@@ -75,15 +91,27 @@ def dataset_schema(name: str) -> type:
     return make_dataclass("DatasetOptions", parts)
 
 
+def command_schema(command: str) -> dict[str, Any]:
+    """Make the nested nodes that Hydra checks a command's own keys by. The values are in its file in conf/."""
+    nodes: dict[str, Any] = {}
+    for key, hint in own_key_types(command).items():
+        *groups, name = key.split(".")
+        place = reduce(lambda within, group: within.setdefault(group, {}), groups, nodes)
+        place[name] = OmegaConf.structured(make_dataclass("Key", [(name, plain_type(hint), NOT_GIVEN)]))._get_node(name)
+    return nodes
+
+
 def plain_type(hint: Any) -> Any:
-    """The type that Hydra knows for an annotation: a number, a switch or a word, perhaps none; else anything."""
-    kinds = [kind for kind in alternatives(hint) if kind not in (NoneType, Path)]  # a path is a word
-    if len(kinds) > 1:
+    """The type that Hydra knows for an annotation: a number, a switch or a text, perhaps none; else anything.
+
+    Objects, such as a loaded model, are left out, as no configuration has them. A path or one of several words is a
+    text.
+    """
+    kinds = {str if kind is Path or get_origin(kind) is Literal else kind for kind in alternatives(hint)}
+    plain = kinds & {*_PLAIN}
+    if len(plain) != 1 or any(get_origin(kind) for kind in kinds):
         return Any
-    plain = str if get_origin(kinds[0]) is Literal else kinds[0]
-    if plain not in _PLAIN:
-        return Any
-    return plain | None if NoneType in alternatives(hint) else plain
+    return plain.pop() | None if NoneType in kinds else plain.pop()
 
 
 def _default(declared: Field[Any], values: Mapping[str, Any]) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,11 @@ import alignsam_gym
 from alignsam_gym.agents.trained_run import CONFIG, load_config
 
 VERSIONS_FILE = "versions.json"
+LONGEST_NAME = 120
+"""Characters of a folder's name; file systems take 255 bytes."""
+_LONGEST_OVERRIDE = 40
+_ANY_MACHINE = ("resume", "device", "cache_dir")
+"""Keys that a run's results do not depend on, so that its folder is not named by them."""
 _PACKAGES = ("torch", "gymnasium", "stable-baselines3", "segment-anything", "numpy")
 
 
@@ -30,6 +37,25 @@ def save_config(folder: Path, config: DictConfig) -> None:
         **{name: version(name) for name in _PACKAGES},
     }
     (folder / VERSIONS_FILE).write_text(json.dumps(versions, indent=2))
+
+
+def folder_name(overrides: Iterable[str]) -> str:
+    """Name a folder by the overrides of its run; the same overrides give the same name, and others another.
+
+    Args:
+        overrides: ``key=value`` each, in any order.
+
+    Returns:
+        The overrides, such as ``env.max_steps=5_seed=0``. Where they are long, or hold characters that are awkward in a
+        name, they are shortened, and the first digits of their SHA-256 stand at the end. Without any, ``default``.
+    """
+    told = sorted(each for each in overrides if each.lstrip("+").partition("=")[0] not in _ANY_MACHINE)
+    whole = "_".join(told)
+    plain = [re.sub(r"[^A-Za-z0-9_.=,+-]+", "_", each)[:_LONGEST_OVERRIDE].strip("_") for each in told]
+    name = "_".join(plain)[:LONGEST_NAME]
+    if name == whole:
+        return name or "default"
+    return f"{name}_{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 
 
 def config_diff(folder: Path, config: DictConfig, ignored: Collection[str] = ()) -> list[str]:

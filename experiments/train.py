@@ -125,7 +125,11 @@ def resume(folder: Path, config: DictConfig, model: BaseAlgorithm, env: AlignSAM
 
 
 def total_timesteps(config: DictConfig, images: int) -> int:
-    """Return E · T · images timesteps (§4.1), rounded down to whole rounds of all environments, at least one."""
+    """Return E · T · images timesteps, rounded down to whole rounds of all environments, at least one.
+
+    §4.1 sets "the episode E to 50", and Algorithm 1 plays E episodes on an image x. Whether all images together have
+    more than E is left open. Here each has E. [ours; episodes]
+    """
     total = config.episodes * config.env.max_steps * images // config.env.augment
     one_round = config.env.max_steps * config.env.num_envs
     return int(max(one_round, total // one_round * one_round))

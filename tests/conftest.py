@@ -209,10 +209,10 @@ def make_run(toy_sam: BatchedSamPredictor, tmp_path: Path) -> Callable[..., Path
     from alignsam_gym.agents.trained_run import make_env
     from alignsam_gym.agents.vec_env import PromptVecEnv
 
-    def make(name: str = "run", text: str | None = None, **env: Any) -> Path:
+    def make(name: str = "run", text: str | None = None, network: str = "patch", **env: Any) -> Path:
         folder = tmp_path / name
         folder.mkdir()
-        config = OmegaConf.merge(_small_training(), {"env": env})
+        config = OmegaConf.merge(_small_training(), {"env": env, "policy": {"network": network}})
         OmegaConf.update(config, "dataset", {"name": "toy", "text": text}, merge=False)
         envs = make_env(config, "train", 2, samples=ToyDataset())
         with torch.random.fork_rng(devices=[]):

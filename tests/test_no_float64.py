@@ -36,8 +36,8 @@ from tests.emulated_device import emulated_device
 
 _FIT = {"steps": 2, "batch_size": 2, "learning_rate": 1e-3, "weight_decay": 0.1}
 BASELINES = [
-    {"name": "persam", "multimask": True, "boxes": True},
-    {"name": "persam_f", "steps": 2, "learning_rate": 1e-3},
+    {"name": "persam", "references": 1, "cells": "majority", "multimask": True, "boxes": True},
+    {"name": "persam_f", "references": 1, "cells": "majority", "steps": 2, "learning_rate": 1e-3},
     {"name": "samed", "rank": 2, "dice": 0.8, "warmup": 2, **_FIT},
     {"name": "msa", "ratio": 0.25, "scale": 0.5, "positive_weight": 2.0, **_FIT},
     {"name": "clip_points", "clip": "tiny", "threshold": 0.8, "down_sample": 2, "multimask": True},

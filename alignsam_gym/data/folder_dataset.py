@@ -56,7 +56,8 @@ class FolderOptions(Options):
     )
     foreground: str | Sequence[Colour] | None = option(
         "Palette indices, grey levels or colours that are foreground, all others being background: `[1, 2]`, "
-        "`['#ff0000']`, `[[255, 0, 0]]`; or `alpha`, for what is opaque.",
+        "`['#ff0000']`, `[[255, 0, 0]]`; `nonzero`, for all but index 0, level 0 or black; or `alpha`, for what is "
+        "opaque.",
         None,
     )
     invert: bool = option("Whether to swap foreground and background.", False)

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -48,7 +47,8 @@ the values themselves: ``[0, 4095]`` for 12 bits.
 
 _EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, (5, 6, 7, 8)
 _BROKEN = (UnidentifiedImageError, OSError, SyntaxError, ValueError)
-_PILLOWS_LIMIT = threading.Lock()
+_PILLOWS_LIMIT, _TELLING = threading.Lock(), threading.Lock()
+_told: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def read_image(file: Path, intensity_range: IntensityRange = "auto") -> np.ndarr
         if is_deep(picture):
             return turned(_in_8_bits(deep_values(picture, file, size), intensity_range, file), own_orientation(picture))
         picture.draft("RGB", size)  # lets a JPEG file be decoded at half its size, or less
-        colours = picture.convert("RGB")
+        colours = picture if picture.mode == "RGB" else picture.convert("RGB")  # which would copy RGB, too
         if colours.size != size:
             colours = colours.resize(size, Image.Resampling.BOX)
         return turned(np.asarray(colours), own_orientation(picture))
@@ -299,6 +299,8 @@ def _limits(values: np.ndarray, intensity_range: IntensityRange, full: float, fi
     return low, high
 
 
-@cache
 def _tell_once(message: str) -> None:
-    log.warning(message)
+    with _TELLING:  # several threads read images
+        if message not in _told:
+            _told.add(message)
+            log.warning(message)

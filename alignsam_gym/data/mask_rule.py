@@ -39,7 +39,8 @@ class MaskRule:
             stored. None to go by the colours.
         invert: Whether to swap foreground and background.
         foreground: Palette indices, grey levels or colours (`Colour`) that are foreground, all others being background;
-            or ``alpha``, for what is opaque. None to go by `threshold`.
+            ``nonzero``, for all but index 0, level 0 or black; or ``alpha``, for what is opaque. None to go by
+            `threshold`.
         prefix: What stands before the options' names in messages; None where a user has no options to set.
 
     Raises:
@@ -60,12 +61,12 @@ class MaskRule:
                     f"threshold={self.threshold} leaves nothing to tell apart; give a luminance from 0 to 254, or a "
                     "stored level below the brightest."
                 )
-        if self.foreground is None or self.foreground == "alpha":
+        if self.foreground in (None, "alpha", "nonzero"):
             return
         if isinstance(self.foreground, str) or not isinstance(self.foreground, Sequence) or not self.foreground:
             raise OptionError(
-                f"foreground={self.foreground!r}: it must be alpha, or a list of palette indices, grey levels or "
-                "colours, such as [1, 2] or ['#ff0000']."
+                f"foreground={self.foreground!r}: it must be alpha, nonzero, or a list of palette indices, grey levels "
+                "or colours, such as [1, 2] or ['#ff0000']."
             )
         for colour in self.foreground:
             _as_colour(colour)
@@ -174,6 +175,9 @@ class MaskRule:
                 f"{stored.file} is lossy (JPEG or WebP), which keeps no exact colours, so {self.prefix}foreground "
                 f"cannot find them; save masks as PNG, or cut them by {self.prefix}threshold."
             )
+        if self.foreground == "nonzero":
+            nonzero: np.ndarray = stored.codes != 0
+            return nonzero
         assert self.foreground is not None
         codes = [code for colour in self.foreground for code in _codes_of(_as_colour(colour), stored, self.prefix)]
         return np.isin(stored.codes, codes)
@@ -195,10 +199,11 @@ class MaskRule:
         if self.prefix is None:
             advice = "Save it in black and white."
         else:
-            names = ", ".join(stored.name(values[i]) for i in order[1 : _LISTED // 2]) or "…"
-            alpha = f", {self.prefix}foreground=alpha takes what is opaque" if stored.alpha is not None else ""
+            names = ",".join(stored.name(values[i]) for i in order[1 : _LISTED // 2]) or "…"
+            nonzero = f"{self.prefix}foreground=nonzero all but {stored.name(0)}, " if 0 in values else ""
+            alpha = f"{self.prefix}foreground=alpha what is opaque, " if stored.alpha is not None else ""
             advice = (
-                f"Say what is meant: {self.prefix}foreground=[{names}] takes what it lists{alpha}, and "
+                f"Say what is meant: {self.prefix}foreground=[{names}] takes what it lists, {nonzero}{alpha}and "
                 f"{self.prefix}threshold={MIDDLE} cuts by luminance."
             )
         return DataError(
@@ -223,7 +228,7 @@ def _as_colour(colour: object) -> float | tuple[int, int, int]:
     )
 
 
-def _codes_of(colour: float | tuple[int, int, int], stored: StoredMask, prefix: str) -> list[float]:
+def _codes_of(colour: float | tuple[int, int, int], stored: StoredMask, prefix: str | None) -> list[float]:
     """Return the codes that a listed index, level or colour has in a mask."""
     if isinstance(colour, tuple):
         if stored.palette is not None:
@@ -234,7 +239,7 @@ def _codes_of(colour: float | tuple[int, int, int], stored: StoredMask, prefix: 
         return [colour[0]] if len(set(colour)) == 1 else []
     if stored.values.ndim == 3:
         raise DataError(
-            f"{stored.file} holds colours, no indices or grey levels, so {prefix}foreground={colour:g} means nothing "
-            "there; list colours, such as '#ff0000'."
+            f"{stored.file} holds colours, no indices or grey levels, so {prefix or ''}foreground={colour:g} means "
+            "nothing there; list colours, such as '#ff0000'."
         )
     return [colour]

@@ -212,7 +212,10 @@ def _proposal(unmatched: Sequence[tuple[str, Path]], masks: Sequence[str]) -> st
 def _files_by_stem(folder: Path, skip: bool, pattern: str = "*") -> dict[str, Path]:
     """Return the image files below a folder by their paths without suffix, in the order of the paths."""
     if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}; images= and masks= name the two folders below root.")
+        raise DataError(
+            f"There is no folder {folder}; images= and masks= name the two folders below root."
+            f"{_about_annotations(folder.parent)}"
+        )
     files: dict[str, Path] = {}
     for path, file in list_images(folder, pattern).items():
         stem = PurePosixPath(path).with_suffix("").as_posix()
@@ -223,3 +226,11 @@ def _files_by_stem(folder: Path, skip: bool, pattern: str = "*") -> dict[str, Pa
     if not files:
         raise DataError(f"{folder} holds no {KINDS} file.")
     return files
+
+
+def _about_annotations(root: Path) -> str:
+    """Say what to do with the annotations of another tool, if there are some in a folder or one below it."""
+    found = next((file for pattern in ("*.json", "*/*.json", "*.xml") for file in sorted(root.glob(pattern))), None)
+    if found is None:
+        return ""
+    return f" {found} may hold polygons (COCO, labelme, CVAT), which are not read: export masks as PNG from that tool."

@@ -81,12 +81,12 @@ class Layout:
         home: The top folder of the published archive.
         train: Image folder and mask folder of the training split, below `home`.
         test: The same of the test split.
-        text: What the masks show: the paper's prompt (Table 6).
+        text: What the masks show: the paper's prompt, as Table 6 spells it. [ours; dataset.text]
         branch: The SRM's branch for it, ``implicit`` or ``explicit`` (Table 1).
         threshold: The highest luminance, 0 to 254, of a background pixel in a mask.
         invert: Whether the masks mark the background instead.
         pattern: Pattern (`fnmatch`) of the names of the images that belong to it.
-        held_out: If the splits share their folders, the number of images in the test split, the last by name.
+        held_out: If the splits share their folders, the number of images in the test split, the last by name. [ours]
     """
 
     name: str
@@ -156,7 +156,9 @@ class PublishedDataset(PairedDataset):
 
 
 _LAYOUTS = (
-    # Defocus blur. `alignsam datasets CUHK --check` tells whether the masks of a copy mark what is in focus instead.
+    # Defocus blur. CUHK's authors publish no split, and the paper speaks of "the original testing set": here it is the
+    # last 100 defocused images by name. [ours] `alignsam datasets CUHK --check` tells whether the masks of a copy mark
+    # what is in focus instead.
     Layout(
         name="CUHK",
         page="http://www.cse.cuhk.edu.hk/leojia/projects/dblurdetect/",
@@ -188,7 +190,7 @@ _LAYOUTS = (
         text="glass",
         branch="implicit",
     ),
-    # Salient objects.
+    # Salient objects. Table 6 spells the prompt "saliency object", Table 4 "salient objects". [ours; dataset.text]
     Layout(
         name="DUTS",
         page="http://saliencydetection.net/duts/",

@@ -75,7 +75,7 @@ class StoredMask:
     def name(self, code: float) -> str:
         """Write a code as `MaskRule.foreground` takes it."""
         if self.values.ndim == 3:
-            return str([int(part) for part in self.colour(code)])
+            return str([int(part) for part in self.colour(code)]).replace(" ", "")
         return f"{code:g}"
 
     def describe(self, code: float) -> str:

@@ -10,13 +10,14 @@ import numpy as np
 from alignsam_gym.envs.env_config import EnvConfig
 from alignsam_gym.envs.episode_factory import make_episode
 from alignsam_gym.envs.rendering import RENDER_FPS, RENDER_MODES, close_window, render_row, show
+from alignsam_gym.envs.resumable import ResumableMixin
 from alignsam_gym.envs.spaces import action_space, observation_space, observe, whole_numbers
 from alignsam_gym.errors import OptionError
 from alignsam_gym.options import options_table, takes_options_of
 from alignsam_gym.srm import SRM
 
 
-class AlignSAMEnv(gym.Env[Any, Any], gym.utils.EzPickle):
+class AlignSAMEnv(ResumableMixin, gym.Env[Any, Any]):
     """Point SAM at what is meant, one patch after another.
 
     ## Description
@@ -39,6 +40,9 @@ class AlignSAMEnv(gym.Env[Any, Any], gym.utils.EzPickle):
       agent's own grid, and takes 20 times less memory with the embedded model, 80 times with SAM. A guided state then
       has two more channels: the mean difference of M and the SRM's map, and that map at the patches' centres. Where
       revisits are forbidden, a ``Dict`` of these ``patches`` and ``visited`` int8 (N,).
+    - ``observation="cells"``: a ``Dict`` of the ``state`` on the SRM's grid (``srm_grid_size``), float16 (channels, g,
+      g), and of what it can be formed from anew, the ``image``'s index, int64 (1,), and the ``maps``, float16 (K, g,
+      g): M, and the SRM's map where the state is guided. Where revisits are forbidden, it has ``visited``, too.
 
     ## Rewards
     - ``foreground``: +1 if the patch's centre is foreground in the ground truth, else −1 (§3.2).
@@ -68,6 +72,10 @@ class AlignSAMEnv(gym.Env[Any, Any], gym.utils.EzPickle):
     - ``iou``: of SAM's answer, in [0, 1], at the resolution of its logits.
     - ``index``, ``image_id``: the sample's place in the data set, and its id.
 
+    ## Copies
+    ``state_dict`` and ``load_state_dict``, ``pickle`` and ``copy.deepcopy`` keep an episode in progress, and what the
+    SRM has learned.
+
     ## Arguments
     Where a keyword is not given, ``preset`` decides: ``paper`` plays the paper's game, ``best`` the one that
     ``alignsam train`` trains.
@@ -92,7 +100,12 @@ class AlignSAMEnv(gym.Env[Any, Any], gym.utils.EzPickle):
         self.episode = make_episode(self.config)
         self.observation_space = observation_space(self.episode, self.config.observation)
         self.action_space = action_space(self.episode)
-        self._started, self._ended = False, True
+        self._started = False
+        self._finished = np.ones(1, bool)
+
+    @property
+    def generators(self) -> list[np.random.Generator]:
+        return [self.np_random] if self._started else []
 
     @property
     def srm(self) -> SRM:
@@ -113,16 +126,14 @@ class AlignSAMEnv(gym.Env[Any, Any], gym.utils.EzPickle):
             OptionError: There is no such option or sample.
             DataError: The sample cannot be loaded.
         """
-        super().reset(seed=seed)
         if seed is not None or not self._started:
-            self.episode.start_run(int(self.np_random_seed))
-            self._started = True
+            self._start_run(seed)
         if unknown := (options or {}).keys() - {"index"}:
             raise OptionError(f"reset has no option {', '.join(sorted(unknown))}; it takes index.")
         index = (options or {}).get("index")
         chosen = self.episode.draw(0, self.np_random) if index is None else int(whole_numbers("index", index, ()))
         self.episode.reset([0], [chosen], [self.np_random])
-        self._ended = False
+        self._finished[:] = False
         if self.render_mode == "human":
             self.render()
         return self._observe(), self._info()
@@ -140,7 +151,7 @@ class AlignSAMEnv(gym.Env[Any, Any], gym.utils.EzPickle):
             OptionError: The action is not in the space.
             gymnasium.error.ResetNeeded: No episode is in progress.
         """
-        if self._ended:
+        if self._finished[0]:
             raise gym.error.ResetNeeded("Call reset() before step(): no episode is in progress.")
         if not self.action_space.contains(action):
             raise OptionError(f"Action {action!r} is not in {self.action_space}.")
@@ -148,7 +159,7 @@ class AlignSAMEnv(gym.Env[Any, Any], gym.utils.EzPickle):
         if self.render_mode == "human":
             self.render()
         terminated, truncated = bool(self.episode.terminated()[0]), bool(self.episode.truncated()[0])
-        self._ended = terminated or truncated
+        self._finished[:] = terminated or truncated
         return self._observe(), reward, terminated, truncated, self._info()
 
     def action_masks(self) -> np.ndarray:
@@ -174,6 +185,11 @@ class AlignSAMEnv(gym.Env[Any, Any], gym.utils.EzPickle):
         """Close the window, if there is one."""
         if self.render_mode == "human":
             close_window()
+
+    def _start_run(self, seed: int | None) -> None:
+        super().reset(seed=seed)
+        self.episode.start_run(int(self.np_random_seed))
+        self._started = True
 
     def _observe(self) -> Any:
         batch = observe(self.episode, self.config.observation)

@@ -15,13 +15,14 @@ from gymnasium.vector.utils import batch_space, iterate
 from alignsam_gym.envs.env_config import EnvConfig, VectorEnvConfig
 from alignsam_gym.envs.episode_factory import make_episode
 from alignsam_gym.envs.rendering import RENDER_FPS, RENDER_MODES, close_window, render_row, show
+from alignsam_gym.envs.resumable import ResumableMixin
 from alignsam_gym.envs.spaces import action_space, observation_space, observe, whole_numbers
 from alignsam_gym.errors import OptionError
 from alignsam_gym.options import options_table, takes_options_of
 from alignsam_gym.srm import SRM
 
 
-class AlignSAMVectorEnv(VectorEnv[Any, Any, Any], gym.utils.EzPickle):
+class AlignSAMVectorEnv(ResumableMixin, VectorEnv[Any, Any, Any]):
     """`num_envs` episodes that share one SAM, one SRM and one decode a step.
 
     Make it by ``gym.make_vec("AlignSAM-v0", num_envs=16, vectorization_mode="vector_entry_point")``. Row i, seeded
@@ -53,6 +54,10 @@ class AlignSAMVectorEnv(VectorEnv[Any, Any, Any], gym.utils.EzPickle):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._generators: list[np.random.Generator] = []
         self._finished = np.zeros(num_envs, bool)
+
+    @property
+    def generators(self) -> list[np.random.Generator]:
+        return self._generators
 
     @property
     def srm(self) -> SRM:
@@ -139,22 +144,6 @@ class AlignSAMVectorEnv(VectorEnv[Any, Any, Any], gym.utils.EzPickle):
     def observe(self) -> Any:
         """Return the current observation of every row, as `reset` and `step` do."""
         return observe(self.episode, self.config.observation)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to go on from here: plain values and tensors."""
-        return {
-            "episode": self.episode.state_dict(),
-            "generators": [generator.bit_generator.state for generator in self._generators],
-            "finished": self._finished.tolist(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where `state_dict` was called, in an environment made with the same keywords."""
-        self._start_run(0)
-        for generator, saved in zip(self._generators, state["generators"], strict=True):
-            generator.bit_generator.state = saved
-        self._finished = np.array(state["finished"], bool)
-        self.episode.load_state_dict(state["episode"])
 
     def action_masks(self) -> np.ndarray:
         """Return the actions that the `revisit` rule leaves, bool (num_envs, actions)."""

@@ -33,6 +33,9 @@ def play(episode: Episode, indices: Sequence[int], prompter: Prompter) -> Iterat
 class RandomPrompter:
     """Chooses any patch not chosen before, all with equal probability ("Ours-w/o RL" of Tables 2, 3 and 9).
 
+    The paper's "random selection" may or may not choose a patch twice. This never does, whatever `env.revisit` is,
+    until none is left. [ours]
+
     The draws depend on the seed, the image's index and the step only, so that an image is prompted alike in any
     batch, and by an evaluation that was interrupted.
     """

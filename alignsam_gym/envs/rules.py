@@ -61,8 +61,9 @@ class Rules(Options):
     stop: bool = option("Whether the agent may stop prompting. The paper's may not.")
     mask_prompt: bool = option("Whether SAM also gets its last answer, as a dense prompt. The paper's does not.")
     srm_grid_size: int = option(
-        'The SRM and `observation="patches"` see the state on a grid of at most so many cells a side, each the mean of '
-        "several where the embedding has more. 64, SAM's own, is the paper's; 32 costs a quarter.",
+        'The SRM, `observation="patches"` and `observation="cells"` see the state on a grid of at most so many cells a '
+        "side, each the mean of several where the embedding has more. 64, SAM's own, is the paper's; 32 costs a "
+        "quarter.",
         most=1024,
         reason="the SRM needs at least one",
     )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from alignsam_gym.envs.cell_states import cell_maps, form_cell_states
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.errors import OptionError
 
@@ -14,13 +15,20 @@ _BOUND = float(np.finfo(np.float16).max)  # embeddings are rounded to float16, s
 
 
 def observation_space(episode: Episode, observation: str) -> spaces.Space[Any]:
-    """Make the space of one row's observation, ``state`` or ``patches``, as `AlignSAMEnv` describes them."""
+    """Make the space of one row's observation, ``state``, ``patches`` or ``cells``, as `AlignSAMEnv` describes them."""
     if observation == "state":
         return spaces.Box(-_BOUND, _BOUND, episode.state_shape, np.float32)
+    visited: dict[str, spaces.Space[Any]] = {}
+    if episode.rules.revisit == "forbid":
+        visited = {"visited": spaces.MultiBinary(episode.rules.grid.count)}
+    if observation == "cells":
+        grid = tuple(episode.mask.shape[1:])
+        seen = spaces.Box(-_BOUND, _BOUND, (episode.state_shape[0], *grid), np.float16)
+        maps = spaces.Box(0, 1, (1 + (episode.rules.state == "guided"), *grid), np.float16)
+        image = spaces.Box(0, np.iinfo(np.int32).max, (1,), np.int64)
+        return spaces.Dict({"state": seen, "image": image, "maps": maps, **visited})
     patches = spaces.Box(-_BOUND, _BOUND, episode.patches_shape, np.float16)
-    if episode.rules.revisit == "allow":
-        return patches
-    return spaces.Dict({"patches": patches, "visited": spaces.MultiBinary(episode.rules.grid.count)})
+    return spaces.Dict({"patches": patches, **visited}) if visited else patches
 
 
 def action_space(episode: Episode) -> spaces.Discrete:
@@ -32,10 +40,16 @@ def observe(episode: Episode, observation: str) -> Any:
     """Return every row's observation, as a batch of `observation_space`."""
     if observation == "state":
         return episode.states().cpu().numpy()
+    visited = {}
+    if episode.rules.revisit == "forbid":
+        visited = {"visited": episode.visited.cpu().numpy().astype(np.int8)}
+    if observation == "cells":
+        maps = cell_maps(episode)
+        states = form_cell_states(episode.rules.state, episode.embeddings, maps)
+        image = episode.index[:, None].cpu().numpy().copy()
+        return {"state": states.cpu().numpy(), "image": image, "maps": maps.cpu().numpy(), **visited}
     patches = episode.patches().half().cpu().numpy()
-    if episode.rules.revisit == "allow":
-        return patches
-    return {"patches": patches, "visited": episode.visited.cpu().numpy().astype(np.int8)}
+    return {"patches": patches, **visited} if visited else patches
 
 
 def whole_numbers(name: str, value: Any, *shapes: tuple[int, ...]) -> np.ndarray:

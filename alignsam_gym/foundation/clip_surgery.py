@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
@@ -28,6 +29,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache  # which open_clip needs
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.transformer import VisionTransformer
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,6 +40,7 @@ from alignsam_gym.foundation.sam.official_checkpoints import file_digest
 from alignsam_gym.foundation.tiny.tiny_backbone import normalised
 from alignsam_gym.foundation.tiny.tiny_clip import WEIGHTS, EmbeddedClip, load_tiny_clip
 from alignsam_gym.foundation.tiny.tiny_sam import INPUT_SIZE
+from alignsam_gym.weight_files import check_finite, read_tensors, without_common_prefix
 
 DUAL_BLOCKS = 6
 """The number of blocks, counted from the last, that have the second path. A ViT with fewer blocks has it in all."""
@@ -182,20 +185,34 @@ def _check_architecture(name: str, architecture: str) -> None:
 def _read_model(name: str, architecture: str, tag: dict[str, Any], path: Path) -> tuple[Any, Any]:
     """Build a model with the weights of a file, and its tokenizer."""
     try:
-        model = open_clip.create_model(
-            architecture,
-            pretrained=str(path),
-            force_quick_gelu=tag.get("quick_gelu", False),
-            force_preprocess_cfg=tag,
-            weights_only=True,
-        )
-        return model, open_clip.get_tokenizer(architecture)
+        with TemporaryDirectory() as folder:
+            model = open_clip.create_model(
+                architecture,
+                pretrained=str(path if tag else _plain_file(path, Path(folder))),
+                force_quick_gelu=tag.get("quick_gelu", False),
+                force_preprocess_cfg=tag,
+                weights_only=True,
+            )
+        tokenizer = open_clip.get_tokenizer(architecture)
     except Exception as error:  # open_clip goes on with a file that is no checkpoint until any error at all occurs
         raise WeightsError(
             f"clip={name!r}: {path} could not be loaded as {architecture}'s weights "
             f"({first_line(error)}); give a safetensors file or a state dict of that architecture. "
             "TorchScript archives, which OpenAI's own .pt files are, are not read."
         ) from error
+    check_finite(path, dict(model.named_parameters()))
+    return model, tokenizer
+
+
+def _plain_file(path: Path, folder: Path) -> Path:
+    """Write a user's state dict into a folder, without what a training script saved with it or put before its names.
+
+    open_clip reads ``{"state_dict": …}`` and ``module.`` itself, but neither ``{"model": …}`` nor other prefixes.
+    """
+    tensors = without_common_prefix(read_tensors(path))
+    plain = folder / "clip.safetensors"
+    save_file({name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}, plain)
+    return plain
 
 
 def _load_tiny(device: torch.device, image_size: int | None) -> ClipModel:

@@ -76,8 +76,9 @@ class PromptingScores:
         self.totals = MetricTotals()
         self._ious: list[np.ndarray] = []
         self._overlaps: dict[str, np.ndarray] = {}
+        self._steps = 0
         self._prompted = 0
-        self._hits = 0.0
+        self._foreground_rates = 0.0
         self._repeats = 0.0
 
     def add(self, image: PromptedImage) -> None:
@@ -87,9 +88,11 @@ class PromptingScores:
         self._ious.append(_ious(image.overlaps))
         category = str(image.category)
         self._overlaps[category] = self._overlaps.get(category, 0) + image.overlaps
+        self._steps = len(image.overlaps) - 1
+        if self._steps:
+            self._foreground_rates += image.hits.sum() / self._steps
         if len(image.hits):
             self._prompted += 1
-            self._hits += float(image.hits.mean())
             self._repeats += float(image.repeats.mean())
 
     def ious(self) -> np.ndarray:
@@ -103,9 +106,10 @@ class PromptingScores:
             - ``images``: how many.
             - ``miou``, ``miou_by_step``: means over images, after T and after 0 … T prompts.
             - ``iou_pooled_over_pixels``: of all images together, after T.
-            - ``foreground_rate``: FR, the mean of Eq. 14 over the images that were prompted; in [0, 1], and None where
-                no image was prompted step by step.
-            - ``repeated``: the fraction of prompts at patches chosen before, likewise.
+            - ``foreground_rate``: FR, the mean of Eq. 14 over images; in [0, 1], and None where nothing prompts step by
+                step. It divides by T, so that prompts that an agent left out by stopping count as misses.
+            - ``repeated``: the fraction of the prompts given that were at patches chosen before, the mean over the
+                images that were prompted; None where none was.
             - ``metrics``: see `MetricTotals.summary`.
             - ``iou_by_category_by_step``: of the pixels of each category's images, after 0 … T prompts; only where
                 there are several categories (Table 5).
@@ -117,7 +121,7 @@ class PromptingScores:
             "miou": float(ious[:, -1].mean()),
             "miou_by_step": ious.mean(0).round(5).tolist(),
             "iou_pooled_over_pixels": metrics["over_pixels"]["iou"],
-            "foreground_rate": self._hits / self._prompted if self._prompted else None,
+            "foreground_rate": float(self._foreground_rates / len(self.ids)) if self._steps else None,
             "repeated": self._repeats / self._prompted if self._prompted else None,
             "metrics": metrics,
         }

@@ -39,8 +39,8 @@ class ExplicitBranch(nn.Module):
 
     The paper gives no sizes. The first of the three convolutions is 1×1, from both states to `width` channels; the
     others are 3×3; group normalisation and ReLU follow each. Every cell attends, with four heads and a residual
-    connection, to the means of 4 × 4 cells, as attention among all would cost more than SAM's decoder. The second of the
-    last two convolutions is the head. [ours: `width`]
+    connection, to the means of 4 × 4 cells, as attention among all would cost more than SAM's decoder. The second of
+    the last two convolutions is the head. [ours: `width`]
 
     Args:
         channels: Channels of s_c and s_t together.

@@ -22,6 +22,7 @@ from alignsam_gym.srm.branches import BRANCHES
 from alignsam_gym.srm.segmentation_loss import segmentation_loss
 from alignsam_gym.srm.srm_config import SRMConfig
 from alignsam_gym.state import State
+from alignsam_gym.weight_files import check_finite
 
 PAPER_UPDATES = {"implicit": 1, "explicit": 5}
 """q of §4.1, by branch."""
@@ -195,11 +196,12 @@ class SRM:
         """Read what `save` wrote.
 
         Raises:
-            WeightsError: The file cannot be read, or holds the weights of another SRM.
+            WeightsError: The file cannot be read, or holds the weights of another SRM, or NaN or infinite ones.
         """
         try:
             self.members.load_state_dict(load_file(path))
         except (OSError, RuntimeError, SafetensorError) as error:
             older = " (an explicit branch of an earlier version had one more convolution)" * (self.kind == "explicit")
             raise WeightsError(f"{path} does not hold the weights of this SRM{older}: {error}") from error
+        check_finite(path, dict(self.members.named_parameters()))
         self.learned = True

@@ -126,8 +126,8 @@ class StateExtractor(PatchExtractor):
         channels = observation_space.shape[0]
         super().__init__(spaces.Box(-1, 1, (channels, SIDE, SIDE), np.float32), **options)
 
-    def extract(self, patches: Tensor) -> Tensor:
-        return super().extract(F.adaptive_avg_pool2d(patches, SIDE))
+    def extract(self, seen: Tensor) -> Tensor:
+        return super().extract(F.adaptive_avg_pool2d(seen, SIDE))
 
 
 def reference_environments(

@@ -152,7 +152,7 @@ def find_metric(cell: PlannedCell, summary: Mapping[str, Any]) -> float | None:
         summary: As of `PromptingScores.summary`.
 
     Returns:
-        The metric; None for an FR if nothing was prompted.
+        The metric; None for an FR if nothing prompts step by step.
 
     Raises:
         KeyError: If the summary does not have it.

@@ -19,8 +19,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from alignsam_gym.agents.trained_run import METRICS_FILE, dataset_options
 from alignsam_gym.agents.training_state import CHECKPOINT
 from alignsam_gym.data import Dataset, load_dataset, preferred_branch
-from alignsam_gym.errors import DataError, OptionError, check_choice
+from alignsam_gym.errors import DataError, OptionError, check_choice, first_line
+from alignsam_gym.experiments.hydra_arguments import hydra_arguments, quoted
 from alignsam_gym.experiments.reproduce.plan import TASK_METRICS, TRAINING_STRATEGIES, Evaluation, PlannedCell
+from alignsam_gym.experiments.run_config import LONGEST_NAME, folder_name
 
 _OVERRIDES_FILE = "overrides.json"
 _SHARED_KEYS = (
@@ -74,9 +76,9 @@ class PlannedRun:
 
     def command(self) -> list[str]:
         """Return the command that fills the folder as it is now: a training that was interrupted goes on."""
-        here, overrides = _quoted(self.folder), list(self.overrides)
+        here, overrides = quoted(self.folder), list(self.overrides)
         if self.module == "evaluate":
-            arguments = [*overrides, f"run={_quoted(self.folder.parent)}", f"output={here}"]
+            arguments = [*overrides, f"run={quoted(self.folder.parent)}", f"output={here}"]
         elif self.module == "train" and (self.folder / CHECKPOINT).exists():
             arguments = [f"resume={here}", f"hydra.run.dir={here}"]
         else:
@@ -176,7 +178,7 @@ class PlannedRuns:
     ) -> PlannedRun:
         """Return the run in the folder of its own that each data set, variant and seed has."""
         names = ("_".join(source).removeprefix("dataset="), "_".join(variant) or "default", f"seed={seed}")
-        folder = self._output.joinpath("runs", *(re.sub(r"[^\w.=,-]+", "_", name) for name in names))
+        folder = self._output.joinpath("runs", *map(_folder_name, names))
         if folder not in self.found:
             self.found[folder] = PlannedRun(folder, module, (*source, *overrides, f"seed={seed}"))
         return self.found[folder]
@@ -205,15 +207,21 @@ class PlannedRuns:
     def _configuration(self, task: str, variant: tuple[str, ...]) -> DictConfig:
         if (task, variant) not in self._composed:
             try:
-                self._composed[task, variant] = compose("train", [*self._source(task), *self._common, *variant])
+                arguments = hydra_arguments("train", [*self._source(task), *self._common, *variant])
+                self._composed[task, variant] = compose("train", arguments)
             except HydraException as error:
-                raise OptionError(f"tasks.{task}, or overrides: {error}") from error
+                raise OptionError(f"tasks.{task}, or overrides: {first_line(error)}") from error
         return self._composed[task, variant]
 
 
 def _test_split(config: DictConfig) -> Dataset:
     name, options = dataset_options(config)
     return load_dataset(name, "test", **options)
+
+
+def _folder_name(text: str) -> str:
+    name = re.sub(r"[^\w.=,-]+", "_", text)
+    return name if len(name.encode()) <= LONGEST_NAME else folder_name([text])
 
 
 def _listed(overrides: Iterable[str]) -> str:
@@ -223,8 +231,4 @@ def _listed(overrides: Iterable[str]) -> str:
 def _override_value(value: Any) -> str:
     if value is None:
         return "null"
-    return _quoted(value) if isinstance(value, str) else str(value)
-
-
-def _quoted(value: Path | str) -> str:
-    return "'" + str(value).replace("'", "\\'") + "'"
+    return quoted(value) if isinstance(value, str) else str(value)

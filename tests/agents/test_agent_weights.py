@@ -45,3 +45,17 @@ def test_weights_of_another_algorithm_are_refused(make_toy_learner, make_toy_ven
     policy = make_policy(venv, {"algorithm": "ppo"}, {"network": "patch", "width": 8})
     with pytest.raises(WeightsError, match="does not hold this agent"):
         load_agent(tmp_path, policy, venv.env.episode.srm)
+
+
+@pytest.mark.parametrize("broken", ["policy", "srm"])
+def test_weights_that_are_no_numbers_are_refused_by_name(make_toy_learner, make_toy_venv, tmp_path, broken):
+    model = make_toy_learner("ppo")
+    srm = model.get_env().env.episode.srm
+    weight = model.policy.value_net.bias if broken == "policy" else srm.members[0].head.bias
+    weight.data[0] = torch.nan
+    save_agent(tmp_path, model.policy, srm)
+    venv = make_toy_venv()
+    policy = make_policy(venv, {"algorithm": "ppo"}, {"network": "patch", "width": 8})
+    name = {"policy": "value_net.bias", "srm": "0.head.bias"}[broken]
+    with pytest.raises(WeightsError, match=rf"{broken}\.safetensors holds NaN or infinite weights, in {name}:"):
+        load_agent(tmp_path, policy, venv.env.episode.srm)

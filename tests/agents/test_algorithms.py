@@ -1,9 +1,11 @@
 import sys
 from collections import Counter
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import DQN, PPO
@@ -147,3 +149,13 @@ def test_learns_to_hit_the_target(make_toy_learner, algorithm):
 
     model.learn(3000, callback=record)
     assert np.mean(rates[-30:]) > np.mean(rates[:10]) + 0.2
+
+
+def test_actor_and_critic_can_have_an_extractor_each(make_toy_learner):
+    learner = make_toy_learner("ppo", agent={"policy_kwargs": {"share_features_extractor": False}})
+    actor, critic = learner.policy.pi_features_extractor, learner.policy.vf_features_extractor
+    assert actor is not critic
+    before = [deepcopy(part.state_dict()) for part in (actor, critic)]
+    learner.learn(24)
+    for part, was in zip((actor, critic), before, strict=True):
+        assert any(not torch.equal(value, was[name]) for name, value in part.state_dict().items())

@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from alignsam_gym import AlignSAM
+from alignsam_gym.agents.agent_prompter import AgentPrompter
 from alignsam_gym.agents.onnx_export import export_onnx
 from alignsam_gym.data import drawn_scenes
 from alignsam_gym.envs.episode import Episode
+from alignsam_gym.envs.spaces import observe
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.encoding.embedding_store import RecentStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
@@ -42,7 +44,14 @@ def run_graph(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "rules", [{}, {"state": "concat", "revisit": "allow", "srm_grid_size": 4}, {"branch": "explicit"}]
+    "rules",
+    [
+        {},
+        {"state": "concat", "revisit": "allow", "srm_grid_size": 4},
+        {"branch": "explicit"},
+        {"network": "full_cnn"},
+        {"network": "full_cnn", "state": "product", "revisit": "allow"},
+    ],
 )
 def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, run_graph, rules):
     agent = AlignSAM.from_pretrained(make_run(**rules))
@@ -69,8 +78,7 @@ def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, ru
     np.testing.assert_allclose(centres, episode.at_centres(episode.srm_logits), atol=1e-4)
     visited = episode.visited.float()
     [scores] = run_graph("policy", encoding=encoding, mask=mask, srm_logits=srm_logits, visited=visited)
-    patches = episode.patches().half().float()
-    seen = patches if agent.rules.revisit == "allow" else {"patches": patches, "visited": visited}
+    seen, _ = agent.policy.obs_to_tensor(observe(episode, AgentPrompter(agent.policy, True).observation))
     wanted = agent.policy.get_distribution(seen).distribution.logits.detach().numpy()
     scores -= np.log(np.exp(scores).sum(1, keepdims=True))
     np.testing.assert_allclose(scores, wanted, rtol=1e-3, atol=1e-3)

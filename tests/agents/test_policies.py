@@ -7,16 +7,17 @@ import torch
 
 import alignsam_gym  # noqa: F401
 from alignsam_gym.agents.algorithms import make_learner, make_policy
-from alignsam_gym.agents.networks import NETWORKS
+from alignsam_gym.agents.networks import NETWORKS, observation_of
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.state import StateKind
 
+REVISITS = {"revisit": "forbid"}
 
-def make_venv(**options):
+
+def make_venv(network="patch", **options):
     options = {"shots": 4, "max_steps": 4, "label_source": "oracle", **options}
-    env = gym.make_vec(
-        "AlignSAM-v0", num_envs=4, autoreset_mode="SameStep", observation="patches", revisit="forbid", **options
-    )
+    seen = observation_of({"network": network})
+    env = gym.make_vec("AlignSAM-v0", num_envs=4, autoreset_mode="SameStep", observation=seen, **REVISITS | options)
     return PromptVecEnv(env)
 
 
@@ -27,7 +28,7 @@ def network(request):
 
 @pytest.mark.parametrize("state", get_args(StateKind))
 def test_policies_take_every_kind_of_state(network, state):
-    venv = make_venv(state=state)
+    venv = make_venv(network, state=state)
     policy = make_policy(venv, {"algorithm": "ppo"}, {"network": network, "width": 8})
     actions, _ = policy.predict(venv.reset())
     assert actions.shape == (4,)
@@ -35,7 +36,7 @@ def test_policies_take_every_kind_of_state(network, state):
 
 
 def test_visited_patches_are_never_chosen(network):
-    venv = make_venv(max_steps=20)
+    venv = make_venv(network, max_steps=20)
     policy = make_policy(venv, {"algorithm": "ppo"}, {"network": network, "width": 8})
     observation = venv.reset()
     observation["visited"][:, 3:] = 1  # three patches are left
@@ -52,7 +53,7 @@ def test_visited_patches_are_never_chosen(network):
 
 
 def test_a_row_that_visited_everything_may_choose_anything(network):
-    venv = make_venv()
+    venv = make_venv(network)
     policy = make_policy(venv, {"algorithm": "ppo"}, {"network": network, "width": 8})
     observation = venv.reset()
     observation["visited"][:] = 1
@@ -61,7 +62,7 @@ def test_a_row_that_visited_everything_may_choose_anything(network):
 
 
 def test_policies_begin_nearly_uniform(network):
-    venv = make_venv()
+    venv = make_venv(network)
     policy = make_policy(venv, {"algorithm": "ppo"}, {"network": network, "width": 8})
     distribution = policy.get_distribution(policy.obs_to_tensor(venv.reset())[0])
     assert (distribution.entropy() > 0.95 * np.log(100)).all()
@@ -88,7 +89,7 @@ def test_a_guided_policy_begins_where_srm_and_sam_disagree():
 def test_ppo_learns_to_hit_the_target(network):
     """Four images, true labels: the foreground rate must at least double within a few thousand steps."""
     rates = []
-    venv = make_venv(max_steps=5)
+    venv = make_venv(network, max_steps=5)
     options = {"algorithm": "ppo", "n_steps": 5, "n_epochs": 10, "batch_size": 20, "learning_rate": 1e-3}
     options |= {"gamma": 0.9, "gae_lambda": 0.9}
     model = make_learner(venv, options, {"network": network, "width": 16}, seed=0)

@@ -33,9 +33,11 @@ def picture(height, width, seed=0):
     return cv2.circle(image, (width // 2, height // 3), min(height, width) // 4, (200, 220, 240), cv2.FILLED)
 
 
-@pytest.mark.parametrize("text", [None, pytest.param("star", marks=pytest.mark.slow)])
-def test_a_prediction_is_what_an_evaluation_would_answer(make_run, toy_dataset, text):
-    run = make_run(branch="explicit" if text else "implicit")
+@pytest.mark.parametrize(
+    ("text", "network"), [(None, "patch"), (None, "full_cnn"), pytest.param("star", "patch", marks=pytest.mark.slow)]
+)
+def test_a_prediction_is_what_an_evaluation_would_answer(make_run, toy_dataset, text, network):
+    run = make_run(branch="explicit" if text else "implicit", network=network)
     toy_dataset.samples = [replace(sample, text=text) for sample in toy_dataset.samples]
     env, policy = load_run(run, load_config(run), samples=toy_dataset)
     expected = {}

@@ -160,3 +160,12 @@ def test_a_full_disk_keeps_the_checkpoint_before(train, tmp_path, monkeypatch):
         train("ppo", tmp_path / "run.pt", resume=True)
     assert (tmp_path / "run.pt").read_bytes() == kept
     assert [file.name for file in tmp_path.iterdir()] == ["run.pt"]
+
+
+def test_a_training_does_not_go_on_from_weights_that_are_no_numbers(train, tmp_path):
+    train("ppo", tmp_path / "half.pt", interrupt=2 * ROUND + 8)
+    state = torch.load(tmp_path / "half.pt", weights_only=True)
+    state["policy"]["value_net.bias"][0] = torch.inf
+    torch.save(state, tmp_path / "half.pt")
+    with pytest.raises(WeightsError, match=r"half\.pt holds NaN or infinite weights, in value_net\.bias"):
+        train("ppo", tmp_path / "half.pt", resume=True)

@@ -12,6 +12,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from alignsam_gym.experiments.hydra_arguments import hydra_arguments
 from tests.docs.pages import PAGES, ROOT, commands, name_of
 
 PLACE = re.compile(r"<[^<>]+>")  # outputs/train/<date>
@@ -68,7 +69,7 @@ def check_hydra(command, arguments):
         points = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(swept), None)[0]
         sets = [points[0], points[-1]]
     for overrides in sets:
-        assert compose(command, overrides, return_hydra_config=True)
+        assert compose(command, hydra_arguments(command, overrides), return_hydra_config=True)
 
 
 def check_typer(name, arguments):

@@ -15,6 +15,7 @@ from alignsam_gym.agents import prediction_files
 from alignsam_gym.data import image_files
 from alignsam_gym.experiments import cli
 from alignsam_gym.experiments.cli import app
+from tests.experiments.test_hydra_arguments import FOLDERS
 from tests.pictures import png_that_states
 
 
@@ -202,6 +203,16 @@ def test_a_hundred_million_pixels_have_a_mask(alignsam, make_run, tmp_path):
         alignsam("predict", make_run(format), tmp_path / "huge.png", "--out", tmp_path / "out", "--format", format)
     [entry] = json.loads((tmp_path / "out/predictions.json").read_text())
     assert entry["segmentation"]["size"] == [9000, 12000]
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_folders_may_be_called_anything(alignsam, make_run, photos, monkeypatch, name):
+    monkeypatch.chdir(photos)
+    monkeypatch.setenv("HOME", str(photos / "deep"))
+    (photos / name).mkdir()
+    (photos / "wide.jpg").rename(photos / name / "wide.jpg")
+    alignsam("predict", make_run(), "--out=~/masks", "--", name)
+    assert (photos / "deep/masks/wide.png").exists()
 
 
 def test_a_demo_of_no_run_ends_with_the_message(alignsam):

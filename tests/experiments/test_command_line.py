@@ -1,8 +1,13 @@
+from pathlib import Path
+
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from alignsam_gym.errors import DataError
 from alignsam_gym.experiments.command_line import exit_on_user_error
+
+CONF = str(Path(__file__).parents[2] / "conf")
 
 
 @exit_on_user_error
@@ -32,6 +37,24 @@ def test_a_users_mistake_is_the_last_line_without_a_traceback():
 def test_a_mistake_in_the_configuration_is_told_likewise(action, message):
     with pytest.raises(SystemExit, match=message), exit_on_user_error:
         action()
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        (
+            "dataset=shadow",
+            r"^error: dataset=shadow is unknown; choose one of CUHK, .* mean shapes-shadow\?$",
+        ),
+        ("env.shots=many", "^error: env.shots=many: Value 'many' of type 'str' could not be converted to Integer$"),
+        ("env.shotz=5", r"^error: Could not override 'env\.shotz'.*: Key 'shotz' not in 'VectorEnvConfig'$"),
+        ("env.shots=(5)", r"^error: Error parsing override 'env\.shots=\(5\)' [^\n]*$"),
+        ("agent=ppo,dqn", "^error: Ambiguous value [^\n]* add --multirun"),
+    ],
+)
+def test_hydras_errors_are_one_line(argument, message):
+    with pytest.raises(SystemExit, match=message), exit_on_user_error, initialize_config_dir(CONF, version_base="1.3"):
+        compose("train", [argument])
 
 
 def test_an_interruption_has_the_shells_exit_status():

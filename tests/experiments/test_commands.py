@@ -136,14 +136,16 @@ def test_an_interrupted_evaluation_goes_on_and_its_masks_score_alike(trained, tm
 
 @pytest.mark.slow
 def test_multirun_sweeps(tmp_path):
-    run(
-        "train", "-m", *SMALL, "env.max_steps=2,3", f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=${hydra.job.num}"
-    )
-    lengths = [
-        len(json.loads((tmp_path / str(job) / "metrics.json").read_text())["prompting"]["agent"]["miou_by_step"])
-        for job in (0, 1)
-    ]
-    assert lengths == [3, 4]
+    sweep = ["train", "-m", *SMALL, "env.max_steps=2,3", f"hydra.sweep.dir={tmp_path}"]
+    run(*sweep)
+    lengths = {}
+    for file in tmp_path.glob("*/metrics.json"):
+        overrides = yaml.safe_load((file.parent / ".hydra" / "overrides.yaml").read_text())
+        [swept] = [each for each in overrides if each.startswith("env.max_steps=")]
+        lengths[swept] = len(json.loads(file.read_text())["prompting"]["agent"]["miou_by_step"])
+    assert lengths == {"env.max_steps=2": 3, "env.max_steps=3": 4}
+    assert "going on from step" in run(*sweep).stdout
+    assert len(list(tmp_path.glob("*/metrics.json"))) == 2
 
 
 @pytest.mark.slow
@@ -195,12 +197,12 @@ def test_a_second_training_is_not_let_into_a_folder(trained, tmp_path):
     [
         (["train", "dataset=folder", "dataset.root=nowhere"], "no folder nowhere"),
         (["train", "env.patch_size=33"], "patch_size=33"),
-        (["train", "episodes=abc"], "episodes='abc': it must be a whole number"),
+        (["train", "episodes=abc"], "error: episodes=abc: Value 'abc'"),
         (["train", "seed=-1"], "seed=-1"),
-        (["train", "env.shots=many"], "full_key: env.shots"),
-        (["train", "srm.width=abc"], "full_key: srm.width"),
-        (["train", "srm.dropout=abc"], "full_key: srm.dropout"),
-        (["train", "env.num_envs=2.5"], "num_envs=2.5"),
+        (["train", "env.shots=many"], "error: env.shots=many: Value 'many'"),
+        (["train", "srm.width=abc"], "error: srm.width=abc: Value 'abc'"),
+        (["train", "srm.dropout=abc"], "error: srm.dropout=abc: Value 'abc'"),
+        (["train", "env.num_envs=2.5"], "error: env.num_envs=2.5"),
         (["train", "agent.learning_rate=abc"], "agent.learning_rate='abc': it must be a number"),
         (["train", "agent.batch_size=1"], "agent=ppo cannot be made of these options"),
         (["train", "evaluate.batch_size=0"], "evaluate.batch_size=0"),
@@ -209,6 +211,15 @@ def test_a_second_training_is_not_let_into_a_folder(trained, tmp_path):
         (["summarize", "runs=nowhere", "resamples=0"], "resamples=0"),
         (["report", "run_dirs=nowhere", "resamples=0"], "resamples=0"),
         (["train", "env.label_source=psychic"], "srm, last, clip, positive, oracle"),
+        (["embed", "shard=0.5"], "error: shard=0.5: Value '0.5'"),
+        (["train", "dataset=7"], "error: dataset=7 is unknown; choose one of CUHK"),
+        (["train", "env.max_stepz=7"], "Key 'max_stepz' not in"),
+        (["score", "predictions="], "error: predictions= is empty: give a value or leave it out"),
+        (["score", "predictions=(1) & 写真"], "error: There is no folder (1) & 写真"),
+        (["evaluate", "run=7"], "error: 7 is not the folder of a training"),
+        (["summarize", "runs=7"], "error: There is no metrics.json below 7"),
+        (["train", "env.sam=7"], "error: "),
+        (["train", "resume=7"], "error: 7 is not the folder of a training"),
         (["train", "resume=nowhere"], "not the folder of a training"),
         (["train", "resume=nowhere", "episodes=3"], "leave out episodes=3"),
         (["train", "dataset=folder"], "dataset='folder' needs root="),

@@ -135,8 +135,21 @@ def test_the_papers_settings():
     assert (config.srm.learning_rate, config.srm.updates) == (1e-4, None)  # None: §4.1's, by branch
     assert (config.env.reward, config.env.state) == ("foreground", "product")
     assert config.env.revisit == "allow"
-    assert (config.env.branch, config.agent.algorithm, config.policy.network) == ("auto", "ppo", "cnn")
+    assert (config.env.branch, config.agent.algorithm, config.policy.network) == ("auto", "ppo", "full_cnn")
     assert (config.warm_start.rounds, config.warm_start.srm_rounds) == (0, 0)
+
+
+def test_the_papers_letter_differs_in_what_an_update_follows_alone():
+    letter, paper = (
+        flatten(OmegaConf.to_container(composed(f"experiment={name}"), resolve=True))
+        for name in ("paper_letter", "paper")
+    )
+    assert {key: value for key, value in letter.items() if value != paper[key]} == {
+        "env.num_envs": 1,
+        "srm.batch_size": 1,
+        "agent.batch_size": 15,
+        "agent.normalize_advantage": False,
+    }
 
 
 @pytest.mark.parametrize("group", ["env", "srm", "agent", "policy", "warm_start"])

@@ -83,3 +83,27 @@ def test_the_list_tells_what_is_here_and_what_is_wrong(tmp_path):
     missing = listed("VOC2012", "--root", tmp_path)
     assert missing.returncode == 1
     assert "VOCdevkit/VOC2012/JPEGImages" in missing.stderr
+
+
+def test_a_folder_is_checked_with_its_options(tmp_path):
+    for i in range(4):
+        save(np.full((H, W, 3), 9, np.uint8), tmp_path / f"images/{i}.jpg")
+        labels = np.zeros((H, W), np.uint8)
+        labels[3:9, 4:12], labels[3:9, 20:30] = 1, 2
+        save(labels, tmp_path / f"masks/{i}_mask.png")
+    told = listed("folder", "--root", tmp_path, "--check")
+    assert told.returncode == 1
+    assert "With dataset.mask_name='{stem}_mask', 4 of them have one." in told.stderr
+    options = ["--option", "mask_name={stem}_mask"]
+    told = listed("folder", "--root", tmp_path, "--check", *options)
+    assert told.returncode == 1
+    assert told.stderr.count("does not say what is foreground") == 4
+    whole = listed("folder", "--root", tmp_path, "--check", *options, "--option", "dataset.foreground=[2]")
+    assert whole.returncode == 0, whole.stderr
+    assert "whole" in whole.stdout
+
+
+def test_an_option_without_a_value_is_told(tmp_path):
+    told = listed("folder", "--root", tmp_path, "--option", "foreground")
+    assert told.returncode == 1
+    assert "--option foreground: it must be KEY=VALUE" in told.stderr

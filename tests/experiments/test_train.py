@@ -9,6 +9,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from stable_baselines3 import PPO
 
 from alignsam_gym import AlignSAM
 from alignsam_gym.agents.trained_run import dataset_options, load_config
@@ -18,6 +19,7 @@ from alignsam_gym.data.mask_rule import MaskRule
 from alignsam_gym.errors import WeightsError
 from alignsam_gym.evaluation.prompting_strategies import DEFAULT_STRATEGIES
 from alignsam_gym.experiments.train import total_timesteps, train
+from alignsam_gym.srm import SRM
 from tests.experiments.small import SMALL, SMALL_DQN
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -72,6 +74,36 @@ def test_any_choice_trains_and_answers_again_as_it_was_measured(trained, choices
     for index, id in enumerate(metrics["iou_by_image"]["agent"]):
         answer = agent.predict(samples[index].image, samples[index].text if guided_by_text else None)
         assert (answer.mask == MaskRule().read(run / f"predictions/agent/{id}.png")).all()
+
+
+def test_by_the_papers_letter_each_episode_and_each_action_is_followed_by_an_update(tmp_path, monkeypatch):
+    """Algorithm 1: K = 20 steps on all T transitions after an episode; one on its state after an action."""
+    events, states = [], []
+    ppo_train, srm_learn, adam_step = PPO.train, SRM.learn, torch.optim.Adam.step
+
+    def update_policy(learner):
+        events.append("episode")
+        ppo_train(learner)
+
+    def update_srm(srm, seen, *rest):
+        events.append("action")
+        states.append(len(seen))
+        return srm_learn(srm, seen, *rest)
+
+    def step(optimizer, *rest):
+        events.append("gradient step")
+        return adam_step(optimizer, *rest)
+
+    monkeypatch.setattr(PPO, "train", update_policy)
+    monkeypatch.setattr(SRM, "learn", update_srm)
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    small = ["env.shots=2", "env.max_steps=3", "episodes=2", "srm.width=8", "policy.width=8", "device=cpu"]
+    few = ["evaluate.limit=1", "evaluate.batch_size=1", "evaluate.filmstrips=0", "evaluate.strategies=[agent]"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        train(tmp_path, compose("train", ["experiment=paper_letter", *small, *few]))
+    action = ["action", "gradient step"]
+    assert events == 2 * 2 * [*3 * action, "episode", *20 * ["gradient step"]]
+    assert set(states) == {1}
 
 
 def test_a_training_of_an_older_version_is_told_before_anything_is_made(tmp_path):

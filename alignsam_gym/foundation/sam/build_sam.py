@@ -9,10 +9,8 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
-from safetensors.torch import load_file
 from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 from torch import Tensor
@@ -22,6 +20,7 @@ from alignsam_gym.foundation.sam.mobile_sam import build_mobile_sam, rename_mobi
 from alignsam_gym.foundation.sam.sam2 import build_sam2, rename_sam2
 from alignsam_gym.foundation.sam.sam_hq import build_hq_sam, rename_hq
 from alignsam_gym.foundation.tiny.tiny_sam import build_tiny_sam
+from alignsam_gym.weight_files import read_tensors, without_common_prefix
 
 _VIT_BY_WIDTH: dict[tuple[int, ...], str] = {(768,): "vit_b", (1024,): "vit_l", (1280,): "vit_h"}
 
@@ -37,17 +36,20 @@ def load_sam_checkpoint(path: Path) -> Sam:
     """Load a SAM, MobileSAM, SAM-HQ, SAM 2.1 or the embedded SAM; which of them the tensors' names tell.
 
     Args:
-        path: A ``.safetensors`` file, or a state dict that ``torch.save`` wrote. A file that holds anything besides
-            tensors is refused, because reading it could run code.
+        path: A file that `read_tensors` takes. Its tensors may have a prefix in front of the published names.
 
     Returns:
         The model, float32, on the CPU.
 
     Raises:
-        WeightsError: The file is torn, is refused, or does not hold exactly the tensors of a known architecture.
+        WeightsError: The file is torn, is refused, does not hold exactly the tensors of a known architecture, or holds
+            NaN or infinite ones.
     """
-    tensors = _read_tensors(path)
+    tensors = read_tensors(path)
     kind = recognise(tensors)
+    if kind is None:
+        tensors = without_common_prefix(tensors)
+        kind = recognise(tensors)
     if kind is None:
         raise WeightsError(
             f"{path} holds {len(tensors)} tensors, but not those of a SAM that is known here: {', '.join(_KINDS)}."
@@ -81,27 +83,6 @@ def recognise(tensors: Mapping[str, Tensor]) -> str | None:
     if "image_encoder.patch_embed.seq.0.c.weight" in tensors:
         return "vit_t"
     return "tiny" if "image_encoder.detail.stages.0.0.weight" in tensors else None
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise WeightsError(
-            f"{path} is refused: it is damaged, or holds other things than tensors, which could run code. Fetch it "
-            "again; of a training's checkpoint, save the model's state dict alone."
-        ) from error
-    except Exception as error:  # a torn file can fail in any way
-        raise WeightsError(
-            f"{path} is torn, or no checkpoint at all ({type(error).__name__}). Fetch it again."
-        ) from error
-    if isinstance(tensors, dict) and tensors.keys() == {"model"}:  # as SAM 2's publishers wrap it
-        tensors = tensors["model"]
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise WeightsError(f"{path} does not hold a state dict, a mapping of names to tensors.")
-    return tensors
 
 
 def _check_fit(path: Path, kind: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

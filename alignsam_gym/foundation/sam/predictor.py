@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from segment_anything.modeling import MaskDecoder, Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
-from alignsam_gym.errors import OptionError, WeightsError, check_choice
+from alignsam_gym.errors import OptionError, WeightsError, check_choice, first_line
 from alignsam_gym.foundation.devices import resolve_device
 from alignsam_gym.foundation.sam.batched_decoder import BatchedDecoder, PreparedImage
 from alignsam_gym.foundation.sam.build_sam import load_sam_checkpoint
@@ -29,8 +30,10 @@ from alignsam_gym.foundation.tiny.tiny_sam import TinyImageEncoder
 from alignsam_gym.transforms import resize_image
 
 EMBEDDED_PREPROCESSING, SAM_PREPROCESSING = 3, 3
-"""The version of what `BatchedSamPredictor.encode` does to an image for the embedded SAM, and for any other. It is part
-of every cached embedding's key."""
+"""The version of what `BatchedSamPredictor.encode` does to an image for the embedded SAM, and for any other.
+
+It is part of every cached embedding's key.
+"""
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 """Choices for the arithmetic of encoding. ``auto`` is bfloat16 on a GPU that has it, else float32."""
@@ -107,7 +110,7 @@ class BatchedSamPredictor:
         self._decode = self.decoder.decode
         if compile:
             mode = "reduce-overhead" if device.type == "cuda" else "default"
-            self._decode = torch.compile(self.decoder.decode, mode=mode)
+            self._decode = _compiled(self.decoder.decode, mode)
         self.encoding_shape = (sam.prompt_encoder.embed_dim + self.decoder.high_res_channels, height, width)
 
     def resize(self, images: Sequence[np.ndarray]) -> Tensor:
@@ -261,3 +264,25 @@ def _resolve_precision(precision: str, device: torch.device) -> torch.dtype:
         precision = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
     dtype: torch.dtype = getattr(torch, precision)
     return dtype
+
+
+def _compiled(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
+    """Return what ``torch.compile`` makes of a function when it is first called.
+
+    The call raises OptionError where nothing can be compiled, most often for want of a compiler of C++.
+    """
+    from torch._dynamo.exc import BackendCompilerFailed  # takes seconds, as torch.compile does
+
+    run = torch.compile(function, mode=mode)
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        try:
+            return run(*arguments)
+        except BackendCompilerFailed as error:
+            raise OptionError(
+                f"compile=true: torch.compile fails here ({first_line(error)}). It needs a C++ compiler such as g++: "
+                "install one, or take compile=false."
+            ) from error
+
+    return call

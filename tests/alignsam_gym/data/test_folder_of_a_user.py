@@ -27,6 +27,39 @@ def exif(orientation):
     return tags
 
 
+# What a mask or image may hold
+
+
+LABELS = np.zeros((H, W), np.uint8)
+LABELS[3:9, 4:12], LABELS[10:20, 15:30] = 1, 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0]], np.uint8)[LABELS],
+        LABELS * np.uint8(85),
+        np.array([[255, 255, 255], [255, 0, 0]], np.uint8)[LABELS.clip(max=1)],
+        np.dstack([picture(), LABELS.clip(max=1) * np.uint8(255)]),
+    ],
+    ids=["label map as colours", "three greys", "red on white", "photograph with alpha"],
+)
+def test_a_mask_that_can_mean_several_things_is_told(content, tmp_path):
+    write(tmp_path, "a")
+    write(tmp_path, "b")
+    save(content, tmp_path / "masks" / "a.png")
+    with pytest.raises(DataError, match=r"a\.png does not say what is foreground"):
+        FolderDataset("test", tmp_path, test=["a"])[0]
+
+
+def test_a_deep_image_keeps_its_grey_levels(tmp_path):
+    write(tmp_path, "a")
+    write(tmp_path, "b")
+    save(np.linspace(800, 1300, H * W).reshape(H, W).astype(np.uint16), tmp_path / "images" / "a.png")
+    sample = FolderDataset("test", tmp_path, test=["a"])[0]
+    assert len(np.unique(sample.image)) == 256
+
+
 # EXIF
 
 
@@ -149,6 +182,15 @@ def test_images_and_masks_may_share_a_folder(tmp_path):
         save(picture(), tmp_path / "images" / f"{name}.png")
         save(mask().astype(np.uint8) * 255, tmp_path / "images" / f"{name}_mask.png")
     assert sorted(both(tmp_path, masks="images", mask_name="{stem}_mask")) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("file", ["annotations/instances_default.json", "a.json", "annotations.xml"])
+def test_annotations_of_other_tools_are_told(file, tmp_path):
+    save(picture(), tmp_path / "images" / "a.png")
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("{}")
+    with pytest.raises(DataError, match=r"no folder .*masks; .* may hold polygons .*: export masks as PNG"):
+        FolderDataset("train", tmp_path)
 
 
 def test_a_name_for_masks_that_is_none(tmp_path):

@@ -123,10 +123,9 @@ def test_the_error_lists_values_with_their_share_and_side(tmp_path):
     with pytest.raises(DataError) as told:
         MaskRule().read(save(MANY["an index as a colour"], tmp_path / "a.png"))
     background, first, second = (f"{(label == LABELS).mean():.1%}" for label in range(3))
-    assert (
-        f"[0, 0, 0] {background} (below 127), [255, 0, 0] {first} (below 127), [0, 255, 0] {second} (above 127)"
-        in str(told.value)
-    )
+    assert f"[0,0,0] {background} (below 127), [255,0,0] {first} (below 127)" in str(told.value)
+    assert f"[0,255,0] {second} (above 127)" in str(told.value)
+    assert "dataset.foreground=nonzero all but [0,0,0], and dataset.threshold=127 cuts" in str(told.value)
     with pytest.raises(DataError, match=r"1 \(colour \[128, 0, 0\]\) .*% \(below 127\)"):
         MaskRule().read(save(MANY["a palette of three"], tmp_path / "a.png"))
 
@@ -140,7 +139,7 @@ def test_a_lossy_file_of_several_levels_is_told(tmp_path):
 
 def test_transparency_that_is_no_mask_alone_proposes_alpha(tmp_path):
     file = save(MANY["a photograph with alpha"], tmp_path / "a.png")
-    with pytest.raises(DataError, match=r"foreground=alpha takes what is opaque"):
+    with pytest.raises(DataError, match=r"foreground=alpha what is opaque"):
         MaskRule().read(file)
     np.testing.assert_array_equal(MaskRule(foreground="alpha").read(file), OBJECT)
 
@@ -165,6 +164,10 @@ def test_transparency_that_is_no_mask_alone_proposes_alpha(tmp_path):
         ("two greys", [200], [1]),
         ("two greys", ["#c8c8c8"], [1]),
         ("sixteen bits of three levels", [2], [2]),
+        ("sixteen bits of three levels", "nonzero", [1, 2]),
+        ("a palette of three", "nonzero", [1, 2]),
+        ("a palette whose indices look alike", "nonzero", [1, 2]),
+        ("an index as a colour", "nonzero", [1, 2]),
     ],
 )
 def test_indices_levels_and_colours_can_be_listed(kind, foreground, labels, tmp_path):
@@ -212,8 +215,8 @@ def test_distinct_is_unique_up_to_three(codes):
         ({"threshold": "127"}, "must be a number"),
         ({"threshold": -1}, "threshold=-1 leaves nothing"),
         ({"invert": "no"}, "must be true or false"),
-        ({"foreground": "red"}, "must be alpha, or a list"),
-        ({"foreground": []}, "must be alpha, or a list"),
+        ({"foreground": "red"}, "must be alpha, nonzero, or a list"),
+        ({"foreground": []}, "must be alpha, nonzero, or a list"),
         ({"foreground": ["reddish"]}, "lists 'reddish'"),
         ({"foreground": [[300, 0, 0]]}, r"lists \[300, 0, 0\]"),
         ({"foreground": [True]}, "lists True"),

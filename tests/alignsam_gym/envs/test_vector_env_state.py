@@ -38,6 +38,14 @@ def test_a_saved_state_is_not_changed_by_playing_on(make_toy_vec):
     assert are_identical(*runs)
 
 
+@pytest.mark.parametrize("make_copy", [copy.deepcopy, lambda envs: pickle.loads(pickle.dumps(envs))])
+def test_a_copy_goes_on_in_mid_episode(make_toy_vec, make_copy):
+    envs = make_toy_vec(2, autoreset_mode="SameStep", revisit="forbid").unwrapped
+    play(envs, [[0, 1]], seed=3)
+    twin = make_copy(envs)
+    assert are_identical(*([each.step(np.array(a)) for a in ([5, 6], [9, 8], [2, 3])] for each in (envs, twin)))
+
+
 def test_what_was_returned_is_not_written_over(make_toy_vec):
     for observation in ("state", "patches"):
         envs = make_toy_vec(2, observation=observation, autoreset_mode="SameStep", max_steps=2)

@@ -54,6 +54,28 @@ def test_a_checkpoint_loads_from_its_path(architecture, trained, tmp_path, suffi
     assert loaded.similarity(frames(1, 64), ["dog"]).shape == (1, 8, 8)
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda tensors: {"model": tensors, "epoch": 3},
+        lambda tensors: {"state_dict": {f"module.{name}": tensor for name, tensor in tensors.items()}},
+        lambda tensors: {f"model.clip.{name}": tensor for name, tensor in tensors.items()},
+    ],
+)
+def test_what_a_training_script_saves_is_read(architecture, trained, tmp_path, wrap):
+    torch.save(wrap(trained.state_dict()), tmp_path / "clip.pt")
+    loaded = load_clip(f"{architecture}/{tmp_path}/clip.pt", "cpu", image_size=64).model.state_dict()
+    for name, value in trained.state_dict().items():
+        assert torch.equal(loaded[name], value)
+
+
+def test_weights_that_are_no_numbers_are_refused_by_name(architecture, trained, tmp_path):
+    tensors = trained.state_dict() | {"visual.proj": torch.full_like(trained.visual.proj, torch.nan)}
+    torch.save(tensors, tmp_path / "clip.pt")
+    with pytest.raises(WeightsError, match=r"clip\.pt holds NaN or infinite weights, in visual\.proj"):
+        load_clip(f"{architecture}/{tmp_path}/clip.pt", "cpu")
+
+
 def test_a_path_may_be_relative(architecture, trained, tmp_path, monkeypatch):
     (tmp_path / "weights").mkdir()
     torch.save(trained.state_dict(), tmp_path / "weights" / "clip.pt")

@@ -93,12 +93,13 @@ def test_a_categorys_iou_at_a_step_is_that_of_its_pixels_together(images):
         assert summary["metrics"]["by_category"][category]["iou"] == pytest.approx(metric, abs=1e-5)
 
 
-def test_rates_are_of_the_prompts_that_were_given():
+def test_fr_divides_by_t_and_the_rate_of_repeats_by_the_prompts_given():
+    """Eq. 14, in which T is the number of steps whether an agent stopped or not."""
     scores = PromptingScores()
     for name, hits in (("a", [True, False, True]), ("b", [True]), ("stopped at once", [])):
         scores.add(_image(name, [_first(5, 10)] * 4, _first(10, 10), np.array(hits, bool), ~np.array(hits, bool)))
     summary = scores.summary()
-    assert summary["foreground_rate"] == pytest.approx((2 / 3 + 1) / 2)
+    assert summary["foreground_rate"] == pytest.approx((2 / 3 + 1 / 3 + 0) / 3)
     assert summary["repeated"] == pytest.approx(1 / 3 / 2)
 
 

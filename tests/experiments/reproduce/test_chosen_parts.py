@@ -10,7 +10,6 @@ from alignsam_gym.experiments.reproduce.__main__ import reproduce
         ([], "Nothing is asked for"),
         (["table=7"], "there are 2, 3, 4"),
         (["table=2", "jobs=0"], "jobs=0: at least one"),
-        (["table=2", "jobs=0.5"], "jobs=0.5"),
         (["table=2", "resamples=0"], "resamples=0"),
         (["table=2", "overrides='sam=vit_b'"], "overrides=sam=vit_b: a list"),
         (["figure=7", "figure7.T=5"], r"figure7.T=5: a list of whole numbers"),

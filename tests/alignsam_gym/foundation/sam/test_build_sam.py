@@ -4,7 +4,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from segment_anything import SamPredictor, sam_model_registry
 
 from alignsam_gym.errors import OptionError, WeightsError
@@ -95,7 +95,7 @@ def test_code_in_a_checkpoint_is_refused_and_never_run(tmp_path, file, tiny, sav
     assert not (tmp_path / "exploded").exists()
 
 
-@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {"model": {}, "epoch": 3}])
+@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {"weights": {}, "epoch": 3}, {"model": 7}])
 def test_what_is_no_state_dict_is_a_weights_error(file, content):
     torch.save(content, file)
     with pytest.raises(WeightsError, match="does not hold a state dict"):
@@ -106,6 +106,62 @@ def test_what_is_no_state_dict_is_a_weights_error(file, content):
 def test_another_architecture_is_a_weights_error(file, content):
     torch.save(content, file)
     with pytest.raises(WeightsError, match=rf"{len(content)} tensors, but not those of a SAM .*vit_b, vit_l"):
+        load_sam_checkpoint(file)
+
+
+def in_training(tensors, wrapper="model"):
+    return {"epoch": 3, wrapper: tensors, "optimizer": {"state": {0: {"step": torch.tensor(5.0)}}}}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        in_training,
+        lambda tensors: in_training(tensors, "state_dict"),
+        lambda tensors: in_training({"model_state_dict": tensors}),
+        *(
+            lambda tensors, prefix=prefix: {prefix + name: tensor for name, tensor in tensors.items()}
+            for prefix in ("module.", "model.", "sam.", "_orig_mod.", "model.module.sam.")
+        ),
+        lambda tensors: in_training({f"model.sam.{name}": tensor for name, tensor in tensors.items()}, "state_dict"),
+    ],
+)
+def test_what_a_training_script_saves_is_read(file, tiny, wrap):
+    torch.save(wrap(tiny), file)
+    found = load_sam_checkpoint(file).state_dict()
+    assert found.keys() == tiny.keys()
+    for name, tensor in tiny.items():
+        assert torch.equal(found[name], tensor.to(found[name].dtype))
+
+
+def test_a_prefix_may_be_in_safetensors_too(tmp_path, tiny):
+    save_file({f"module.{name}": tensor for name, tensor in tiny.items()}, tmp_path / "a.safetensors")
+    assert load_sam_checkpoint(tmp_path / "a.safetensors").state_dict().keys() == tiny.keys()
+
+
+def test_one_name_without_the_prefix_is_an_error(file, tiny):
+    wrapped = {f"module.{name}": tensor for name, tensor in tiny.items()}
+    torch.save(wrapped | {"temperature": torch.zeros(1)}, file)
+    with pytest.raises(WeightsError, match="not those of a SAM"):
+        load_sam_checkpoint(file)
+
+
+def test_what_is_missing_under_a_prefix_is_named(file, tiny):
+    wrapped = {f"module.{name}": tensor for name, tensor in tiny.items()}
+    del wrapped["module.mask_decoder.iou_token.weight"]
+    torch.save(in_training(wrapped), file)
+    with pytest.raises(WeightsError, match=r"looks like tiny, but it lacks mask_decoder\.iou_token\.weight"):
+        load_sam_checkpoint(file)
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_that_are_no_numbers_are_refused_by_name(file, tiny, wrong, dtype):
+    name = "mask_decoder.iou_token.weight"
+    tensors = {**tiny, name: tiny[name].to(dtype, copy=True)}
+    tensors[name][0, 3] = wrong
+    torch.save(in_training(tensors), file)
+    with pytest.raises(WeightsError, match=rf"checkpoint\.pth holds NaN or infinite weights, in {name}"):
         load_sam_checkpoint(file)
 
 

@@ -152,3 +152,13 @@ def test_a_compiled_decoder_answers_alike():
     for count in (4, 3):
         expected = _decoded(exact, count)[1]
         torch.testing.assert_close(_decoded(compiled, count)[1], expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.slow
+def test_a_decoder_that_cannot_be_compiled_is_an_option_error():
+    torch._dynamo.reset()  # what another test compiled would do
+    config = {"cpp.cxx": (None, "/nowhere/g++"), "force_disable_caches": True}
+    with torch._inductor.config.patch(config), pytest.raises(OptionError, match="compile=false") as caught:
+        _decoded(load_sam("tiny", "cpu", compile=True), 3)
+    assert "No working C++ compiler found" in str(caught.value)
+    assert "\n" not in str(caught.value)

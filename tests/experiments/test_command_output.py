@@ -1,17 +1,18 @@
-"""What a terminal's encoding lacks is printed as something readable, and ends no command."""
+"""Neither a terminal's encoding nor a reader that has left ends a command."""
 
 import io
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from alignsam_gym.experiments.command_line import print_in_any_encoding
+from alignsam_gym.agents.trained_run import METRICS_FILE
+from alignsam_gym.experiments.command_output import prepare_output
 from alignsam_gym.result_table import ResultTable
+from tests.conftest import ROOT
+from tests.experiments.small import SMALL
 
-ROOT = Path(__file__).parents[2]
 TERMINALS = [
     {"PYTHONIOENCODING": "ascii"},
     {"PYTHONIOENCODING": "cp1252"},
@@ -21,11 +22,12 @@ TERMINALS = [
 PROGRAM = """
 import logging
 from rich.progress import track
-from alignsam_gym.experiments.command_line import exit_on_user_error, print_in_any_encoding
+from alignsam_gym.experiments.command_line import exit_on_user_error
+from alignsam_gym.experiments.command_output import prepare_output
 from alignsam_gym.errors import DataError
 from alignsam_gym.result_table import ResultTable
 
-print_in_any_encoding()
+prepare_output()
 logging.basicConfig()
 logging.warning("zwölf Bilder …")
 for _ in track(range(2), "scoring …"):
@@ -52,7 +54,7 @@ def stream(monkeypatch):
     def make(encoding):
         raw = io.BytesIO()
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding, write_through=True))
-        print_in_any_encoding()
+        prepare_output()
         return raw
 
     return make
@@ -94,3 +96,72 @@ def test_commands_and_their_help_end_well_in_any_terminal(environment, arguments
     done = run(environment, "-m", "alignsam_gym.experiments.cli", *arguments)
     assert done.returncode == 0
     done.stdout.decode(environment["PYTHONIOENCODING"])
+
+
+def without_a_reader(program, both):
+    """What a program returns and writes to its standard error, if whoever reads its output leaves at once.
+
+    both: the standard error goes into the same pipe, as by ``2>&1 | head``.
+    """
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        return subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=writing,
+            stderr=writing if both else subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_process_goes_on_when_nobody_reads_its_output(both, tmp_path):
+    done = without_a_reader(
+        f"""
+import logging, pathlib, sys, rich, typer
+from alignsam_gym.experiments.command_output import prepare_output
+prepare_output()
+prepare_output()
+logging.basicConfig(stream=sys.stdout, level="INFO")
+for number in range(9):
+    print("line", flush=True)
+    rich.print("[bold]line[/bold]")
+    typer.echo("line")
+    typer.echo("line", err=True)
+    logging.info("line")
+pathlib.Path({str(tmp_path / "results")!r}).write_text("written")
+print("last line")
+""",
+        both,
+    )
+    assert done.returncode == 0
+    assert both or done.stderr == "line\n" * 9
+    assert (tmp_path / "results").read_text() == "written"
+
+
+def test_output_that_is_read_is_as_before(run_python):
+    program = "import sys; from alignsam_gym.experiments.command_output import prepare_output; prepare_output(); "
+    assert run_python(program + "print('é', end=''); print(sys.stdout.encoding, sys.stdout.isatty())") == (
+        run_python("import sys; print('é', end=''); print(sys.stdout.encoding, sys.stdout.isatty())")
+    )
+
+
+def test_unbuffered_output_stays_so(run_python, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    program = "from alignsam_gym.experiments.command_output import prepare_output; prepare_output(); print('at once'); "
+    assert run_python(program + "import os; os._exit(0)") == "at once\n"
+
+
+@pytest.mark.slow
+def test_a_training_without_a_reader_is_finished(tmp_path):
+    arguments = ["train", f"hydra.run.dir={tmp_path}", *SMALL]
+    done = without_a_reader(
+        f"import sys; sys.argv[1:] = {arguments}; from alignsam_gym.experiments.cli import main; main()", both=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {METRICS_FILE, "policy.safetensors", "srm.safetensors"} <= {file.name for file in tmp_path.iterdir()}
