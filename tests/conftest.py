@@ -194,7 +194,8 @@ def _small_training() -> DictConfig:
     """The configuration of a small training, composed as the command composes it."""
     small = [
         "branch=implicit", "env.num_envs=2", "env.image_size=64", "env.patch_size=16", "env.max_steps=3", "env.shots=5",
-        "srm.width=8", "policy.width=8", "agent.batch_size=2", "evaluate.batch_size=2", "device=cpu",
+        "srm.features=sam", "srm.width=8", "policy.width=8", "agent.batch_size=2", "evaluate.batch_size=2",
+        "device=cpu",
     ]  # fmt: skip
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -209,10 +210,14 @@ def make_run(toy_sam: BatchedSamPredictor, tmp_path: Path) -> Callable[..., Path
     from alignsam_gym.agents.trained_run import make_env
     from alignsam_gym.agents.vec_env import PromptVecEnv
 
-    def make(name: str = "run", text: str | None = None, network: str = "patch", **env: Any) -> Path:
+    def make(
+        name: str = "run", text: str | None = None, network: str = "patch", features: str = "sam", **env: Any
+    ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
-        config = OmegaConf.merge(_small_training(), {"env": env, "policy": {"network": network}})
+        config = OmegaConf.merge(
+            _small_training(), {"env": env, "policy": {"network": network}, "srm": {"features": features}}
+        )
         OmegaConf.update(config, "dataset", {"name": "toy", "text": text}, merge=False)
         envs = make_env(config, "train", 2, samples=ToyDataset())
         with torch.random.fork_rng(devices=[]):

@@ -18,6 +18,7 @@ from alignsam_gym.data.samples import assign_folds
 from alignsam_gym.envs.initial_prompts import INITIAL_PROMPTS, prompts_from_map, prompts_from_truth
 from alignsam_gym.envs.patch_means import patch_means
 from alignsam_gym.envs.rules import Rules
+from alignsam_gym.envs.shuffled_draws import ShuffledDraws
 from alignsam_gym.errors import DataError, OptionError, check_count
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample, fraction_of
 from alignsam_gym.foundation.sam.batched_decoder import PADDING, PreparedImage
@@ -44,6 +45,7 @@ class Episode:
         count: B.
 
     Attributes:
+        draws: Draws each row's next image.
         index: int64 (B,), which image of the data set each row plays on.
         image: What the decoder needs of each row's image.
         points: float32 (B, 2 + T, 2), (x, y) in the frame. The first two are the initial pair, then comes one for each
@@ -94,7 +96,7 @@ class Episode:
         self.centre_is_foreground, self.visited = (zeros(count, grid.count, dtype=torch.bool) for _ in range(2))
         self.hit, self.repeated, self.stopped = (zeros(count, dtype=torch.bool) for _ in range(3))
         self._folds = torch.tensor(assign_folds(encoded.dataset, srm.config.folds), device=device) if learns else None
-        self._shuffled_indices: list[list[int]] = [[] for _ in range(count)]
+        self.draws = ShuffledDraws(encoded.dataset, count)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -135,26 +137,9 @@ class Episode:
 
     def start_run(self, seed: int) -> None:
         """Forget every draw of images. An SRM that learns starts over, from weights drawn by `seed`."""
-        for row in range(len(self)):
-            self.forget_draws(row)
+        self.draws.forget()
         if self.learns:
             self.srm.start(seed)
-
-    def forget_draws(self, row: int) -> None:
-        """Let `draw` begin anew in a row."""
-        self._shuffled_indices[row] = []
-
-    def draw(self, row: int, generator: np.random.Generator) -> int:
-        """Draw the next image of a row: each comes once, in random order, before any comes again. [ours]
-
-        Raises:
-            DataError: There are no images.
-        """
-        if not len(self.encoded):
-            raise DataError(f"{self.encoded.dataset.name} has no samples.")
-        if not self._shuffled_indices[row]:
-            self._shuffled_indices[row] = generator.permutation(len(self.encoded)).tolist()
-        return self._shuffled_indices[row].pop()
 
     def reset(self, rows: Sequence[int], indices: Sequence[int], generators: Sequence[np.random.Generator]) -> None:
         """Begin episodes in some rows, with their initial prompts.
@@ -287,7 +272,7 @@ class Episode:
         tensors = {name: getattr(self, name).clone() for name in _PROGRESS}
         return tensors | {
             "ids": list(self.encoded.dataset.ids),
-            "shuffled_indices": [list(order) for order in self._shuffled_indices],
+            "shuffled_indices": self.draws.state(),
             "srm": self.srm.state_dict(),
         }
 
@@ -304,7 +289,7 @@ class Episode:
                 f"{min(changed)}); bring back those that were learned from, or begin anew."
             )
         self.srm.load_state_dict(state["srm"])
-        self._shuffled_indices = [list(order) for order in state["shuffled_indices"]]
+        self.draws.load_state(state["shuffled_indices"])
         self._load(torch.arange(len(self), device=self.model.device), state["index"].tolist())
         for name in _PROGRESS:
             getattr(self, name).copy_(state[name])

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from alignsam_gym.errors import OptionError
 
-PREPROCESSING = 2
+PREPROCESSING = 3
 """The version of what a `ClipModel` does to an image and a text. It is part of every cached map's key."""
 
 TEMPLATES: tuple[Callable[[str], str], ...] = (
@@ -103,7 +103,7 @@ class ClipModel(ABC):
             Features, float32 (B, 1 + grid², D): the whole image's, then those of its cells, row by row.
         """
 
-    @abstractmethod
+    @torch.no_grad()
     def dense_features(self, images: Sequence[np.ndarray]) -> Tensor:
         """Describe what is in each cell of images, for the SRM (``srm.features``).
 
@@ -113,6 +113,11 @@ class ClipModel(ABC):
         Returns:
             float32 (B, channels, grid, grid).
         """
+        return self.dense_from_pixels(self._resize(images))
+
+    @abstractmethod
+    def dense_from_pixels(self, pixels: Tensor) -> Tensor:
+        """Describe cells as `dense_features` does, of pixels from `resize`."""
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
@@ -130,14 +135,14 @@ class ClipModel(ABC):
         prompts = self.tokenizer([template(text) for template in TEMPLATES]).to(self.device)
         return F.normalize(self.model.encode_text(prompts, normalize=True).mean(dim=0), dim=-1)
 
-    def _resize(self, images: Sequence[np.ndarray]) -> Tensor:
-        """Resize frames to the model's input: float32 (B, 3, input_size, input_size) in [0, 255]."""
+    def resize(self, frames: Tensor) -> Tensor:
+        """Resize frames, uint8 (B, S, S, 3): float32 (B, 3, input_size, input_size) in [0, 255]."""
         size = (self.input_size, self.input_size)
-        resized = [
-            F.interpolate(torch.from_numpy(image.copy()).permute(2, 0, 1)[None], size, mode="bicubic", antialias=True)
-            for image in images
-        ]
-        return torch.cat(resized).to(self.device).float()
+        resized = F.interpolate(frames.permute(0, 3, 1, 2).float(), size, mode="bicubic", antialias=True)
+        return resized.round().clamp(0, 255)
+
+    def _resize(self, images: Sequence[np.ndarray]) -> Tensor:
+        return torch.cat([self.resize(torch.from_numpy(image.copy())[None]) for image in images]).to(self.device)
 
     def _evidence(self, answers: Tensor) -> Tensor:
         """Turn answers, float (B, grid²), into what a map shows of them."""

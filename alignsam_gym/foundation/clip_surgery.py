@@ -89,13 +89,16 @@ class ClipSurgery(ClipModel):
         Returns:
             Tokens of unit length, float32 (B, 1 + grid², D): the class token, then the patches, row by row.
         """
-        pixels = (self._resize(images) / 255 - self._mean) / self._std
-        return F.normalize(dual_path(self.model.visual, pixels, self._positions), dim=-1)
+        return self._tokens(self._resize(images))
 
-    def dense_features(self, images: Sequence[np.ndarray]) -> Tensor:
-        """Describe cells by their tokens, normalised over the channels; see `ClipModel.dense_features`."""
-        tokens = self.encode(images)[:, 1:].transpose(1, 2)
+    def dense_from_pixels(self, pixels: Tensor) -> Tensor:
+        """Describe cells by their tokens, normalised over the channels."""
+        tokens = self._tokens(pixels)[:, 1:].transpose(1, 2)
         return normalised(tokens.unflatten(2, (self.grid, self.grid)))
+
+    def _tokens(self, pixels: Tensor) -> Tensor:
+        pixels = (pixels / 255 - self._mean) / self._std
+        return F.normalize(dual_path(self.model.visual, pixels, self._positions), dim=-1)
 
 
 def dual_path(visual: VisionTransformer, pixels: Tensor, positions: Tensor) -> Tensor:

@@ -184,16 +184,13 @@ class EmbeddedClip(ClipModel):
     @torch.no_grad()
     def encode(self, images: Sequence[np.ndarray]) -> Tensor:
         """Encode images, as `ClipModel.encode`. The features are not of unit length."""
-        features: Tensor = self.model.encode_image(self._pixels(images))
+        features: Tensor = self.model.encode_image((self._resize(images) - PIXEL_MEAN) / PIXEL_STD)
         return features
 
-    @torch.no_grad()
-    def dense_features(self, images: Sequence[np.ndarray]) -> Tensor:
+    def dense_from_pixels(self, pixels: Tensor) -> Tensor:
         """Describe cells by the backbone's features of strides 8, 16 and 32, each normalised over its channels."""
-        return torch.cat([_on_grid(stage) for stage in self.model.image.backbone(self._pixels(images))[1:]], dim=1)
-
-    def _pixels(self, images: Sequence[np.ndarray]) -> Tensor:
-        return (self._resize(images) - PIXEL_MEAN) / PIXEL_STD
+        stages = self.model.image.backbone((pixels - PIXEL_MEAN) / PIXEL_STD)
+        return torch.cat([_on_grid(stage) for stage in stages[1:]], dim=1)
 
     def _evidence(self, answers: Tensor) -> Tensor:
         return answers.sigmoid()  # by training they are log-odds
