@@ -67,9 +67,12 @@ def scene_of(name: str) -> str:
 
 
 def divide_animals(root: Path) -> Division:
-    """VOC's animals as one class, learned from its train images and tested on its val images."""
-    splits = [(root / f"ImageSets/Segmentation/{split}.txt").read_text().split() for split in ("train", "val")]
-    learned, tested = ([_animals(root, name) for name in sorted(names, key=hash_of)] for names in splits)
+    """VOC's animals as one class, learned from its train images and tested on its val images. Raises DataError."""
+    lists = [root / f"ImageSets/Segmentation/{split}.txt" for split in ("train", "val")]
+    if missing := [file for file in lists if not file.is_file()]:
+        raise DataError(f"{missing[0]} is missing.")
+    splits = [sorted(file.read_text().split(), key=hash_of) for file in lists]
+    learned, tested = ([_animals(root, name) for name in names] for names in splits)
     return Division([e for e in learned if e.mask.any()][:LEARNED], [e for e in tested if e.mask.any()])
 
 
@@ -79,8 +82,10 @@ def _animals(root: Path, name: str) -> Example:
 
 
 def divide_davis(root: Path) -> list[Division]:
-    """Divide DAVIS by videos several times. Each video is tested in one division at most."""
-    videos = sorted((folder.name for folder in (root / "JPEGImages/480p").iterdir()), key=hash_of)
+    """Divide DAVIS by videos several times. Each video is tested in one division at most. Raises DataError."""
+    videos = sorted((folder.name for folder in (root / "JPEGImages/480p").glob("*")), key=hash_of)
+    if not videos:
+        raise DataError(f"There is no video in {root / 'JPEGImages/480p'}.")
     frames = {
         video: [
             _binary(file, root / "Annotations/480p" / video / f"{file.stem}.png")

@@ -20,6 +20,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.experiments.pretrain.noun_embeddings import imagenet_classes
 from alignsam_gym.experiments.pretrain.optimise import one_cycle
 from alignsam_gym.experiments.pretrain.published_backbone import fold_batch_norm, published_efficientnet
@@ -124,8 +125,9 @@ def initialise_image_tower(model: TinyClip, classifier: Any, components: Tensor)
         part.zero_()
 
 
+@exit_on_user_error
 def main(
-    nouns: Path,
+    nouns: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
     output: Path,
     sharpness: Annotated[float, typer.Option(help="Of the mixtures: how much nearer classes count for more.")] = 15.0,
     steps: int = 800,

@@ -19,6 +19,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.experiments.pretrain.published_backbone import folded_backbone, published_efficientnet
 from alignsam_gym.experiments.pretrain.training_images import ClickedPhotographs, ClickedScenes, voc_photographs
 from alignsam_gym.foundation.tiny import half_precision
@@ -139,8 +140,9 @@ def transplant(before: dict[str, Tensor], images: Tensor) -> Sam:
     return sam
 
 
+@exit_on_user_error
 def main(
-    before: Path,
+    before: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
     output: Path,
     photographs: Annotated[Path, typer.Option(help="Folder with JPEGImages/ and SegmentationClassAug/.")],
     count: int = 800,

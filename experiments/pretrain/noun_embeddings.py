@@ -20,6 +20,8 @@ from timm.data.imagenet_info import ImageNetInfo
 from torch import Tensor
 from torch.nn import functional as F
 
+from alignsam_gym.errors import OptionError
+from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.experiments.pretrain.names import TAUGHT
 
 
@@ -55,9 +57,15 @@ def all_nouns(classes: list[ImageNetClass]) -> dict[str, list[int]]:
 
 @torch.no_grad()
 def embed_texts(texts: list[str]) -> Tensor:
-    """Embed texts with the sentence encoder: float32 (n, 384), of unit length."""
-    from all_minilm_l6_v2 import extract_model  # the extra `pretrain`
-    from sentence_transformers import SentenceTransformer
+    """Embed texts with the sentence encoder: float32 (n, 384), of unit length.
+
+    Raises OptionError where it is not installed.
+    """
+    try:
+        from all_minilm_l6_v2 import extract_model
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise OptionError("The sentence encoder is missing: pip install 'alignsam-gym[pretrain]'.") from error
 
     with tempfile.TemporaryDirectory() as folder:
         encoder = SentenceTransformer(str(extract_model(folder)), device="cpu")
@@ -66,6 +74,7 @@ def embed_texts(texts: list[str]) -> Tensor:
     return F.normalize(found.float(), dim=1)
 
 
+@exit_on_user_error
 def main(output: Path) -> None:
     """Write the embeddings of nouns, and of the sentences of 21,841 classes and of 1,000; the nouns are metadata."""
     many, few = imagenet_classes("imagenet-22k"), imagenet_classes("imagenet-1k")

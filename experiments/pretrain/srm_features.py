@@ -9,7 +9,7 @@ without any prompt or mask, and its map is compared with the truth on the others
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +20,8 @@ import typer
 from torch import Tensor
 from torch.nn import functional as F
 
+from alignsam_gym.errors import check_choice
+from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.experiments.pretrain.held_out_images import (
     Division,
     Example,
@@ -118,15 +120,18 @@ def learned_iou(
     return float(logits_iou(logits, fraction_of(tested.foreground, tested.valid), tested.valid).mean())
 
 
-def divisions(data: Path) -> dict[str, Division]:
-    """Return all that is measured on, by name."""
-    found = {"VOC animals": divide_animals(data / "VOCdevkit/VOC2012")}
-    for name in ("ECSSD", "GDD", "shadow"):
-        found[name] = divide_folder(data / f"{name}_320")
-    found["defocus"] = divide_folder(data / "defocus_320", scene_of)
-    return found | {f"DAVIS {k}": each for k, each in enumerate(divide_davis(data / "DAVIS"), start=1)}
+DIVISIONS: dict[str, Callable[[Path], list[Division]]] = {
+    "VOC animals": lambda data: [divide_animals(data / "VOCdevkit/VOC2012")],
+    "ECSSD": lambda data: [divide_folder(data / "ECSSD_320")],
+    "GDD": lambda data: [divide_folder(data / "GDD_320")],
+    "shadow": lambda data: [divide_folder(data / "shadow_320")],
+    "defocus": lambda data: [divide_folder(data / "defocus_320", scene_of)],
+    "DAVIS": lambda data: divide_davis(data / "DAVIS"),
+}
+"""What is measured on, in a folder of data."""
 
 
+@exit_on_user_error
 def main(
     data: Annotated[
         Path, typer.Option(help="Folder with VOCdevkit, DAVIS, and ECSSD_320 and others of images and masks.")
@@ -143,15 +148,18 @@ def main(
     """Print a table of mean IoU, a row for each kind of features, a column for each division."""
     config = SRMConfig.of({"width": width, "learning_rate": 1e-3, "updates": 1, "dropout": dropout}, "paper")
     features = PartsOfFeatures(load_sam(sam, "cpu"), load_backbone())
-    figures: dict[str, dict[str, list[float]]] = {kind: {} for kind in kinds.split(",")}
-    for name, division in divisions(data).items():
+    figures: dict[str, dict[str, list[float]]] = {check_choice("kinds", kind, KINDS): {} for kind in kinds.split(",")}
+    for name, divide in DIVISIONS.items():
         if only.lower() not in name.lower():
             continue
-        learned, tested = (EncodedExamples(examples, features) for examples in division)
-        for kind, row in figures.items():
-            column = row.setdefault(re.sub(r" \d+$", "", name), [])
-            column += [learned_iou(learned, tested, kind, seed, steps, config) for seed in range(seeds)]
-            typer.echo(f"{name} ({len(learned.valid)} and {len(tested.valid)} images) {kind}: {column}", err=True)
+        for row in figures.values():
+            row[name] = []
+        for division in divide(data):
+            learned, tested = (EncodedExamples(examples, features) for examples in division)
+            for kind, row in figures.items():
+                row[name] += [learned_iou(learned, tested, kind, seed, steps, config) for seed in range(seeds)]
+                count = f"{len(learned.valid)} and {len(tested.valid)} images"
+                typer.echo(f"{name} ({count}) {kind}: {row[name]}", err=True)
         if output:
             output.write_text(json.dumps(figures, indent=2))
     columns = list(next(iter(figures.values())))
