@@ -31,8 +31,12 @@ class AgentPrompter:
         self.policy: Any = policy  # any of ours has `choose_actions`
         self.deterministic, self.seed = deterministic, seed
         self.memory: Any = None
-        space = policy.observation_space
-        self.observation = "cells" if isinstance(space, spaces.Dict) and STATE in space.spaces else "patches"
+
+    @property
+    def observation(self) -> str:
+        """What the policy observes: ``cells`` or ``patches``."""
+        space = self.policy.observation_space
+        return "cells" if isinstance(space, spaces.Dict) and STATE in space.spaces else "patches"
 
     def __call__(self, episode: Episode) -> np.ndarray:
         """Choose an action for each row."""
