@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-PYTEST ?= --numprocesses 2 --dist loadfile
+PYTEST ?= --numprocesses 2 --dist worksteal
 
 train: $(VENV)/.installed
 	$(VENV)/bin/python -m experiments.train $(ARGS)

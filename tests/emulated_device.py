@@ -19,7 +19,12 @@ from torch.utils.backend_registration import _DummyBackendModule, _setup_private
 
 
 class _Module(_DummyBackendModule):
-    """What PyTorch asks of the module ``torch.apple``."""
+    """What PyTorch asks of the module ``torch.apple``, which other tests of the process may see: it is off for them."""
+
+    is_on = False
+
+    def is_available(self) -> bool:
+        return self.is_on
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.float16]
@@ -95,6 +100,7 @@ def emulated_device() -> Iterator[torch.device]:
     """Within it there is the device."""
     with pytest.MonkeyPatch.context() as patch, _Device():
         patch.setattr("torch.Generator", _Generator)
+        patch.setattr(_Module, "is_on", True)
         torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(…, device=…) makes it on the CPU, then moves it
         try:
             yield DEVICE

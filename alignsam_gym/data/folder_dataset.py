@@ -89,8 +89,7 @@ class FolderOptions(Options):
 class FolderDataset(PairedDataset):
     """Images and masks in two folders. An image and its mask have the same path below these, but for the suffix.
 
-    Args:
-        <options>
+    The keywords are the fields of `FolderOptions`.
 
     Attributes:
         groups: The group of each sample, of which none is in both splits.
@@ -187,4 +186,4 @@ def _tell_split(
 
 if FolderDataset.__doc__:  # python -OO leaves docstrings out
     _lines = [f"{each.name}: {each.metadata['doc']}" for each in fields(FolderOptions)]
-    FolderDataset.__doc__ = FolderDataset.__doc__.replace("<options>", "\n        ".join(_lines))
+    FolderDataset.__doc__ += "\n        ".join(["\n    Args:", *_lines])

@@ -52,7 +52,6 @@ def run_graph(tmp_path):
         {"features": "clip"},
         {"features": "both", "srm_grid_size": 4},
         {"network": "full_cnn"},
-        {"network": "full_cnn", "state": "product", "revisit": "allow"},
     ],
 )
 def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, run_graph, rules):

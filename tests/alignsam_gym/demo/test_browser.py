@@ -93,10 +93,11 @@ def test_clicks_on_a_tall_picture_are_where_they_are_seen(page, tmp_path):
     says(page, "t = 3 of 3")
     picture = page.get_by_role("img", name="tall.png")
     box = picture.bounding_box()
-    for down, right in ((0.0, 0.0), (0.25, 0.1)):  # from the middle, as parts of the height
+    for down, right, told in ((0.0, 0.0, "1 point of yours"), (0.25, 0.1, "2 points of yours")):
+        # From the middle, as parts of the height. The second waits until the picture shows the first.
         at = {"x": box["width"] / 2 + right * box["height"], "y": box["height"] * (0.5 + down)}
         picture.click(position=at)
-    says(page, "2 points of yours")
+        says(page, told)
     rows = page.get_by_role("row").filter(has_text="positive").filter(has=page.get_by_role("rowheader", name="a"))
     assert [int(cell) for cell in rows.last.locator("td").all_inner_texts()[:2]] == pytest.approx([30, 100], abs=2)
     last = page.get_by_role("row").last.locator("td").all_inner_texts()
