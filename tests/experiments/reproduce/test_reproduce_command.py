@@ -25,15 +25,15 @@ def arguments(output, *further):
 @pytest.mark.slow
 def test_a_table_is_measured_on_drawn_scenes(tmp_path):
     output = tmp_path / "out"
-    done = subprocess.run(arguments(output, "seeds=[0,1]"), capture_output=True, text=True, timeout=500)
+    done = subprocess.run(arguments(output, "seeds=[0]"), capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     with (output / "table2.csv").open() as file:
         line = next(
             line for line in csv.DictReader(file) if (line["row"], line["column"]) == ("ours", "saliency e_phi")
         )
     assert 0 < float(line["mean"]) <= 101
-    assert line["seeds"] == "2"
-    assert len(list((output / "runs").rglob("metrics.json"))) == 2  # all four tasks are one here
+    assert line["seeds"] == "1"
+    assert len(list((output / "runs").rglob("metrics.json"))) == 1  # all four tasks are one here
 
 
 @pytest.mark.slow
