@@ -135,10 +135,11 @@ def test_conf_offers_every_algorithm_with_options_that_it_has(make_toy_venv):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["a2c", "dqn", "maskable_ppo", "recurrent_ppo"])
 def test_learns_to_hit_the_target(make_toy_learner, algorithm):
     """Five images, true labels, the paper's reward: the foreground rate rises well over chance."""
     long = {"learning_rate": 5e-3, "gamma": 0.5}
-    long |= {"dqn": DQN_LONG, "qrdqn": DQN_LONG}.get(algorithm, {})
+    long |= DQN_LONG if algorithm == "dqn" else {}
     options = {"max_steps": 3, "label_source": "oracle", "reward": "foreground", "revisit": "allow"}
     model = make_toy_learner(algorithm, num_envs=10, agent=long, network={"network": "patch", "width": 16}, **options)
     rates = []
