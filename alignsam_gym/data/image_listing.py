@@ -59,16 +59,15 @@ def list_images(folder: Path, pattern: str = "*", without: Collection[Path] = ()
 def _walk(folder: Path, above: frozenset[str], skipped: Collection[str], left_out: Counter[str]) -> Iterator[Path]:
     """Yield the files below a folder. Links are followed, but not back to a folder that is being walked."""
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        place = os.path.realpath(entry.path)
-        if entry.name.startswith(_HIDDEN) or place in skipped:
+        if entry.name.startswith(_HIDDEN):
             continue
         if entry.is_file():
             yield folder / entry.name
         elif not entry.is_dir():
             left_out[f"the broken link {entry.name}"] += 1
-        elif place in above:
+        elif (place := os.path.realpath(entry.path)) in above:
             left_out[f"the link {entry.name} to a folder above it"] += 1
-        else:
+        elif place not in skipped:
             yield from _walk(folder / entry.name, above | {place}, skipped, left_out)
 
 
