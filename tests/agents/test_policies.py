@@ -86,7 +86,7 @@ def test_a_guided_policy_begins_where_srm_and_sam_disagree():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["patch", "cnn"])
+@pytest.mark.parametrize("network", ["patch"])
 def test_ppo_learns_to_hit_the_target(network):
     """Four images, true labels: the foreground rate must at least double within a few thousand steps."""
     rates = []
