@@ -9,8 +9,8 @@ side of the SRM's states; everything is float32 unless it says otherwise.
 - ``encoder.onnx``: from image, uint8 (B, S, S, 3) RGB of the encoder's own size, to encoding (B, R, h, w).
 - ``decoder.onnx``: from encoding, points (B, n, 2), which are (x, y) as fractions of the frame, and labels,
   int64 (B, n), 1, 0, or −1 for no point, to logits (B, 4h, 4w), SAM's answer (Eq. 2).
-- ``features.onnx``, if the SRM sees a CLIP's dense features: from frame, uint8 (B, S, S, 3) RGB of image_size pixels a
-  side, to features (B, F, g, g).
+- ``features.onnx``, if the SRM sees a CLIP's dense features: from frame, uint8 (B, S, S, 3) RGB of features_size pixels
+  a side, to features (B, F, g, g).
 - ``srm.onnx``: from encoding, features if there are some, and mask (B, 4h, 4w), which is the last answer's
   probabilities, or ones before there is an answer, to srm_logits (B, g, g), y_r (Eq. 12) as logits, and centres (B, N),
   the same at the patches' centres: a prompt's label is whether this is above 0. An explicit branch needs similarity
@@ -18,7 +18,7 @@ side of the SRM's states; everything is float32 unless it says otherwise.
 - ``policy.onnx``: from encoding, mask, srm_logits and visited (B, N), 1 where a patch was prompted, to scores (B, N),
   or (B, N + 1) with stopping last. The highest score is the action.
 
-``agent.json`` has image_size, patch_size, max_steps and the encoder's input_size.
+``agent.json`` has image_size, patch_size, max_steps, the encoder's input_size, and features_size if there are features.
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
     more = {"similarity": torch.rand(2, cells, cells)} if agent.srm.kind == "explicit" else {}
     if agent.features:
         more["features"] = torch.rand(2, agent.features.channels, cells, cells)
+    sizes = {"image_size": rules.grid.image_size, "patch_size": rules.grid.patch_size, "max_steps": rules.max_steps}
+    sizes["input_size"] = model.input_size
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder, "encoder", _Encoder(model), {"image": image}, ["encoding"])
@@ -85,15 +87,15 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
             folder, "decoder", _Decoder(model), {"encoding": encoding, "points": points, "labels": labels}, ["logits"]
         )
         if agent.features:
-            side = rules.grid.image_size
+            side = agent.features.frame_side(rules.grid.image_size)
+            sizes["features_size"] = side
             frame = torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8)
             _write(folder, "features", _Features(agent.features, cells), {"frame": frame}, ["features"])
         srm = _SRM(agent.srm, rules, cells, model.embedding_shape[0])
         _write(folder, "srm", srm, {"encoding": encoding, "mask": mask, **more}, ["srm_logits", "centres"])
         seen = {"encoding": encoding, "mask": mask, "srm_logits": srm_logits, "visited": visited}
         _write(folder, "policy", _Policy(agent.policy, rules, cells, model.embedding_shape[0]), seen, ["scores"])
-        sizes = {"image_size": rules.grid.image_size, "patch_size": rules.grid.patch_size, "max_steps": rules.max_steps}
-        (folder / "agent.json").write_text(json.dumps(sizes | {"input_size": model.input_size}))
+        (folder / "agent.json").write_text(json.dumps(sizes))
     except OSError as error:
         raise WeightsError(f"{folder} cannot be written ({error.strerror}).") from error
 

@@ -46,7 +46,9 @@ def predict(sizes: dict[str, int], graphs: dict[str, Any], image: np.ndarray) ->
 
     frame = resize(image, size)
     [encoding] = run("encoder", image=resize(frame, sizes["input_size"])[None])
-    seen = {"features": run("features", frame=frame[None])[0]} if "features" in graphs else {}
+    seen = {}
+    if "features" in graphs:
+        [seen["features"]] = run("features", frame=resize(frame, sizes["features_size"])[None])
     everywhere = np.ones((1, 4 * encoding.shape[2], 4 * encoding.shape[3]), np.float32)
     srm_logits, _ = run("srm", encoding=encoding, mask=everywhere, **seen)
     cells = srm_logits.shape[1]

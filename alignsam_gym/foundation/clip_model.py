@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alignsam_gym.errors import OptionError
@@ -118,6 +118,14 @@ class ClipModel(ABC):
     @abstractmethod
     def dense_from_pixels(self, pixels: Tensor) -> Tensor:
         """Describe cells as `dense_features` does, of pixels from `resize`."""
+
+    def frame_side(self, image_size: int) -> int:
+        """Return the side of the frames that `resize` is given for frames of `image_size` pixels a side."""
+        return image_size
+
+    def describes_as(self, encoder: nn.Module) -> bool:
+        """Tell whether an image encoder computes these dense features on its way; only the embedded SAM's does."""
+        return False
 
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:

@@ -74,7 +74,8 @@ def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, ru
     np.testing.assert_allclose(logits, episode.logits, atol=1e-4)
     more = {"similarity": episode.similarity} if agent.srm.kind == "explicit" else {}
     if agent.features:
-        [features] = run_graph("features", frame=images)
+        side = agent.features.frame_side(64)
+        [features] = run_graph("features", frame=np.stack([resize_image(image, (side, side)) for image in images]))
         kept = torch.stack([sample.features.float() for sample in encoded.fetch([0, 1, 2])])
         np.testing.assert_allclose(features, resize_map(kept, episode.mask.shape[1:]), rtol=2e-3, atol=2e-3)
         more["features"] = features

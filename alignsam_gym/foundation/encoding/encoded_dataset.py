@@ -87,6 +87,8 @@ class EncodedDataset:
     ) -> None:
         self.dataset, self.model, self.store, self.clip, self.features = dataset, model, store, clip, features
         self.image_size, self.capacity = image_size, capacity
+        encoder = model.sam.image_encoder
+        self._together = features is not None and model.encode_type == torch.float32 and features.describes_as(encoder)
         self._in_memory: OrderedDict[int, EncodedSample] = OrderedDict()
         self._prefetched: Future[dict[int, EncodedSample]] | None = None
 
@@ -160,9 +162,10 @@ class EncodedDataset:
             DataError: As from `fetch`.
         """
         samples = self._read(indices)
+        described: dict[int, Tensor] = {}
+        _, missing = self._encodings(samples, described)
         self._maps(samples)
-        self._features(samples)
-        _, missing = self._encodings(samples)
+        self._features(samples, described)
         return missing
 
     def _missing(self, indices: Sequence[int]) -> list[int]:
@@ -172,8 +175,9 @@ class EncodedDataset:
         loaded: dict[int, EncodedSample] = {}
         for start in range(0, len(indices), _ENCODE_BATCH):
             samples = self._read(indices[start : start + _ENCODE_BATCH])
-            encodings, _ = self._encodings(samples)
-            maps, features = self._maps(samples), self._features(samples)
+            described: dict[int, Tensor] = {}
+            encodings, _ = self._encodings(samples, described)
+            maps, features = self._maps(samples), self._features(samples, described)
             for i, sample in samples.items():
                 loaded[i] = self._encoded(sample, encodings[i], maps.get(i), features.get(i))
         return loaded
@@ -182,10 +186,21 @@ class EncodedDataset:
         with ThreadPoolExecutor() as pool:  # decoding an image releases Python's lock
             return dict(zip(indices, pool.map(self.dataset.__getitem__, indices), strict=True))
 
-    def _encodings(self, samples: Mapping[int, Sample]) -> tuple[dict[int, Tensor], int]:
-        """Return the model's encodings, and how many of them the store did not have."""
-        keys = {i: self._key(sample, self.model.fingerprint) for i, sample in samples.items()}
-        return self._get_or_make(keys, lambda missing: self.model.encode([self._frame(samples[i]) for i in missing]))
+    def _encodings(self, samples: Mapping[int, Sample], described: dict[int, Tensor]) -> tuple[dict[int, Tensor], int]:
+        """Return the model's encodings, and how many of them the store did not have.
+
+        What the model tells of their dense features on the way is put into `described`.
+        """
+
+        def make(missing: list[int]) -> Tensor:
+            frames = [self._frame(samples[i]) for i in missing]
+            if not self._together:
+                return self.model.encode(frames)
+            encodings, features = self.model.encode_and_describe(frames)
+            described.update(zip(missing, features, strict=True))
+            return encodings
+
+        return self._get_or_make({i: self._key(sample, self.model.fingerprint) for i, sample in samples.items()}, make)
 
     def _maps(self, samples: Mapping[int, Sample]) -> dict[int, Tensor]:
         """Return CLIP's maps on its own grid; none without a CLIP."""
@@ -200,15 +215,20 @@ class EncodedDataset:
         )
         return maps
 
-    def _features(self, samples: Mapping[int, Sample]) -> dict[int, Tensor]:
-        """Return a CLIP's dense features; none without one."""
+    def _features(self, samples: Mapping[int, Sample], described: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Return a CLIP's dense features; none without one. Those that are `described` need not be made."""
         clip = self.features
         if clip is None:
             return {}
         keys = {i: self._key(sample, f"{clip.fingerprint}|features") for i, sample in samples.items()}
-        features, _ = self._get_or_make(
-            keys, lambda missing: clip.dense_features([self._frame(samples[i]) for i in missing])
-        )
+
+        def make(missing: list[int]) -> Tensor:
+            rest = [i for i in missing if i not in described]
+            made = clip.dense_features([self._frame(samples[i]) for i in rest]) if rest else ()
+            found = {**described, **dict(zip(rest, made, strict=True))}
+            return torch.stack([found[i] for i in missing])
+
+        features, _ = self._get_or_make(keys, make)
         return features
 
     def _get_or_make(

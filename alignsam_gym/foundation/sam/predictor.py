@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from alignsam_gym.foundation.sam.official_checkpoints import (
 from alignsam_gym.foundation.sam.sam2 import Sam2Decoder, Sam2MaskDecoder
 from alignsam_gym.foundation.sam.sam_hq import HQDecoder, HQMaskDecoder
 from alignsam_gym.foundation.tiny import WEIGHTS, load_tiny_sam
+from alignsam_gym.foundation.tiny.tiny_backbone import on_one_grid
 from alignsam_gym.foundation.tiny.tiny_sam import TinyImageEncoder
 from alignsam_gym.transforms import resize_image
 
@@ -73,6 +74,7 @@ class BatchedSamPredictor:
         encoding_shape: (R, h, w).
         logits_shape: (4h, 4w) of the low-resolution logits.
         decode_batch: The number of prompt sets decoded at once; `calibrate_decode_batch` measures the best one.
+        encode_type: The dtype that encoding computes in.
         decode_precision: As given.
         compiled: As given by `compile`.
 
@@ -90,11 +92,11 @@ class BatchedSamPredictor:
         compile: bool = False,
     ) -> None:
         self.sam = sam.to(device).eval().requires_grad_(False)
-        self._encode_type = _resolve_precision(precision, device)
+        self.encode_type = _resolve_precision(precision, device)
         self._embedded = isinstance(sam.image_encoder, TinyImageEncoder)
         self.fingerprint = f"{fingerprint}-{EMBEDDED_PREPROCESSING if self._embedded else SAM_PREPROCESSING}"
-        if self._encode_type != torch.float32:
-            self.fingerprint += f"-{self._encode_type}".replace("torch.", "")
+        if self.encode_type != torch.float32:
+            self.fingerprint += f"-{self.encode_type}".replace("torch.", "")
         self.device = device
         self.input_size = sam.image_encoder.img_size
         height, width = sam.prompt_encoder.image_embedding_size
@@ -146,8 +148,26 @@ class BatchedSamPredictor:
         """
         parts = self.resize(images).split(max(1, _ENCODE_PIXELS // self.input_size**2))
         encode, preprocess = self.sam.image_encoder, self.sam.preprocess
-        with self._arithmetic(self._encode_type):
+        with self._arithmetic(self.encode_type):
             return torch.cat([encode(preprocess(part.to(self.device).float())).float() for part in parts])
+
+    @torch.no_grad()
+    def encode_and_describe(self, images: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """Encode images by the embedded SAM, and keep what its backbone says of them, which costs nothing more.
+
+        Args:
+            images: B square frames of any side, uint8 (S, S, 3), RGB.
+
+        Returns:
+            The encodings, float32 (B, R, h, w), and the dense features of the embedded CLIP, float32 (B, 520, h, w).
+        """
+        encoder = cast(TinyImageEncoder, self.sam.image_encoder)
+        encodings, features = [], []
+        for part in self.resize(images).split(max(1, _ENCODE_PIXELS // self.input_size**2)):
+            encoding, stages = encoder.with_stages(self.sam.preprocess(part.to(self.device).float()))
+            encodings.append(encoding)
+            features.append(on_one_grid(stages))
+        return torch.cat(encodings), torch.cat(features)
 
     @torch.no_grad()
     def prepare_image(self, encodings: Tensor) -> PreparedImage:

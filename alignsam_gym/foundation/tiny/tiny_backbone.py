@@ -7,6 +7,7 @@ takes seconds to import and is not needed here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -147,6 +148,12 @@ class SameConvolution(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Return float (B, outputs, H / stride, W / stride) for float (B, inputs, H, W)."""
         return super().forward(x if self.margin is None else F.pad(x, self.margin))
+
+
+def on_one_grid(stages: Sequence[Tensor]) -> Tensor:
+    """Put the stages of strides 8, 16 and 32 side by side on the first one's grid: float (B, 520, h, w)."""
+    size = stages[0].shape[2:]
+    return torch.cat([F.interpolate(stage, size, mode="bilinear", align_corners=False) for stage in stages], dim=1)
 
 
 def normalised(features: Tensor) -> Tensor:

@@ -21,8 +21,16 @@ from torch.nn import functional as F
 from alignsam_gym.errors import WeightsError
 from alignsam_gym.foundation import tiny
 from alignsam_gym.foundation.clip_model import ClipModel
-from alignsam_gym.foundation.tiny.tiny_backbone import CHANNELS, PIXEL_MEAN, PIXEL_STD, Backbone, normalised
-from alignsam_gym.foundation.tiny.tiny_sam import INPUT_SIZE, STRIDE, conv_norm_relu
+from alignsam_gym.foundation.tiny.tiny_backbone import (
+    CHANNELS,
+    PIXEL_MEAN,
+    PIXEL_STD,
+    Backbone,
+    normalised,
+    on_one_grid,
+)
+from alignsam_gym.foundation.tiny.tiny_sam import INPUT_SIZE, STRIDE, TinyImageEncoder, conv_norm_relu
+from alignsam_gym.transforms import resize_image
 
 WEIGHTS = Path(__file__).with_name("clip_tiny.safetensors")
 FEATURES = 256
@@ -189,8 +197,20 @@ class EmbeddedClip(ClipModel):
 
     def dense_from_pixels(self, pixels: Tensor) -> Tensor:
         """Describe cells by the backbone's features of strides 8, 16 and 32, each normalised over its channels."""
-        stages = self.model.image.backbone((pixels - PIXEL_MEAN) / PIXEL_STD)
-        return torch.cat([_on_grid(stage) for stage in stages[1:]], dim=1)
+        return on_one_grid(self.model.image.backbone((pixels - PIXEL_MEAN) / PIXEL_STD)[1:])
+
+    def describes_as(self, encoder: nn.Module) -> bool:
+        """Tell whether an image encoder has this CLIP's backbone, so that its stages are these dense features."""
+        digest = tiny.weights_digest(self.model.image.backbone)
+        return isinstance(encoder, TinyImageEncoder) and tiny.weights_digest(encoder.backbone) == digest
+
+    def frame_side(self, image_size: int) -> int:
+        """Return the side of the frames that `resize` takes as they are: the embedded SAM's input."""
+        return INPUT_SIZE
+
+    def _resize(self, images: Sequence[np.ndarray]) -> Tensor:
+        resized = [resize_image(image, (INPUT_SIZE, INPUT_SIZE)) for image in images]  # as the embedded SAM does
+        return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).to(self.device).float()
 
     def _evidence(self, answers: Tensor) -> Tensor:
         return answers.sigmoid()  # by training they are log-odds

@@ -36,8 +36,13 @@ class TinyImageEncoder(nn.Module):
         Returns:
             The embedding, float (B, 128, 32, 32).
         """
-        embedding: Tensor = self.neck(self.detail(x), self.backbone(x)[1:])
-        return embedding
+        return self.with_stages(x)[0]
+
+    def with_stages(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Encode images, and return the backbone's stages of strides 8, 16 and 32 beside the embedding."""
+        stages = self.backbone(x)[1:]
+        embedding: Tensor = self.neck(self.detail(x), stages)
+        return embedding, stages
 
 
 class Detail(nn.Module):

@@ -9,7 +9,9 @@ import torch
 from alignsam_gym.agents.pretrained import AlignSAM
 from alignsam_gym.envs.prompters import srm_prompter
 from alignsam_gym.envs.prompting_session import PromptingSession
+from alignsam_gym.foundation.clip_surgery import load_clip
 from alignsam_gym.foundation.encoding.embedding_store import RecentStore
+from alignsam_gym.foundation.sam.predictor import load_sam
 from alignsam_gym.transforms import resize_map
 
 
@@ -20,6 +22,9 @@ class Describer:
 
     def __init__(self):
         self.described = 0
+
+    def describes_as(self, encoder):
+        return False
 
     def dense_features(self, images):
         self.described += len(images)
@@ -104,3 +109,12 @@ def test_a_bundle_keeps_what_its_srm_sees(make_run, toy_dataset, tmp_path, featu
     assert again.features.channels == agent.features.channels
     image = toy_dataset[0].image
     np.testing.assert_array_equal(again.predict(image).points, agent.predict(image).points)
+
+
+def test_the_embedded_sam_describes_as_the_embedded_clip_does():
+    sam, clip = load_sam("tiny", "cpu"), load_clip("tiny", "cpu")
+    assert clip.describes_as(sam.sam.image_encoder)
+    frames = [np.random.default_rng(seed).integers(0, 256, (300, 300, 3), dtype=np.uint8) for seed in range(2)]
+    encodings, features = sam.encode_and_describe(frames)
+    torch.testing.assert_close(encodings, sam.encode(frames))
+    torch.testing.assert_close(features, clip.dense_features(frames), atol=1e-4, rtol=1e-4)
