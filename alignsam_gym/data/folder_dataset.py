@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -155,30 +155,24 @@ def _tell_split(
     pairs: Mapping[str, Pair], held_out: set[str], group_of: Mapping[str, str], options: FolderOptions
 ) -> None:
     """Say how many images and folders are learned from and held out; warn if folders make that other than was asked."""
-    parts = {
-        "train": [stem for stem in pairs if stem not in held_out],
-        "test": sorted(held_out),
-    }
-    groups = {part: sorted({group_of[stem] for stem in stems}) for part, stems in parts.items()}
-    by_folder = len(set(group_of.values())) < len(pairs)
-    counts = {
-        part: f"{len(stems)} images" + (f" of {len(groups[part])} folders" if by_folder else "")
-        for part, stems in parts.items()
-    }
-    summary = f"{options.root}: {counts['train']} to train on, {counts['test']} to test on"
+    count = len(set(group_of.values()))
+    by_folder = count < len(pairs)
+
+    def described(stems: Collection[str]) -> str:
+        return f"{len(stems)} images" + (f" of {len({group_of[stem] for stem in stems})} folders" if by_folder else "")
+
+    summary = f"{options.root}: {described(pairs.keys() - held_out)} to train on, {described(held_out)} to test on"
     share = len(held_out) / len(pairs)
-    if not by_folder or not isinstance(options.test, int | float):
-        log.info("%s", summary)
-        return
-    few, far = len(set(group_of.values())) < _FEW_GROUPS, abs(share - options.test) > _FAR
-    if few or far:
+    asked = options.test if isinstance(options.test, int | float) else None
+    if by_folder and asked is not None and (count < _FEW_GROUPS or abs(share - asked) > _FAR):
+        folders = sorted({group_of[stem] for stem in held_out})
         log.warning(
             "%s (%.0f%%, with test=%g). Folders are kept whole, as if each were a video: %s to test on. If they are "
             "kinds of images instead, dataset.groups=none draws images from all of them.",
             summary,
             100 * share,
-            options.test,
-            ", ".join(groups["test"][:3]) + (", …" if len(groups["test"]) > 3 else ""),
+            asked,
+            ", ".join(folders[:3]) + (", …" if len(folders) > 3 else ""),
         )
     else:
         log.info("%s", summary)

@@ -207,8 +207,9 @@ def _check_extent(picture: Image.Image, file: Path) -> None:
             f"{file} has {width * height / 1e6:,.0f} megapixels, more than the {MOST_PIXELS / 1e6:,.0f} that are read; "
             "cut it into tiles or make it smaller."
         )
-    if picture.format in ("TIFF", "GIF", "WEBP") and getattr(picture, "n_frames", 1) > 1:
-        raise DataError(f"{file} has {getattr(picture, 'n_frames', 1)} pages; save each as a file of its own.")
+    pages = getattr(picture, "n_frames", 1) if picture.format in ("TIFF", "GIF", "WEBP") else 1
+    if pages > 1:
+        raise DataError(f"{file} has {pages} pages; save each as a file of its own.")
     is_plain_tiff = isinstance(picture, TiffImagePlugin.TiffImageFile) and picture.tile[0][0] == "raw"
     if is_plain_tiff and own_orientation(picture) in _QUARTER_TURNS:  # Pillow mixes up its rows and columns
         raise DataError(f"{file} is an uncompressed TIFF that EXIF turns by a quarter; save it upright.")

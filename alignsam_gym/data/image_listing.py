@@ -1,4 +1,4 @@
-"""Which files in a folder are images. Training, prediction, scoring and the demo all list folders by it."""
+"""Which files in a folder are images. Training, prediction and scoring list folders by it."""
 
 from __future__ import annotations
 
