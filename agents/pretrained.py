@@ -16,6 +16,7 @@ from alignsam_gym.agents.agent_config import AgentConfig, is_digest, official, p
 from alignsam_gym.agents.agent_prompter import AgentPrompter
 from alignsam_gym.agents.agent_weights import save_agent
 from alignsam_gym.agents.bundle import SUFFIX, export, opened
+from alignsam_gym.agents.embedded_weights import check_embedded_weights
 from alignsam_gym.agents.hub import download_bundle, upload
 from alignsam_gym.agents.networks import observation_of
 from alignsam_gym.agents.trained_run import METRICS_FILE, trained_policy
@@ -223,6 +224,7 @@ def restore(
     Raises:
         AlignSAMError: Weights are missing or damaged, or the configuration describes no agent.
     """
+    check_embedded_weights(folder, config.embedded, config.env, config.needs_clip)
     try:
         env = make_environments(
             batch_size,

@@ -207,6 +207,7 @@ def make_run(toy_sam: BatchedSamPredictor, tmp_path: Path) -> Callable[..., Path
     """The folder of a run as training leaves it, with the toy SAM and an untrained agent; env: options of its game."""
     from alignsam_gym.agents.agent_weights import save_agent
     from alignsam_gym.agents.algorithms import make_policy
+    from alignsam_gym.agents.embedded_weights import embedded_weights
     from alignsam_gym.agents.trained_run import make_env
     from alignsam_gym.agents.vec_env import PromptVecEnv
 
@@ -219,6 +220,7 @@ def make_run(toy_sam: BatchedSamPredictor, tmp_path: Path) -> Callable[..., Path
             _small_training(), {"env": env, "policy": {"network": network}, "srm": {"features": features}}
         )
         OmegaConf.update(config, "dataset", {"name": "toy", "text": text}, merge=False)
+        OmegaConf.update(config, "embedded", embedded_weights(config.env), force_add=True)
         envs = make_env(config, "train", 2, samples=ToyDataset())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)

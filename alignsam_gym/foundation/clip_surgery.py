@@ -37,8 +37,9 @@ from alignsam_gym.errors import OptionError, WeightsError, first_line
 from alignsam_gym.foundation.clip_model import ClipModel
 from alignsam_gym.foundation.devices import resolve_device
 from alignsam_gym.foundation.sam.official_checkpoints import file_digest
+from alignsam_gym.foundation.tiny import CLIP_WEIGHTS
 from alignsam_gym.foundation.tiny.tiny_backbone import normalised
-from alignsam_gym.foundation.tiny.tiny_clip import WEIGHTS, EmbeddedClip, load_tiny_clip
+from alignsam_gym.foundation.tiny.tiny_clip import EmbeddedClip, load_tiny_clip
 from alignsam_gym.foundation.tiny.tiny_sam import INPUT_SIZE
 from alignsam_gym.weight_files import check_finite, read_tensors, without_common_prefix
 
@@ -222,7 +223,7 @@ def _load_tiny(device: torch.device, image_size: int | None) -> ClipModel:
     if image_size not in (None, INPUT_SIZE):
         raise OptionError(f"image_size={image_size}: clip='tiny' looks at {INPUT_SIZE} pixels a side only.")
     # The file contains the digest of the backbone that it needs, so its own digest covers both.
-    return EmbeddedClip(load_tiny_clip(), file_digest(WEIGHTS), device)
+    return EmbeddedClip(load_tiny_clip(), file_digest(CLIP_WEIGHTS), device)
 
 
 def _download(name: str, architecture: str, tag: dict[str, Any]) -> Path:

@@ -22,6 +22,7 @@ from alignsam_gym.foundation.tiny.tiny_backbone import Backbone
 from alignsam_gym.foundation.tiny.tiny_sam import TinyImageEncoder, build_tiny_sam
 
 WEIGHTS = Path(__file__).with_name("sam_tiny.safetensors")
+CLIP_WEIGHTS = Path(__file__).with_name("clip_tiny.safetensors")
 Model = TypeVar("Model", bound=nn.Module)
 
 

@@ -32,7 +32,6 @@ from alignsam_gym.foundation.tiny.tiny_backbone import (
 from alignsam_gym.foundation.tiny.tiny_sam import INPUT_SIZE, STRIDE, TinyImageEncoder, conv_norm_relu
 from alignsam_gym.transforms import resize_image
 
-WEIGHTS = Path(__file__).with_name("clip_tiny.safetensors")
 FEATURES = 256
 """The number of elements of a feature."""
 
@@ -227,7 +226,7 @@ def build_tiny_clip() -> TinyClip:
     return TinyClip(tiny.load_backbone())
 
 
-def load_tiny_clip(weights: Path = WEIGHTS) -> TinyClip:
+def load_tiny_clip(weights: Path = tiny.CLIP_WEIGHTS) -> TinyClip:
     """Load the embedded CLIP with its trained weights, float32, on the CPU.
 
     Args:

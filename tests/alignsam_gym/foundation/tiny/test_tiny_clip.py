@@ -13,7 +13,6 @@ from alignsam_gym.foundation import tiny
 from alignsam_gym.foundation.clip_model import TEMPLATES
 from alignsam_gym.foundation.clip_surgery import load_clip
 from alignsam_gym.foundation.tiny.tiny_clip import (
-    WEIGHTS,
     TextTower,
     TinyClip,
     TinyTokenizer,
@@ -40,7 +39,7 @@ def test_any_text_becomes_tokens_that_the_model_knows(tokenizer, text):
     assert tokens.min() >= 0
     assert tokens.max() == tokenizer.vocab_size - 1  # the end, which the model finds as the highest
     assert tokens[0, 0] == tokenizer.vocab_size - 2
-    assert load_file(WEIGHTS)["text.meanings.weight"].shape[0] == tokenizer.vocab_size
+    assert load_file(tiny.CLIP_WEIGHTS)["text.meanings.weight"].shape[0] == tokenizer.vocab_size
 
 
 def test_the_tokens_are_clips_where_its_merges_suffice(tokenizer):
@@ -89,8 +88,10 @@ def test_the_embedded_weights_load_as_float32_and_are_small():
     model = load_tiny_clip()
     assert isinstance(model, TinyClip)
     assert all(p.dtype == torch.float32 for p in model.parameters())
-    assert WEIGHTS.stat().st_size + tiny.WEIGHTS.stat().st_size < 25e6
-    assert not any("backbone" in name for name in load_file(WEIGHTS)), "the embedded SAM's, which is shipped once"
+    assert tiny.CLIP_WEIGHTS.stat().st_size + tiny.WEIGHTS.stat().st_size < 25e6
+    assert not any("backbone" in name for name in load_file(tiny.CLIP_WEIGHTS)), (
+        "the embedded SAM's, which is shipped once"
+    )
 
 
 def test_maps_have_the_documented_shape_and_range(clip):
@@ -154,8 +155,8 @@ def test_a_file_that_holds_no_weights_is_a_weights_error(tmp_path, content):
 
 @pytest.mark.parametrize("metadata", [None, {"backbone": "another"}])
 def test_weights_that_go_with_another_backbone_are_refused(tmp_path, metadata):
-    save_file(load_file(WEIGHTS), tmp_path / "weights.safetensors", metadata)
+    save_file(load_file(tiny.CLIP_WEIGHTS), tmp_path / "weights.safetensors", metadata)
     with pytest.raises(WeightsError, match="another backbone"):
         load_tiny_clip(tmp_path / "weights.safetensors")
-    with safe_open(WEIGHTS, "pt") as file:
+    with safe_open(tiny.CLIP_WEIGHTS, "pt") as file:
         assert file.metadata().keys() == {"backbone"}
