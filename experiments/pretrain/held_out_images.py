@@ -1,8 +1,9 @@
-"""Development images beside VOC's, divided by fixed rules on their names.
+"""Photographs that the embedded models never saw, divided by fixed rules on their names.
 
 A hash of an image's name decides its part, so that nobody can have chosen it. Of images in the order of their hashes,
-the first 50 are what an SRM learns from, and the next 100 are the test part; the others are free for choices. Where
-there are fewer, two of three are learned from and the others are the test part.
+the first 50 are what an SRM learns from, the next 100 are the test part, which is reported and chooses nothing, and up
+to 100 further ones are the development part, which defaults are chosen by. Where there are fewer than 150, two of three
+are learned from and the others are the test part; in development the former are divided in the same way again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from alignsam_gym.data.voc_dataset import CATEGORIES, VOID
 from alignsam_gym.errors import DataError
 
 LEARNED, TESTED = 50, 100
+Part = Literal["test", "development"]
 _ANIMALS = [CATEGORIES.index(name) + 1 for name in ("bird", "cat", "cow", "dog", "horse", "sheep")]
 _VIDEOS_TESTED = 3  # of each division
 
@@ -45,14 +47,24 @@ def hash_of(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-def divide_folder(root: Path, group_of: Callable[[str], str] = str) -> Division:
+def divide_folder(root: Path, part: Part = "test", group_of: Callable[[str], str] = str) -> Division:
     """Divide the images and masks of `root`, those of one group on the same side. Raises DataError."""
     files = sorted((root / "images").glob("*.jpg"), key=lambda file: (hash_of(group_of(file.stem)), file.stem))
     if not files:
         raise DataError(f"There is no image in {root / 'images'}.")
-    learned = LEARNED if len(files) >= LEARNED + TESTED else next(_ends_of_groups(files, group_of, len(files) * 2 // 3))
-    chosen = files[:learned], files[learned : learned + TESTED]
-    return Division(*([_binary(file, root / "masks" / f"{file.stem}.png") for file in part] for part in chosen))
+    if len(files) >= LEARNED + TESTED:
+        first = LEARNED if part == "test" else LEARNED + TESTED
+        chosen = files[:LEARNED], files[first : first + TESTED]
+    else:
+        chosen = _two_of_three(files, group_of)
+        if part == "development":
+            chosen = _two_of_three(chosen[0], group_of)
+    return Division(*([_binary(file, root / "masks" / f"{file.stem}.png") for file in some] for some in chosen))
+
+
+def _two_of_three(files: list[Path], group_of: Callable[[str], str]) -> tuple[list[Path], list[Path]]:
+    count = next(_ends_of_groups(files, group_of, len(files) * 2 // 3))
+    return files[:count], files[count:]
 
 
 def _ends_of_groups(files: Sequence[Path], group_of: Callable[[str], str], least: int) -> Iterator[int]:
@@ -66,14 +78,18 @@ def scene_of(name: str) -> str:
     return re.sub("_[AB]$", "", name)
 
 
-def divide_animals(root: Path) -> Division:
-    """VOC's animals as one class, learned from its train images and tested on its val images. Raises DataError."""
+def divide_animals(root: Path, part: Part = "test") -> Division:
+    """VOC's animals as one class, learned from its train images. Raises DataError.
+
+    The test part are its val images, the development part the other train images.
+    """
     lists = [root / f"ImageSets/Segmentation/{split}.txt" for split in ("train", "val")]
     if missing := [file for file in lists if not file.is_file()]:
         raise DataError(f"{missing[0]} is missing.")
     splits = [sorted(file.read_text().split(), key=hash_of) for file in lists]
     learned, tested = ([_animals(root, name) for name in names] for names in splits)
-    return Division([e for e in learned if e.mask.any()][:LEARNED], [e for e in tested if e.mask.any()])
+    learned, tested = ([e for e in examples if e.mask.any()] for examples in (learned, tested))
+    return Division(learned[:LEARNED], tested if part == "test" else learned[LEARNED:])
 
 
 def _animals(root: Path, name: str) -> Example:

@@ -77,8 +77,8 @@ def voc_targets(root: Path, merged: bool) -> Iterable[Target]:
 
 
 def saliency_targets(root: Path) -> Iterable[Target]:
-    """The test part (`divide_folder`) of a folder with images/ and masks/. Raises DataError."""
-    for image, mask, valid in divide_folder(root).tested:
+    """The development part (`divide_folder`) of a folder with images/ and masks/. Raises DataError."""
+    for image, mask, valid in divide_folder(root, "development").tested:
         small = cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
         yield Target(small, resize_mask(mask, (SIZE, SIZE)), resize_mask(valid, (SIZE, SIZE)), root.name)
 

@@ -25,6 +25,7 @@ from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.experiments.pretrain.held_out_images import (
     Division,
     Example,
+    Part,
     divide_animals,
     divide_davis,
     divide_folder,
@@ -120,15 +121,15 @@ def learned_iou(
     return float(logits_iou(logits, fraction_of(tested.foreground, tested.valid), tested.valid).mean())
 
 
-DIVISIONS: dict[str, Callable[[Path], list[Division]]] = {
-    "VOC animals": lambda data: [divide_animals(data / "VOCdevkit/VOC2012")],
-    "ECSSD": lambda data: [divide_folder(data / "ECSSD_320")],
-    "GDD": lambda data: [divide_folder(data / "GDD_320")],
-    "shadow": lambda data: [divide_folder(data / "shadow_320")],
-    "defocus": lambda data: [divide_folder(data / "defocus_320", scene_of)],
-    "DAVIS": lambda data: divide_davis(data / "DAVIS"),
+DIVISIONS: dict[str, Callable[[Path, Part], list[Division]]] = {
+    "VOC animals": lambda data, part: [divide_animals(data / "VOCdevkit/VOC2012", part)],
+    "ECSSD": lambda data, part: [divide_folder(data / "ECSSD_320", part)],
+    "GDD": lambda data, part: [divide_folder(data / "GDD_320", part)],
+    "shadow": lambda data, part: [divide_folder(data / "shadow_320", part)],
+    "defocus": lambda data, part: [divide_folder(data / "defocus_320", part, scene_of)],
+    "DAVIS": lambda data, part: divide_davis(data / "DAVIS") if part == "test" else [],
 }
-"""What is measured on, in a folder of data."""
+"""What is measured on, in a folder of data. DAVIS has too few videos for a development part."""
 
 
 @exit_on_user_error
@@ -138,6 +139,7 @@ def main(
     ],
     sam: Annotated[str, typer.Option(help="The SAM whose embedding is seen: tiny, or a checkpoint.")] = "tiny",
     kinds: Annotated[str, typer.Option(help="Of features, of " + ", ".join(KINDS))] = ",".join(KINDS),
+    part: Annotated[Part, typer.Option(help="Of the images.")] = "development",
     only: Annotated[str, typer.Option(help="Part of the names of what is measured on.")] = "",
     steps: int = 300,
     seeds: int = 2,
@@ -150,11 +152,12 @@ def main(
     features = PartsOfFeatures(load_sam(sam, "cpu"), load_backbone())
     figures: dict[str, dict[str, list[float]]] = {check_choice("kinds", kind, KINDS): {} for kind in kinds.split(",")}
     for name, divide in DIVISIONS.items():
-        if only.lower() not in name.lower():
+        divisions = divide(data, part) if only.lower() in name.lower() else []
+        if not divisions:
             continue
         for row in figures.values():
             row[name] = []
-        for division in divide(data):
+        for division in divisions:
             learned, tested = (EncodedExamples(examples, features) for examples in division)
             for kind, row in figures.items():
                 row[name] += [learned_iou(learned, tested, kind, seed, steps, config) for seed in range(seeds)]

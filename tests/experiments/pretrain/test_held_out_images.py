@@ -30,9 +30,11 @@ def test_the_hash_of_the_name_decides_the_part(tmp_path, monkeypatch):
     names = [f"image{number}" for number in range(10)]
     write_pairs(tmp_path, names)
     learned, tested = divide_folder(tmp_path)
+    free = divide_folder(tmp_path, "development").tested
     ordered = sorted(names, key=hash_of)
     assert names_of(learned, names) == ordered[:3]
     assert names_of(tested, names) == ordered[3:7]
+    assert names_of(free, names) == ordered[7:]
     assert learned[0].mask[:, :4].all()
     assert not learned[0].mask[:, 4:].any()
     assert learned[0].valid.all()
@@ -41,10 +43,13 @@ def test_the_hash_of_the_name_decides_the_part(tmp_path, monkeypatch):
 def test_of_few_images_a_third_is_tested_and_no_group_is_divided(tmp_path):
     names = [f"scene{number}_{side}" for number in range(7) for side in "AB"]
     write_pairs(tmp_path, names)
-    learned, tested = (names_of(part, names) for part in divide_folder(tmp_path, scene_of))
+    learned, tested = (names_of(part, names) for part in divide_folder(tmp_path, "test", scene_of))
     assert len(learned) == 10
     assert sorted(learned + tested) == sorted(names)
     assert not {scene_of(name) for name in learned} & {scene_of(name) for name in tested}
+    former, free = (names_of(part, names) for part in divide_folder(tmp_path, "development", scene_of))
+    assert sorted(former + free) == sorted(learned)
+    assert not {scene_of(name) for name in former} & {scene_of(name) for name in free}
 
 
 def test_a_folder_without_images_is_a_data_error(tmp_path):
