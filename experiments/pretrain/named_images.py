@@ -80,17 +80,21 @@ def _scene(index: int) -> tuple[np.ndarray, dict[str, np.ndarray], str]:
 
 
 class NamedPhotographs(Photographs):
-    """Photographs, cropped, flipped and recoloured, with what they show that has a name."""
+    """Photographs, cropped, flipped and recoloured, with what they show that has a name.
 
-    def __init__(self, photographs: Sequence[Photograph], views: int, grid: int) -> None:
+    left_out: the places in `TAUGHT` of names whose masks are void.
+    """
+
+    def __init__(self, photographs: Sequence[Photograph], views: int, grid: int, left_out: Sequence[int] = ()) -> None:
         super().__init__(photographs)
-        self.views, self.grid = views, grid
+        self.views, self.grid, self.left_out = views, grid, list(left_out)
 
     def __getitem__(self, index: int) -> NamedPicture:
         view, rng = draw_view(self.rng, index, self.views)
         crop, labels, _ = self.crop(rng, index, whole=view % self.views == 0)
         image = recolour(rng, crop.transpose(2, 0, 1))
         names = VOCABULARIES[self.photographs[index].vocabulary]
+        labels[np.isin(labels, 1 + np.flatnonzero(np.isin(names, self.left_out)))] = VOID
         shares = np.zeros((len(TAUGHT), self.grid, self.grid), np.float32)
         for label in set(np.unique(labels).tolist()) - {0, VOID}:
             shares[names[label - 1]] = _cell_share(labels == label, self.grid)

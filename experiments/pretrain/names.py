@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from alignsam_gym.errors import check_choice
 from alignsam_gym.foundation.tiny.tiny_clip_vocabulary import NAMES, VOC
 
 CLOTHES = (
@@ -36,3 +39,8 @@ VOCABULARIES: dict[str, list[int]] = {
     "horses": [_NUMBERS["horse"]],
 }
 """For each kind of labels (`training_images.Photograph`), the places in `TAUGHT` of its first, second, ... label."""
+
+
+def check_names(names: Sequence[str]) -> list[int]:
+    """Return the places in `TAUGHT` of names that masks are left out of. Raises OptionError for an unknown one."""
+    return [_NUMBERS[check_choice("left_out", name, tuple(_NUMBERS))] for name in names]

@@ -11,16 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alignsam_gym.data.voc_dataset import VOID
 from alignsam_gym.experiments.pretrain.feature_cache import FeatureCache
 from alignsam_gym.experiments.pretrain.named_images import NamedPhotographs, NamedPicture, NamedScenes
-from alignsam_gym.experiments.pretrain.names import TAUGHT, VOCABULARIES
+from alignsam_gym.experiments.pretrain.names import TAUGHT, check_names
 from alignsam_gym.experiments.pretrain.noun_embeddings import imagenet_classes
 from alignsam_gym.experiments.pretrain.optimise import Optimiser, batches
 from alignsam_gym.experiments.pretrain.published_backbone import published_efficientnet
@@ -51,7 +49,7 @@ def build(config: DictConfig) -> TinyClip:
 
 def pictures(config: DictConfig, steps: int) -> Iterator[NamedPicture]:
     """Yield `steps` batches, drawn scenes first, then photographs."""
-    photographs = NamedPhotographs(_named(config), config.views, GRID)
+    photographs = NamedPhotographs(_named(config), config.views, GRID, check_names(config.left_out))
     scenes = NamedScenes(config.scenes, config.views, GRID, config.workers)
     drawn = batches(scenes, config.drawn, steps)
     taken = batches(photographs, config.batch_size - config.drawn, steps)
@@ -62,16 +60,8 @@ def pictures(config: DictConfig, steps: int) -> Iterator[NamedPicture]:
 
 
 def _named(config: DictConfig) -> list[Photograph]:
-    """List one in so many of the photographs whose regions have names, without those that show what is left out."""
-    named = [each for each in all_photographs(config) if each.vocabulary][:: config.every]
-    if not config.left_out:
-        return named
-    return [each for each in named if not _shown(each) & set(config.left_out)]
-
-
-def _shown(photograph: Photograph) -> set[str]:
-    names = VOCABULARIES[photograph.vocabulary]
-    return {TAUGHT[names[label - 1]][0] for label in set(np.unique(photograph.labels()).tolist()) - {0, VOID}}
+    """List one in so many of the photographs whose regions have names."""
+    return [each for each in all_photographs(config) if each.vocabulary][:: config.every]
 
 
 class Trainer:
@@ -79,6 +69,7 @@ class Trainer:
 
     def __init__(self, model: TinyClip, config: DictConfig) -> None:
         self.model, self.config = model, config
+        self.left_out = check_names(config.left_out)
         self.steepness = nn.Parameter(torch.tensor(0.0))  # log of what the answers to the classes are multiplied by
         self.optimiser = Optimiser(model, [self.steepness], config, average_buffers=True)
         self.average = self.optimiser.average
@@ -94,6 +85,7 @@ class Trainer:
         """One update; returns the losses."""
         self.model.train()
         image, shares, valid, known, views = batch
+        known[:, self.left_out] = False  # nor is it meant that they are nowhere
         with self.optimiser.autocast():
             pixels = (image.float() - PIXEL_MEAN) / PIXEL_STD
             features = self.features(views, pixels)

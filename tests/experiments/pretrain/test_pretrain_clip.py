@@ -47,6 +47,8 @@ def test_a_photograph_comes_with_its_classes_and_without_void(tmp_path):
     assert picture.shares.sum() == picture.shares[BOTTLE].sum() > 0
     assert not picture.known[STAR]
     assert picture.known.sum() == 20
+    left_out = NamedPhotographs(voc_photographs(tmp_path), views=1, grid=16, left_out=[BOTTLE])[0]
+    assert left_out.valid.sum() == left_out.shares.sum() == 0
 
 
 def test_what_is_not_known_costs_nothing():
