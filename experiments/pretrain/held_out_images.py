@@ -1,4 +1,4 @@
-"""Photographs that the embedded models never saw, divided by fixed rules on their names.
+"""Photographs that the embedded models were not trained on, except for VOC's train images, divided by fixed rules on their names.
 
 A hash of an image's name decides its part, so that nobody can have chosen it. Of images in the order of their hashes,
 the first 50 are what an SRM learns from, the next 100 are the test part, which is reported and chooses nothing, and up
@@ -78,10 +78,10 @@ def scene_of(name: str) -> str:
     return re.sub("_[AB]$", "", name)
 
 
-def divide_animals(root: Path, part: Part = "test") -> Division:
-    """VOC's animals as one class, learned from its train images. Raises DataError.
+def divide_animals(root: Path) -> Division:
+    """VOC's animals as one class, learned from its train images and tested on its val images. Raises DataError.
 
-    The test part are its val images, the development part the other train images.
+    The embedded SAM was trained on the former, so that there is no development part.
     """
     lists = [root / f"ImageSets/Segmentation/{split}.txt" for split in ("train", "val")]
     if missing := [file for file in lists if not file.is_file()]:
@@ -89,7 +89,7 @@ def divide_animals(root: Path, part: Part = "test") -> Division:
     splits = [sorted(file.read_text().split(), key=hash_of) for file in lists]
     learned, tested = ([_animals(root, name) for name in names] for names in splits)
     learned, tested = ([e for e in examples if e.mask.any()] for examples in (learned, tested))
-    return Division(learned[:LEARNED], tested if part == "test" else learned[LEARNED:])
+    return Division(learned[:LEARNED], tested)
 
 
 def _animals(root: Path, name: str) -> Example:

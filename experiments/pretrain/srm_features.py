@@ -122,14 +122,14 @@ def learned_iou(
 
 
 DIVISIONS: dict[str, Callable[[Path, Part], list[Division]]] = {
-    "VOC animals": lambda data, part: [divide_animals(data / "VOCdevkit/VOC2012", part)],
+    "VOC animals": lambda data, part: [divide_animals(data / "VOCdevkit/VOC2012")] if part == "test" else [],
     "ECSSD": lambda data, part: [divide_folder(data / "ECSSD_320", part)],
     "GDD": lambda data, part: [divide_folder(data / "GDD_320", part)],
     "shadow": lambda data, part: [divide_folder(data / "shadow_320", part)],
     "defocus": lambda data, part: [divide_folder(data / "defocus_320", part, scene_of)],
     "DAVIS": lambda data, part: divide_davis(data / "DAVIS") if part == "test" else [],
 }
-"""What is measured on, in a folder of data. DAVIS has too few videos for a development part."""
+"""What is measured on, in a folder of data. VOC's animals and DAVIS's few videos have no development part."""
 
 
 @exit_on_user_error
