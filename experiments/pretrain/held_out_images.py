@@ -1,4 +1,4 @@
-"""Photographs that the embedded models were not trained on, except for VOC's train images, divided by fixed rules on their names.
+"""Photographs, divided by fixed rules on their names. Only of VOC's train images were the embedded models taught.
 
 A hash of an image's name decides its part, so that nobody can have chosen it. Of images in the order of their hashes,
 the first 50 are what an SRM learns from, the next 100 are the test part, which is reported and chooses nothing, and up

@@ -59,8 +59,10 @@ def build(config: DictConfig) -> Sam:
 
 
 def pictures(config: DictConfig, steps: int) -> Iterator[Picture]:
-    """`steps` batches, drawn scenes first, then photographs."""
+    """`steps` batches, drawn scenes first, if there are any, then photographs."""
     photographs = ClickedPhotographs(all_photographs(config), config.views, config.targets)
+    if not config.drawn:
+        return batches(photographs, config.batch_size, steps)
     scenes = ClickedScenes(config.scenes, config.views, config.targets, config.workers)
     drawn = batches(scenes, config.drawn, steps)
     taken = batches(photographs, config.batch_size - config.drawn, steps)
@@ -124,6 +126,7 @@ class Trainer:
             f"{kind}_{when}_{name}": float(part[rows].mean())
             for name, part in parts.items()
             for kind, rows in (("scene", slice(half)), ("photo", slice(half, None)))
+            if len(part[rows])
         }
 
     def _frozen(self, pixels: Tensor) -> list[Tensor]:
@@ -182,7 +185,7 @@ class Trainer:
         logits = self.classifier(features)
         stride = classes.shape[-1] // logits.shape[-1]
         classes = classes[:, stride // 2 :: stride, stride // 2 :: stride]
-        total = F.cross_entropy(logits.float(), classes, ignore_index=VOID, reduction="sum")
+        total = F.cross_entropy(logits.float(), classes.long(), ignore_index=VOID, reduction="sum")
         return total / (classes != VOID).sum().clamp(min=1)
 
 
@@ -249,4 +252,4 @@ def _joined(drawn: Picture, taken: Picture, first_view: int) -> Picture:
     """Put both in one batch; the photographs' views are counted from `first_view`."""
     taken = taken._replace(view=taken.view + first_view)
     image, targets, valid, classes, view = (torch.cat(pair) for pair in zip(drawn, taken, strict=True))
-    return Picture(image, targets, valid, classes.long(), view)
+    return Picture(image, targets, valid, classes, view)

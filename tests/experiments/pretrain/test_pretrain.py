@@ -7,11 +7,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 from PIL import Image
 
 from alignsam_gym.data import drawn_scenes
 from alignsam_gym.errors import DataError
+from alignsam_gym.experiments.pretrain import pretrain_sam
 from alignsam_gym.experiments.pretrain.__main__ import main
 from alignsam_gym.foundation.tiny import load_tiny_sam
 from alignsam_gym.foundation.tiny.tiny_clip import load_tiny_clip
@@ -124,6 +126,19 @@ def test_what_is_missing_is_told_before_anything_is_trained(photographs, tmp_pat
     (tmp_path / "part/JPEGImages/x.jpg").unlink()
     with pytest.raises(SystemExit, match=f"error: .*{says}"):
         command(*photographs, f"output={tmp_path}", *(one.format(home=tmp_path) for one in overrides))
+
+
+def test_a_sam_may_be_trained_without_drawn_scenes(photographs, tmp_path):
+    output = f"output={tmp_path}"
+    with initialize_config_module("alignsam_gym.conf", version_base="1.3"):
+        config = compose("pretrain", [*photographs, "drawn=0", f"features={tmp_path}", output])
+    torch.manual_seed(0)
+    trainer = pretrain_sam.Trainer(pretrain_sam.build(config), config)
+    [batch] = pretrain_sam.pictures(config, 1)
+    losses = trainer.step(batch)
+    assert len(batch.image) == config.batch_size
+    assert {name.split("_")[0] for name in losses} == {"loss", "semantic", "photo"}
+    assert all(np.isfinite(loss) for loss in losses.values())
 
 
 def test_what_was_trained_is_kept_if_it_cannot_be_scored(photographs, tmp_path, monkeypatch):
