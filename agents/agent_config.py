@@ -9,6 +9,7 @@ from typing import Any, NoReturn, get_type_hints
 
 from omegaconf import OmegaConf
 
+from alignsam_gym.agents.embedded_weights import EMBEDDED
 from alignsam_gym.agents.policy_config import PolicyConfig
 from alignsam_gym.agents.trained_run import CONFIG, GROUPS, load_config
 from alignsam_gym.data.image_files import IntensityRange, check_intensity_range
@@ -27,7 +28,7 @@ _CHECKED = {"env": VectorEnvConfig, "srm": SRMConfig, "policy": PolicyConfig}
 """The declarations of what may stand in a group."""
 _PORTABLE = {
     "env": [each.name for kind in (ModelOptions, Rules) for each in fields(kind) if each.name != "reward"],
-    "srm": [each.name for each in fields(SRMConfig) if each.metadata["most"] is not None],
+    "srm": ["features", *(each.name for each in fields(SRMConfig) if each.metadata["most"] is not None)],
 }
 """The options that prediction depends on; of the SRM, those that its maps depend on."""
 _MOST = {"n_steps": 100_000, "buffer_size": 1_000_000}
@@ -49,6 +50,8 @@ class AgentConfig:
         dataset: The name of the data set that the agent was trained on.
         text: What the agent was trained to look for, where a text guides it; None if that differs by image.
         intensity_range: How images of more than 8 bits were read in training, and are read now.
+        embedded: The weights of the embedded models in training, from `embedded_weights`. None if the configuration
+            does not say.
     """
 
     env: dict[str, Any]
@@ -58,12 +61,18 @@ class AgentConfig:
     dataset: str
     text: str | None
     intensity_range: IntensityRange = "auto"
+    embedded: dict[str, str] | None = None
 
     @property
     def guided(self) -> bool:
         """Whether a text guides the agent."""
         words = (str(self.env.get(name)) for name in ("branch", "label_source", "initial_prompts"))
         return needs_text(*words)
+
+    @property
+    def needs_clip(self) -> bool:
+        """Whether a CLIP is looked at: for a text's map, or for what the SRM sees."""
+        return self.guided or self.srm.get("features", "sam") != "sam"
 
     def write(self, folder: Path) -> None:
         """Write the ``config.yaml`` that `read_agent_config` reads."""
@@ -73,6 +82,7 @@ class AgentConfig:
             "agent": self.agent,
             "policy": self.policy,
             "dataset": {"name": self.dataset, "text": self.text, "intensity_range": self.intensity_range},
+            EMBEDDED: self.embedded,
         }
         OmegaConf.save(OmegaConf.create(groups), folder / CONFIG)
 
@@ -111,9 +121,14 @@ def _checked(config: Mapping[str, Any]) -> AgentConfig:
         check_intensity_range(intensity_range)
     except OptionError as error:
         raise _RefusalError(f"dataset.{str(error).rstrip('.')}") from None
+    embedded = config.get(EMBEDDED)
+    if not (
+        embedded is None or (isinstance(embedded, dict) and all(isinstance(one, str) for one in embedded.values()))
+    ):
+        raise _RefusalError(f"{EMBEDDED}={embedded!r} does not name weights by their SHA-256")
     chosen = {name: env[name] for name in _PORTABLE["env"] if name in env}
     seen = {name: srm[name] for name in _PORTABLE["srm"] if name in srm}
-    return AgentConfig(chosen, seen, agent, policy, str(dataset.get("name", "")), text, intensity_range)
+    return AgentConfig(chosen, seen, agent, policy, str(dataset.get("name", "")), text, intensity_range, embedded)
 
 
 def _check_options(group: str, values: Mapping[str, Any], options: type[Options]) -> None:
@@ -160,6 +175,10 @@ def _check_agent(agent: Mapping[str, Any], policy: Mapping[str, Any]) -> None:
             many = value if isinstance(value, list) else [value]
             if not all(isinstance(one, str | int | float | None) for one in many):
                 _refuse_value(group, name, value, "a value or a list of values")
+
+
+def _members(value: object) -> list[object]:
+    return list(value.values()) if isinstance(value, dict) else [None]
 
 
 def _is_small(value: object) -> bool:

@@ -9,20 +9,23 @@ side of the SRM's states; everything is float32 unless it says otherwise.
 - ``encoder.onnx``: from image, uint8 (B, S, S, 3) RGB of the encoder's own size, to encoding (B, R, h, w).
 - ``decoder.onnx``: from encoding, points (B, n, 2), which are (x, y) as fractions of the frame, and labels,
   int64 (B, n), 1, 0, or −1 for no point, to logits (B, 4h, 4w), SAM's answer (Eq. 2).
-- ``srm.onnx``: from encoding and mask (B, 4h, 4w), which is the last answer's probabilities, or ones before there is an
-  answer, to srm_logits (B, g, g), y_r (Eq. 12) as logits, and centres (B, N), the same at the patches' centres: a
-  prompt's label is whether this is above 0. An explicit branch needs similarity (B, g, g) too, CLIP's map of the text.
+- ``features.onnx``, if the SRM sees a CLIP's dense features: from frame, uint8 (B, S, S, 3) RGB of features_size pixels
+  a side, to features (B, F, g, g).
+- ``srm.onnx``: from encoding, features if there are some, and mask (B, 4h, 4w), which is the last answer's
+  probabilities, or ones before there is an answer, to srm_logits (B, g, g), y_r (Eq. 12) as logits, and centres (B, N),
+  the same at the patches' centres: a prompt's label is whether this is above 0. An explicit branch needs similarity
+  (B, g, g) too, CLIP's map of the text.
 - ``policy.onnx``: from encoding, mask, srm_logits and visited (B, N), 1 where a patch was prompted, to scores (B, N),
   or (B, N + 1) with stopping last. The highest score is the action.
 
-``agent.json`` has image_size, patch_size, max_steps and the encoder's input_size.
+``agent.json`` has image_size, patch_size, max_steps, the encoder's input_size, and features_size if there are features.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from gymnasium.spaces import Dict
@@ -40,6 +43,10 @@ from alignsam_gym.foundation.sam.batched_decoder import PADDING
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 from alignsam_gym.srm import SRM
 from alignsam_gym.state import make_state, srm_state
+from alignsam_gym.transforms import resize_map
+
+if TYPE_CHECKING:
+    from alignsam_gym.foundation.clip_model import ClipModel
 
 _OPSET = 18
 _LARGEST = 2**31  # bytes that one ONNX file can hold
@@ -68,19 +75,27 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
     srm_logits, visited = torch.randn(2, cells, cells), torch.zeros(2, rules.grid.count)
     image = torch.randint(0, 256, (2, model.input_size, model.input_size, 3), dtype=torch.uint8)
     points, labels = torch.rand(2, 3, 2), torch.tensor([[1, 0, 1], [1, 0, PADDING]])
-    similarity = {"similarity": torch.rand(2, cells, cells)} if agent.srm.kind == "explicit" else {}
+    more = {"similarity": torch.rand(2, cells, cells)} if agent.srm.kind == "explicit" else {}
+    if agent.features:
+        more["features"] = torch.rand(2, agent.features.channels, cells, cells)
+    sizes = {"image_size": rules.grid.image_size, "patch_size": rules.grid.patch_size, "max_steps": rules.max_steps}
+    sizes["input_size"] = model.input_size
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder, "encoder", _Encoder(model), {"image": image}, ["encoding"])
         _write(
             folder, "decoder", _Decoder(model), {"encoding": encoding, "points": points, "labels": labels}, ["logits"]
         )
+        if agent.features:
+            side = agent.features.frame_side(rules.grid.image_size)
+            sizes["features_size"] = side
+            frame = torch.randint(0, 256, (2, side, side, 3), dtype=torch.uint8)
+            _write(folder, "features", _Features(agent.features, cells), {"frame": frame}, ["features"])
         srm = _SRM(agent.srm, rules, cells, model.embedding_shape[0])
-        _write(folder, "srm", srm, {"encoding": encoding, "mask": mask, **similarity}, ["srm_logits", "centres"])
+        _write(folder, "srm", srm, {"encoding": encoding, "mask": mask, **more}, ["srm_logits", "centres"])
         seen = {"encoding": encoding, "mask": mask, "srm_logits": srm_logits, "visited": visited}
         _write(folder, "policy", _Policy(agent.policy, rules, cells, model.embedding_shape[0]), seen, ["scores"])
-        sizes = {"image_size": rules.grid.image_size, "patch_size": rules.grid.patch_size, "max_steps": rules.max_steps}
-        (folder / "agent.json").write_text(json.dumps(sizes | {"input_size": model.input_size}))
+        (folder / "agent.json").write_text(json.dumps(sizes))
     except OSError as error:
         raise WeightsError(f"{folder} cannot be written ({error.strerror}).") from error
 
@@ -160,6 +175,16 @@ class _Decoder(nn.Module):
         return torch.where(labels == PADDING, 0.0, places) + kinds
 
 
+class _Features(nn.Module):
+    def __init__(self, clip: ClipModel, cells: int) -> None:
+        super().__init__()
+        self.clip, self.model, self.cells = clip, clip.model, cells
+
+    def forward(self, frame: Tensor) -> Tensor:
+        features = self.clip.dense_from_pixels(self.clip.resize(frame)).half().float()  # as features are kept
+        return resize_map(features, (self.cells, self.cells))
+
+
 class _GridMeans(nn.Module):
     """Averages an embedding, from an encoding, and a mask over the grid of g cells a side."""
 
@@ -183,9 +208,13 @@ class _SRM(nn.Module):
         self.grid, self.kind = rules.grid, srm_state(rules.state)
         self.grid_means = _GridMeans(cells, channels)
 
-    def forward(self, encoding: Tensor, mask: Tensor, similarity: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        embedding, coarse = self.grid_means(encoding, mask)
-        state = make_state(self.kind, embedding, coarse, coarse)
+    def forward(
+        self, encoding: Tensor, mask: Tensor, similarity: Tensor | None = None, features: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        seen, coarse = self.grid_means(encoding, mask)
+        if features is not None:
+            seen = features if self.srm.config.features == "clip" else torch.cat([seen, features], dim=1)
+        state = make_state(self.kind, seen, coarse, coarse)
         if similarity is not None:
             state = state.after_text(similarity)
         srm_logits = self.srm.logits(state)

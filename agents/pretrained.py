@@ -16,6 +16,7 @@ from alignsam_gym.agents.agent_config import AgentConfig, is_digest, official, p
 from alignsam_gym.agents.agent_prompter import AgentPrompter
 from alignsam_gym.agents.agent_weights import save_agent
 from alignsam_gym.agents.bundle import SUFFIX, export, opened
+from alignsam_gym.agents.embedded_weights import check_embedded_weights
 from alignsam_gym.agents.hub import download_bundle, upload
 from alignsam_gym.agents.networks import observation_of
 from alignsam_gym.agents.trained_run import METRICS_FILE, trained_policy
@@ -45,6 +46,7 @@ class AlignSAM:
         rules: Of the prompting game.
         model: The SAM.
         clip: Draws the map of a text; None where no text guides the agent.
+        features: The CLIP whose dense features the SRM sees; None where it sees none.
         srm: The trained SRM.
         policy: The trained policy.
         config: What the agent was made of.
@@ -63,7 +65,8 @@ class AlignSAM:
         Raises:
             OptionError: The agent prompts by the ground truth, which new images lack.
         """
-        self.rules, self.model, self.clip, self.srm = episode.rules, episode.model, episode.encoded.clip, episode.srm
+        self.rules, self.model, self.srm = episode.rules, episode.model, episode.srm
+        self.clip, self.features = episode.encoded.clip, episode.encoded.features
         self.policy, self.config, self.batch_size = policy, config, len(episode)
         self._metrics = metrics
         self._store = RecentStore()
@@ -156,6 +159,7 @@ class AlignSAM:
             self.srm,
             prompter,
             clip=self.clip,
+            features=self.features,
             text=self.config.text,
             intensity_range=self.config.intensity_range,
             store=self._store,
@@ -200,7 +204,7 @@ def with_models(
     """
     given = {"sam": sam, "clip": clip}
     trained = {kind: str(config.env.get(kind, "tiny")) for kind in given}
-    if not config.guided:
+    if not config.needs_clip:
         trained["clip"] = "tiny"  # none is opened
     chosen = {kind: _choose_model(kind, trained[kind], name, trust_local_weights) for kind, name in given.items()}
     return replace(config, env=config.env | chosen)
@@ -220,6 +224,7 @@ def restore(
     Raises:
         AlignSAMError: Weights are missing or damaged, or the configuration describes no agent.
     """
+    check_embedded_weights(folder, config.embedded, config.env, config.needs_clip)
     try:
         env = make_environments(
             batch_size,

@@ -14,6 +14,7 @@ from stable_baselines3.common.policies import BasePolicy
 
 from alignsam_gym.agents.agent_weights import load_agent
 from alignsam_gym.agents.algorithms import make_policy
+from alignsam_gym.agents.embedded_weights import EMBEDDED, check_embedded_weights
 from alignsam_gym.agents.networks import observation_of
 from alignsam_gym.agents.vec_env import PromptVecEnv, make_environments
 from alignsam_gym.data import Dataset
@@ -82,9 +83,13 @@ def load_run(folder: Path, config: DictConfig, samples: Dataset | None = None) -
         samples: A data set to play on instead of the configured one.
 
     Raises:
-        WeightsError: The folder does not hold the agent of this configuration.
+        WeightsError: The folder does not hold the agent of this configuration, or it was trained with other weights of
+            the embedded models.
     """
     env = make_env(config, "test", config.evaluate.batch_size, samples=samples)
+    encoded = env.episode.encoded
+    needs_clip = bool(encoded.clip or encoded.features)
+    check_embedded_weights(folder, config.get(EMBEDDED), config.env, needs_clip)
     return env, trained_policy(folder, env, config.agent, config.policy)
 
 

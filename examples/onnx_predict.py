@@ -20,7 +20,9 @@ def load(folder: Path) -> tuple[dict[str, int], dict[str, Any]]:
     """Load the sizes in ``agent.json``, and the graphs by name."""
     sizes = json.loads((folder / "agent.json").read_text())
     graphs = {}
-    for name in ("encoder", "decoder", "srm", "policy"):
+    for name in ("encoder", "decoder", "features", "srm", "policy"):
+        if not (folder / f"{name}.onnx").exists():  # features: of an SRM that sees SAM's embedding alone
+            continue
         graphs[name] = onnxruntime.InferenceSession(folder / f"{name}.onnx", providers=["CPUExecutionProvider"])
     return sizes, graphs
 
@@ -42,10 +44,13 @@ def predict(sizes: dict[str, int], graphs: dict[str, Any], image: np.ndarray) ->
     def run(name: str, **inputs: np.ndarray) -> list[np.ndarray]:
         return list(graphs[name].run(None, inputs))
 
-    frame = resize(resize(image, size), sizes["input_size"])
-    [encoding] = run("encoder", image=frame[None])
+    frame = resize(image, size)
+    [encoding] = run("encoder", image=resize(frame, sizes["input_size"])[None])
+    seen = {}
+    if "features" in graphs:
+        [seen["features"]] = run("features", frame=resize(frame, sizes["features_size"])[None])
     everywhere = np.ones((1, 4 * encoding.shape[2], 4 * encoding.shape[3]), np.float32)
-    srm_logits, _ = run("srm", encoding=encoding, mask=everywhere)
+    srm_logits, _ = run("srm", encoding=encoding, mask=everywhere, **seen)
     cells = srm_logits.shape[1]
     extremes = np.array([srm_logits.argmax(), srm_logits.argmin()])  # the initial pair
     points_unit = [((cell % cells + 0.5) / cells, (cell // cells + 0.5) / cells) for cell in extremes]
@@ -56,7 +61,7 @@ def predict(sizes: dict[str, int], graphs: dict[str, Any], image: np.ndarray) ->
         if prompts == sizes["max_steps"]:
             break
         mask = 1 / (1 + np.exp(-logits))
-        srm_logits, centres = run("srm", encoding=encoding, mask=mask)
+        srm_logits, centres = run("srm", encoding=encoding, mask=mask, **seen)
         [scores] = run("policy", encoding=encoding, mask=mask, srm_logits=srm_logits, visited=visited)
         patch = int(scores.argmax())
         if patch == side**2:  # the agent stops

@@ -20,6 +20,7 @@ from stable_baselines3.common.callbacks import CallbackList
 from alignsam_gym.agents.agent_weights import save_agent
 from alignsam_gym.agents.algorithms import make_learner
 from alignsam_gym.agents.callbacks import Checkpoints, EpisodeStatistics, ProgressBar
+from alignsam_gym.agents.embedded_weights import EMBEDDED, embedded_weights
 from alignsam_gym.agents.imitation import warm_start
 from alignsam_gym.agents.trained_run import load_config, make_env
 from alignsam_gym.agents.training_state import CHECKPOINT, check_training_state, load_training_state
@@ -64,7 +65,7 @@ def train(folder: Path, config: DictConfig) -> float:
     Args:
         folder: Where everything about the run is written.
         config: The configuration, as ``conf/train.yaml`` composes it. What training finds out is added to it:
-            ``env.branch`` instead of ``auto``, and ``text``.
+            ``env.branch`` instead of ``auto``, ``embedded`` and ``text``.
 
     Returns:
         The final mIoU in [0, 1] of the first prompting strategy, which is the agent unless ``evaluate.strategies``
@@ -85,6 +86,8 @@ def train(folder: Path, config: DictConfig) -> float:
     model = make_learner(PromptVecEnv(env), config.agent, config.policy, config.seed, log=folder / "tensorboard")
     chosen_strategies(config, test_env.episode, model.policy)  # a wrong name is told now, not after the training
     config.env.branch = env.episode.srm.kind  # what auto became, for other data that the agent may meet
+    with open_dict(config):
+        config[EMBEDDED] = embedded_weights(config.env)
     history = resume(folder, config, model, env) if resumes else []
     save_config(folder, config)
     total = total_timesteps(config, len(env.episode.encoded))

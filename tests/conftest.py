@@ -194,7 +194,8 @@ def _small_training() -> DictConfig:
     """The configuration of a small training, composed as the command composes it."""
     small = [
         "branch=implicit", "env.num_envs=2", "env.image_size=64", "env.patch_size=16", "env.max_steps=3", "env.shots=5",
-        "srm.width=8", "policy.width=8", "agent.batch_size=2", "evaluate.batch_size=2", "device=cpu",
+        "srm.features=sam", "srm.width=8", "policy.width=8", "agent.batch_size=2", "evaluate.batch_size=2",
+        "device=cpu",
     ]  # fmt: skip
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -206,14 +207,20 @@ def make_run(toy_sam: BatchedSamPredictor, tmp_path: Path) -> Callable[..., Path
     """The folder of a run as training leaves it, with the toy SAM and an untrained agent; env: options of its game."""
     from alignsam_gym.agents.agent_weights import save_agent
     from alignsam_gym.agents.algorithms import make_policy
+    from alignsam_gym.agents.embedded_weights import embedded_weights
     from alignsam_gym.agents.trained_run import make_env
     from alignsam_gym.agents.vec_env import PromptVecEnv
 
-    def make(name: str = "run", text: str | None = None, network: str = "patch", **env: Any) -> Path:
+    def make(
+        name: str = "run", text: str | None = None, network: str = "patch", features: str = "sam", **env: Any
+    ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
-        config = OmegaConf.merge(_small_training(), {"env": env, "policy": {"network": network}})
+        config = OmegaConf.merge(
+            _small_training(), {"env": env, "policy": {"network": network}, "srm": {"features": features}}
+        )
         OmegaConf.update(config, "dataset", {"name": "toy", "text": text}, merge=False)
+        OmegaConf.update(config, "embedded", embedded_weights(config.env), force_add=True)
         envs = make_env(config, "train", 2, samples=ToyDataset())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)

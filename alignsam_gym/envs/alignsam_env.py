@@ -131,7 +131,7 @@ class AlignSAMEnv(ResumableMixin, gym.Env[Any, Any]):
         if unknown := (options or {}).keys() - {"index"}:
             raise OptionError(f"reset has no option {', '.join(sorted(unknown))}; it takes index.")
         index = (options or {}).get("index")
-        chosen = self.episode.draw(0, self.np_random) if index is None else int(whole_numbers("index", index, ()))
+        chosen = self.episode.draws.draw(0, self.np_random) if index is None else int(whole_numbers("index", index, ()))
         self.episode.reset([0], [chosen], [self.np_random])
         self._finished[:] = False
         if self.render_mode == "human":

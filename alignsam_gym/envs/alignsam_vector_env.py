@@ -178,7 +178,7 @@ class AlignSAMVectorEnv(ResumableMixin, VectorEnv[Any, Any, Any]):
         seeds = self._seeds(seed)
         for row in np.flatnonzero(rows).tolist():
             self._generators[row], _ = seeding.np_random(seeds[row])
-            self.episode.forget_draws(row)
+            self.episode.draws.forget(row)
 
     def _seeds(self, seed: int | Sequence[int] | None) -> list[int | None]:
         if seed is None or isinstance(seed, (int, np.integer)):
@@ -191,7 +191,9 @@ class AlignSAMVectorEnv(ResumableMixin, VectorEnv[Any, Any, Any]):
         which = np.flatnonzero(rows).tolist()
         generators = [self._generators[row] for row in which]
         if indices is None:
-            indices = [self.episode.draw(row, generator) for row, generator in zip(which, generators, strict=True)]
+            indices = [
+                self.episode.draws.draw(row, generator) for row, generator in zip(which, generators, strict=True)
+            ]
         self.episode.reset(which, indices, generators)
         self._finished[rows] = False
 

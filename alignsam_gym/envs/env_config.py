@@ -19,9 +19,9 @@ from alignsam_gym.options import Options, Preset, option
 from alignsam_gym.srm import SRM, SRMConfig
 
 if TYPE_CHECKING:
-    from alignsam_gym.foundation.clip_surgery import ClipSurgery
+    from alignsam_gym.foundation.clip_model import ClipModel
 else:
-    ClipSurgery = object  # open_clip takes seconds to import
+    ClipModel = object  # open_clip takes seconds to import
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +34,11 @@ class ModelOptions(Options):
         "a checkpoint of any of these. Or a `BatchedSamPredictor`, with its own device and precision.",
         "tiny",
     )
-    clip: str | ClipSurgery = option(
-        "What reads texts. `tiny`, the embedded model, which knows the embedded data sets' targets and Pascal VOC's "
-        "categories; an `open_clip` ViT, `ARCHITECTURE/WEIGHTS` as in `ViT-B-16/openai`; or a `ClipSurgery`. It is "
-        "loaded only where `branch`, `label_source` or `initial_prompts` need it.",
+    clip: str | ClipModel = option(
+        "What reads texts. `tiny`, the embedded model, which knows the embedded data sets' targets, Pascal VOC's "
+        "categories and, less well, any everyday noun; an `open_clip` ViT, `ARCHITECTURE/WEIGHTS` as in "
+        "`ViT-B-16/openai`; or a `ClipModel`. It is loaded only where `branch`, `label_source` or `initial_prompts` "
+        "need it.",
         "tiny",
     )
     branch: Literal["auto", "implicit", "explicit"] = option(

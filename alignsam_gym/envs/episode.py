@@ -18,6 +18,7 @@ from alignsam_gym.data.samples import assign_folds
 from alignsam_gym.envs.initial_prompts import INITIAL_PROMPTS, prompts_from_map, prompts_from_truth
 from alignsam_gym.envs.patch_means import patch_means
 from alignsam_gym.envs.rules import Rules
+from alignsam_gym.envs.shuffled_draws import ShuffledDraws
 from alignsam_gym.errors import DataError, OptionError, check_count
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample, fraction_of
 from alignsam_gym.foundation.sam.batched_decoder import PADDING, PreparedImage
@@ -44,6 +45,7 @@ class Episode:
         count: B.
 
     Attributes:
+        draws: Draws each row's next image.
         index: int64 (B,), which image of the data set each row plays on.
         image: What the decoder needs of each row's image.
         points: float32 (B, 2 + T, 2), (x, y) in the frame. The first two are the initial pair, then comes one for each
@@ -55,6 +57,7 @@ class Episode:
         logits: float32 (B, 4h, 4w), SAM's last answer.
         mask: float32 (B, g, g) in [0, 1], M_{t−1} of Eq. 4: the answer's probabilities, averaged over cells. [ours]
         embeddings: float32 (B, C, g, g), E(x).
+        semantics: float32 (B, F, g, g), what the SRM sees in its place (`SRMConfig.features`); the same by default.
         truth: float32 (B, 4h, 4w), the foreground's fraction of each logit's labelled pixels. `truth_coarse` is the
             same on the grid (y′ of Eq. 13).
         valid: float32 (B, 4h, 4w), the fraction of each logit's pixels that have a label; `valid_coarse` on the grid.
@@ -78,6 +81,10 @@ class Episode:
         self.index, self.steps = zeros(count, dtype=torch.int64), zeros(count, dtype=torch.int64)
         # Channels last, as all that follows is products over channels.
         self.embeddings = zeros(count, cells, cells, channels).permute(0, 3, 1, 2)
+        self.semantics = self.embeddings
+        if encoded.features:
+            width = encoded.features.channels + channels * (srm.config.features == "both")
+            self.semantics = zeros(count, cells, cells, width).permute(0, 3, 1, 2)
         one = self.model.prepare_image(zeros(1, *self.model.encoding_shape))
         self.image = PreparedImage(*(term.new_zeros(count, *term.shape[1:]) for term in one))
         self.logits, self.truth, self.valid = (zeros(count, *self.model.logits_shape) for _ in range(3))
@@ -89,7 +96,7 @@ class Episode:
         self.centre_is_foreground, self.visited = (zeros(count, grid.count, dtype=torch.bool) for _ in range(2))
         self.hit, self.repeated, self.stopped = (zeros(count, dtype=torch.bool) for _ in range(3))
         self._folds = torch.tensor(assign_folds(encoded.dataset, srm.config.folds), device=device) if learns else None
-        self._shuffled_indices: list[list[int]] = [[] for _ in range(count)]
+        self.draws = ShuffledDraws(encoded.dataset, count)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -130,26 +137,9 @@ class Episode:
 
     def start_run(self, seed: int) -> None:
         """Forget every draw of images. An SRM that learns starts over, from weights drawn by `seed`."""
-        for row in range(len(self)):
-            self.forget_draws(row)
+        self.draws.forget()
         if self.learns:
             self.srm.start(seed)
-
-    def forget_draws(self, row: int) -> None:
-        """Let `draw` begin anew in a row."""
-        self._shuffled_indices[row] = []
-
-    def draw(self, row: int, generator: np.random.Generator) -> int:
-        """Draw the next image of a row: each comes once, in random order, before any comes again. [ours]
-
-        Raises:
-            DataError: There are no images.
-        """
-        if not len(self.encoded):
-            raise DataError(f"{self.encoded.dataset.name} has no samples.")
-        if not self._shuffled_indices[row]:
-            self._shuffled_indices[row] = generator.permutation(len(self.encoded)).tolist()
-        return self._shuffled_indices[row].pop()
 
     def reset(self, rows: Sequence[int], indices: Sequence[int], generators: Sequence[np.random.Generator]) -> None:
         """Begin episodes in some rows, with their initial prompts.
@@ -282,7 +272,7 @@ class Episode:
         tensors = {name: getattr(self, name).clone() for name in _PROGRESS}
         return tensors | {
             "ids": list(self.encoded.dataset.ids),
-            "shuffled_indices": [list(order) for order in self._shuffled_indices],
+            "shuffled_indices": self.draws.state(),
             "srm": self.srm.state_dict(),
         }
 
@@ -299,7 +289,7 @@ class Episode:
                 f"{min(changed)}); bring back those that were learned from, or begin anew."
             )
         self.srm.load_state_dict(state["srm"])
-        self._shuffled_indices = [list(order) for order in state["shuffled_indices"]]
+        self.draws.load_state(state["shuffled_indices"])
         self._load(torch.arange(len(self), device=self.model.device), state["index"].tolist())
         for name in _PROGRESS:
             getattr(self, name).copy_(state[name])
@@ -323,6 +313,9 @@ class Episode:
         for row, sample in zip(at, samples, strict=True):  # one by one, as an image fills megabytes
             encoding = sample.encoding[None].float()
             self.embeddings[row] = resize_map(encoding[0, : sample.channels], cells)
+            if sample.features is not None:
+                features = resize_map(sample.features.float(), cells)
+                self.semantics[row] = torch.cat([self.embeddings[row], features])[-self.semantics.shape[1] :]
             for kept, new in zip(self.image, self.model.prepare_image(encoding), strict=True):
                 kept[row] = new[0]
         truth = torch.stack([sample.truth for sample in samples])
@@ -380,7 +373,7 @@ class Episode:
 
     def _srm_states(self, at: Tensor, masks: Tensor) -> State:
         """Make s_t, with s_c before it if the branch is explicit."""
-        state = make_state(srm_state(self.rules.state), take_rows(self.embeddings, at), masks, masks)
+        state = make_state(srm_state(self.rules.state), take_rows(self.semantics, at), masks, masks)
         return state.after_text(self.similarity[at]) if self.srm.kind == "explicit" else state
 
     def _teach(self, at: Tensor) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,10 +22,12 @@ from alignsam_gym.srm import SRM
 from alignsam_gym.state import srm_state, state_channels
 
 if TYPE_CHECKING:
-    from alignsam_gym.foundation.clip_surgery import ClipSurgery
+    from alignsam_gym.foundation.clip_model import ClipModel
 
 if hasattr(os, "register_at_fork"):  # a forked worker that uses OpenMP waits for ever for its parent's threads
     os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+
+log = logging.getLogger(__name__)
 
 _CAPACITY = {"train": 1024, "test": 256}
 """Encodings kept in memory: what is learned from comes again and again."""
@@ -44,18 +48,30 @@ def make_episode(config: EnvConfig, count: int = 1) -> Episode:
     if count > 1:
         calibrate_decode_batch(model, store.directory)
     branch = preferred_branch(samples) if config.branch == "auto" else config.branch
-    clip = None
-    if needs_text(branch, rules.label_source, rules.initial_prompts):
-        clip = _load_clip(config)
-    encoded = EncodedDataset(samples, model, store, rules.image_size, clip, _CAPACITY[config.split])
-    channels = state_channels(srm_state(rules.state), model.embedding_shape[0])
-    if branch == "explicit":
-        channels += model.embedding_shape[0]
-    if isinstance(config.srm, SRM):
-        _check_fit(config.srm, branch, channels, model)
-        return Episode(rules, encoded, config.srm, learns=False, count=count)
-    srm = SRM(branch, channels, config.srm_config, model.device, seed=0)
+    given = config.srm if isinstance(config.srm, SRM) else None
+    srm_config = given.config if given else config.srm_config
+    text_needed = needs_text(branch, rules.label_source, rules.initial_prompts)
+    if srm_config.features != "sam" and config.clip is None:
+        log.info("srm.features=%s needs a CLIP, and there is none: the SRM sees SAM's embedding.", srm_config.features)
+        srm_config = replace(srm_config, features="sam")
+    clip = _load_clip(config) if text_needed or srm_config.features != "sam" else None
+    features = None if srm_config.features == "sam" else clip
+    encoded = EncodedDataset(
+        samples, model, store, rules.image_size, clip if text_needed else None, features, _CAPACITY[config.split]
+    )
+    seen = srm_channels(srm_config.features, model, features)
+    channels = state_channels(srm_state(rules.state), seen) + (seen if branch == "explicit" else 0)
+    if given:
+        _check_fit(given, branch, channels, model)
+        return Episode(rules, encoded, given, learns=False, count=count)
+    srm = SRM(branch, channels, srm_config, model.device, seed=0)
     return Episode(rules, encoded, srm, learns=config.split == "train", count=count)
+
+
+def srm_channels(features: str, model: BatchedSamPredictor, clip: ClipModel | None) -> int:
+    """Count the channels that the SRM sees in the place of E(x), by `SRMConfig.features`."""
+    own = 0 if clip is None else clip.channels
+    return own if features == "clip" else own + model.embedding_shape[0]
 
 
 def needs_text(branch: str, label_source: str, initial_prompts: str) -> bool:
@@ -97,7 +113,7 @@ def _load_model(config: EnvConfig) -> BatchedSamPredictor:
     return config.sam
 
 
-def _load_clip(config: EnvConfig) -> ClipSurgery:
+def _load_clip(config: EnvConfig) -> ClipModel:
     """Load the CLIP that was asked for by name. open_clip takes seconds to import, so only who needs it waits."""
     if config.clip is None:
         raise OptionError(

@@ -34,7 +34,7 @@ from alignsam_gym.transforms import (
 )
 
 if TYPE_CHECKING:
-    from alignsam_gym.foundation.clip_surgery import ClipSurgery
+    from alignsam_gym.foundation.clip_model import ClipModel
 
 ImageLike = np.ndarray | Image.Image | str | Path
 """An image: uint8 (H, W, 3) RGB, a Pillow image, or the path of a file."""
@@ -96,6 +96,7 @@ class PromptingSession:
         srm: A trained SRM, which is used frozen.
         prompter: Chooses the next patch of each image.
         clip: Draws the map of a text, where one guides the prompts.
+        features: The CLIP whose dense features the SRM sees, if it sees some.
         text: What to look for unless `set_image` says otherwise.
         intensity_range: What to make of images with more than 8 bits that are files or Pillow's.
         store: Keeps encodings. Sessions that share a store share its encodings.
@@ -111,7 +112,8 @@ class PromptingSession:
         srm: SRM,
         prompter: Prompter,
         *,
-        clip: ClipSurgery | None = None,
+        clip: ClipModel | None = None,
+        features: ClipModel | None = None,
         text: str | None = None,
         intensity_range: IntensityRange = "auto",
         store: Store | None = None,
@@ -121,6 +123,7 @@ class PromptingSession:
                 raise OptionError(f"{name}={value}: this agent prompts by the ground truth, which new images lack.")
         self.rules, self.model, self.srm, self.prompter = rules, model, srm, prompter
         self.clip, self.text, self._intensity_range = clip, text, intensity_range
+        self._features = features
         self._store: Store = RecentStore() if store is None else store
         self._episode: Episode | None = None
         self._sizes: list[tuple[int, int]] = []
@@ -162,7 +165,8 @@ class PromptingSession:
             sizes.append((pixels.shape[0], pixels.shape[1]))
         if not frames:
             return 0
-        encoded = EncodedDataset(UnlabelledImages(frames, text), self.model, self._store, side, self.clip)
+        samples = UnlabelledImages(frames, text)
+        encoded = EncodedDataset(samples, self.model, self._store, side, self.clip, self._features)
         episode = Episode(self.rules, encoded, self.srm, learns=False, count=len(frames))
         begin(episode, range(len(frames)))
         self._episode, self._sizes, self._answers = episode, sizes, [episode.logits.clone()]

@@ -9,7 +9,7 @@ block,
 So the values replace the queries and keys, and there is no feed-forward layer. The patch tokens are taken from x̂, the
 class token from x. Both go through the final layer norm and the projection.
 
-Feature surgery. An image's similarity to the empty text is subtracted, because it shows what all texts have in common.
+Feature surgery. The similarity to the empty text is subtracted (`single_text_surgery`).
 
 **[ours]** Where the paper and its code differ or are silent: every token is brought to unit length over its features
 (the authors' first demo did it over the tokens, which they call a mistake in their issue 35); a map that is the same
@@ -19,7 +19,6 @@ everywhere is 0.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -35,49 +34,29 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alignsam_gym.errors import OptionError, WeightsError, first_line
+from alignsam_gym.foundation.clip_model import ClipModel
 from alignsam_gym.foundation.devices import resolve_device
 from alignsam_gym.foundation.sam.official_checkpoints import file_digest
-from alignsam_gym.foundation.tiny import tiny_clip
+from alignsam_gym.foundation.tiny import CLIP_WEIGHTS
+from alignsam_gym.foundation.tiny.tiny_backbone import normalised
+from alignsam_gym.foundation.tiny.tiny_clip import EmbeddedClip, load_tiny_clip
 from alignsam_gym.foundation.tiny.tiny_sam import INPUT_SIZE
 from alignsam_gym.weight_files import check_finite, read_tensors, without_common_prefix
-
-PREPROCESSING = 2
-"""The version of what `ClipSurgery` does to an image and a text. It is part of every cached map's key."""
 
 DUAL_BLOCKS = 6
 """The number of blocks, counted from the last, that have the second path. A ViT with fewer blocks has it in all."""
 
-TEMPLATES: tuple[Callable[[str], str], ...] = (
-    *open_clip.OPENAI_IMAGENET_TEMPLATES,
-    lambda text: f"there is a {text} in the scene.",
-    lambda text: f"there is the {text} in the scene.",
-    lambda text: f"this is a {text} in the scene.",
-    lambda text: f"this is the {text} in the scene.",
-    lambda text: f"this is one {text} in the scene.",
-)
-"""CLIP Surgery's 85 prompts: CLIP's 80 for ImageNet, and 5 that mention a scene."""
 
-_MOST_TEXTS = 1024  # features of so many texts are kept, some kilobytes each; a demo's visitors give ever new texts
-
-
-class ClipSurgery:
-    """A frozen ``open_clip`` ViT on one device that finds where a text is in an image.
+class ClipSurgery(ClipModel):
+    """CLIP Surgery on a frozen ``open_clip`` ViT.
 
     Args:
         model: An ``open_clip.CLIP`` or ``CustomTextCLIP`` with a class token. It is moved to `device` and frozen.
-        tokenizer: The model's own, from n texts to int (n, L).
-        fingerprint: Identifies the weights. It is part of every cached map's key.
-        device: Where the model runs.
+        tokenizer: As `ClipModel` has it.
+        fingerprint: As `ClipModel` has it.
+        device: As `ClipModel` has it.
         image_size: Side to which frames are resized, in pixels. It is rounded down to whole patches, so that the map
             covers the whole frame.
-
-    Attributes:
-        model: The model itself.
-        tokenizer: As given.
-        device: As given.
-        fingerprint: The given one, with the version and the size of the preprocessing.
-        input_size: The rounded `image_size`.
-        grid: Side of the maps, in patches.
 
     Raises:
         OptionError: The model lacks a part that the surgery needs, or `image_size` is below one patch.
@@ -95,34 +74,11 @@ class ClipSurgery:
         patch = model.visual.patch_size[0]
         if image_size < patch:
             raise OptionError(f"image_size={image_size} is less than one patch of this CLIP; give {patch} or more.")
-        self.model = model.to(device).eval().requires_grad_(False)
-        self.tokenizer = tokenizer
-        self.device = device
-        self.grid = image_size // patch
-        self.input_size = self.grid * patch
-        self.fingerprint = f"{fingerprint}-{PREPROCESSING}-{self.input_size}"
-        self._positions = _positional_embedding(model.visual, self.grid)
+        grid = image_size // patch
+        super().__init__(model, tokenizer, fingerprint, device, grid * patch, grid, model.visual.proj.shape[1])
+        self._positions = _positional_embedding(model.visual, grid)
         self._mean = torch.tensor(model.visual.image_mean, device=device).view(3, 1, 1)
         self._std = torch.tensor(model.visual.image_std, device=device).view(3, 1, 1)
-        self._remembered = lru_cache(_MOST_TEXTS)(self._encode_text)
-
-    def similarity(self, images: Sequence[np.ndarray], texts: Sequence[str]) -> Tensor:
-        """Find where each image's own text is.
-
-        Args:
-            images: B square frames of any side, uint8 (S, S, 3), RGB.
-            texts: B texts, one for each image.
-
-        Returns:
-            float32 (B, grid, grid) in [0, 1]; each map's lowest cell is 0 and its highest is 1.
-
-        Raises:
-            OptionError: There are not as many texts as images.
-        """
-        if len(images) != len(texts):
-            raise OptionError(f"{len(images)} images came with {len(texts)} texts; give one text for each image.")
-        answers = single_text_surgery(self.encode(images), self.encode_texts(texts), self.encode_texts([""])[0])
-        return self._to_map(answers[:, 1:])
 
     @torch.no_grad()
     def encode(self, images: Sequence[np.ndarray]) -> Tensor:
@@ -134,39 +90,16 @@ class ClipSurgery:
         Returns:
             Tokens of unit length, float32 (B, 1 + grid², D): the class token, then the patches, row by row.
         """
-        tokens = dual_path(self.model.visual, self._preprocess(images), self._positions)
-        return F.normalize(tokens, dim=-1)
+        return self._tokens(self._resize(images))
 
-    @torch.no_grad()
-    def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Encode texts. The features of the latest texts are kept.
+    def dense_from_pixels(self, pixels: Tensor) -> Tensor:
+        """Describe cells by their tokens, normalised over the channels."""
+        tokens = self._tokens(pixels)[:, 1:].transpose(1, 2)
+        return normalised(tokens.unflatten(2, (self.grid, self.grid)))
 
-        Args:
-            texts: K texts, each of which is put into all `TEMPLATES`.
-
-        Returns:
-            The means over the templates, brought to unit length: float32 (K, D).
-        """
-        return torch.stack([self._remembered(text) for text in texts])
-
-    def _encode_text(self, text: str) -> Tensor:
-        prompts = self.tokenizer([template(text) for template in TEMPLATES]).to(self.device)
-        return F.normalize(self.model.encode_text(prompts, normalize=True).mean(dim=0), dim=-1)
-
-    def _preprocess(self, images: Sequence[np.ndarray]) -> Tensor:
-        size = (self.input_size, self.input_size)
-        resized = [
-            F.interpolate(torch.from_numpy(image.copy()).permute(2, 0, 1)[None], size, mode="bicubic", antialias=True)
-            for image in images
-        ]
-        return (torch.cat(resized).to(self.device) / 255 - self._mean) / self._std
-
-    def _to_map(self, answers: Tensor) -> Tensor:
-        """Scale each map from lowest to highest cell, to [0, 1], and shape it: (…, grid²) → (…, grid, grid)."""
-        low, high = answers.aminmax(dim=-1, keepdim=True)
-        spread = (high - low).clamp_min(torch.finfo(answers.dtype).tiny)
-        maps: Tensor = ((answers - low) / spread).unflatten(-1, (self.grid, self.grid))
-        return maps
+    def _tokens(self, pixels: Tensor) -> Tensor:
+        pixels = (pixels / 255 - self._mean) / self._std
+        return F.normalize(dual_path(self.model.visual, pixels, self._positions), dim=-1)
 
 
 def dual_path(visual: VisionTransformer, pixels: Tensor, positions: Tensor) -> Tensor:
@@ -194,21 +127,7 @@ def dual_path(visual: VisionTransformer, pixels: Tensor, positions: Tensor) -> T
     return cast(Tensor, visual.ln_post(tokens) @ visual.proj)
 
 
-def single_text_surgery(image_features: Tensor, text_features: Tensor, redundant_features: Tensor) -> Tensor:
-    """Subtract each token's similarity to the empty text from its similarity to its image's text.
-
-    Args:
-        image_features: float (B, N, D), tokens of unit length.
-        text_features: float (B, D), one text for each image, of unit length.
-        redundant_features: float (D,), the empty text's.
-
-    Returns:
-        Differences of cosines, float (B, N).
-    """
-    return torch.einsum("bnd,bd->bn", image_features, text_features - redundant_features)
-
-
-def load_clip(name: str, device: str | torch.device = "auto", image_size: int | None = None) -> ClipSurgery:
+def load_clip(name: str, device: str | torch.device = "auto", image_size: int | None = None) -> ClipModel:
     """Load a CLIP by its name.
 
     Args:
@@ -300,12 +219,11 @@ def _plain_file(path: Path, folder: Path) -> Path:
     return plain
 
 
-def _load_tiny(device: torch.device, image_size: int | None) -> ClipSurgery:
+def _load_tiny(device: torch.device, image_size: int | None) -> ClipModel:
     if image_size not in (None, INPUT_SIZE):
         raise OptionError(f"image_size={image_size}: clip='tiny' looks at {INPUT_SIZE} pixels a side only.")
-    model, tokenizer = tiny_clip.load_tiny_clip(), tiny_clip.TinyTokenizer()
-    # The file contains the digest of the embedded SAM whose encoder it needs, so its own digest covers both.
-    return ClipSurgery(model, tokenizer, file_digest(tiny_clip.WEIGHTS), device, INPUT_SIZE)
+    # The file contains the digest of the backbone that it needs, so its own digest covers both.
+    return EmbeddedClip(load_tiny_clip(), file_digest(CLIP_WEIGHTS), device)
 
 
 def _download(name: str, architecture: str, tag: dict[str, Any]) -> Path:

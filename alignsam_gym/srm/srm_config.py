@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from alignsam_gym.errors import OptionError
 from alignsam_gym.options import Options, option
@@ -25,6 +25,12 @@ class SRMConfig(Options):
         f"Channels of the branch, a multiple of {NORM_GROUPS}. [ours]", most=1024, reason="it must be at least 1"
     )
     learning_rate: float = option("Learning rate of Adam (1e-4 in §4.1).")
+    features: Literal["sam", "clip", "both"] = option(
+        "What the SRM sees in the place of E(x). `sam`: SAM's embedding, as in the paper; it says where things end and "
+        "little about what they are. `clip`: the dense features of the environment's CLIP, with the embedded one those "
+        "of ImageNet's backbone. `both`: side by side. Without a CLIP it is `sam`. The agent and the observation see "
+        "SAM's embedding always. [ours]"
+    )
     updates: int | None = option(
         "q, gradient steps after every action; none for §4.1's: 1 for the implicit branch and 5 for the explicit. With "
         "several environments an action is one of each, and a step is made for every `batch_size` of them. [ours]",

@@ -1,1 +1,1 @@
-"""What `experiments.pretrain` is made of: images, simulated clicks, names; a recipe a model; held-out scores."""
+"""What `experiments.pretrain` is made of: images, simulated clicks, names; first weights, recipes, held-out scores."""

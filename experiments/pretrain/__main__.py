@@ -3,8 +3,8 @@
     python -m experiments.pretrain model=sam photographs=<folder> voc_val=<VOC2012>
     python -m experiments.pretrain model=clip photographs=<folder> voc_val=<VOC2012>
 
-How each is trained is in `alignsam_gym.experiments.pretrain`. With ``steps=0`` and ``init=<weights>``, weights are
-only measured.
+How each is trained is in `alignsam_gym.experiments.pretrain`. Called again with the same options, a training goes on
+from the last state in its output folder. With ``steps=0`` and ``init=<weights>``, weights are only measured.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import logging
 import time
 from importlib import import_module
 from pathlib import Path
+from statistics import mean
 
 import torch
 from omegaconf import DictConfig
@@ -30,7 +31,7 @@ def main(config: DictConfig) -> None:
     """Train the model that ``model`` names, as conf/pretrain.yaml documents it, and write weights and scores."""
     recipe = import_module(f"alignsam_gym.experiments.pretrain.pretrain_{config.model}")
     output, started = Path(config.output), time.time()
-    voc_files(Path(config.voc_val))  # which are valid much later
+    voc_files(Path(config.voc_val))  # which are scored much later
 
     def report(step: int, model: nn.Module) -> None:
         recipe.save(model, output)  # first: it took hours
@@ -43,14 +44,26 @@ def main(config: DictConfig) -> None:
     model = recipe.build(config)
     if not config.steps:
         return report(0, model)
-    pictures = recipe.pictures(config)
     trainer = recipe.Trainer(model, config)
-    started = time.time()
-    for step, batch in enumerate(pictures, start=1):
-        losses = trainer.step(batch)
+    state = output / "state.pt"
+    if state.exists():
+        trainer.optimiser.load(state)
+        log.info("going on after step %d", trainer.optimiser.steps)
+    first = trainer.optimiser.steps
+    if first >= config.steps:
+        return report(first, trainer.average.module)
+    torch.manual_seed(config.seed + first)  # other images than the first ones again
+    pictures = recipe.pictures(config, config.steps - first)
+    started, latest = time.time(), []
+    for step, batch in enumerate(pictures, start=first + 1):
+        latest.append(trainer.step(batch))
         if step % config.log_every == 0:
-            losses = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
-            log.info("step %d  %.2f s/step  %s", step, (time.time() - started) / step, losses)
+            names = sorted({name for each in latest for name in each})
+            means = "  ".join(f"{name} {mean([each[name] for each in latest if name in each]):.3f}" for name in names)
+            log.info("step %d  %.2f s/step  %s", step, (time.time() - started) / (step - first), means)
+            latest = []
+        if step % config.save_every == 0 or step == config.steps:
+            trainer.optimiser.save(state)
         if step % config.score_every == 0 or step == config.steps:
             report(step, trainer.average.module)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,11 +14,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, RandomSampler
 
+from alignsam_gym.errors import WeightsError, first_line
 from alignsam_gym.experiments.pretrain.training_images import AugmentedImages, seed_worker
 
 
 class Optimiser:
-    """AdamW with one cycle of the learning rate, and the average of the weights on the way.
+    """AdamW with one cycle of the learning rate, and the average of the weights on the way; it can be interrupted.
 
     helpers: parameters that are trained along and not kept. average_buffers: whether buffers are learnt, as the
     statistics of batch normalisation are, and so averaged too.
@@ -26,6 +29,7 @@ class Optimiser:
         self, model: nn.Module, helpers: Sequence[nn.Parameter], config: DictConfig, average_buffers: bool
     ) -> None:
         self.model, self.clip_norm = model, config.clip_norm
+        self.helpers = nn.ParameterList(helpers)
         self.average = AveragedModel(model, multi_avg_fn=_warm_average(config.ema), use_buffers=average_buffers)
         parameters = [p for p in (*model.parameters(), *helpers) if p.requires_grad]
         groups: list[dict[str, Any]] = [
@@ -38,12 +42,8 @@ class Optimiser:
             weight_decay=config.weight_decay,
             betas=(0.9, 0.98),
         )
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.adam,
-            max_lr=config.learning_rate,
-            total_steps=config.steps,
-            pct_start=config.warmup / config.steps,
-            cycle_momentum=False,
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.adam, lambda step: one_cycle(step, config.warmup, config.steps)
         )
         half = config.precision == "bfloat16"
         self.autocast = (lambda: torch.autocast("cpu", torch.bfloat16)) if half else nullcontext
@@ -56,6 +56,38 @@ class Optimiser:
         self.schedule.step()
         self.average.update_parameters(self.model)
 
+    @property
+    def steps(self) -> int:
+        """How many were made."""
+        return self.schedule.last_epoch
+
+    def save(self, file: Path) -> None:
+        """Write all that `load` needs to go on."""
+        part = file.with_suffix(".part")
+        torch.save({name: each.state_dict() for name, each in self._parts().items()}, part)
+        part.replace(file)
+
+    def load(self, file: Path) -> None:
+        """Go on from what `save` wrote. Raises WeightsError."""
+        try:
+            saved = torch.load(file, "cpu", weights_only=True)
+            for name, each in self._parts().items():
+                each.load_state_dict(saved[name])
+        except Exception as error:  # a torn file can fail in any way
+            raise WeightsError(
+                f"{file} is no state of this training ({first_line(error)}); remove it, or set another output."
+            ) from error
+
+    def _parts(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("model", "average", "helpers", "adam", "schedule")}
+
+
+def one_cycle(step: int, warmup: int, steps: int) -> float:
+    """Return the share of the highest learning rate: a line upwards for `warmup` steps, then a cosine down to 0."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return (1 + math.cos(math.pi * min(1.0, (step - warmup) / (steps - warmup)))) / 2
+
 
 def _warm_average(decay: float) -> Any:
     """An exponential moving average that forgets the first, random weights quickly."""
@@ -66,16 +98,9 @@ def _warm_average(decay: float) -> Any:
     return average
 
 
-def batches(pictures: AugmentedImages, config: DictConfig) -> Iterator[Any]:
-    """`config.steps` half batches of `pictures`."""
-    sampler = RandomSampler(pictures, num_samples=config.steps * (config.batch_size // 2))
+def batches(pictures: AugmentedImages, size: int, count: int) -> Iterator[Any]:
+    """Yield `count` random batches of `size` `pictures`."""
+    sampler = RandomSampler(pictures, num_samples=count * size)
     return iter(
-        DataLoader(
-            pictures,
-            config.batch_size // 2,
-            sampler=sampler,
-            num_workers=1,
-            prefetch_factor=4,
-            worker_init_fn=seed_worker,
-        )
+        DataLoader(pictures, size, sampler=sampler, num_workers=1, prefetch_factor=4, worker_init_fn=seed_worker)
     )

@@ -1,8 +1,9 @@
-"""Trains the embedded CLIP to name crops of photographs and drawn scenes, and to show where the named thing is.
+"""Trains the embedded CLIP's image tower to show where a named thing is, in photographs and drawn scenes.
 
-The class token is trained contrastively, as CLIP's is, against the names in random prompts. The patch tokens of the
-surgery's new path are trained so that what the surgery computes of them, the answer to a text less the answer to the
-empty one, is the log-odds of the named thing against the rest.
+Its text tower is finished (`initial_clip`) and stays as it is, so that what is learned about the names that have masks
+holds for others. The cells' features are trained so that the answer to a text less the answer to the empty one is the
+log-odds of the named thing against the rest; and so that, averaged to the backbone's own resolution, they go on saying
+of ImageNet's 1,000 classes what its classifier says.
 """
 
 from __future__ import annotations
@@ -10,100 +11,113 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import open_clip
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alignsam_gym.experiments.pretrain.names import NamedPhotographs, NamedPicture, NamedScenes
+from alignsam_gym.experiments.pretrain.feature_cache import FeatureCache
+from alignsam_gym.experiments.pretrain.named_images import NamedPhotographs, NamedPicture, NamedScenes
+from alignsam_gym.experiments.pretrain.names import TAUGHT, check_names
+from alignsam_gym.experiments.pretrain.noun_embeddings import imagenet_classes
 from alignsam_gym.experiments.pretrain.optimise import Optimiser, batches
+from alignsam_gym.experiments.pretrain.published_backbone import published_efficientnet
 from alignsam_gym.experiments.pretrain.scores import map_scores, scene_targets, voc_targets
-from alignsam_gym.foundation.clip_surgery import TEMPLATES, ClipSurgery, dual_path
-from alignsam_gym.foundation.tiny import load_tiny_sam
-from alignsam_gym.foundation.tiny.tiny_clip import PATCH, TinyTokenizer, build_tiny_clip, load_tiny_clip, save_tiny_clip
-from alignsam_gym.foundation.tiny.tiny_clip_vocabulary import NAMES
-from alignsam_gym.foundation.tiny.tiny_sam import INPUT_SIZE
+from alignsam_gym.experiments.pretrain.training_images import Photograph, all_photographs
+from alignsam_gym.foundation.tiny.tiny_backbone import PIXEL_MEAN, PIXEL_STD
+from alignsam_gym.foundation.tiny.tiny_clip import (
+    GRID,
+    EmbeddedClip,
+    TinyClip,
+    build_tiny_clip,
+    load_tiny_clip,
+    save_tiny_clip,
+)
 from alignsam_gym.srm.segmentation_loss import dice_loss
 
 _NEVER = -1e4  # the logit of what must not be chosen
 _PRESENT = 0.005  # share of an image from which on something counts as shown
 
 
-def build(config: DictConfig) -> open_clip.CLIP:
-    return load_tiny_clip(Path(config.init)) if config.init else build_tiny_clip(load_tiny_sam().image_encoder)
+def build(config: DictConfig) -> TinyClip:
+    """Load the weights of `config.init`, from `initial_clip` or an earlier training; else random ones."""
+    model = load_tiny_clip(Path(config.init)) if config.init else build_tiny_clip()
+    model.text.requires_grad_(False)
+    model.image.expand.requires_grad_(False)
+    return model
 
 
-def pictures(config: DictConfig) -> Iterator[NamedPicture]:
-    """Batches, half drawn scenes, half photographs."""
-    grid = INPUT_SIZE // PATCH
-    photographs = NamedPhotographs(Path(config.photographs), grid)
-    scenes = NamedScenes(config.scenes, grid, config.workers)
-    for drawn, taken in zip(batches(scenes, config), batches(photographs, config), strict=True):
-        yield NamedPicture(*(torch.cat(pair) for pair in zip(drawn, taken, strict=True)))
+def pictures(config: DictConfig, steps: int) -> Iterator[NamedPicture]:
+    """Yield `steps` batches, drawn scenes first, then photographs."""
+    photographs = NamedPhotographs(_named(config), config.views, GRID, check_names(config.left_out))
+    scenes = NamedScenes(config.scenes, config.views, GRID, config.workers)
+    drawn = batches(scenes, config.drawn, steps)
+    taken = batches(photographs, config.batch_size - config.drawn, steps)
+    first = config.scenes * config.views
+    for some, others in zip(drawn, taken, strict=True):
+        others = others._replace(view=others.view + first)
+        yield NamedPicture(*(torch.cat(pair) for pair in zip(some, others, strict=True)))
+
+
+def _named(config: DictConfig) -> list[Photograph]:
+    """List one in so many of the photographs whose regions have names."""
+    return [each for each in all_photographs(config) if each.vocabulary][:: config.every]
 
 
 class Trainer:
     """The losses and the texts that they compare the images with."""
 
-    def __init__(self, model: open_clip.CLIP, config: DictConfig) -> None:
+    def __init__(self, model: TinyClip, config: DictConfig) -> None:
         self.model, self.config = model, config
-        self.sharpness = nn.Parameter(torch.tensor(3.0))  # log of what the maps' cosines are multiplied by
-        self.optimiser = Optimiser(model, [self.sharpness], config, average_buffers=False)
+        self.left_out = check_names(config.left_out)
+        self.steepness = nn.Parameter(torch.tensor(0.0))  # log of what the answers to the classes are multiplied by
+        self.optimiser = Optimiser(model, [self.steepness], config, average_buffers=True)
         self.average = self.optimiser.average
-        tokenizer = TinyTokenizer()
-        self.prompts = [
-            tokenizer([template(word) for word in words for template in TEMPLATES]) for words in (*NAMES, ("",))
-        ]
-        self.mean = torch.tensor(model.visual.image_mean).view(3, 1, 1)
-        self.std = torch.tensor(model.visual.image_std).view(3, 1, 1)
+        self.features = FeatureCache(Path(config.features), lambda pixels: model.image.backbone.features(pixels)[1:])
+        self.classifier = published_efficientnet().classifier.requires_grad_(False) if config.classes_weight else None
+        clip = EmbeddedClip(model, "trained", torch.device("cpu"))
+        self.texts = [clip.encode_texts(words) for words in (*TAUGHT, ("",))]
+        self.classes = clip.encode_texts([each.names[0] for each in imagenet_classes("imagenet-1k")])
+        for part in (model.image.project, model.image.detail):
+            part.requires_grad_(True)
 
     def step(self, batch: NamedPicture) -> dict[str, float]:
         """One update; returns the losses."""
         self.model.train()
-        self.model.visual.conv1[0].eval()  # the shared encoder is frozen, its statistics too
-        image, shares, valid, known = batch
+        image, shares, valid, known, views = batch
+        known[:, self.left_out] = False  # nor is it meant that they are nowhere
         with self.optimiser.autocast():
-            texts = self.model.encode_text(self._prompts(), normalize=True).float()
-            visual = self.model.visual
-            pixels = (image / 255 - self.mean) / self.std
-            tokens = dual_path(visual, pixels, visual.positional_embedding).float()
-        answers = F.normalize(tokens, dim=-1) @ texts.T
-        contrast = contrastive_loss(
-            self.model.logit_scale.exp().clamp(max=100) * answers[:, 0, :-1], shares.mean((2, 3)) > _PRESENT, known
-        )
-        dense = map_losses(
-            self.sharpness.exp() * answers[:, 1:], shares.flatten(2).transpose(1, 2), valid.flatten(1), known
-        )
-        loss = self.config.contrast_weight * contrast + sum(dense.values())
+            pixels = (image.float() - PIXEL_MEAN) / PIXEL_STD
+            features = self.features(views, pixels)
+            cells = self.model.image.from_backbone(features)[:, 1:].float()
+            kept = self._kept(self.classifier, features[-1], cells) if self.classifier else torch.zeros(())
+        answers = cells @ self._texts().T
+        dense = map_losses(answers, shares.flatten(2).transpose(1, 2), valid.flatten(1), known)
+        loss = sum(dense.values()) + self.config.classes_weight * kept
         self.optimiser.step(loss)
-        return {"loss": loss.item(), "contrast": contrast.item(), **{name: x.item() for name, x in dense.items()}}
+        return {"loss": loss.item(), "classes": kept.item(), **{name: x.item() for name, x in dense.items()}}
 
-    def _prompts(self) -> Tensor:
-        """One prompt for each name, and the empty one: a random word for it in a random template."""
-        return torch.stack([some[int(torch.randint(len(some), ()))] for some in self.prompts])
+    def _texts(self) -> Tensor:
+        """Choose a word for each name, and return its feature, and that of the empty text."""
+        return torch.stack([some[int(torch.randint(len(some), ()))] for some in self.texts])
 
-
-def contrastive_loss(logits: Tensor, present: Tensor, known: Tensor) -> Tensor:
-    """CLIP's loss where an image may show several names, and a name may be in several images.
-
-    logits, and bool present and known: (B, K). Each image's names are equally likely, and each name's images.
-    """
-    logits = logits.masked_fill(~known, _NEVER)
-    target = (present & known).float()
-    both = []
-    for dim in (0, 1):
-        count = target.sum(dim)
-        each = -(target * logits.log_softmax(dim)).sum(dim) / count.clamp(min=1)
-        both.append(_mean(each, count > 0))
-    return torch.stack(both).mean()
+    def _kept(self, classifier: nn.Linear, deepest: Tensor, cells: Tensor) -> Tensor:
+        """Kullback-Leibler divergence between what cells and classifier say of ImageNet's 1,000 classes."""
+        with torch.no_grad():
+            named = F.relu6(self.model.image.expand(deepest)).flatten(2).transpose(1, 2)
+            said = classifier(named).float().log_softmax(2)
+        side = deepest.shape[-1]
+        coarse = F.adaptive_avg_pool2d(cells.transpose(1, 2).unflatten(2, (GRID, GRID)), side)
+        answers = coarse.flatten(2).transpose(1, 2) @ self.classes.T
+        answered = (self.steepness.exp() * answers).log_softmax(2)
+        return F.kl_div(answered, said, log_target=True, reduction="none").sum(2).mean()
 
 
 def map_losses(logits: Tensor, shares: Tensor, valid: Tensor, known: Tensor) -> dict[str, Tensor]:
-    """How far the surgery's maps are from the masks.
+    """How far the maps are from the masks.
 
-    logits: (B, N, K + 1), the patches' answers to K names and to the empty text. shares: (B, N, K), each name's share
-    of a patch. valid: (B, N), a patch's labelled share. known: bool (B, K).
+    logits: (B, N, K + 1), the cells' answers to K names and to the empty text. shares: (B, N, K), each name's share
+    of a cell. valid: (B, N), a cell's labelled share. known: bool (B, K).
 
     ``which``: cross-entropy over all texts, the empty one standing for what has no name; the mean over what is there,
     so that small things weigh as much as large ones. ``where``: binary cross-entropy of each name's map alone.
@@ -133,14 +147,14 @@ def _mean(values: Tensor, chosen: Tensor) -> Tensor:
 
 def score(model: nn.Module, config: DictConfig) -> dict[str, dict[str, dict[str, float]]]:
     """`map_scores` by name, on what training never saw."""
-    assert isinstance(model, open_clip.CLIP)
-    surgery = ClipSurgery(model, TinyTokenizer(), "valid", torch.device("cpu"), INPUT_SIZE)
+    assert isinstance(model, TinyClip)
+    clip = EmbeddedClip(model, "scored", torch.device("cpu"))
     return {
-        "shapes": map_scores(surgery, scene_targets(config.score_scenes)),
-        "voc_val": map_scores(surgery, voc_targets(Path(config.voc_val), merged=False)),
+        "shapes": map_scores(clip, scene_targets(config.score_scenes)),
+        "voc_val": map_scores(clip, voc_targets(Path(config.voc_val), merged=False)),
     }
 
 
 def save(model: nn.Module, folder: Path) -> None:
-    assert isinstance(model, open_clip.CLIP)
+    assert isinstance(model, TinyClip)
     save_tiny_clip(model, folder / "clip_tiny.safetensors")

@@ -1,14 +1,16 @@
 """Trains the embedded SAM on drawn scenes and real photographs, with simulated clicks.
 
-Each step clicks on targets twice. The first answer is prompted by one positive point, or by the pair that
-begins an AlignSAM episode; the second by up to 17 points, most drawn from the first answer's error, as SAM
-was trained, and some from anywhere with their true label, as an agent's may be.
+Each step asks for one answer a target. A first one is prompted by one positive point, by the pair that begins an
+AlignSAM episode, or by a box. A later one is prompted by up to 17 points, most drawn from the first answer's error, as
+SAM was trained, and some from anywhere with their true label, as an agent's may be; sometimes by the first answer too.
+The backbone and the path for detail are frozen, and what they compute of a view is kept on disk.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import torch
 from omegaconf import DictConfig
@@ -17,14 +19,27 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from alignsam_gym.data import drawn_scenes
 from alignsam_gym.data.voc_dataset import VOID
 from alignsam_gym.experiments.pretrain.clicks import sample_clicks
+from alignsam_gym.experiments.pretrain.feature_cache import FeatureCache
 from alignsam_gym.experiments.pretrain.optimise import Optimiser, batches
-from alignsam_gym.experiments.pretrain.scores import click_curve, scene_targets, voc_targets
-from alignsam_gym.experiments.pretrain.training_images import ClickedPhotographs, ClickedScenes, Picture
+from alignsam_gym.experiments.pretrain.scores import (
+    click_curve,
+    first_answers,
+    saliency_targets,
+    scene_targets,
+    voc_targets,
+)
+from alignsam_gym.experiments.pretrain.training_images import (
+    ClickedPhotographs,
+    ClickedScenes,
+    Picture,
+    all_photographs,
+)
 from alignsam_gym.foundation.sam.batched_decoder import PADDING, BatchedDecoder
-from alignsam_gym.foundation.tiny import load_tiny_sam
-from alignsam_gym.foundation.tiny.tiny_sam import EMBED_DIM, INPUT_SIZE, build_tiny_sam
+from alignsam_gym.foundation.tiny import half_precision, load_backbone, load_tiny_sam
+from alignsam_gym.foundation.tiny.tiny_sam import EMBED_DIM, INPUT_SIZE, TinyImageEncoder, build_tiny_sam
 from alignsam_gym.srm.segmentation_loss import dice_loss
 
 CLASSES = 21
@@ -32,14 +47,35 @@ COUNTS = (1, 2, 4, 8, 15)
 
 
 def build(config: DictConfig) -> Sam:
-    return load_tiny_sam(Path(config.init)) if config.init else build_tiny_sam()
+    """Load the weights of `config.init`, from `initial_sam` or an earlier training; else none but the backbone's."""
+    if config.init:
+        sam = load_tiny_sam(Path(config.init))
+    else:
+        sam = build_tiny_sam()
+        cast(TinyImageEncoder, sam.image_encoder).backbone = load_backbone()
+    sam.image_encoder.backbone.requires_grad_(False)
+    sam.image_encoder.detail.requires_grad_(False)
+    return sam
 
 
-def pictures(config: DictConfig) -> Iterator[Picture]:
-    """Batches, half drawn scenes, half photographs."""
-    photographs = ClickedPhotographs(Path(config.photographs), config.targets)
-    scenes = ClickedScenes(config.scenes, config.targets, config.workers)
-    return map(_joined, batches(scenes, config), batches(photographs, config))
+def pictures(config: DictConfig, steps: int) -> Iterator[Picture]:
+    """`steps` batches, drawn scenes first, if there are any, then photographs."""
+    photographs = ClickedPhotographs(all_photographs(config), config.views, config.targets)
+    if not config.drawn:
+        return batches(photographs, config.batch_size, steps)
+    scenes = ClickedScenes(config.scenes, config.views, config.targets, config.workers)
+    drawn = batches(scenes, config.drawn, steps)
+    taken = batches(photographs, config.batch_size - config.drawn, steps)
+    return (_joined(*pair, first_view=config.scenes * config.views) for pair in zip(drawn, taken, strict=True))
+
+
+class FourMasksDecoder(BatchedDecoder):
+    """Answers with all four masks, the single one first."""
+
+    def _answer(
+        self, hidden: Tensor, pixels: Tensor, high_res_features: Tensor, multimask_output: bool
+    ) -> tuple[Tensor, Tensor]:
+        return self._paint(self._upscale(pixels), self._kernels(hidden, slice(None))), self._iou(hidden)
 
 
 class Trainer:
@@ -47,63 +83,85 @@ class Trainer:
 
     def __init__(self, sam: Sam, config: DictConfig) -> None:
         self.sam, self.config = sam, config
+        self.encoder = cast(TinyImageEncoder, sam.image_encoder)
+        self.features = FeatureCache(Path(config.features), self._frozen)
         self.classifier = nn.Conv2d(EMBED_DIM, CLASSES, 1)
         self.optimiser = Optimiser(sam, [*self.classifier.parameters()], config, average_buffers=True)
         self.average = self.optimiser.average
 
     def step(self, batch: Picture) -> dict[str, float]:
-        """One update; returns the losses and the IoU of both passes."""
+        """One update, of the first answer or of a later one; returns the losses and the IoU."""
         self.sam.train()
-        image, targets, classes = batch
+        self.encoder.detail.eval()  # it is frozen, its statistics too
+        image, targets, valid, classes, views = batch
         owner = torch.arange(len(image)).repeat_interleave(targets.shape[1])
         full = targets.flatten(0, 1)
-        low = F.avg_pool2d(full[:, None].float(), 2)[:, 0]
-        target = low > 0.5
+        target = _at_logits(full)
+        labelled = _at_logits(valid)[owner]
         with self.optimiser.autocast():
-            features = self.sam.image_encoder(self.sam.preprocess(image.float()))
+            pixels = self.sam.preprocess(image.float()).contiguous(memory_format=torch.channels_last)
+            detail, *stages = self.features(views, pixels)
+            features = self.encoder.neck(detail, stages)
             semantic = self._semantic(features, classes)
             embeddings = features[owner]
-            points, labels = self._first_clicks(target)
-            several = bool(torch.rand(()) < self.config.multimask)
-            first, first_iou = self._decode(embeddings, points, labels, multimask=several)
-            loss_first, best = mask_loss(first, first_iou, target)
-            points, labels = self._later_clicks(embeddings, points, labels, best, target)
-            dense = best[:, None] if torch.rand(()) < self.config.mask_input else None
-            second, second_iou = self._decode(embeddings, points, labels, dense)
-            loss_second, answer = mask_loss(second, second_iou, target)
-            loss = loss_first + loss_second + self.config.semantic_weight * semantic
+            boxes = noisy_boxes(full, self.config.box_noise) if torch.rand(()) < self.config.boxed else None
+            points, labels = self._first_clicks(target, labelled, boxes is not None)
+            later = bool(torch.rand(()) < 0.5)
+            with torch.set_grad_enabled(not later):
+                answer = self._decode(embeddings, points, labels, boxes)
+            if later:
+                single = answer[0][:, 0].float()
+                if torch.rand(()) < 0.5:
+                    boxes = None
+                points, labels = self._later_clicks(embeddings, points, labels, boxes, single, target, labelled)
+                dense = single[:, None] if torch.rand(()) < self.config.mask_input else None
+                answer = self._decode(embeddings, points, labels, boxes, dense)
+            loss = mask_losses(*answer, target, labelled) + self.config.semantic_weight * semantic
         self.optimiser.step(loss)
-        half = len(target) // 2  # scenes come first
-        return {
-            "loss": loss.item(),
-            "semantic": semantic.item(),
-            "scene_iou_first": _iou(best[:half] > 0, target[:half]),
-            "scene_iou_second": _iou(answer[:half] > 0, target[:half]),
-            "photo_iou_first": _iou(best[half:] > 0, target[half:]),
-            "photo_iou_second": _iou(answer[half:] > 0, target[half:]),
+        half = self.config.drawn * self.config.targets  # scenes come first
+        iou = mask_iou(answer[0] > 0, target, labelled)
+        parts = {"single": iou[:, 0], "best3": iou[:, 1:].amax(1)}
+        when = "later" if later else "first"
+        return {"loss": loss.item(), "semantic": semantic.item()} | {
+            f"{kind}_{when}_{name}": float(part[rows].mean())
+            for name, part in parts.items()
+            for kind, rows in (("scene", slice(half)), ("photo", slice(half, None)))
+            if len(part[rows])
         }
 
-    def _decode(
-        self, embeddings: Tensor, points: Tensor, labels: Tensor, dense: Tensor | None = None, multimask: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        missing = self.config.max_points - points.shape[1]  # one length, so that one compilation serves
-        points, labels = F.pad(points, (0, 0, 0, missing)), F.pad(labels, (0, missing), value=PADDING)
-        decoder = BatchedDecoder(self.sam.prompt_encoder, self.sam.mask_decoder)
-        if self.config.compile:
-            decoder.compile()
-        return decoder.decode(decoder.prepare_image(embeddings, dense), points, labels, multimask)
+    def _frozen(self, pixels: Tensor) -> list[Tensor]:
+        """Compute what the neck merges: `Detail`'s output and the backbone's last three features."""
+        return [self.encoder.detail(pixels), *self.encoder.backbone(pixels)[1:]]
 
-    def _first_clicks(self, target: Tensor) -> tuple[Tensor, Tensor]:
+    def _decode(
+        self, embeddings: Tensor, points: Tensor, labels: Tensor, boxes: Tensor | None, dense: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Answer with the logits (B, 4, 128, 128) and the predicted IoU (B, 4) of all four masks."""
+        decoder = FourMasksDecoder(self.sam.prompt_encoder, self.sam.mask_decoder)
+        return decoder.decode(decoder.prepare_image(embeddings, dense), points, labels, boxes=boxes)
+
+    def _first_clicks(self, target: Tensor, labelled: Tensor, boxed: bool) -> tuple[Tensor, Tensor]:
+        """Draw a point on the target, half of the time with one beside it; with a box, both half of the time."""
         pixel = INPUT_SIZE / target.shape[-1]
         points, labels = sample_clicks(target, target, 1, pixel)
-        away, away_labels = sample_clicks(~target, target, 1, pixel)
+        away, away_labels = sample_clicks(~target & labelled, target, 1, pixel)
         away_labels[torch.rand(len(target)) < 0.5] = PADDING
-        return torch.cat([points, away], 1), torch.cat([labels, away_labels], 1)
+        points, labels = torch.cat([points, away], 1), torch.cat([labels, away_labels], 1)
+        if boxed:
+            labels[torch.rand(len(target)) < 0.5] = PADDING
+        return points, labels
 
     def _later_clicks(
-        self, embeddings: Tensor, points: Tensor, labels: Tensor, logits: Tensor, target: Tensor
+        self,
+        embeddings: Tensor,
+        points: Tensor,
+        labels: Tensor,
+        boxes: Tensor | None,
+        logits: Tensor,
+        target: Tensor,
+        labelled: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Up to the most points that an episode gives; half of the time an unseen answer comes between."""
+        """Draw up to the most points that an episode gives; half of the time an unseen answer comes between."""
         pixel = INPUT_SIZE / target.shape[-1]
         budget = self.config.max_points - points.shape[1]
         total = int(torch.randint(1, budget + 1, ()))
@@ -114,10 +172,10 @@ class Trainer:
         for number, count in enumerate(rounds):
             if number:
                 with torch.no_grad():
-                    logits = self._decode(embeddings, points, labels)[0][:, 0].float()
+                    logits = self._decode(embeddings, points, labels, boxes)[0][:, 0].float()
             informed = int(torch.distributions.Binomial(count, torch.tensor(self.config.from_error)).sample())
-            wrong = (logits > 0) != target
-            for region, some in ((wrong, informed), (torch.ones_like(wrong), count - informed)):
+            wrong = ((logits > 0) != target) & labelled
+            for region, some in ((wrong, informed), (labelled, count - informed)):
                 if some:
                     more, more_labels = sample_clicks(region, target, some, pixel)
                     points, labels = torch.cat([points, more], 1), torch.cat([labels, more_labels], 1)
@@ -126,50 +184,72 @@ class Trainer:
     def _semantic(self, features: Tensor, classes: Tensor) -> Tensor:
         logits = self.classifier(features)
         stride = classes.shape[-1] // logits.shape[-1]
-        return F.cross_entropy(
-            logits.float(), classes[:, stride // 2 :: stride, stride // 2 :: stride], ignore_index=VOID
-        )
+        classes = classes[:, stride // 2 :: stride, stride // 2 :: stride]
+        total = F.cross_entropy(logits.float(), classes.long(), ignore_index=VOID, reduction="sum")
+        return total / (classes != VOID).sum().clamp(min=1)
 
 
-def mask_loss(logits: Tensor, predicted_iou: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy + Dice of the best of K masks, and the error of every predicted IoU.
+def mask_losses(logits: Tensor, predicted_iou: Tensor, target: Tensor, labelled: Tensor) -> Tensor:
+    """Cross-entropy + Dice of the single mask and of the best of the three, and the error of every predicted IoU.
 
-    logits (B, K, H, W), predicted_iou (B, K), target bool (B, H, W).
-    Returns the scalar loss and the best mask's logits (B, H, W), detached, float32.
+    logits (B, 4, H, W), predicted_iou (B, 4), target and labelled bool (B, H, W). Returns a scalar.
     """
-    logits = logits.float()
+    logits, weight = logits.float(), labelled[:, None].float()
     truth = target[:, None].float().expand_as(logits)
-    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((2, 3))
-    each = 2 * entropy + dice_loss(logits.sigmoid(), truth)
-    loss, chosen = each.min(1)
-    answer = logits.detach() > 0
-    iou = (answer & target[:, None]).sum((2, 3)) / (answer | target[:, None]).sum((2, 3)).clamp(min=1)
-    best = logits.detach()[torch.arange(len(logits)), chosen]
-    return loss.mean() + 0.1 * F.mse_loss(predicted_iou.float(), iou), best
+    entropy = (F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * weight).mean((2, 3))
+    each = 2 * entropy + dice_loss(logits.sigmoid() * weight, truth * weight)
+    iou = mask_iou(logits.detach() > 0, target, labelled)
+    return each[:, 0].mean() + 0.5 * each[:, 1:].amin(1).mean() + 0.2 * F.mse_loss(predicted_iou.float(), iou)
 
 
-def score(sam: nn.Module, config: DictConfig) -> dict[str, dict[int, float]]:
-    """Mean IoU after each of `COUNTS` oracle clicks, at 256 pixels, on what training never saw."""
+def mask_iou(answers: Tensor, target: Tensor, labelled: Tensor) -> Tensor:
+    """IoU, float (B, K), of answers, bool (B, K, H, W), with targets where they are labelled, both bool (B, H, W)."""
+    target, labelled = target[:, None], labelled[:, None]
+    union = ((answers | target) & labelled).sum((2, 3)).clamp(min=1)
+    return (answers & target & labelled).sum((2, 3)) / union
+
+
+def noisy_boxes(masks: Tensor, noise: float) -> Tensor:
+    """Boxes around masks, bool (B, H, W), each side off by up to `noise` of the box: float (B, 4), x0 y0 x1 y1."""
+    height, width = masks.shape[1:]
+    rows, columns = (masks.any(dim).float() for dim in (2, 1))
+    x0, y0 = columns.argmax(1), rows.argmax(1)
+    x1, y1 = width - columns.flip(1).argmax(1), height - rows.flip(1).argmax(1)
+    boxes = torch.stack([x0, y0, x1, y1], 1).float()
+    sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+    return (boxes + sides * noise * (2 * torch.rand(boxes.shape) - 1)).clamp(0, width)
+
+
+def _at_logits(masks: Tensor) -> Tensor:
+    """Bring masks, bool (B, 256, 256), to the size of low-resolution logits."""
+    half: Tensor = F.avg_pool2d(masks[:, None].float(), 2)[:, 0] > 0.5
+    return half
+
+
+def score(sam: nn.Module, config: DictConfig) -> dict[str, dict[str, float]]:
+    """Score on what training never saw: IoU after each of `COUNTS` oracle clicks, and `first_answers`."""
     assert isinstance(sam, Sam)
     root = Path(config.voc_val)
-    return {
-        "shapes": click_curve(sam, scene_targets(config.score_scenes), COUNTS),
-        "voc_val_by_class": click_curve(sam, voc_targets(root, merged=False), COUNTS),
-        "voc_val_merged": click_curve(sam, voc_targets(root, merged=True), COUNTS),
+    targets = {task: list(scene_targets(config.score_scenes, [task])) for task in drawn_scenes.TASKS}
+    targets |= {
+        "voc_val_by_class": list(voc_targets(root, merged=False)),
+        "voc_val_merged": list(voc_targets(root, merged=True)),
     }
+    if config.saliency_val:
+        targets["saliency"] = list(saliency_targets(Path(config.saliency_val)))
+    found: dict[str, dict[str, float]] = {}
+    for name, some in targets.items():
+        curve = {str(count): iou for count, iou in click_curve(sam, some, COUNTS).items()}
+        found[name] = curve | first_answers(sam, some)
+    return found
 
 
 def save(sam: nn.Module, folder: Path) -> None:
-    state = sam.state_dict()
-    halves = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in state.items()}
-    save_file(halves, folder / "sam_tiny.safetensors")
+    save_file(half_precision(sam), folder / "sam_tiny.safetensors")
 
 
-def _joined(first: Picture, second: Picture) -> Picture:
-    image, targets, classes = (torch.cat(pair) for pair in zip(first, second, strict=True))
-    return Picture(image, targets, classes.long())
-
-
-def _iou(prediction: Tensor, target: Tensor) -> float:
-    union = (prediction | target).sum((1, 2)).clamp(min=1)
-    return float(((prediction & target).sum((1, 2)) / union).mean())
+def _joined(drawn: Picture, taken: Picture, first_view: int) -> Picture:
+    """Put both in one batch; the photographs' views are counted from `first_view`."""
+    taken = taken._replace(view=taken.view + first_view)
+    image, targets, valid, classes, view = (torch.cat(pair) for pair in zip(drawn, taken, strict=True))
+    return Picture(image, targets, valid, classes, view)

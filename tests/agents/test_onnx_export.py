@@ -20,7 +20,7 @@ from alignsam_gym.envs.spaces import observe
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.encoding.embedding_store import RecentStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
-from alignsam_gym.transforms import resize_image
+from alignsam_gym.transforms import resize_image, resize_map
 
 EXAMPLE = Path(__file__).parents[2] / "examples/onnx_predict.py"
 
@@ -49,6 +49,8 @@ def run_graph(tmp_path):
         {},
         {"state": "concat", "revisit": "allow", "srm_grid_size": 4},
         {"branch": "explicit"},
+        {"features": "clip"},
+        {"features": "both", "srm_grid_size": 4},
         {"network": "full_cnn"},
     ],
 )
@@ -56,7 +58,7 @@ def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, ru
     agent = AlignSAM.from_pretrained(make_run(**rules))
     export_onnx(agent, tmp_path / "graphs")
     toy_dataset.samples = [type(sample)(**vars(sample) | {"text": "star"}) for sample in toy_dataset.samples]
-    encoded = EncodedDataset(toy_dataset, agent.model, RecentStore(8), 64, agent.clip)
+    encoded = EncodedDataset(toy_dataset, agent.model, RecentStore(8), 64, agent.clip, agent.features)
     episode = Episode(agent.rules, encoded, agent.srm, learns=False, count=3)
     episode.reset(range(3), [0, 1, 2], [np.random.default_rng(0)] * 3)
     episode.step([0, 1], [5, 10])  # so that the third row's prompts are padded
@@ -70,9 +72,15 @@ def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, ru
     assert (labels == -1).any()
     [logits] = run_graph("decoder", encoding=encoding, points=points, labels=labels)
     np.testing.assert_allclose(logits, episode.logits, atol=1e-4)
-    similarity = {"similarity": episode.similarity} if agent.srm.kind == "explicit" else {}
+    more = {"similarity": episode.similarity} if agent.srm.kind == "explicit" else {}
+    if agent.features:
+        side = agent.features.frame_side(64)
+        [features] = run_graph("features", frame=np.stack([resize_image(image, (side, side)) for image in images]))
+        kept = torch.stack([sample.features.float() for sample in encoded.fetch([0, 1, 2])])
+        np.testing.assert_allclose(features, resize_map(kept, episode.mask.shape[1:]), rtol=2e-3, atol=2e-3)
+        more["features"] = features
     mask = episode.logits.sigmoid()
-    srm_logits, centres = run_graph("srm", encoding=encoding, mask=mask, **similarity)
+    srm_logits, centres = run_graph("srm", encoding=encoding, mask=mask, **more)
     np.testing.assert_allclose(srm_logits, episode.srm_logits, atol=1e-4)
     np.testing.assert_allclose(centres, episode.at_centres(episode.srm_logits), atol=1e-4)
     visited = episode.visited.float()

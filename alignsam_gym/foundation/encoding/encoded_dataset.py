@@ -21,7 +21,7 @@ from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 from alignsam_gym.transforms import resize_image, resize_map
 
 if TYPE_CHECKING:
-    from alignsam_gym.foundation.clip_surgery import ClipSurgery
+    from alignsam_gym.foundation.clip_model import ClipModel
 
 _ENCODE_BATCH = 8
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class EncodedSample:
             0 where there are none.
         valid: float32 (4h, 4w) in [0, 1], the fraction of labelled pixels in each logit's area.
         similarity: float32 (h, w) in [0, 1], M_c, CLIP's map of the sample's text; None without a CLIP.
+        features: float16 (F, H', W'), the dense features of a CLIP on its own grid; None if they are not asked for.
     """
 
     mask: np.ndarray
@@ -51,6 +52,7 @@ class EncodedSample:
     truth: Tensor
     valid: Tensor
     similarity: Tensor | None
+    features: Tensor | None = None
 
     @property
     def embedding(self) -> Tensor:
@@ -69,6 +71,7 @@ class EncodedDataset:
         store: Keeps encodings and CLIP's maps.
         image_size: Side of the square frame that images are resized to before the model resizes them (§4.1), in pixels.
         clip: Draws the map M_c of each sample's text. None for no maps.
+        features: The CLIP whose dense features the samples have. None for no features.
         capacity: The number of encoded samples kept in memory. The least recently used are dropped.
     """
 
@@ -78,11 +81,14 @@ class EncodedDataset:
         model: BatchedSamPredictor,
         store: Store,
         image_size: int,
-        clip: ClipSurgery | None = None,
+        clip: ClipModel | None = None,
+        features: ClipModel | None = None,
         capacity: int = 256,
     ) -> None:
-        self.dataset, self.model, self.store, self.clip = dataset, model, store, clip
+        self.dataset, self.model, self.store, self.clip, self.features = dataset, model, store, clip, features
         self.image_size, self.capacity = image_size, capacity
+        encoder = model.sam.image_encoder
+        self._together = features is not None and model.encode_type == torch.float32 and features.describes_as(encoder)
         self._in_memory: OrderedDict[int, EncodedSample] = OrderedDict()
         self._prefetched: Future[dict[int, EncodedSample]] | None = None
 
@@ -156,8 +162,10 @@ class EncodedDataset:
             DataError: As from `fetch`.
         """
         samples = self._read(indices)
+        described: dict[int, Tensor] = {}
+        _, missing = self._encodings(samples, described)
         self._maps(samples)
-        _, missing = self._encodings(samples)
+        self._features(samples, described)
         return missing
 
     def _missing(self, indices: Sequence[int]) -> list[int]:
@@ -167,19 +175,32 @@ class EncodedDataset:
         loaded: dict[int, EncodedSample] = {}
         for start in range(0, len(indices), _ENCODE_BATCH):
             samples = self._read(indices[start : start + _ENCODE_BATCH])
-            encodings, _ = self._encodings(samples)
-            maps = self._maps(samples)
-            loaded |= {i: self._encoded(sample, encodings[i], maps.get(i)) for i, sample in samples.items()}
+            described: dict[int, Tensor] = {}
+            encodings, _ = self._encodings(samples, described)
+            maps, features = self._maps(samples), self._features(samples, described)
+            for i, sample in samples.items():
+                loaded[i] = self._encoded(sample, encodings[i], maps.get(i), features.get(i))
         return loaded
 
     def _read(self, indices: Sequence[int]) -> dict[int, Sample]:
         with ThreadPoolExecutor() as pool:  # decoding an image releases Python's lock
             return dict(zip(indices, pool.map(self.dataset.__getitem__, indices), strict=True))
 
-    def _encodings(self, samples: Mapping[int, Sample]) -> tuple[dict[int, Tensor], int]:
-        """Return the model's encodings, and how many of them the store did not have."""
-        keys = {i: self._key(sample, self.model.fingerprint) for i, sample in samples.items()}
-        return self._get_or_make(keys, lambda missing: self.model.encode([self._frame(samples[i]) for i in missing]))
+    def _encodings(self, samples: Mapping[int, Sample], described: dict[int, Tensor]) -> tuple[dict[int, Tensor], int]:
+        """Return the model's encodings, and how many of them the store did not have.
+
+        What the model tells of their dense features on the way is put into `described`.
+        """
+
+        def make(missing: list[int]) -> Tensor:
+            frames = [self._frame(samples[i]) for i in missing]
+            if not self._together:
+                return self.model.encode(frames)
+            encodings, features = self.model.encode_and_describe(frames)
+            described.update(zip(missing, features, strict=True))
+            return encodings
+
+        return self._get_or_make({i: self._key(sample, self.model.fingerprint) for i, sample in samples.items()}, make)
 
     def _maps(self, samples: Mapping[int, Sample]) -> dict[int, Tensor]:
         """Return CLIP's maps on its own grid; none without a CLIP."""
@@ -193,6 +214,22 @@ class EncodedDataset:
             lambda missing: clip.similarity([self._frame(samples[i]) for i in missing], [texts[i] for i in missing]),
         )
         return maps
+
+    def _features(self, samples: Mapping[int, Sample], described: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Return a CLIP's dense features; none without one. Those that are `described` need not be made."""
+        clip = self.features
+        if clip is None:
+            return {}
+        keys = {i: self._key(sample, f"{clip.fingerprint}|features") for i, sample in samples.items()}
+
+        def make(missing: list[int]) -> Tensor:
+            rest = [i for i in missing if i not in described]
+            made = clip.dense_features([self._frame(samples[i]) for i in rest]) if rest else ()
+            found = {**described, **dict(zip(rest, made, strict=True))}
+            return torch.stack([found[i] for i in missing])
+
+        features, _ = self._get_or_make(keys, make)
+        return features
 
     def _get_or_make(
         self, keys: Mapping[int, str], make: Callable[[list[int]], Tensor]
@@ -222,7 +259,9 @@ class EncodedDataset:
             )
         return sample.text
 
-    def _encoded(self, sample: Sample, encoding: Tensor, similarity: Tensor | None) -> EncodedSample:
+    def _encoded(
+        self, sample: Sample, encoding: Tensor, similarity: Tensor | None, features: Tensor | None
+    ) -> EncodedSample:
         valid = np.ones_like(sample.mask) if sample.void is None else ~sample.void
         mask = sample.mask & valid
         valid_fraction = self._at_logits(valid)
@@ -235,6 +274,7 @@ class EncodedDataset:
             truth=fraction_of(self._at_logits(mask), valid_fraction),
             valid=valid_fraction,
             similarity=None if similarity is None else self._on_grid(similarity),
+            features=None if features is None else features.to(self.model.device),
         )
 
     def _at_logits(self, mask: np.ndarray) -> Tensor:

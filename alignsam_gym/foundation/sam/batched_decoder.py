@@ -16,8 +16,6 @@ subclass of `BatchedDecoder` says how many channels there are and how they are u
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache, wraps
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -25,8 +23,6 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransfor
 from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from alignsam_gym.errors import OptionError, first_line
 
 PADDING = -1
 """The label of a point that only pads a prompt set."""
@@ -87,15 +83,6 @@ class BatchedDecoder:
         self.final_offset = _projected(transformer.final_attn_token_to_image.k_proj, positions)
         first, _, _, second, _ = mask_decoder.output_upscaling
         self.upscaling = (*_as_matrix(first), *_as_matrix(second))
-        self._run_transformer, self._run_upscaling = _two_way, _upscaled
-
-    def compile(self) -> None:
-        """Let ``torch.compile`` make the transformer and the upscaling, which take most of a decode's time.
-
-        The compiled code serves every decoder of the process on which this is called, so that a training, which needs a
-        new decoder at each step, compiles once for each shape.
-        """
-        self._run_transformer, self._run_upscaling = _compiled_once(_two_way), _compiled_once(_upscaled)
 
     def prepare_image(self, encodings: Tensor, mask_input: Tensor | None = None) -> PreparedImage:
         """Compute what decoding needs of B images.
@@ -131,7 +118,12 @@ class BatchedDecoder:
         return PreparedImage(tokens, *_image_projections(layer, tokens, *self.offsets[0]), high_res_features)
 
     def decode(
-        self, image: PreparedImage, points: Tensor, labels: Tensor, multimask_output: bool = False
+        self,
+        image: PreparedImage,
+        points: Tensor,
+        labels: Tensor,
+        multimask_output: bool = False,
+        boxes: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Decode B prompt sets, each on its own image (Eq. 2).
 
@@ -140,14 +132,16 @@ class BatchedDecoder:
             points: float (B, N, 2), (x, y) in pixels of the image encoder's input. N may be 0.
             labels: int (B, N), 1 foreground, 0 background, −1 padding.
             multimask_output: Whether to answer with SAM's K = 3 masks for ambiguous prompts instead of its K = 1.
+            boxes: float (B, 4), each box as its upper left and lower right corner (x, y), (x, y), in pixels of the
+                image encoder's input; None for no boxes.
 
         Returns:
             Low-resolution logits (B, K, 4h, 4w), positive in the mask, and predicted IoU (B, K).
         """
         with torch.autocast(points.device.type, enabled=False):  # positions need all their digits
-            sparse, _ = self.prompt_encoder(points=(points, labels), boxes=None, masks=None)
-        # After the points comes the one "not a point" token that SamPredictor, too, adds when there is no box.
-        real = F.pad(labels != PADDING, (len(self.output_tokens), 1), value=True)
+            sparse, _ = self.prompt_encoder(points=(points, labels), boxes=boxes, masks=None)
+        # After the points come the two corners of a box, or the "not a point" token that SamPredictor, too, adds.
+        real = F.pad(labels != PADDING, (len(self.output_tokens), 1 if boxes is None else 2), value=True)
         visible = None if bool(real.all()) else real[:, None, None, :]
         return self.decode_tokens(image, sparse, visible, multimask_output)
 
@@ -167,7 +161,7 @@ class BatchedDecoder:
         """
         tokens = torch.cat([self.output_tokens.expand(sparse.shape[0], -1, -1), sparse], dim=1)
         transformer = self.mask_decoder.transformer
-        hidden, pixels = self._run_transformer(transformer, image, self.offsets, self.final_offset, tokens, visible)
+        hidden, pixels = _two_way(transformer, image, self.offsets, self.final_offset, tokens, visible)
         return self._answer(hidden, pixels, image.high_res_features, multimask_output)
 
     def _answer(
@@ -208,7 +202,7 @@ class BatchedDecoder:
         Returns:
             float (B, h·w·4·4, C/8), the pixels of a cell together, in the order of `space_to_depth`'s channels.
         """
-        return self._run_upscaling(self.mask_decoder.output_upscaling, self.upscaling, pixels, middle, fine)
+        return _upscaled(self.mask_decoder.output_upscaling, self.upscaling, pixels, middle, fine)
 
     def _paint(self, upscaled: Tensor, kernels: Tensor) -> Tensor:
         """Multiply upscaled pixels (B, h·w·4·4, c) with kernels (B, K, c) to logits (B, K, 4h, 4w)."""
@@ -294,7 +288,11 @@ def _image_projections(
 def _attend(attention: Attention, q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
     """Run ``attention`` after its input projections, without the keys that are not `visible`, bool (B, 1, 1, keys)."""
     q, k, v = (x.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for x in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+    if torch.is_grad_enabled() and q.dtype == torch.bfloat16 and q.device.type == "cpu":
+        with torch.autocast("cpu", enabled=False):  # on a CPU the gradients of bfloat16 take three times as long
+            out = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=visible)
+    else:
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
     return _projected(attention.out_proj, out.transpose(1, 2).flatten(2))
 
 
@@ -349,31 +347,6 @@ def _upscaled(
     x = _linear(x.flatten(1, 2), second, second_bias)  # (B, h·w·2·2, 2·2·C/8)
     x = last_activation(x if fine is None else x + fine.reshape(x.shape))
     return cast(Tensor, x.unflatten(2, (4, -1)).flatten(1, 2))
-
-
-def compiled(function: Callable[..., Any], mode: str = "default") -> Callable[..., Any]:
-    """Return what ``torch.compile`` makes of a function when it is first called.
-
-    The call raises OptionError where nothing can be compiled, most often for want of a compiler of C++.
-    """
-    from torch._dynamo.exc import BackendCompilerFailed  # takes seconds, as torch.compile does
-
-    run = torch.compile(function, mode=mode)
-
-    @wraps(function)
-    def call(*arguments: Any) -> Any:
-        try:
-            return run(*arguments)
-        except BackendCompilerFailed as error:
-            raise OptionError(
-                f"compile=true: torch.compile fails here ({first_line(error)}). It needs a C++ compiler such as g++: "
-                "install one, or take compile=false."
-            ) from error
-
-    return call
-
-
-_compiled_once = cache(compiled)
 
 
 def _as_tokens(x: Tensor) -> Tensor:

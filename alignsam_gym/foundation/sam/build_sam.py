@@ -82,7 +82,7 @@ def recognise(tensors: Mapping[str, Tensor]) -> str | None:
         return f"sam2.1_hiera_{size}" if size else None
     if "image_encoder.patch_embed.seq.0.c.weight" in tensors:
         return "vit_t"
-    return "tiny" if "image_encoder.stem.0.weight" in tensors else None
+    return "tiny" if "image_encoder.detail.stages.0.0.weight" in tensors else None
 
 
 def _check_fit(path: Path, kind: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

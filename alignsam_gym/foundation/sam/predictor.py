@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -12,9 +13,9 @@ from segment_anything.modeling import MaskDecoder, Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
-from alignsam_gym.errors import OptionError, WeightsError, check_choice
+from alignsam_gym.errors import OptionError, WeightsError, check_choice, first_line
 from alignsam_gym.foundation.devices import resolve_device
-from alignsam_gym.foundation.sam.batched_decoder import BatchedDecoder, PreparedImage, compiled
+from alignsam_gym.foundation.sam.batched_decoder import BatchedDecoder, PreparedImage
 from alignsam_gym.foundation.sam.build_sam import load_sam_checkpoint
 from alignsam_gym.foundation.sam.official_checkpoints import (
     CHECKPOINTS,
@@ -25,10 +26,11 @@ from alignsam_gym.foundation.sam.official_checkpoints import (
 from alignsam_gym.foundation.sam.sam2 import Sam2Decoder, Sam2MaskDecoder
 from alignsam_gym.foundation.sam.sam_hq import HQDecoder, HQMaskDecoder
 from alignsam_gym.foundation.tiny import WEIGHTS, load_tiny_sam
+from alignsam_gym.foundation.tiny.tiny_backbone import on_one_grid
 from alignsam_gym.foundation.tiny.tiny_sam import TinyImageEncoder
 from alignsam_gym.transforms import resize_image
 
-EMBEDDED_PREPROCESSING, SAM_PREPROCESSING = 2, 3
+EMBEDDED_PREPROCESSING, SAM_PREPROCESSING = 3, 3
 """The version of what `BatchedSamPredictor.encode` does to an image for the embedded SAM, and for any other.
 
 It is part of every cached embedding's key.
@@ -72,6 +74,7 @@ class BatchedSamPredictor:
         encoding_shape: (R, h, w).
         logits_shape: (4h, 4w) of the low-resolution logits.
         decode_batch: The number of prompt sets decoded at once; `calibrate_decode_batch` measures the best one.
+        encode_type: The dtype that encoding computes in.
         decode_precision: As given.
         compiled: As given by `compile`.
 
@@ -89,11 +92,11 @@ class BatchedSamPredictor:
         compile: bool = False,
     ) -> None:
         self.sam = sam.to(device).eval().requires_grad_(False)
-        self._encode_type = _resolve_precision(precision, device)
+        self.encode_type = _resolve_precision(precision, device)
         self._embedded = isinstance(sam.image_encoder, TinyImageEncoder)
         self.fingerprint = f"{fingerprint}-{EMBEDDED_PREPROCESSING if self._embedded else SAM_PREPROCESSING}"
-        if self._encode_type != torch.float32:
-            self.fingerprint += f"-{self._encode_type}".replace("torch.", "")
+        if self.encode_type != torch.float32:
+            self.fingerprint += f"-{self.encode_type}".replace("torch.", "")
         self.device = device
         self.input_size = sam.image_encoder.img_size
         height, width = sam.prompt_encoder.image_embedding_size
@@ -109,7 +112,7 @@ class BatchedSamPredictor:
         self._decode = self.decoder.decode
         if compile:
             mode = "reduce-overhead" if device.type == "cuda" else "default"
-            self._decode = compiled(self.decoder.decode, mode)
+            self._decode = _compiled(self.decoder.decode, mode)
         self.encoding_shape = (sam.prompt_encoder.embed_dim + self.decoder.high_res_channels, height, width)
 
     def resize(self, images: Sequence[np.ndarray]) -> Tensor:
@@ -145,8 +148,26 @@ class BatchedSamPredictor:
         """
         parts = self.resize(images).split(max(1, _ENCODE_PIXELS // self.input_size**2))
         encode, preprocess = self.sam.image_encoder, self.sam.preprocess
-        with self._arithmetic(self._encode_type):
+        with self._arithmetic(self.encode_type):
             return torch.cat([encode(preprocess(part.to(self.device).float())).float() for part in parts])
+
+    @torch.no_grad()
+    def encode_and_describe(self, images: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """Encode images by the embedded SAM, and keep what its backbone says of them, which costs nothing more.
+
+        Args:
+            images: B square frames of any side, uint8 (S, S, 3), RGB.
+
+        Returns:
+            The encodings, float32 (B, R, h, w), and the dense features of the embedded CLIP, float32 (B, 520, h, w).
+        """
+        encoder = cast(TinyImageEncoder, self.sam.image_encoder)
+        encodings, features = [], []
+        for part in self.resize(images).split(max(1, _ENCODE_PIXELS // self.input_size**2)):
+            encoding, stages = encoder.with_stages(self.sam.preprocess(part.to(self.device).float()))
+            encodings.append(encoding)
+            features.append(on_one_grid(stages))
+        return torch.cat(encodings), torch.cat(features)
 
     @torch.no_grad()
     def prepare_image(self, encodings: Tensor) -> PreparedImage:
@@ -263,3 +284,25 @@ def _resolve_precision(precision: str, device: torch.device) -> torch.dtype:
         precision = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
     dtype: torch.dtype = getattr(torch, precision)
     return dtype
+
+
+def _compiled(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
+    """Return what ``torch.compile`` makes of a function when it is first called.
+
+    The call raises OptionError where nothing can be compiled, most often for want of a compiler of C++.
+    """
+    from torch._dynamo.exc import BackendCompilerFailed  # takes seconds, as torch.compile does
+
+    run = torch.compile(function, mode=mode)
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        try:
+            return run(*arguments)
+        except BackendCompilerFailed as error:
+            raise OptionError(
+                f"compile=true: torch.compile fails here ({first_line(error)}). It needs a C++ compiler such as g++: "
+                "install one, or take compile=false."
+            ) from error
+
+    return call

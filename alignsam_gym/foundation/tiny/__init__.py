@@ -6,10 +6,11 @@ that imports ``open_clip``, which takes seconds.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -17,9 +18,11 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
 from alignsam_gym.errors import WeightsError
-from alignsam_gym.foundation.tiny.tiny_sam import build_tiny_sam
+from alignsam_gym.foundation.tiny.tiny_backbone import Backbone
+from alignsam_gym.foundation.tiny.tiny_sam import TinyImageEncoder, build_tiny_sam
 
 WEIGHTS = Path(__file__).with_name("sam_tiny.safetensors")
+CLIP_WEIGHTS = Path(__file__).with_name("clip_tiny.safetensors")
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -33,6 +36,32 @@ def load_tiny_sam(weights: Path = WEIGHTS) -> Sam:
         WeightsError: The file is missing or holds something else.
     """
     return load_embedded(build_tiny_sam(), weights, "SAM")
+
+
+def load_backbone() -> Backbone:
+    """Load the backbone of both embedded models from the embedded SAM: float32, on the CPU, frozen.
+
+    Raises:
+        WeightsError: As for `load_tiny_sam`.
+    """
+    return cast(TinyImageEncoder, load_tiny_sam().image_encoder).backbone.eval().requires_grad_(False)
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Return the SHA-256 of a model's tensors, as float16, and their names: it tells weights apart from others."""
+    whole = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        half = value.half() + 0  # −0 becomes 0, as in a running average of equal weights
+        whole.update(name.encode() + half.contiguous().numpy().tobytes())
+    return whole.hexdigest()
+
+
+def half_precision(model: nn.Module) -> dict[str, Tensor]:
+    """Return a model's tensors as the embedded weights are stored: float16, and what is no float as it is."""
+    return {
+        name: (value.half() if value.is_floating_point() else value).contiguous()
+        for name, value in model.state_dict().items()
+    }
 
 
 def load_embedded(model: Model, weights: Path, name: str, shared: Mapping[str, Tensor] = MappingProxyType({})) -> Model:

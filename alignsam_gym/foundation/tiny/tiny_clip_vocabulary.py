@@ -1,4 +1,4 @@
-"""The words that the embedded CLIP was trained on."""
+"""Words that the embedded CLIP knows best: names of what has masks in its training and a data set here."""
 
 from __future__ import annotations
 
@@ -34,4 +34,4 @@ TASKS = {
 """The drawn tasks with one target in each scene, and the words for that."""
 
 NAMES = (*((kind,) for kind in drawn_scenes.KINDS), *TASKS.values(), *VOC)
-"""All words of the training, in tuples of words that mean the same."""
+"""All of these, in tuples of words that mean the same."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from alignsam_gym.foundation.tiny.tiny_backbone import CHANNELS, PIXEL_MEAN, PIXEL_STD, Backbone
 
 INPUT_SIZE = 256
 STRIDE = 8
@@ -14,32 +18,14 @@ EMBED_DIM = 128
 
 
 class TinyImageEncoder(nn.Module):
-    """A residual network whose five scales are merged at stride 8.
+    """The backbone, which knows what things are, and a path of its own for where exactly they end."""
 
-    It consists of dense 3×3 convolutions and batch normalisation, which CPUs run fast for their number of parameters.
-
-    Args:
-        widths: Channels of the four stages, at strides 4, 8, 16 and 32.
-        depths: Residual blocks of the four stages.
-    """
-
-    def __init__(self, widths: tuple[int, ...] = (48, 96, 192, 256), depths: tuple[int, ...] = (1, 2, 2, 1)) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.img_size = INPUT_SIZE  # the name under which SamPredictor looks for it
-        self.stem = _conv(3, 32, stride=2)
-        inputs = (32, *widths[:-1])
-        self.stages = nn.ModuleList(
-            nn.Sequential(_conv(before, width, stride=2), *(_Residual(width) for _ in range(depth)))
-            for before, width, depth in zip(inputs, widths, depths, strict=True)
-        )
-        # Strided projections bring the finer scales to stride 8 without averaging their detail away.
-        scales = zip((32, *widths), (2, 4, 8, 16, 32), strict=True)
-        self.laterals = nn.ModuleList(
-            nn.Conv2d(width, EMBED_DIM, max(1, STRIDE // stride), stride=max(1, STRIDE // stride))
-            for width, stride in scales
-        )
-        self.merge = nn.Sequential(_conv(EMBED_DIM, EMBED_DIM), _Residual(EMBED_DIM))
-        self.neck = nn.Sequential(nn.Conv2d(EMBED_DIM, EMBED_DIM, 1, bias=False), LayerNorm2d(EMBED_DIM))
+        self.backbone = Backbone()
+        self.detail = Detail()
+        self.neck = Neck()
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode images.
@@ -50,32 +36,95 @@ class TinyImageEncoder(nn.Module):
         Returns:
             The embedding, float (B, 128, 32, 32).
         """
-        scales = [self.stem(x)]
-        for stage in self.stages:
-            scales.append(stage(scales[-1]))
-        grid = (INPUT_SIZE // STRIDE, INPUT_SIZE // STRIDE)
-        merged = sum(
-            F.interpolate(lateral(scale), grid, mode="bilinear", align_corners=False)
-            for scale, lateral in zip(scales, self.laterals, strict=True)
+        return self.with_stages(x)[0]
+
+    def with_stages(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Encode images, and return the backbone's stages of strides 8, 16 and 32 beside the embedding."""
+        stages = self.backbone(x)[1:]
+        embedding: Tensor = self.neck(self.detail(x), stages)
+        return embedding, stages
+
+
+class Detail(nn.Module):
+    """A small residual network whose strides 2, 4 and 8 are merged at stride 8.
+
+    It consists of dense 3×3 convolutions and batch normalisation, which CPUs run fast for their number of parameters.
+
+    Args:
+        widths: Channels of the three stages.
+    """
+
+    def __init__(self, widths: tuple[int, int, int] = (32, 48, 96)) -> None:
+        super().__init__()
+        half, quarter, eighth = widths
+        self.stages = nn.ModuleList(
+            [
+                conv_norm_relu(3, half, stride=2),
+                nn.Sequential(conv_norm_relu(half, quarter, stride=2), ResidualBlock(quarter)),
+                nn.Sequential(conv_norm_relu(quarter, eighth, stride=2), ResidualBlock(eighth), ResidualBlock(eighth)),
+            ]
         )
-        embedding: Tensor = self.neck(self.merge(merged))
+        # Strided projections bring the finer scales to stride 8 without averaging their detail away.
+        self.laterals = nn.ModuleList(
+            nn.Conv2d(width, EMBED_DIM, STRIDE // stride, stride=STRIDE // stride)
+            for width, stride in zip(widths, (2, 4, 8), strict=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return float (B, 128, 32, 32) for normalised pixels, float (B, 3, 256, 256)."""
+        merged = torch.zeros((), device=x.device)
+        for stage, lateral in zip(self.stages, self.laterals, strict=True):
+            x = stage(x)
+            merged = merged + lateral(x)
+        return merged
+
+
+class Neck(nn.Module):
+    """Merges the detail and the backbone's features to the embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.laterals = nn.ModuleList(nn.Conv2d(width, EMBED_DIM, 1) for width in CHANNELS[1:])
+        self.merge = nn.Sequential(
+            conv_norm_relu(EMBED_DIM, EMBED_DIM), ResidualBlock(EMBED_DIM), ResidualBlock(EMBED_DIM)
+        )
+        self.out = nn.Sequential(nn.Conv2d(EMBED_DIM, EMBED_DIM, 1, bias=False), LayerNorm2d(EMBED_DIM))
+
+    def forward(self, detail: Tensor, features: Sequence[Tensor]) -> Tensor:
+        """Merge the two paths.
+
+        Args:
+            detail: float (B, 128, 32, 32), from `Detail`.
+            features: The backbone's of strides 8, 16 and 32.
+
+        Returns:
+            The embedding, float (B, 128, 32, 32).
+        """
+        merged = detail
+        for lateral, stage in zip(self.laterals, features, strict=True):
+            merged = merged + F.interpolate(lateral(stage), detail.shape[2:], mode="bilinear", align_corners=False)
+        embedding: Tensor = self.out(self.merge(merged))
         return embedding
 
 
-def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+def conv_norm_relu(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """Make a 3×3 convolution, batch normalisation and ReLU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
 
 
-class _Residual(nn.Module):
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions of `width` channels beside the identity."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         norm = nn.BatchNorm2d(width)
         nn.init.zeros_(norm.weight)  # each block starts as the identity
-        self.body = nn.Sequential(_conv(width, width), nn.Conv2d(width, width, 3, padding=1, bias=False), norm)
+        self.body = nn.Sequential(conv_norm_relu(width, width), nn.Conv2d(width, width, 3, padding=1, bias=False), norm)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return a tensor of the shape of `x`, float (B, width, h, w)."""
         return F.relu(x + self.body(x))
 
 
@@ -96,5 +145,7 @@ def build_tiny_sam() -> Sam:
             iou_head_depth=3,
             iou_head_hidden_dim=EMBED_DIM,
         ),
+        pixel_mean=[PIXEL_MEAN] * 3,
+        pixel_std=[PIXEL_STD] * 3,
     )
     return sam.to(memory_format=torch.channels_last)

@@ -11,7 +11,7 @@ from alignsam_gym.errors import DataError, OptionError
 
 
 class Reader:
-    """A stand-in for `ClipSurgery`: its map is the frame's red channel, and it notes what it is asked."""
+    """A stand-in for a `ClipModel`: its map is the frame's red channel, and it notes what it is asked."""
 
     fingerprint = "reader"
 

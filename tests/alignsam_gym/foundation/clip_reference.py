@@ -6,7 +6,7 @@ import numpy as np
 import open_clip
 import torch
 
-from alignsam_gym.foundation.clip_surgery import TEMPLATES
+from alignsam_gym.foundation.clip_model import TEMPLATES
 
 NATIVE, PATCH, LAYERS, HEADS = 32, 8, 8, 4
 

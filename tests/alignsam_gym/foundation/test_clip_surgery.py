@@ -14,8 +14,9 @@ from PIL import Image
 from torch import nn
 
 from alignsam_gym.errors import OptionError
-from alignsam_gym.foundation import clip_surgery
-from alignsam_gym.foundation.clip_surgery import ClipSurgery, single_text_surgery
+from alignsam_gym.foundation import clip_model
+from alignsam_gym.foundation.clip_model import single_text_surgery
+from alignsam_gym.foundation.clip_surgery import ClipSurgery
 from tests.alignsam_gym.foundation.clip_reference import (
     HEADS,
     NATIVE,
@@ -194,7 +195,7 @@ def test_texts_are_encoded_once(counting, asked):
 
 
 def test_only_the_latest_texts_are_kept(counting, asked, monkeypatch):
-    monkeypatch.setattr(clip_surgery, "_MOST_TEXTS", 2)
+    monkeypatch.setattr(clip_model, "_MOST_TEXTS", 2)
     operated = ClipSurgery(build_clip(), counting, "random", CPU, NATIVE)
     first = operated.encode_texts(["dog", "cat", "bird"])
     assert len(asked) == 3 * 85
@@ -207,8 +208,8 @@ def test_only_the_latest_texts_are_kept(counting, asked, monkeypatch):
 def test_frames_of_any_side_and_layout_are_resized_as_pillow_does(surgery):
     frame = cv2.GaussianBlur(frames(1, 100)[0], (0, 0), 3)
     resized = np.asarray(Image.fromarray(frame).resize((48, 48), Image.Resampling.BICUBIC))
-    got = surgery._preprocess([frame])[0] * surgery._std + surgery._mean
-    assert np.abs(got.permute(1, 2, 0).numpy() * 255 - resized).max() < 1.01  # rounding, of 255 levels
+    got = surgery._resize([frame])[0]
+    assert np.abs(got.permute(1, 2, 0).numpy() - resized).max() < 1.01  # rounding, of 255 levels
     mirrored = frame[:, ::-1]
     mirrored.flags.writeable = False
     expected = surgery.encode([np.ascontiguousarray(mirrored)])

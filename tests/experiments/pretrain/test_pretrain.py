@@ -7,11 +7,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 from PIL import Image
 
 from alignsam_gym.data import drawn_scenes
 from alignsam_gym.errors import DataError
+from alignsam_gym.experiments.pretrain import pretrain_sam
 from alignsam_gym.experiments.pretrain.__main__ import main
 from alignsam_gym.foundation.tiny import load_tiny_sam
 from alignsam_gym.foundation.tiny.tiny_clip import load_tiny_clip
@@ -39,7 +41,7 @@ def photographs(tmp_path):
     (tmp_path / "val/ImageSets/Segmentation/val.txt").write_text("x\ny\n")
     return [
         f"photographs={tmp_path / 'photos'}", f"voc_val={tmp_path / 'val'}", "steps=6", "warmup=3", "batch_size=4",
-        "scenes=10", "workers=1", "score_scenes=1", "log_every=1", "precision=float32",
+        "drawn=2", "scenes=10", "workers=1", "score_scenes=1", "log_every=1", "precision=float32",
     ]  # fmt: skip
 
 
@@ -54,13 +56,15 @@ def test_pretraining_a_sam_runs_scores_and_repeats(tmp_path, photographs):
     results = []
     for attempt in range(2):
         output = tmp_path / str(attempt)
-        pretrain(*photographs, f"output={output}", "compile=false")
+        pretrain(*photographs, f"output={output}")
         sam = load_tiny_sam(output / "sam_tiny.safetensors")
         results.append(sam.mask_decoder.iou_token.weight)
         record = json.loads((output / "scores.json").read_text())
         assert record["step"] == 6
         for curve in record["scores"].values():
-            assert list(curve) == ["1", "2", "4", "8", "15"]
+            assert list(curve) == ["1", "2", "4", "8", "15", "click", "best_of_three", "chosen_of_three", "box"]
+            assert curve["click"] == pytest.approx(curve["1"])
+            assert curve["best_of_three"] >= curve["chosen_of_three"]
             assert all(0 <= iou <= 1 for iou in curve.values())
     assert (results[0] == results[1]).all(), "the seed determines the weights"
 
@@ -68,10 +72,11 @@ def test_pretraining_a_sam_runs_scores_and_repeats(tmp_path, photographs):
 @pytest.mark.slow
 def test_pretraining_a_clip_runs_scores_and_repeats(tmp_path, photographs):
     results, records = [], []
+    clip = ["model=clip", "classes_weight=0", "every=1"]  # without the extra `pretrain`
     for attempt in range(2):
         output = tmp_path / str(attempt)
-        pretrain(*photographs, f"output={output}", "model=clip")
-        results.append(load_tiny_clip(output / "clip_tiny.safetensors").visual.proj)
+        pretrain(*photographs, f"output={output}", *clip)
+        results.append(load_tiny_clip(output / "clip_tiny.safetensors").image.project.weight)
         records.append(json.loads((output / "scores.json").read_text()))
         assert records[-1]["step"] == 6
     assert (results[0] == results[1]).all(), "the seed determines the weights"
@@ -81,10 +86,23 @@ def test_pretraining_a_clip_runs_scores_and_repeats(tmp_path, photographs):
         assert all(0 <= score[name] <= 1 for name in ("pointing", "iou", "chance"))
 
     weights = tmp_path / "0" / "clip_tiny.safetensors"
-    pretrain(*photographs, f"output={tmp_path / 'again'}", "model=clip", "steps=0", f"init={weights}")
+    pretrain(*photographs, f"output={tmp_path / 'again'}", *clip, "steps=0", f"init={weights}")
     again = json.loads((tmp_path / "again" / "scores.json").read_text())
     assert again["scores"].keys() == records[0]["scores"].keys()
     assert again["step"] == 0
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_goes_on_and_a_finished_one_is_scored_again(tmp_path, photographs):
+    output = [f"output={tmp_path}", "save_every=2", "score_every=4"]
+    pretrain(*photographs, *output, "steps=4")
+    for _ in range(2):
+        pretrain(*photographs, *output, "steps=6")
+    record = json.loads((tmp_path / "scores.json").read_text())
+    assert record["step"] == 6
+    log = (tmp_path / "pretrain.log").read_text()
+    assert "going on after step 4" in log
+    assert "going on after step 6" in log
 
 
 def command(*overrides):
@@ -108,6 +126,19 @@ def test_what_is_missing_is_told_before_anything_is_trained(photographs, tmp_pat
     (tmp_path / "part/JPEGImages/x.jpg").unlink()
     with pytest.raises(SystemExit, match=f"error: .*{says}"):
         command(*photographs, f"output={tmp_path}", *(one.format(home=tmp_path) for one in overrides))
+
+
+def test_a_sam_may_be_trained_without_drawn_scenes(photographs, tmp_path):
+    output = f"output={tmp_path}"
+    with initialize_config_module("alignsam_gym.conf", version_base="1.3"):
+        config = compose("pretrain", [*photographs, "drawn=0", f"features={tmp_path}", output])
+    torch.manual_seed(0)
+    trainer = pretrain_sam.Trainer(pretrain_sam.build(config), config)
+    [batch] = pretrain_sam.pictures(config, 1)
+    losses = trainer.step(batch)
+    assert len(batch.image) == config.batch_size
+    assert {name.split("_")[0] for name in losses} == {"loss", "semantic", "photo"}
+    assert all(np.isfinite(loss) for loss in losses.values())
 
 
 def test_what_was_trained_is_kept_if_it_cannot_be_scored(photographs, tmp_path, monkeypatch):

@@ -1,35 +1,35 @@
 """What the embedded CLIP is taught with: pictures with names, losses, scores of maps."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from alignsam_gym.data import drawn_scenes
-from alignsam_gym.experiments.pretrain.names import NamedPhotographs, NamedScenes
-from alignsam_gym.experiments.pretrain.pretrain_clip import contrastive_loss, map_losses
+from alignsam_gym.experiments.pretrain.named_images import NamedPhotographs, NamedScenes
+from alignsam_gym.experiments.pretrain.names import TAUGHT
+from alignsam_gym.experiments.pretrain.pretrain_clip import map_losses
 from alignsam_gym.experiments.pretrain.scores import Target, map_scores, scene_targets
-from alignsam_gym.foundation.tiny.tiny_clip_vocabulary import NAMES, VOC
+from alignsam_gym.experiments.pretrain.training_images import voc_photographs
+from alignsam_gym.foundation.tiny.tiny_clip_vocabulary import VOC
 
-STAR, BOTTLE = NAMES.index(("star",)), NAMES.index(("bottle",))
+STAR, BOTTLE = TAUGHT.index(("star",)), TAUGHT.index(("bottle",))
 
 
 def test_every_name_is_told_apart():
-    words = [word for some in NAMES for word in some]
+    words = [word for some in TAUGHT for word in some]
     assert len(set(words)) == len(words)
     assert len(VOC) == 20
 
 
 def test_a_scene_comes_with_the_share_of_each_name():
-    scenes = NamedScenes(5, grid=16, workers=1)
+    scenes = NamedScenes(5, views=2, grid=16, workers=1)
     for index, task in enumerate(("named", "saliency", "named", "named", "shadow")):
         picture = scenes[index]
         masks = drawn_scenes.draw_scene(task, "pretrain", index).masks
         assert picture.image.shape == (3, 256, 256)
         assert picture.valid.min() == 1
-        shown = {number for number in range(len(NAMES)) if picture.shares[number].any()}
+        shown = {number for number in range(len(TAUGHT)) if picture.shares[number].any()}
         assert len(shown) == len(masks)
         assert picture.known[sorted(shown)].all()
         total = sum(mask.mean() for mask in masks.values())
@@ -42,26 +42,18 @@ def test_a_photograph_comes_with_its_classes_and_without_void(tmp_path):
         (tmp_path / name).mkdir()
     Image.new("RGB", (60, 40), "white").save(tmp_path / "JPEGImages" / "a.jpg")
     Image.fromarray(np.full((40, 60), 5, np.uint8)).save(tmp_path / "SegmentationClassAug" / "a.png")
-    picture = NamedPhotographs(tmp_path, grid=16)[0]
+    picture = NamedPhotographs(voc_photographs(tmp_path), views=1, grid=16)[0]
     torch.testing.assert_close(picture.shares[BOTTLE], picture.valid)
     assert picture.shares.sum() == picture.shares[BOTTLE].sum() > 0
     assert not picture.known[STAR]
     assert picture.known.sum() == 20
-
-
-def test_the_contrastive_loss_shares_an_image_among_its_names():
-    present = torch.tensor([[True, True, False], [False, False, True]])
-    known = torch.ones(2, 3, dtype=torch.bool)
-    best = contrastive_loss(torch.where(present, 50.0, 0.0), present, known)
-    assert best == pytest.approx(math.log(2) / 4, abs=1e-4)  # one of the two rows cannot choose, no column doubts
-    assert contrastive_loss(torch.where(present, 0.0, 50.0), present, known) > 10
+    left_out = NamedPhotographs(voc_photographs(tmp_path), views=1, grid=16, left_out=[BOTTLE])[0]
+    assert left_out.valid.sum() == left_out.shares.sum() == 0
 
 
 def test_what_is_not_known_costs_nothing():
-    present = torch.tensor([[True, False, False]])
     known = torch.tensor([[True, True, False]])
     one, other = torch.tensor([[2.0, 1.0, -5.0]]), torch.tensor([[2.0, 1.0, 70.0]])
-    assert contrastive_loss(one, present, known) == contrastive_loss(other, present, known)
     shares, valid = torch.tensor([[[0.5, 0, 0], [0, 0, 0]]]), torch.ones(1, 2)
     one, other = (torch.cat([x.expand(1, 2, 3), torch.zeros(1, 2, 1)], 2) for x in (one, other))
     assert map_losses(one, shares, valid, known) == map_losses(other, shares, valid, known)

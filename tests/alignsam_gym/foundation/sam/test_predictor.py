@@ -40,10 +40,10 @@ def test_the_embedded_sam_is_resized_as_in_its_training():
     np.testing.assert_array_equal(embedded.resize([frame])[0].permute(1, 2, 0), expected)
 
 
-def test_another_resizing_has_other_keys_in_the_store(toy_model):
-    """Version 2 was OpenCV's for every SAM; embeddings of the embedded one stay valid."""
+def test_another_preprocessing_has_other_keys_in_the_store(toy_model):
+    """Version 2 resized for every SAM by OpenCV, and gave the embedded one the pixel statistics of the others."""
     embedded = BatchedSamPredictor(build_tiny_sam(), "weights", torch.device("cpu"))
-    assert embedded.fingerprint == "weights-2"
+    assert embedded.fingerprint == "weights-3"
     assert BatchedSamPredictor(toy_model.sam, "weights", torch.device("cpu")).fingerprint == "weights-3"
 
 
