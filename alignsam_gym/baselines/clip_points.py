@@ -23,7 +23,7 @@ class ClipPoints:
         threshold: Cells of the map, scaled to [0, 1], are positive points at or above this.
         down_sample: How many times smaller the map is made first, for smoothness.
         multimask: Whether to take the one of SAM's three masks that SAM scores highest, as published. False takes SAM's
-            single mask, since the embedded SAM was hardly trained for three. [ours]
+            single mask, for a SAM that was not trained for three. [ours]
     """
 
     def __init__(

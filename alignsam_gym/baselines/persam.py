@@ -168,9 +168,9 @@ class PerSAM(_PersonalizedSAM):
         references: As `_PersonalizedSAM` has it.
         cells: As `_PersonalizedSAM` has it.
         multimask: Whether refinements take the best of three masks, as published. False takes SAM's single mask, for a
-            SAM that was not trained for three, as the embedded one. [ours]
+            SAM that was not trained for three. [ours]
         boxes: Whether the second refinement has a box, as published. False is for a SAM that was not trained with
-            boxes, as the embedded one. [ours]
+            boxes. [ours]
 
     Raises:
         OptionError: If the SAM's decoder is not the original one, for which PerSAM is published.

@@ -37,8 +37,8 @@ class ModelOptions(Options):
     clip: str | ClipModel = option(
         "What reads texts. `tiny`, the embedded model, which knows the embedded data sets' targets, Pascal VOC's "
         "categories and, less well, any everyday noun; an `open_clip` ViT, `ARCHITECTURE/WEIGHTS` as in "
-        "`ViT-B-16/openai`; or a `ClipModel`. It is loaded only where `branch`, `label_source` or `initial_prompts` "
-        "need it.",
+        "`ViT-B-16/openai`; or a `ClipModel`. It is loaded only where `branch`, `label_source`, `initial_prompts` or "
+        "the SRM's `features` need it.",
         "tiny",
     )
     branch: Literal["auto", "implicit", "explicit"] = option(

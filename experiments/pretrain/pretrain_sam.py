@@ -236,7 +236,7 @@ def score(sam: nn.Module, config: DictConfig) -> dict[str, dict[str, float]]:
         "voc_val_merged": list(voc_targets(root, merged=True)),
     }
     if config.saliency_val:
-        targets["saliency"] = list(saliency_targets(Path(config.saliency_val)))
+        targets["saliency_val"] = list(saliency_targets(Path(config.saliency_val)))
     found: dict[str, dict[str, float]] = {}
     for name, some in targets.items():
         curve = {str(count): iou for count, iou in click_curve(sam, some, COUNTS).items()}

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+CARDS = sorted((ROOT / "alignsam_gym" / "foundation" / "tiny").glob("*.md"))
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), *CARDS]
 MODULES = [
     *sorted((ROOT / "experiments").glob("*.py")),
     *sorted((ROOT / "experiments").glob("*/__main__.py")),

@@ -33,8 +33,13 @@ def conf():
 
 
 @pytest.mark.parametrize(("where", "words"), COMMANDS.values(), ids=COMMANDS)
-def test_every_command_is_one(where, words, monkeypatch):
+def test_every_command_is_one(where, words, monkeypatch, tmp_path):
     match words:
+        case ["python", "-m", module, *arguments] if module.startswith("experiments.pretrain."):
+            monkeypatch.chdir(tmp_path)
+            for name in arguments:
+                (tmp_path / name).touch()  # some must be there
+            check_script(module, arguments)
         case ["python", "-m", module, *arguments] if module.startswith("experiments."):
             check_typer(module.partition(".")[2], arguments)
         case ["python", script, *arguments] if script.startswith("examples/"):
@@ -80,6 +85,14 @@ def check_typer(name, arguments):
         command.make_context(name, arguments)
     else:  # they are passed on as they are
         check_hydra(name, arguments)
+
+
+def check_script(module, arguments):
+    import typer
+
+    app = typer.Typer()
+    app.command()(importlib.import_module(f"alignsam_gym.{module}").main)
+    typer.main.get_command(app).make_context(module, arguments)
 
 
 class Parsed(Exception):

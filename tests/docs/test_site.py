@@ -38,6 +38,9 @@ def test_what_is_generated_is_there(site):
     assert "<code>label_source</code>" in environment
     assert "autoreset_mode" in environment
     assert "<math" in (site / "method.html").read_text("utf-8")
+    models = (site / "models.html").read_text("utf-8")
+    assert 'id="what-the-models-have-seen"' in models
+    assert "<code>clip=tiny</code>" in models
     commands = (site / "cli.html").read_text("utf-8")
     assert all(name in commands for name in ("reproduce", "baseline", "vit_b", "max_grad_norm"))
     encoding = (site / "api" / "alignsam_gym.foundation.encoding.html").read_text("utf-8")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = ["--shots", "4", "--num-envs", "4", "--steps", "3", "--epochs", "2"]
@@ -42,3 +43,16 @@ def test_wrappers_record_episodes_and_videos(main, tmp_path):
     videos = sorted(tmp_path.glob("*.mp4"))
     assert [video.name.split("-")[0] for video in videos] == ["single", "single", "vector"]
     assert all(video.stat().st_size > 1000 for video in videos)
+
+
+@pytest.mark.slow
+def test_photographs_are_drawn_as_they_are_and_with_what_the_agent_made_of_them(main, make_run, tmp_path):
+    strips = main("prompted_photographs")(["--run", str(make_run()), "--output", str(tmp_path / "picture.png")])
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert picture.width > 1000
+    for photograph, *answers in strips.values():
+        assert len(answers) == 4
+        assert all(answer.shape == photograph.shape for answer in answers)
+        assert not any(np.array_equal(answer, photograph) for answer in answers)  # the initial pair is always there
+        assert not np.array_equal(answers[0], answers[1])
+        assert np.array_equal(answers[2], answers[3])  # this agent's episodes are shorter than five prompts
