@@ -122,7 +122,7 @@ def _spread(count: int, images: int) -> list[int]:
 
 def _signature(config: DictConfig, episode: Episode, policy: BasePolicy) -> dict[str, Any]:
     """Gather what an evaluation's results depend on, but for the data set's pixels."""
-    weights = hashlib.sha256()
+    weights, clip = hashlib.sha256(), episode.encoded.clip or episode.encoded.features
     for module in (policy, episode.srm.members):
         for name, tensor in module.state_dict().items():
             weights.update(name.encode() + tensor.cpu().numpy().tobytes())
@@ -130,7 +130,7 @@ def _signature(config: DictConfig, episode: Episode, policy: BasePolicy) -> dict
         "version": alignsam_gym.__version__,
         "config": OmegaConf.to_container(config, resolve=True),
         "sam": episode.model.fingerprint,
-        "clip": episode.encoded.clip.fingerprint if episode.encoded.clip else None,
+        "clip": clip.fingerprint if clip else None,
         "weights": weights.hexdigest(),
         "ids": list(episode.encoded.dataset.ids),
     }

@@ -220,7 +220,7 @@ class EncodedDataset:
         clip = self.features
         if clip is None:
             return {}
-        keys = {i: self._key(sample, f"{clip.fingerprint}|features") for i, sample in samples.items()}
+        keys = {i: self._key(sample, f"features|{clip.fingerprint}") for i, sample in samples.items()}
 
         def make(missing: list[int]) -> Tensor:
             rest = [i for i in missing if i not in described]
