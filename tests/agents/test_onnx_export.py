@@ -49,7 +49,6 @@ def run_graph(tmp_path):
         {},
         {"state": "concat", "revisit": "allow", "srm_grid_size": 4},
         {"branch": "explicit"},
-        {"features": "clip"},
         {"features": "both", "srm_grid_size": 4},
         {"network": "full_cnn"},
     ],

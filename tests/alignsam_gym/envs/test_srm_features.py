@@ -1,6 +1,7 @@
 """What the SRM sees in the place of E(x): SAM's embedding, a CLIP's dense features, or both."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from alignsam_gym.agents.pretrained import AlignSAM
 from alignsam_gym.envs.prompters import srm_prompter
 from alignsam_gym.envs.prompting_session import PromptingSession
 from alignsam_gym.foundation.clip_surgery import load_clip
-from alignsam_gym.foundation.encoding.embedding_store import RecentStore
+from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore, RecentStore
+from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.predictor import load_sam
 from alignsam_gym.transforms import resize_map
 
@@ -30,6 +32,9 @@ class Describer:
         self.described += len(images)
         colours = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
         return resize_map(torch.cat([colours, colours**2], 1), (16, 16))
+
+    def similarity(self, images, texts):
+        return torch.zeros(len(images), 16, 16)
 
 
 def expected_of(episode, row):
@@ -63,6 +68,14 @@ def test_features_are_made_once_for_each_image_whatever_the_text(make_toy_vec, t
         envs = make_toy_vec(2, clip=describer, cache_dir=tmp_path, srm={"width": 8, "features": "clip"})
         seen = {index for seed in range(4) for index in envs.reset(seed=seed)[1]["index"].tolist()}
         assert describer.described == len(seen)
+
+
+def test_no_texts_map_is_taken_for_the_features(toy_sam, toy_dataset, tmp_path):
+    toy_dataset.samples = [replace(sample, text="features") for sample in toy_dataset.samples]
+    encoded = EncodedDataset(toy_dataset, toy_sam, EmbeddingStore(tmp_path), 64, clip=Describer(), features=Describer())
+    for sample in (encoded[0], encoded[1]):
+        assert sample.similarity.ndim == 2
+        assert sample.features.shape == (6, 16, 16)
 
 
 def test_an_srm_of_features_learns(make_toy_vec, tmp_path):
