@@ -80,8 +80,11 @@ class Options:
         Raises:
             OptionError: A name is unknown, or a value is out of range.
         """
-        check_option_names(cls.title, values, [each.name for each in fields(cls)])
-        return cls(**{**cls._defaults(values.get("preset", preset)), **values})
+        names = [each.name for each in fields(cls)]
+        check_option_names(cls.title, values, names)
+        preset = values.get("preset", preset)
+        told = {"preset": preset} if "preset" in names else {}  # for what the options make later, such as an SRM's
+        return cls(**{**cls._defaults(preset), **told, **values})
 
     @classmethod
     def _defaults(cls, preset: str) -> dict[str, Any]:

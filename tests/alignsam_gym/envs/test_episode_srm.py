@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from alignsam_gym.envs.env_config import EnvConfig
 from alignsam_gym.errors import OptionError
 from alignsam_gym.srm import SRM, SRMConfig
 from tests.alignsam_gym.envs.episode_replay import shrink
@@ -122,3 +123,8 @@ def test_an_image_is_in_one_fold_where_it_teaches_and_where_it_is_labelled(make_
 def test_more_folds_than_images_are_refused(make_toy):
     with pytest.raises(OptionError, match=r"srm.folds=6 is more than the 5 images"):
         make_toy(srm={"width": 8, "folds": 6})
+
+
+def test_a_preset_given_beside_the_values_is_the_srms_too():
+    assert EnvConfig.of({}, "best").srm_config == EnvConfig.of({"preset": "best"}).srm_config
+    assert EnvConfig.of({}).srm_config != EnvConfig.of({}, "best").srm_config
