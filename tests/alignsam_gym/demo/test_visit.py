@@ -115,11 +115,11 @@ def test_without_a_run_clip_finds_what_the_text_names():
 
     pointers = Pointers([], None, None, "cpu")
     assert pointers.names == [UNTRAINED]
-    visit = prompt_to_end(pointers.get(UNTRAINED), draw_example("A mirror"), " glass ")
+    visit = prompt_to_end(pointers.get(UNTRAINED), draw_example("A mirror"), " mirror ")
     assert isinstance(visit.session.srm, SRM)
-    assert visit.text == "glass"
+    assert visit.text == "mirror"
     assert visit.session.steps == 15
-    assert visit.measured[-1].iou > 0.8
+    assert visit.measured[-1].iou > 0.5
     assert len(np.unique(visit.session.prediction().points[2:], axis=0)) == 15
 
 
