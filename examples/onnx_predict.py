@@ -62,7 +62,8 @@ def predict(sizes: dict[str, int], graphs: dict[str, Any], image: np.ndarray) ->
             break
         mask = 1 / (1 + np.exp(-logits))
         srm_logits, centres = run("srm", encoding=encoding, mask=mask, **seen)
-        [scores] = run("policy", encoding=encoding, mask=mask, srm_logits=srm_logits, visited=visited)
+        known = {"encoding": encoding, "mask": mask, "srm_logits": srm_logits, "visited": visited, **given}
+        [scores] = run("policy", **{each.name: known[each.name] for each in graphs["policy"].get_inputs()})
         patch = int(scores.argmax())
         if patch == side**2:  # the agent stops
             break

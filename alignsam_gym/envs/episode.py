@@ -16,6 +16,7 @@ from torch import Tensor
 
 from alignsam_gym.data.samples import assign_folds
 from alignsam_gym.envs.initial_prompts import INITIAL_PROMPTS, prompts_from_map, prompts_from_truth
+from alignsam_gym.envs.patch_evidence import patch_evidence
 from alignsam_gym.envs.patch_means import patch_means
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.envs.shuffled_draws import ShuffledDraws
@@ -130,6 +131,11 @@ class Episode:
     def patches(self) -> Tensor:
         """Average the state over patches (see `patch_means`), float32 (B, channels, side, side)."""
         return patch_means(self.rules, self.embeddings, self.mask, self.srm_logits)
+
+    def evidence(self) -> Tensor:
+        """Describe each patch by what any SAM gives (see `patch_evidence`), float32 (B, channels, side, side)."""
+        points_unit = frame_to_unit(self.points, self.rules.grid.image_size)
+        return patch_evidence(self.rules, self.logits.sigmoid(), self.srm_logits, points_unit, self.labels)
 
     def at_centres(self, maps: Tensor) -> Tensor:
         """Sample every row's map, float (B, h, w), at all patches' centres: float (B, N)."""
