@@ -52,6 +52,7 @@ def run_graph(tmp_path):
         {"features": "clip"},
         {"features": "both", "srm_grid_size": 4},
         {"network": "full_cnn"},
+        {"network": "evidence"},
     ],
 )
 def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, run_graph, rules):
@@ -84,7 +85,9 @@ def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, ru
     np.testing.assert_allclose(srm_logits, episode.srm_logits, atol=1e-4)
     np.testing.assert_allclose(centres, episode.at_centres(episode.srm_logits), atol=1e-4)
     visited = episode.visited.float()
-    [scores] = run_graph("policy", encoding=encoding, mask=mask, srm_logits=srm_logits, visited=visited)
+    asked = {"mask": mask, "srm_logits": srm_logits, "visited": visited}
+    asked |= {"points": points, "labels": labels} if rules.get("network") == "evidence" else {"encoding": encoding}
+    [scores] = run_graph("policy", **asked)
     seen, _ = agent.policy.obs_to_tensor(observe(episode, AgentPrompter(agent.policy, True).observation))
     wanted = agent.policy.get_distribution(seen).distribution.logits.detach().numpy()
     scores -= np.log(np.exp(scores).sum(1, keepdims=True))
@@ -92,8 +95,9 @@ def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, ru
 
 
 @pytest.mark.slow
-def test_the_examples_loop_draws_the_same_masks(make_run, example, tmp_path):
-    agent = AlignSAM.from_pretrained(make_run(max_steps=5))
+@pytest.mark.parametrize("network", ["patch", "evidence"])
+def test_the_examples_loop_draws_the_same_masks(make_run, example, tmp_path, network):
+    agent = AlignSAM.from_pretrained(make_run(max_steps=5, network=network))
     export_onnx(agent, tmp_path / "graphs")
     sizes, graphs = example.load(tmp_path / "graphs")
     for number, size in enumerate([(50, 90), (130, 70), (64, 64)]):
