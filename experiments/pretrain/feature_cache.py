@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
+
+from alignsam_gym.atomic_write import write_atomically
 
 
 class FeatureCache:
@@ -35,6 +37,4 @@ class FeatureCache:
     def _make(self, files: list[Path], pixels: Tensor) -> None:
         outputs = self.network(pixels.contiguous(memory_format=torch.channels_last))
         for row, file in enumerate(files):
-            part = file.with_suffix(".part")
-            save_file({str(k): each[row].half().contiguous() for k, each in enumerate(outputs)}, part)
-            part.replace(file)  # a file is whole or not there
+            write_atomically(file, save({str(k): each[row].half().contiguous() for k, each in enumerate(outputs)}))

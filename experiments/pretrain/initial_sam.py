@@ -23,7 +23,7 @@ from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.experiments.pretrain.published_backbone import folded_backbone, published_efficientnet
 from alignsam_gym.experiments.pretrain.training_images import ClickedPhotographs, ClickedScenes, voc_photographs
 from alignsam_gym.foundation.tiny import half_precision
-from alignsam_gym.foundation.tiny.tiny_backbone import CHANNELS, PIXEL_MEAN, PIXEL_STD
+from alignsam_gym.foundation.tiny.tiny_backbone import CHANNELS, PIXEL_MEAN, PIXEL_STD, on_one_grid
 from alignsam_gym.foundation.tiny.tiny_sam import (
     EMBED_DIM,
     ResidualBlock,
@@ -127,9 +127,9 @@ def transplant(before: dict[str, Tensor], images: Tensor) -> Sam:
         eighths = x
         for stage in encoder.detail.stages:
             eighths = stage(eighths)
-        stages = [F.interpolate(s, (32, 32), mode="bilinear", align_corners=False) for s in encoder.backbone(x)[1:]]
+        stages = on_one_grid(encoder.backbone(x)[1:])
         cells = torch.randperm(1024, generator=generator)[:_CELLS]
-        for store, each in ((inputs, torch.cat(stages, 1)), (outputs, deep(eighths))):
+        for store, each in ((inputs, stages), (outputs, deep(eighths))):
             store.append(each.flatten(2)[:, :, cells].transpose(1, 2).flatten(0, 1))
     given, wanted = torch.cat(inputs), torch.cat(outputs)
     weight, bias = regress(given, wanted)

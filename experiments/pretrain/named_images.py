@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from alignsam_gym.data import drawn_scenes
@@ -16,7 +14,7 @@ from alignsam_gym.data.voc_dataset import VOID
 from alignsam_gym.experiments.pretrain.names import TAUGHT, VOCABULARIES
 from alignsam_gym.experiments.pretrain.training_images import (
     SIZE,
-    AugmentedImages,
+    DrawnImages,
     Photograph,
     Photographs,
     draw_view,
@@ -43,18 +41,12 @@ class NamedPicture(NamedTuple):
     view: Tensor
 
 
-class NamedScenes(AugmentedImages):
+class NamedScenes(DrawnImages):
     """A pool of drawn scenes from the split that no agent sees: two of three ``named``, the rest of the other tasks."""
 
     def __init__(self, count: int, views: int, grid: int, workers: int) -> None:
-        super().__init__()
+        super().__init__(_scene, count, workers)
         self.views, self.grid = views, grid
-        with ProcessPoolExecutor(workers) as pool:
-            drawn = pool.map(_scene, range(count), chunksize=25)
-            self.scenes = list(track(drawn, "drawing scenes", count))
-
-    def __len__(self) -> int:
-        return len(self.scenes)
 
     def __getitem__(self, index: int) -> NamedPicture:
         image, masks, task = self.scenes[index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, RandomSampler
 
+from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.errors import WeightsError, first_line
 from alignsam_gym.experiments.pretrain.training_images import AugmentedImages, seed_worker
 
@@ -63,9 +65,9 @@ class Optimiser:
 
     def save(self, file: Path) -> None:
         """Write all that `load` needs to go on."""
-        part = file.with_suffix(".part")
-        torch.save({name: each.state_dict() for name, each in self._parts().items()}, part)
-        part.replace(file)
+        whole = io.BytesIO()
+        torch.save({name: each.state_dict() for name, each in self._parts().items()}, whole)
+        write_atomically(file, whole.getvalue())
 
     def load(self, file: Path) -> None:
         """Go on from what `save` wrote. Raises WeightsError."""

@@ -35,7 +35,7 @@ from alignsam_gym.foundation.encoding.encoded_dataset import fraction_of
 from alignsam_gym.foundation.sam.batched_decoder import space_to_depth
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, load_sam
 from alignsam_gym.foundation.tiny import load_backbone
-from alignsam_gym.foundation.tiny.tiny_backbone import PIXEL_MEAN, PIXEL_STD, Backbone
+from alignsam_gym.foundation.tiny.tiny_backbone import PIXEL_MEAN, PIXEL_STD, Backbone, on_one_grid
 from alignsam_gym.metrics.logits_iou import logits_iou
 from alignsam_gym.srm import SRM, SRMConfig
 from alignsam_gym.state import State
@@ -65,7 +65,7 @@ class PartsOfFeatures:
         quarters, *stages = self.backbone((pixels - PIXEL_MEAN) / PIXEL_STD)
         return {
             "sam": self.sam.encode(images),
-            "stages": torch.cat([_on_grid(stage) for stage in stages], 1),
+            "stages": on_one_grid(stages),
             "quarters": space_to_depth(quarters),
             "colour": colours(images),
         }
@@ -78,10 +78,6 @@ def colours(images: list[np.ndarray]) -> Tensor:
     means = F.avg_pool2d(pixels, SIZE // GRID)
     spread = (F.avg_pool2d(pixels**2, SIZE // GRID) - means**2).clamp(min=0).sqrt()
     return torch.cat([means, 4 * spread, 2 * (means - means.mean((2, 3), keepdim=True))], 1)
-
-
-def _on_grid(x: Tensor) -> Tensor:
-    return F.interpolate(x, (GRID, GRID), mode="bilinear", align_corners=False)
 
 
 class EncodedExamples:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,18 +49,24 @@ class AugmentedImages(Dataset[Any]):
         raise NotImplementedError
 
 
-class ClickedScenes(AugmentedImages):
-    """A pool of drawn scenes, the five tasks in turn, from the split that no agent sees."""
+class DrawnImages(AugmentedImages):
+    """A pool of `count` drawn scenes, each made from its number by `draw`, in processes of their own."""
 
-    def __init__(self, count: int, views: int, targets: int, workers: int) -> None:
+    def __init__(self, draw: Callable[[int], Any], count: int, workers: int) -> None:
         super().__init__()
-        self.views, self.targets = views, targets
         with ProcessPoolExecutor(workers) as pool:
-            drawn = pool.map(_packed_scene, range(count), chunksize=25)
-            self.scenes = list(track(drawn, "drawing scenes", count))
+            self.scenes = list(track(pool.map(draw, range(count), chunksize=25), "drawing scenes", count))
 
     def __len__(self) -> int:
         return len(self.scenes)
+
+
+class ClickedScenes(DrawnImages):
+    """A pool of drawn scenes, the five tasks in turn, from the split that no agent sees."""
+
+    def __init__(self, count: int, views: int, targets: int, workers: int) -> None:
+        super().__init__(_packed_scene, count, workers)
+        self.views, self.targets = views, targets
 
     def __getitem__(self, index: int) -> Picture:
         image, packed, named = self.scenes[index]

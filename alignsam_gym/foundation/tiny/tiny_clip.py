@@ -146,7 +146,7 @@ class ImageTower(nn.Module):
         """Encode images by the backbone's features of strides 8, 16 and 32 before they are normalised."""
         named = F.relu6(self.expand(features[-1]))
         whole = self.project(named.mean((2, 3), keepdim=True))
-        fine = self.detail(torch.cat([_on_grid(normalised(stage)) for stage in features], 1))
+        fine = self.detail(on_one_grid([normalised(stage) for stage in features]))
         cells = _on_grid(self.project(named)) + fine
         return torch.cat([whole.flatten(2), cells.flatten(2)], 2).transpose(1, 2)
 
