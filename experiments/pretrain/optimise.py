@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -24,24 +25,35 @@ class Optimiser:
     """AdamW with one cycle of the learning rate, and the average of the weights on the way; it can be interrupted.
 
     helpers: parameters that are trained along and not kept. average_buffers: whether buffers are learnt, as the
-    statistics of batch normalisation are, and so averaged too.
+    statistics of batch normalisation are, and so averaged too. rates: the learning rate of all parameters below a name,
+    as a share of the others'.
     """
 
     def __init__(
-        self, model: nn.Module, helpers: Sequence[nn.Parameter], config: DictConfig, average_buffers: bool
+        self,
+        model: nn.Module,
+        helpers: Sequence[nn.Parameter],
+        config: DictConfig,
+        average_buffers: bool,
+        rates: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self.model, self.clip_norm = model, config.clip_norm
         self.helpers = nn.ParameterList(helpers)
         self.average = AveragedModel(model, multi_avg_fn=_warm_average(config.ema), use_buffers=average_buffers)
-        parameters = [p for p in (*model.parameters(), *helpers) if p.requires_grad]
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in parameters if p.ndim > 1]},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        for name, parameter in (*model.named_parameters(), *(("", helper) for helper in helpers)):
+            if parameter.requires_grad:
+                rate = next((share for below, share in rates.items() if name.startswith(f"{below}.")), 1.0)
+                groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
         self.adam = torch.optim.AdamW(
-            groups,
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
+            [
+                {
+                    "params": parameters,
+                    "lr": rate * config.learning_rate,
+                    "weight_decay": config.weight_decay if matrices else 0.0,
+                }
+                for (rate, matrices), parameters in groups.items()
+            ],
             betas=(0.9, 0.98),
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(

@@ -3,7 +3,7 @@
 Each step asks for one answer a target. A first one is prompted by one positive point, by the pair that begins an
 AlignSAM episode, or by a box. A later one is prompted by up to 17 points, most drawn from the first answer's error, as
 SAM was trained, and some from anywhere with their true label, as an agent's may be; sometimes by the first answer too.
-The backbone and the path for detail are frozen, and what they compute of a view is kept on disk.
+The backbone and the path for detail are frozen by default, and what they compute of a view is then kept on disk.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def build(config: DictConfig) -> Sam:
     else:
         sam = build_tiny_sam()
         cast(TinyImageEncoder, sam.image_encoder).backbone = load_backbone()
-    sam.image_encoder.backbone.requires_grad_(False)
-    sam.image_encoder.detail.requires_grad_(False)
+    sam.image_encoder.backbone.requires_grad_(config.backbone_rate > 0)
+    sam.image_encoder.detail.requires_grad_(config.detail_rate > 0)
     return sam
 
 
@@ -84,15 +84,17 @@ class Trainer:
     def __init__(self, sam: Sam, config: DictConfig) -> None:
         self.sam, self.config = sam, config
         self.encoder = cast(TinyImageEncoder, sam.image_encoder)
-        self.features = FeatureCache(Path(config.features), self._frozen)
+        frozen = not config.backbone_rate and not config.detail_rate
+        self.features = FeatureCache(Path(config.features), self._two_paths) if frozen else None
         self.classifier = nn.Conv2d(EMBED_DIM, CLASSES, 1)
-        self.optimiser = Optimiser(sam, [*self.classifier.parameters()], config, average_buffers=True)
+        rates = {"image_encoder.backbone": config.backbone_rate, "image_encoder.detail": config.detail_rate}
+        self.optimiser = Optimiser(sam, [*self.classifier.parameters()], config, average_buffers=True, rates=rates)
         self.average = self.optimiser.average
 
     def step(self, batch: Picture) -> dict[str, float]:
         """One update, of the first answer or of a later one; returns the losses and the IoU."""
         self.sam.train()
-        self.encoder.detail.eval()  # it is frozen, its statistics too
+        self.encoder.detail.train(self.config.detail_rate > 0)  # its statistics are frozen with it
         image, targets, valid, classes, views = batch
         owner = torch.arange(len(image)).repeat_interleave(targets.shape[1])
         full = targets.flatten(0, 1)
@@ -100,7 +102,7 @@ class Trainer:
         labelled = _at_logits(valid)[owner]
         with self.optimiser.autocast():
             pixels = self.sam.preprocess(image.float()).contiguous(memory_format=torch.channels_last)
-            detail, *stages = self.features(views, pixels)
+            detail, *stages = self.features(views, pixels) if self.features else self._two_paths(pixels)
             features = self.encoder.neck(detail, stages)
             semantic = self._semantic(features, classes)
             embeddings = features[owner]
@@ -129,7 +131,7 @@ class Trainer:
             if len(part[rows])
         }
 
-    def _frozen(self, pixels: Tensor) -> list[Tensor]:
+    def _two_paths(self, pixels: Tensor) -> list[Tensor]:
         """Compute what the neck merges: `Detail`'s output and the backbone's last three features."""
         return [self.encoder.detail(pixels), *self.encoder.backbone(pixels)[1:]]
 

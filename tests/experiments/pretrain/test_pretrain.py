@@ -149,3 +149,22 @@ def test_what_was_trained_is_kept_if_it_cannot_be_scored(photographs, tmp_path, 
     with pytest.raises(SystemExit, match="error: broken"):
         command(*photographs, f"output={tmp_path}", "steps=0")
     load_tiny_sam(tmp_path / "sam_tiny.safetensors")
+
+
+@pytest.mark.parametrize(("backbone_rate", "detail_rate"), [(0, 0), (0, 0.5), (0.1, 0.5)])
+def test_backbone_and_detail_learn_at_their_own_rates(photographs, tmp_path, backbone_rate, detail_rate):
+    rates = [f"backbone_rate={backbone_rate}", f"detail_rate={detail_rate}", "drawn=0", "warmup=0"]
+    with initialize_config_module("alignsam_gym.conf", version_base="1.3"):
+        config = compose("pretrain", [*photographs, *rates, f"features={tmp_path / 'features'}", f"output={tmp_path}"])
+    torch.manual_seed(0)
+    trainer = pretrain_sam.Trainer(pretrain_sam.build(config), config)
+    before = {name: value.clone() for name, value in trainer.sam.image_encoder.state_dict().items()}
+    [batch] = pretrain_sam.pictures(config, 1)
+    trainer.step(batch)
+    moved = {"backbone": 0.0, "detail": 0.0, "neck": 0.0}
+    for name, value in trainer.sam.image_encoder.state_dict().items():
+        path = name.split(".")[0]
+        moved[path] = max(moved[path], float((value.float() - before[name].float()).abs().max()))
+    assert (moved["backbone"] > 0, moved["detail"] > 0) == (backbone_rate > 0, detail_rate > 0)
+    assert moved["backbone"] <= backbone_rate * moved["neck"] * 1.01  # Adam's first step is the learning rate
+    assert (tmp_path / "features").exists() == (detail_rate == 0)
