@@ -15,6 +15,8 @@ side of the SRM's states; everything is float32 unless it says otherwise.
   probabilities, or ones before there is an answer, to srm_logits (B, g, g), y_r (Eq. 12) as logits, and centres (B, N),
   the same at the patches' centres: a prompt's label is whether this is above 0. An explicit branch needs similarity
   (B, g, g) too, CLIP's map of the text.
+- ``answer.onnx``, if ``env.answer`` is fused: from sam_logits, the last answer's, and srm_logits, the map of the state
+  that they led to, to answer (B, 4h, 4w), logits that are positive in the mask. Without it SAM's logits are the answer.
 - ``policy.onnx``: from encoding, mask, srm_logits and visited (B, N), 1 where a patch was prompted, to scores (B, N),
   or (B, N + 1) with stopping last. The highest score is the action.
 
@@ -53,7 +55,7 @@ _LARGEST = 2**31  # bytes that one ONNX file can hold
 
 
 def export_onnx(agent: AlignSAM, folder: Path) -> None:
-    """Write the four graphs and ``agent.json`` into a folder.
+    """Write the graphs and ``agent.json`` into a folder.
 
     Args:
         agent: On the CPU.
@@ -93,6 +95,8 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
             _write(folder, "features", _Features(agent.features, cells), {"frame": frame}, ["features"])
         srm = _SRM(agent.srm, rules, cells, model.embedding_shape[0])
         _write(folder, "srm", srm, {"encoding": encoding, "mask": mask, **more}, ["srm_logits", "centres"])
+        if rules.answer == "fused":
+            _write(folder, "answer", agent.srm.fusion, {"sam_logits": mask, "srm_logits": srm_logits}, ["answer"])
         seen = {"encoding": encoding, "mask": mask, "srm_logits": srm_logits, "visited": visited}
         _write(folder, "policy", _Policy(agent.policy, rules, cells, model.embedding_shape[0]), seen, ["scores"])
         (folder / "agent.json").write_text(json.dumps(sizes))

@@ -20,8 +20,8 @@ def load(folder: Path) -> tuple[dict[str, int], dict[str, Any]]:
     """Load the sizes in ``agent.json``, and the graphs by name."""
     sizes = json.loads((folder / "agent.json").read_text())
     graphs = {}
-    for name in ("encoder", "decoder", "features", "srm", "policy"):
-        if not (folder / f"{name}.onnx").exists():  # features: of an SRM that sees SAM's embedding alone
+    for name in ("encoder", "decoder", "features", "srm", "answer", "policy"):
+        if not (folder / f"{name}.onnx").exists():  # features or answer: this agent needs none
             continue
         graphs[name] = onnxruntime.InferenceSession(folder / f"{name}.onnx", providers=["CPUExecutionProvider"])
     return sizes, graphs
@@ -58,10 +58,10 @@ def predict(sizes: dict[str, int], graphs: dict[str, Any], image: np.ndarray) ->
     for prompts in range(sizes["max_steps"] + 1):
         given = {"points": np.array([points_unit], np.float32), "labels": np.array([labels])}
         [logits] = run("decoder", encoding=encoding, **given)
-        if prompts == sizes["max_steps"]:
-            break
         mask = 1 / (1 + np.exp(-logits))
         srm_logits, centres = run("srm", encoding=encoding, mask=mask, **seen)
+        if prompts == sizes["max_steps"]:
+            break
         [scores] = run("policy", encoding=encoding, mask=mask, srm_logits=srm_logits, visited=visited)
         patch = int(scores.argmax())
         if patch == side**2:  # the agent stops
@@ -69,6 +69,8 @@ def predict(sizes: dict[str, int], graphs: dict[str, Any], image: np.ndarray) ->
         points_unit.append(((patch % side + 0.5) / side, (patch // side + 0.5) / side))
         labels.append(int(centres[0, patch] > 0))
         visited[0, patch] = 1
+    if "answer" in graphs:
+        [logits] = run("answer", sam_logits=logits, srm_logits=srm_logits)
     height, width = image.shape[:2]
     return np.asarray(cv2.resize(logits[0], (width, height), interpolation=cv2.INTER_LINEAR) > 0)
 

@@ -5,7 +5,6 @@ This is the only copy of the rules: the single environment plays a batch of one.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
@@ -131,6 +130,15 @@ class Episode:
         """Average the state over patches (see `patch_means`), float32 (B, channels, side, side)."""
         return patch_means(self.rules, self.embeddings, self.mask, self.srm_logits)
 
+    @property
+    def answers(self) -> Tensor:
+        """Every row's answer, by `Rules.answer`: logits float (B, 4h, 4w)."""
+        return self.answer_of(self.logits, self.srm_logits)
+
+    def answer_of(self, logits: Tensor, srm_logits: Tensor) -> Tensor:
+        """Make the answer, by `Rules.answer`, of SAM's logits (B, 4h, 4w) and the SRM's map of what they led to."""
+        return self.srm.fusion(logits, srm_logits) if self.rules.answer == "fused" else logits
+
     def at_centres(self, maps: Tensor) -> Tensor:
         """Sample every row's map, float (B, h, w), at all patches' centres: float (B, N)."""
         return self.rules.grid.sample(maps, self.centres.expand(len(self), -1, -1))
@@ -144,7 +152,7 @@ class Episode:
     def reset(self, rows: Sequence[int], indices: Sequence[int], generators: Sequence[np.random.Generator]) -> None:
         """Begin episodes in some rows, with their initial prompts.
 
-        It warns if prompts or labels are to come from an SRM that has learned nothing and will not learn.
+        It warns if prompts, labels or answers are to come from an SRM that has learned nothing and will not learn.
 
         Args:
             rows: The rows.
@@ -155,12 +163,8 @@ class Episode:
             OptionError: No sample has such an index.
             DataError: A sample cannot be loaded.
         """
-        if "srm" in (self.rules.label_source, self.rules.initial_prompts) and not (self.learns or self.srm.learned):
-            warnings.warn(
-                "The SRM that is to label the prompts has learned nothing: its labels are random. Give a trained one, "
-                "srm=training_env.unwrapped.srm, or another label_source and initial_prompts.",
-                stacklevel=2,
-            )
+        if self.rules.needs_srm and not self.learns:
+            self.srm.warn_unless_learned()
         outside = [index for index in indices if not 0 <= index < len(self.encoded)]
         if outside:
             raise OptionError(f"index={outside[0]} is outside the data set's {len(self.encoded)} samples.")
@@ -368,8 +372,11 @@ class Episode:
         return logits_iou(logits, self.truth[at], self.valid[at])
 
     def _recalibrate(self, at: Tensor) -> None:
-        """Let the SRM draw its map of the current state."""
-        self.srm_logits[at] = self.srm.logits(self._srm_states(at, self.mask[at]), self._folds_at(at))
+        self.srm_logits[at] = self.srm_map(at, self.mask[at])
+
+    def srm_map(self, at: Tensor, masks: Tensor) -> Tensor:
+        """Let the SRM draw its map of rows `at` where M is `masks`, float (rows, g, g): logits of the same shape."""
+        return self.srm.logits(self._srm_states(at, masks), self._folds_at(at))
 
     def _srm_states(self, at: Tensor, masks: Tensor) -> State:
         """Make s_t, with s_c before it if the branch is explicit."""

@@ -16,6 +16,7 @@ from alignsam_gym.state import StateKind
 
 LabelSource = Literal["srm", "last", "clip", "positive", "oracle"]
 InitialPrompts = Literal["auto", "truth", "srm", "clip"]
+AnswerName = Literal["sam", "fused"]
 RewardName = Literal["foreground", "delta_iou"]
 
 
@@ -60,6 +61,11 @@ class Rules(Options):
     )
     stop: bool = option("Whether the agent may stop prompting. The paper's may not.")
     mask_prompt: bool = option("Whether SAM also gets its last answer, as a dense prompt. The paper's does not.")
+    answer: AnswerName = option(
+        "What is scored, predicted, shown and exported. `sam`: SAM's logits, as in the paper. `fused`: SAM's logits and "
+        "the SRM's map together, weighed as `alignsam train` finds best on the labelled images, or half and half before "
+        "that. Reward, observation and `info` are about SAM's answer always. [ours]"
+    )
     srm_grid_size: int = option(
         'The SRM, `observation="patches"` and `observation="cells"` see the state on a grid of at most so many cells a '
         "side, each the mean of several where the embedding has more. 64, SAM's own, is the paper's; 32 costs a "
@@ -82,6 +88,11 @@ class Rules(Options):
             raise OptionError(f"reward is empty; weigh at least one of {', '.join(names)}.")
         for name, weight in self.reward_weights.items():
             check_number(f"reward.{check_choice('reward', name, names)}", weight)
+
+    @property
+    def needs_srm(self) -> bool:
+        """Whether the SRM has a say in prompts, labels or answers."""
+        return "srm" in (self.label_source, self.initial_prompts) or self.answer == "fused"
 
     @cached_property
     def grid(self) -> PatchGrid:

@@ -51,12 +51,12 @@ def score_prompting(
     scored = []
 
     def watch(episode: Episode, step: int, batch: list[int]) -> None:
-        infos = episode.infos()
+        infos, answers = episode.infos(), episode.answers
         for row, index in enumerate(batch):
             if step == 0:
                 scorers[index] = ImageScorer(ids[index], episode.encoded[index])
             scorer = scorers[index]
-            scorer.add_answer(episode.logits[row])
+            scorer.add_answer(answers[row])
             stopped = infos["label"][row] == PADDING
             if step and not stopped:
                 scorer.add_prompt(infos["foreground"][row], infos["repeated"][row])

@@ -67,8 +67,8 @@ def prompting_strategies(
 
     ``agent, labels: last``, ``clip`` and ``positive`` are the trained agent with labels from elsewhere, in the
     evaluation only ("RL+LAST", "RL+SCLIP" and "RL only" of Table 8, the last also "Ours-w/o SRM" of Tables 2 and 3).
-    ``agent, one step`` is the agent stopped after its first prompt ("Ours-w/o MSI"). The initial pair comes from
-    the SRM in all of them. [ours]
+    ``agent, one step`` is the agent stopped after its first prompt ("Ours-w/o MSI"). ``agent, answer: sam`` is the
+    agent with SAM's answer alone. The initial pair comes from the SRM in all of them. [ours] ``clip`` looks at no SRM.
 
     Args:
         policy: The trained agent's.
@@ -104,11 +104,12 @@ def _known_strategies(agent: AgentPrompter, seed: int) -> dict[str, PromptingStr
         "grid": PromptingStrategy(grid_prompter),
         "srm": PromptingStrategy(srm_prompter),
         "disagreement": PromptingStrategy(disagreement_prompter),
-        "clip": PromptingStrategy(clip_prompter, {"label_source": "clip", "initial_prompts": "clip"}),
+        "clip": PromptingStrategy(clip_prompter, {"label_source": "clip", "initial_prompts": "clip", "answer": "sam"}),
         "agent, true labels": PromptingStrategy(agent, true_labels),
         "oracle": PromptingStrategy(oracle_prompter, true_labels),
         "agent, labels: last": PromptingStrategy(agent, {"label_source": "last"}),
         "agent, labels: clip": PromptingStrategy(agent, {"label_source": "clip"}),
         "agent, labels: positive": PromptingStrategy(agent, {"label_source": "positive"}),
         "agent, one step": PromptingStrategy(agent, {"max_steps": 1}),
+        "agent, answer: sam": PromptingStrategy(agent, {"answer": "sam"}),
     }
