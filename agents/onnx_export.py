@@ -15,12 +15,14 @@ side of the SRM's states; everything is float32 unless it says otherwise.
   probabilities, or ones before there is an answer, to srm_logits (B, g, g), y_r (Eq. 12) as logits, and centres (B, N),
   the same at the patches' centres: a prompt's label is whether this is above 0. An explicit branch needs similarity
   (B, g, g) too, CLIP's map of the text.
-- ``answer.onnx``, if ``env.answer`` is fused: from sam_logits, the last answer's, and srm_logits, the map of the state
-  that they led to, to answer (B, 4h, 4w), logits that are positive in the mask. Without it SAM's logits are the answer.
+- ``answer.onnx``: from sam_logits, which are the decoder's, srm_logits, the map of the state that they led to, and
+  prompts, int64 (B,), how many came after the initial pair, to answer (B, 4h, 4w), logits that are positive in the
+  mask, and expected_iou (B,). If keeps_surest, an answer replaces the one before it unless it expects less.
 - ``policy.onnx``: from encoding, mask, srm_logits and visited (B, N), 1 where a patch was prompted, to scores (B, N),
   or (B, N + 1) with stopping last. The highest score is the action.
 
-``agent.json`` has image_size, patch_size, max_steps, the encoder's input_size, and features_size if there are features.
+``agent.json`` has image_size, patch_size, max_steps, keeps_surest, the encoder's input_size, and features_size if there
+are features.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ from alignsam_gym.envs.rules import Rules
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
-from alignsam_gym.srm import SRM
+from alignsam_gym.srm import SRM, expected_iou
 from alignsam_gym.state import make_state, srm_state
 from alignsam_gym.transforms import resize_map
 
@@ -81,7 +83,7 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
     if agent.features:
         more["features"] = torch.rand(2, agent.features.channels, cells, cells)
     sizes = {"image_size": rules.grid.image_size, "patch_size": rules.grid.patch_size, "max_steps": rules.max_steps}
-    sizes["input_size"] = model.input_size
+    sizes |= {"keeps_surest": rules.kept_answer == "surest", "input_size": model.input_size}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder, "encoder", _Encoder(model), {"image": image}, ["encoding"])
@@ -95,8 +97,8 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
             _write(folder, "features", _Features(agent.features, cells), {"frame": frame}, ["features"])
         srm = _SRM(agent.srm, rules, cells, model.embedding_shape[0])
         _write(folder, "srm", srm, {"encoding": encoding, "mask": mask, **more}, ["srm_logits", "centres"])
-        if rules.answer == "fused":
-            _write(folder, "answer", agent.srm.fusion, {"sam_logits": mask, "srm_logits": srm_logits}, ["answer"])
+        answered = {"sam_logits": mask, "srm_logits": srm_logits, "prompts": torch.tensor([0, 3])}
+        _write(folder, "answer", _Answer(agent.srm, rules), answered, ["answer", "expected_iou"])
         seen = {"encoding": encoding, "mask": mask, "srm_logits": srm_logits, "visited": visited}
         _write(folder, "policy", _Policy(agent.policy, rules, cells, model.embedding_shape[0]), seen, ["scores"])
         (folder / "agent.json").write_text(json.dumps(sizes))
@@ -223,6 +225,16 @@ class _SRM(nn.Module):
             state = state.after_text(similarity)
         srm_logits = self.srm.logits(state)
         return srm_logits, self.grid.sample(srm_logits, self.grid.centres.expand(srm_logits.shape[0], -1, -1))
+
+
+class _Answer(nn.Module):
+    def __init__(self, srm: SRM, rules: Rules) -> None:
+        super().__init__()
+        self.fusion, self.fused = srm.fusion, rules.answer == "fused"
+
+    def forward(self, sam_logits: Tensor, srm_logits: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        answer = self.fusion(sam_logits, srm_logits, prompts) if self.fused else sam_logits
+        return answer, expected_iou(answer)
 
 
 class _Policy(nn.Module):

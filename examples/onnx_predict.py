@@ -21,7 +21,7 @@ def load(folder: Path) -> tuple[dict[str, int], dict[str, Any]]:
     sizes = json.loads((folder / "agent.json").read_text())
     graphs = {}
     for name in ("encoder", "decoder", "features", "srm", "answer", "policy"):
-        if not (folder / f"{name}.onnx").exists():  # features or answer: this agent needs none
+        if not (folder / f"{name}.onnx").exists():  # features: of an SRM that sees SAM's embedding alone
             continue
         graphs[name] = onnxruntime.InferenceSession(folder / f"{name}.onnx", providers=["CPUExecutionProvider"])
     return sizes, graphs
@@ -54,12 +54,15 @@ def predict(sizes: dict[str, int], graphs: dict[str, Any], image: np.ndarray) ->
     cells = srm_logits.shape[1]
     extremes = np.array([srm_logits.argmax(), srm_logits.argmin()])  # the initial pair
     points_unit = [((cell % cells + 0.5) / cells, (cell // cells + 0.5) / cells) for cell in extremes]
-    labels, visited = [1, 0], np.zeros((1, side**2), np.float32)
+    labels, visited, highest = [1, 0], np.zeros((1, side**2), np.float32), 0.0
     for prompts in range(sizes["max_steps"] + 1):
         given = {"points": np.array([points_unit], np.float32), "labels": np.array([labels])}
         [logits] = run("decoder", encoding=encoding, **given)
         mask = 1 / (1 + np.exp(-logits))
         srm_logits, centres = run("srm", encoding=encoding, mask=mask, **seen)
+        answer, sureness = run("answer", sam_logits=logits, srm_logits=srm_logits, prompts=np.array([prompts]))
+        if sureness[0] >= highest or not sizes["keeps_surest"]:
+            kept, highest = answer, sureness[0]
         if prompts == sizes["max_steps"]:
             break
         [scores] = run("policy", encoding=encoding, mask=mask, srm_logits=srm_logits, visited=visited)
@@ -69,10 +72,8 @@ def predict(sizes: dict[str, int], graphs: dict[str, Any], image: np.ndarray) ->
         points_unit.append(((patch % side + 0.5) / side, (patch // side + 0.5) / side))
         labels.append(int(centres[0, patch] > 0))
         visited[0, patch] = 1
-    if "answer" in graphs:
-        [logits] = run("answer", sam_logits=logits, srm_logits=srm_logits)
     height, width = image.shape[:2]
-    return np.asarray(cv2.resize(logits[0], (width, height), interpolation=cv2.INTER_LINEAR) > 0)
+    return np.asarray(cv2.resize(kept[0], (width, height), interpolation=cv2.INTER_LINEAR) > 0)
 
 
 def resize(image: np.ndarray, side: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from alignsam_gym.envs.env_config import EnvConfig
 from alignsam_gym.envs.episode_factory import make_episode
 from alignsam_gym.envs.rendering import RENDER_FPS, RENDER_MODES, close_window, render_row, show
 from alignsam_gym.envs.resumable import ResumableMixin
-from alignsam_gym.envs.spaces import action_space, observation_space, observe, whole_numbers
+from alignsam_gym.envs.spaces import action_space, infos_of, observation_space, observe, whole_numbers
 from alignsam_gym.errors import OptionError
 from alignsam_gym.options import options_table, takes_options_of
 from alignsam_gym.srm import SRM
@@ -196,7 +196,7 @@ class AlignSAMEnv(ResumableMixin, gym.Env[Any, Any]):
         return {name: part[0] for name, part in batch.items()} if isinstance(batch, dict) else batch[0]
 
     def _info(self) -> dict[str, Any]:
-        return {name: values[0] for name, values in self.episode.infos().items()}
+        return {name: values[0] for name, values in infos_of(self.episode).items()}
 
 
 if AlignSAMEnv.__doc__:  # python -OO leaves docstrings out

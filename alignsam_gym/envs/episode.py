@@ -23,11 +23,11 @@ from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, Enc
 from alignsam_gym.foundation.sam.batched_decoder import PADDING, PreparedImage
 from alignsam_gym.foundation.sam.predictor import take_rows
 from alignsam_gym.metrics.logits_iou import logits_iou
-from alignsam_gym.srm import SRM
+from alignsam_gym.srm import SRM, expected_iou
 from alignsam_gym.state import State, make_state, srm_state, state_channels
 from alignsam_gym.transforms import frame_to_unit, resize_map
 
-_PROGRESS = ("index", "points", "labels", "steps", "visited", "stopped", "hit", "repeated", "logits")
+_PROGRESS = ("index", "points", "labels", "steps", "visited", "stopped", "hit", "repeated", "logits", "answers")
 
 
 class Episode:
@@ -54,6 +54,7 @@ class Episode:
         visited: bool (B, N), the patches that were chosen.
         stopped: bool (B,), whether the agent chose to stop.
         logits: float32 (B, 4h, 4w), SAM's last answer.
+        answers: float32 (B, 4h, 4w), what is scored and shown, by `Rules.answer`.
         mask: float32 (B, g, g) in [0, 1], M_{t−1} of Eq. 4: the answer's probabilities, averaged over cells. [ours]
         embeddings: float32 (B, C, g, g), E(x).
         semantics: float32 (B, F, g, g), what the SRM sees in its place (`SRMConfig.features`); the same by default.
@@ -86,7 +87,7 @@ class Episode:
             self.semantics = zeros(count, cells, cells, width).permute(0, 3, 1, 2)
         one = self.model.prepare_image(zeros(1, *self.model.encoding_shape))
         self.image = PreparedImage(*(term.new_zeros(count, *term.shape[1:]) for term in one))
-        self.logits, self.truth, self.valid = (zeros(count, *self.model.logits_shape) for _ in range(3))
+        self.logits, self.answers, self.truth, self.valid = (zeros(count, *self.model.logits_shape) for _ in range(4))
         self.mask, self.srm_logits, self.similarity = (zeros(count, cells, cells) for _ in range(3))
         self.truth_coarse, self.valid_coarse = (zeros(count, cells, cells) for _ in range(2))
         self.points = zeros(count, slots, 2)
@@ -130,14 +131,9 @@ class Episode:
         """Average the state over patches (see `patch_means`), float32 (B, channels, side, side)."""
         return patch_means(self.rules, self.embeddings, self.mask, self.srm_logits)
 
-    @property
-    def answers(self) -> Tensor:
-        """Every row's answer, by `Rules.answer`: logits float (B, 4h, 4w)."""
-        return self.answer_of(self.logits, self.srm_logits)
-
-    def answer_of(self, logits: Tensor, srm_logits: Tensor) -> Tensor:
-        """Make the answer, by `Rules.answer`, of SAM's logits (B, 4h, 4w) and the SRM's map of what they led to."""
-        return self.srm.fusion(logits, srm_logits) if self.rules.answer == "fused" else logits
+    def answer_of(self, logits: Tensor, srm_logits: Tensor, prompts: Tensor) -> Tensor:
+        """Make the answer, by `Rules.answer`, of SAM's logits to t prompts and the SRM's map of what they led to."""
+        return self.srm.fusion(logits, srm_logits, prompts) if self.rules.answer == "fused" else logits
 
     def at_centres(self, maps: Tensor) -> Tensor:
         """Sample every row's map, float (B, h, w), at all patches' centres: float (B, N)."""
@@ -186,6 +182,7 @@ class Episode:
                 self._place_initial(at, prompts_from_map(self.similarity[at], side))
         self._answer(at, again=False)
         self._recalibrate(at)
+        self._settle(at, again=False)
 
     def step(self, rows: Sequence[int], actions: Sequence[int] | np.ndarray) -> np.ndarray:
         """Prompt at the chosen patches (lines 5–10 of Algorithm 1).
@@ -223,6 +220,7 @@ class Episode:
         if self.learns:
             self._teach(at)
         self._recalibrate(at)
+        self._settle(at, again=True)
         return self.rules.rewards(self.hit[at].cpu().numpy(), (self.iou[at] - before).cpu().numpy())
 
     @torch.no_grad()
@@ -255,21 +253,6 @@ class Episode:
     def terminated(self) -> np.ndarray:
         """Tell which rows chose to stop, bool (B,)."""
         return np.array(self.stopped.cpu().numpy())
-
-    def infos(self) -> dict[str, np.ndarray]:
-        """Return what `info` tells of each row, as the environment's page lists it."""
-        latest = torch.where(self.steps > 0, INITIAL_PROMPTS + self.steps - 1, 0)
-        rows = torch.arange(len(self), device=latest.device)
-        ids = self.encoded.dataset.ids
-        return {
-            "point": self.points[rows, latest].cpu().numpy(),
-            "label": self.labels[rows, latest].where(~self.stopped, PADDING).cpu().numpy(),
-            "foreground": self.hit.cpu().numpy().copy(),
-            "repeated": self.repeated.cpu().numpy().copy(),
-            "iou": self.iou.cpu().numpy().copy(),
-            "index": self.index.cpu().numpy().copy(),
-            "image_id": np.array([ids[i] for i in self.index.tolist()], dtype=object),
-        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the episodes and the SRM stand. What follows from prompts and images is left out."""
@@ -373,6 +356,14 @@ class Episode:
 
     def _recalibrate(self, at: Tensor) -> None:
         self.srm_logits[at] = self.srm_map(at, self.mask[at])
+
+    def _settle(self, at: Tensor, again: bool) -> None:
+        """Decide on the answer, by `Rules.answer` and `Rules.kept_answer`."""
+        answers = self.answer_of(self.logits[at], self.srm_logits[at], self.steps[at])
+        if again and self.rules.kept_answer == "surest":
+            surer = expected_iou(self.answers[at]) > expected_iou(answers)
+            answers = torch.where(surer[:, None, None], self.answers[at], answers)
+        self.answers[at] = answers
 
     def srm_map(self, at: Tensor, masks: Tensor) -> Tensor:
         """Let the SRM draw its map of rows `at` where M is `masks`, float (rows, g, g): logits of the same shape."""

@@ -78,17 +78,14 @@ class Prediction:
 
 
 class _Played(NamedTuple):
-    """What was said after a step, of any number of rows: SAM's logits, and the SRM's map of what they led to."""
+    """SAM's logits after a step, and the answer; float (B, 4h, 4w) both."""
 
     logits: Tensor
-    srm_logits: Tensor
+    answers: Tensor
 
     @classmethod
     def of(cls, episode: Episode) -> _Played:
-        return cls(episode.logits.clone(), episode.srm_logits.clone())
-
-    def at(self, row: int) -> _Played:
-        return _Played(self.logits[row : row + 1], self.srm_logits[row : row + 1])
+        return cls(episode.logits.clone(), episode.answers.clone())
 
 
 class PromptingSession:
@@ -258,7 +255,7 @@ class PromptingSession:
         given = episode.labels[row] != PADDING
         given[initial + step :] = False
         points_frame, labels = episode.points[row][given], episode.labels[row][given]
-        played, size = self._played[step].at(row), self._sizes[row]
+        answer, size = self._played[step].answers[row], self._sizes[row]
         points_px = frame_to_image(points_frame, self.rules.grid.image_size, size)
         own = self._user_points[row]
         if own:
@@ -267,18 +264,21 @@ class PromptingSession:
             points_frame = torch.cat([points_frame, own_frame.to(points_frame)])
             points_px = torch.cat([points_px, own_px.to(points_px)])
             labels = torch.cat([labels, labels.new_tensor([int(positive) for *_, positive in own])])
-            played = self._play(row, points_frame, labels, played)
-        answer = episode.answer_of(*played)[0]
+            prompts = given[initial:].sum() + len(own)
+            answer = self._answer_all(row, points_frame, labels, prompts, self._played[step].logits[row])
         return Prediction(points_px.cpu().numpy(), labels.cpu().numpy(), answer.clone(), size)
 
-    def _play(self, row: int, points_frame: Tensor, labels: Tensor, last: _Played) -> _Played:
-        """Let SAM and the SRM answer all of these prompts on an image; `last` is what they said to fewer of them."""
+    def _answer_all(self, row: int, points_frame: Tensor, labels: Tensor, prompts: Tensor, last: Tensor) -> Tensor:
+        """The answer (4h, 4w) to these points on an image, `prompts` of them after the initial pair.
+
+        `last` is SAM's answer to fewer. A user's points are always answered: no surer answer is kept instead.
+        """
         episode, at = self._playing(), torch.tensor([row], device=self.model.device)
         points_unit = frame_to_unit(points_frame, self.rules.grid.image_size)[None]
-        dense = last.logits if self.rules.mask_prompt else None
+        dense = last[None] if self.rules.mask_prompt else None
         logits = self.model.decode(episode.image, at, points_unit, labels[None], dense)
-        mask = resize_map(logits.sigmoid(), episode.mask.shape[1:])
-        return _Played(logits, episode.srm_map(at, mask))
+        srm_logits = episode.srm_map(at, resize_map(logits.sigmoid(), episode.mask.shape[1:]))
+        return episode.answer_of(logits, srm_logits, prompts[None])[0]
 
     def _playing(self) -> Episode:
         if self._episode is None:

@@ -38,7 +38,7 @@ def render_row(episode: Episode, row: int) -> np.ndarray:
 
 
 def draw_answer(episode: Episode, row: int, image: np.ndarray) -> np.ndarray:
-    """Draw the answer, by `Rules.answer`, and the numbered prompts of a row on its image, uint8 (400, 400, 3); returns a copy."""
+    """Draw the answer and the numbered prompts of a row on its image, uint8 (400, 400, 3); returns a copy."""
     picture = overlay(image, mask_from_logits(episode.answers[row], PANEL), ANSWER_COLOUR)
     points_panel = frame_to_image(episode.points[row], episode.rules.grid.image_size, PANEL).cpu().numpy()
     labels = episode.labels[row].cpu().numpy()

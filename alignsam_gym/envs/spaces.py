@@ -1,15 +1,18 @@
-"""Observation and action spaces, and the observations themselves."""
+"""Observation and action spaces, and the observations and infos themselves."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium import spaces
 
 from alignsam_gym.envs.cell_states import cell_maps, form_cell_states
 from alignsam_gym.envs.episode import Episode
+from alignsam_gym.envs.initial_prompts import INITIAL_PROMPTS
 from alignsam_gym.errors import OptionError
+from alignsam_gym.foundation.sam.batched_decoder import PADDING
 
 _BOUND = float(np.finfo(np.float16).max)  # embeddings are rounded to float16, so none lies beyond
 
@@ -50,6 +53,22 @@ def observe(episode: Episode, observation: str) -> Any:
         return {"state": states.cpu().numpy(), "image": image, "maps": maps.cpu().numpy(), **visited}
     patches = episode.patches().half().cpu().numpy()
     return {"patches": patches, **visited} if visited else patches
+
+
+def infos_of(episode: Episode) -> dict[str, np.ndarray]:
+    """Return what `info` tells of each row, as the environment's page lists it."""
+    latest = torch.where(episode.steps > 0, INITIAL_PROMPTS + episode.steps - 1, 0)
+    rows = torch.arange(len(episode), device=latest.device)
+    ids = episode.encoded.dataset.ids
+    return {
+        "point": episode.points[rows, latest].cpu().numpy(),
+        "label": episode.labels[rows, latest].where(~episode.stopped, PADDING).cpu().numpy(),
+        "foreground": episode.hit.cpu().numpy().copy(),
+        "repeated": episode.repeated.cpu().numpy().copy(),
+        "iou": episode.iou.cpu().numpy().copy(),
+        "index": episode.index.cpu().numpy().copy(),
+        "image_id": np.array([ids[i] for i in episode.index.tolist()], dtype=object),
+    }
 
 
 def whole_numbers(name: str, value: Any, *shapes: tuple[int, ...]) -> np.ndarray:
