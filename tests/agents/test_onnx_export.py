@@ -20,6 +20,7 @@ from alignsam_gym.envs.spaces import observe
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.encoding.embedding_store import RecentStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
+from alignsam_gym.srm import expected_iou
 from alignsam_gym.transforms import resize_image, resize_map
 
 EXAMPLE = Path(__file__).parents[2] / "examples/onnx_predict.py"
@@ -51,6 +52,7 @@ def run_graph(tmp_path):
         {"branch": "explicit"},
         {"features": "both", "srm_grid_size": 4},
         {"network": "full_cnn"},
+        {"answer": "fused", "kept_answer": "surest"},
     ],
 )
 def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, run_graph, rules):
@@ -82,6 +84,11 @@ def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, ru
     srm_logits, centres = run_graph("srm", encoding=encoding, mask=mask, **more)
     np.testing.assert_allclose(srm_logits, episode.srm_logits, atol=1e-4)
     np.testing.assert_allclose(centres, episode.at_centres(episode.srm_logits), atol=1e-4)
+    answered = {"sam_logits": episode.logits, "srm_logits": srm_logits, "prompts": episode.steps}
+    answers, sureness = run_graph("answer", **answered)
+    expected = episode.answer_of(episode.logits, episode.srm_logits, episode.steps)
+    np.testing.assert_allclose(answers, expected, atol=1e-4)
+    np.testing.assert_allclose(sureness, expected_iou(expected), atol=1e-4)
     visited = episode.visited.float()
     [scores] = run_graph("policy", encoding=encoding, mask=mask, srm_logits=srm_logits, visited=visited)
     seen, _ = agent.policy.obs_to_tensor(observe(episode, AgentPrompter(agent.policy, True).observation))
@@ -91,8 +98,11 @@ def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, ru
 
 
 @pytest.mark.slow
-def test_the_examples_loop_draws_the_same_masks(make_run, example, tmp_path):
-    agent = AlignSAM.from_pretrained(make_run(max_steps=5))
+@pytest.mark.parametrize(
+    "rules", [{"answer": "sam", "kept_answer": "last"}, {"answer": "fused", "kept_answer": "surest"}]
+)
+def test_the_examples_loop_draws_the_same_masks(make_run, example, tmp_path, rules):
+    agent = AlignSAM.from_pretrained(make_run(max_steps=5, **rules))
     export_onnx(agent, tmp_path / "graphs")
     sizes, graphs = example.load(tmp_path / "graphs")
     for number, size in enumerate([(50, 90), (130, 70), (64, 64)]):

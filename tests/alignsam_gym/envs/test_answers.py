@@ -1,0 +1,89 @@
+"""What an episode answers, by `answer` and `kept_answer`."""
+
+import numpy as np
+import pytest
+import torch
+
+from alignsam_gym.envs.prompters import grid_prompter, play
+from alignsam_gym.envs.prompting_session import PromptingSession
+from alignsam_gym.srm import expected_iou
+
+WEIGHTS = torch.tensor([[0.3, 0.6, -0.1], [0.1, 0.4, 0.2]])
+
+
+@pytest.fixture
+def make_episode_of(make_toy_vec):
+    def make(count=2, weights=WEIGHTS, **rules):
+        episode = make_toy_vec(count, split="test", label_source="last", **rules).unwrapped.episode
+        episode.srm.fusion.weights.copy_(weights)
+        return episode
+
+    return make
+
+
+def _answers(episode, indices=(0, 1)):
+    """Each step's answers, SAM's logits and the maps."""
+    return [
+        tuple(part.clone() for part in (episode.answers, episode.logits, episode.srm_logits))
+        for _ in play(episode, list(indices), grid_prompter)
+    ]
+
+
+def test_sams_answer_is_its_logits(make_episode_of):
+    for answers, logits, _ in _answers(make_episode_of()):
+        assert torch.equal(answers, logits)
+
+
+def test_the_fused_answer_is_of_the_present_map_and_leaves_the_game_alone(make_episode_of):
+    episode = make_episode_of(answer="fused")
+    played, plain = _answers(episode), _answers(make_episode_of())
+    for step, ((answers, logits, maps), (_, same, _)) in enumerate(zip(played, plain, strict=True)):
+        assert torch.equal(answers, episode.srm.fusion(logits, maps, torch.tensor([step, step])))
+        assert torch.equal(logits, same)
+
+
+@pytest.mark.parametrize("answer", ["sam", "fused"])
+def test_the_surest_answer_so_far_holds(make_episode_of, answer):
+    last = [answers for answers, _, _ in _answers(make_episode_of(answer=answer))]
+    kept = [answers for answers, _, _ in _answers(make_episode_of(answer=answer, kept_answer="surest"))]
+    sureness = torch.stack([expected_iou(answers) for answers in last])
+    for step, answers in enumerate(kept):
+        for row in range(2):
+            assert torch.equal(answers[row], last[int(sureness[: step + 1, row].argmax())][row])
+
+
+@pytest.mark.parametrize("kept_answer", ["last", "surest"])
+def test_a_session_answers_as_the_episode_does(make_episode_of, toy_dataset, kept_answer):
+    episode = make_episode_of(1, answer="fused", kept_answer=kept_answer)
+    session = PromptingSession(episode.rules, episode.model, episode.srm, grid_prompter)
+    session.set_image(toy_dataset[2].image)
+    while session.step():
+        pass
+    for step, (answers, _, _) in enumerate(_answers(episode, [2])):
+        torch.testing.assert_close(session.prediction(step=step).logits, answers[0], atol=1e-4, rtol=1e-4)
+
+
+def test_a_users_point_changes_the_fused_answer_as_the_same_step_does(make_episode_of, toy_dataset):
+    episode = make_episode_of(1, answer="fused")
+    session = PromptingSession(episode.rules, episode.model, episode.srm, grid_prompter)
+    session.set_image(toy_dataset[1].image)
+    while session.step():
+        pass
+    following = session.prediction(step=2)
+    session.add_point(*following.points[-1].tolist(), bool(following.labels[-1]))
+    torch.testing.assert_close(session.prediction(step=1).logits, following.logits, atol=1e-4, rtol=1e-4)
+
+
+def test_reward_and_iou_are_about_sams_answer(make_toy):
+    seen = []
+    for answer in ("sam", "fused"):
+        env = make_toy(answer=answer, reward="delta_iou", label_source="oracle")
+        env.reset(seed=0)
+        seen.append([(step[1], step[4]["iou"]) for step in map(env.step, (3, 9, 12))])
+    np.testing.assert_array_equal(*seen)
+
+
+def test_an_srm_that_has_learned_nothing_and_is_to_answer_is_told(make_toy):
+    env = make_toy(split="test", answer="fused", label_source="oracle", initial_prompts="truth")
+    with pytest.warns(UserWarning, match="labels, prompts and answers that it decides are random"):
+        env.reset(seed=0)
