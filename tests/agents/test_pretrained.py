@@ -45,7 +45,7 @@ def test_a_prediction_is_what_an_evaluation_would_answer(make_run, toy_dataset, 
     def keep(episode, step, batch):
         for row, index in enumerate(batch):
             points = episode.points[row].numpy()[: 2 + step].copy()
-            expected[index, step] = mask_from_logits(episode.logits[row], (64, 64)), points
+            expected[index, step] = mask_from_logits(episode.answers[row], (64, 64)), points
 
     prompt(env.episode, list(range(len(toy_dataset))), AgentPrompter(policy, True), keep)
     agent = AlignSAM.from_pretrained(run, batch_size=3)
