@@ -45,7 +45,8 @@ class AnswerFusion(nn.Module):
         """
         sam, srm, first = _terms(sam_logits, srm_logits, prompts)
         by_sam, by_srm, bias = (w + v * first for w, v in self.weights.unbind(1))
-        return by_sam * sam + by_srm * srm + bias
+        combined: Tensor = by_sam * sam + by_srm * srm + bias
+        return combined
 
     @torch.enable_grad()
     def fit(self, sam_logits: Tensor, srm_logits: Tensor, prompts: Tensor, truth: Tensor, valid: Tensor) -> None:

@@ -60,6 +60,7 @@ def metrics_of(run):
         WARM,
         "env.stop=true",
         "env.augment=2",
+        "env.answer=fused env.kept_answer=surest",
     ],
 )
 def test_any_choice_trains_and_answers_again_as_it_was_measured(trained, choices):
