@@ -16,6 +16,7 @@ from stable_baselines3.common.policies import BasePolicy
 from alignsam_gym.agents.compact_rollouts import CompactRolloutBuffer
 from alignsam_gym.agents.networks import NETWORKS, observation_of
 from alignsam_gym.agents.policy_config import PolicyConfig
+from alignsam_gym.agents.prompting_policy import begin_pretrained
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.cell_states import form_kept_states
 from alignsam_gym.envs.episode import Episode
@@ -84,6 +85,8 @@ def make_learner(
         raise
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:  # as Stable-Baselines3 refuses values
         raise OptionError(f"agent={name} cannot be made of these options: {error}") from error
+    if policy.get("init") == "pretrained":
+        begin_pretrained(made.policy)
     if isinstance(made, OnPolicyAlgorithm) and isinstance(made.rollout_buffer, CompactRolloutBuffer):
         made.rollout_buffer.form = partial(form_kept_states, env.env.episode)
     return made

@@ -18,8 +18,9 @@ side of the SRM's states; everything is float32 unless it says otherwise.
 - ``answer.onnx``: from sam_logits, which are the decoder's, srm_logits, the map of the state that they led to, and
   prompts, int64 (B,), how many came after the initial pair, to answer (B, 4h, 4w), logits that are positive in the
   mask, and expected_iou (B,). If keeps_surest, an answer replaces the one before it unless it expects less.
-- ``policy.onnx``: from encoding, mask, srm_logits and visited (B, N), 1 where a patch was prompted, to scores (B, N),
-  or (B, N + 1) with stopping last. The highest score is the action.
+- ``policy.onnx``: from mask, srm_logits, visited (B, N), 1 where a patch was prompted, and encoding, to scores (B, N),
+  or (B, N + 1) with stopping last. The highest score is the action. With policy.network=evidence it takes points and
+  labels, as decoder.onnx does, in the place of the encoding.
 
 ``agent.json`` has image_size, patch_size, max_steps, keeps_surest, the encoder's input_size, and features_size if there
 are features.
@@ -40,6 +41,7 @@ from alignsam_gym.agents.compact_rollouts import STATE
 from alignsam_gym.agents.policies import PromptPolicyMixin
 from alignsam_gym.agents.pretrained import AlignSAM
 from alignsam_gym.envs.cell_states import form_cell_states
+from alignsam_gym.envs.patch_evidence import patch_evidence
 from alignsam_gym.envs.patch_means import patch_means
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.errors import OptionError, WeightsError
@@ -99,8 +101,13 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
         _write(folder, "srm", srm, {"encoding": encoding, "mask": mask, **more}, ["srm_logits", "centres"])
         answered = {"sam_logits": mask, "srm_logits": srm_logits, "prompts": torch.tensor([0, 3])}
         _write(folder, "answer", _Answer(agent.srm, rules), answered, ["answer", "expected_iou"])
-        seen = {"encoding": encoding, "mask": mask, "srm_logits": srm_logits, "visited": visited}
-        _write(folder, "policy", _Policy(agent.policy, rules, cells, model.embedding_shape[0]), seen, ["scores"])
+        seen = {"mask": mask, "srm_logits": srm_logits, "visited": visited}
+        if agent.policy.features_extractor.sees == "evidence":
+            policy, seen = _EvidencePolicy(agent.policy, rules), seen | {"points": points, "labels": labels}
+        else:
+            policy = _Policy(agent.policy, rules, cells, model.embedding_shape[0])
+            seen |= {"encoding": encoding}
+        _write(folder, "policy", policy, seen, ["scores"])
         (folder / "agent.json").write_text(json.dumps(sizes))
     except OSError as error:
         raise WeightsError(f"{folder} cannot be written ({error.strerror}).") from error
@@ -237,23 +244,37 @@ class _Answer(nn.Module):
         return answer, expected_iou(answer)
 
 
-class _Policy(nn.Module):
-    def __init__(self, policy: Any, rules: Rules, cells: int, channels: int) -> None:
+class _Scores(nn.Module):
+    """From what a policy observes, but for ``visited``, to the scores of its actions."""
+
+    def __init__(self, policy: Any, rules: Rules) -> None:
         super().__init__()
         self.policy, self.rules = policy, rules
-        self.grid_means = _GridMeans(cells, channels)
 
-    def forward(self, encoding: Tensor, mask: Tensor, srm_logits: Tensor, visited: Tensor) -> Tensor:
-        embedding, coarse = self.grid_means(encoding, mask)
-        sees, space = self.policy.features_extractor.sees, self.policy.observation_space
-        if sees == STATE:
-            maps = [coarse, srm_logits.sigmoid()] if self.rules.state == "guided" else [coarse]
-            seen = form_cell_states(self.rules.state, embedding, torch.stack(maps, dim=1).half())
-        else:
-            seen = patch_means(self.rules, embedding, coarse, srm_logits).half()
-        seen = seen.float()  # rounded as it is observed
-        parts = {sees: seen, "visited": visited}
+    def scores(self, seen: Tensor, visited: Tensor) -> Tensor:
+        parts = {self.policy.features_extractor.sees: seen, "visited": visited}
+        space = self.policy.observation_space
         observation = {name: parts[name] for name in parts if name in space.spaces} if isinstance(space, Dict) else seen
         features = self.policy.extract_features(observation, self.policy.pi_features_extractor)
         scores: Tensor = self.policy.action_net(self.policy.mlp_extractor.forward_actor(features))
         return scores
+
+
+class _Policy(_Scores):
+    def __init__(self, policy: Any, rules: Rules, cells: int, channels: int) -> None:
+        super().__init__(policy, rules)
+        self.grid_means = _GridMeans(cells, channels)
+
+    def forward(self, mask: Tensor, srm_logits: Tensor, visited: Tensor, encoding: Tensor) -> Tensor:
+        embedding, coarse = self.grid_means(encoding, mask)
+        if self.policy.features_extractor.sees == STATE:
+            maps = [coarse, srm_logits.sigmoid()] if self.rules.state == "guided" else [coarse]
+            seen = form_cell_states(self.rules.state, embedding, torch.stack(maps, dim=1).half())
+        else:
+            seen = patch_means(self.rules, embedding, coarse, srm_logits).half()
+        return self.scores(seen.float(), visited)  # rounded as it is observed
+
+
+class _EvidencePolicy(_Scores):
+    def forward(self, mask: Tensor, srm_logits: Tensor, visited: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+        return self.scores(patch_evidence(self.rules, mask, srm_logits, points, labels), visited)

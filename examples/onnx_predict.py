@@ -65,7 +65,8 @@ def predict(sizes: dict[str, int], graphs: dict[str, Any], image: np.ndarray) ->
             kept, highest = answer, sureness[0]
         if prompts == sizes["max_steps"]:
             break
-        [scores] = run("policy", encoding=encoding, mask=mask, srm_logits=srm_logits, visited=visited)
+        known = {"encoding": encoding, "mask": mask, "srm_logits": srm_logits, "visited": visited, **given}
+        [scores] = run("policy", **{each.name: known[each.name] for each in graphs["policy"].get_inputs()})
         patch = int(scores.argmax())
         if patch == side**2:  # the agent stops
             break

@@ -112,7 +112,7 @@ class EnvConfig(ModelOptions, SampleOptions, Rules):
         "that has learned nothing is to label prompts.",
         None,
     )
-    observation: Literal["state", "patches", "cells"] = option(
+    observation: Literal["state", "patches", "cells", "evidence"] = option(
         "What `reset` and `step` return; see *Observation space*.", "state"
     )
     render_mode: Literal["rgb_array", "human"] | None = option("What `render` does; see there.", None)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from alignsam_gym.data.samples import assign_folds
 from alignsam_gym.envs.initial_prompts import INITIAL_PROMPTS, prompts_from_map, prompts_from_truth
+from alignsam_gym.envs.patch_evidence import patch_evidence
 from alignsam_gym.envs.patch_means import patch_means
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.envs.shuffled_draws import ShuffledDraws
@@ -134,6 +135,11 @@ class Episode:
     def answer_of(self, logits: Tensor, srm_logits: Tensor, prompts: Tensor) -> Tensor:
         """Make the answer, by `Rules.answer`, of SAM's logits to t prompts and the SRM's map of what they led to."""
         return self.srm.fusion(logits, srm_logits, prompts) if self.rules.answer == "fused" else logits
+
+    def evidence(self) -> Tensor:
+        """Describe each patch by what any SAM gives (see `patch_evidence`), float32 (B, channels, side, side)."""
+        points_unit = frame_to_unit(self.points, self.rules.grid.image_size)
+        return patch_evidence(self.rules, self.logits.sigmoid(), self.srm_logits, points_unit, self.labels)
 
     def at_centres(self, maps: Tensor) -> Tensor:
         """Sample every row's map, float (B, h, w), at all patches' centres: float (B, N)."""

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from alignsam_gym.envs.cell_states import cell_maps, form_cell_states
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.initial_prompts import INITIAL_PROMPTS
+from alignsam_gym.envs.patch_evidence import CHANNELS
 from alignsam_gym.errors import OptionError
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
 
@@ -18,7 +19,7 @@ _BOUND = float(np.finfo(np.float16).max)  # embeddings are rounded to float16, s
 
 
 def observation_space(episode: Episode, observation: str) -> spaces.Space[Any]:
-    """Make the space of one row's observation, ``state``, ``patches`` or ``cells``, as `AlignSAMEnv` describes them."""
+    """Make the space of one row's observation, ``state``, ``patches``, ``cells`` or ``evidence``, as `AlignSAMEnv` has them."""
     if observation == "state":
         return spaces.Box(-_BOUND, _BOUND, episode.state_shape, np.float32)
     visited: dict[str, spaces.Space[Any]] = {}
@@ -30,8 +31,12 @@ def observation_space(episode: Episode, observation: str) -> spaces.Space[Any]:
         maps = spaces.Box(0, 1, (1 + (episode.rules.state == "guided"), *grid), np.float16)
         image = spaces.Box(0, np.iinfo(np.int32).max, (1,), np.int64)
         return spaces.Dict({"state": seen, "image": image, "maps": maps, **visited})
-    patches = spaces.Box(-_BOUND, _BOUND, episode.patches_shape, np.float16)
-    return spaces.Dict({"patches": patches, **visited}) if visited else patches
+    if observation == "evidence":
+        side = episode.rules.grid.side
+        seen = spaces.Box(-1, 1, (len(CHANNELS), side, side), np.float32)
+    else:
+        seen = spaces.Box(-_BOUND, _BOUND, episode.patches_shape, np.float16)
+    return spaces.Dict({observation: seen, **visited}) if visited else seen
 
 
 def action_space(episode: Episode) -> spaces.Discrete:
@@ -51,8 +56,8 @@ def observe(episode: Episode, observation: str) -> Any:
         states = form_cell_states(episode.rules.state, episode.embeddings, maps)
         image = episode.index[:, None].cpu().numpy().copy()
         return {"state": states.cpu().numpy(), "image": image, "maps": maps.cpu().numpy(), **visited}
-    patches = episode.patches().half().cpu().numpy()
-    return {"patches": patches, **visited} if visited else patches
+    seen = episode.evidence() if observation == "evidence" else episode.patches().half()
+    return {observation: seen.cpu().numpy(), **visited} if visited else seen.cpu().numpy()
 
 
 def infos_of(episode: Episode) -> dict[str, np.ndarray]:
