@@ -27,8 +27,8 @@ class PolicyConfig(Options):
     network: Literal["cnn", "full_cnn", "patch", "evidence"] = option(
         "`patch`: one score a patch, by convolutions that stay on the patch grid. `cnn`: the usual CNN of "
         "Stable-Baselines3, flattened. Both see the state's means over patches. `full_cnn`: a flattened CNN of the "
-        "whole state, on the SRM's grid, for on-policy algorithms. `evidence`: one score a patch, from what any SAM and "
-        "SRM say of it and no embedding. [ours]",
+        "whole state, on the SRM's grid, for on-policy algorithms. `evidence`: one score a patch, from what SAM and "
+        "the SRM say of it, without any embedding. [ours]",
         required=True,
     )
     width: int = option("Channels of a layer.", required=True, most=1024, reason="there must be at least one")

@@ -1,4 +1,4 @@
-"""The observation that every SAM gives alike: by patch, what SAM and the SRM say and what was prompted, no embedding."""
+"""The observation that every SAM gives alike: what SAM and the SRM say of each patch, and what was prompted."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _sample(maps: Tensor, side: int) -> Tensor:
 
 
 def _prompted(side: int, points_unit: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Tell which patches hold a positive, a negative prompt, and which a step has chosen: float (B, side, side) each."""
+    """Tell where a positive prompt is, where a negative one, and what a step has chosen: float (B, side, side) each."""
     column, row = (points_unit * side).long().clamp(0, side - 1).unbind(-1)
     here = (row * side + column)[..., None] == torch.arange(side * side, device=labels.device)
     given = [labels == 1, labels == 0, labels != PADDING]

@@ -19,7 +19,7 @@ _BOUND = float(np.finfo(np.float16).max)  # embeddings are rounded to float16, s
 
 
 def observation_space(episode: Episode, observation: str) -> spaces.Space[Any]:
-    """Make the space of one row's observation, ``state``, ``patches``, ``cells`` or ``evidence``, as `AlignSAMEnv` has them."""
+    """Make the space of one row's observation, as `AlignSAMEnv` describes each kind."""
     if observation == "state":
         return spaces.Box(-_BOUND, _BOUND, episode.state_shape, np.float32)
     visited: dict[str, spaces.Space[Any]] = {}

@@ -83,8 +83,9 @@ class TaskPlayer:
         for number, task in enumerate(tasks):
             rng = np.random.default_rng([1, number])
             order = rng.permutation(len(task)).tolist()
-            srm = self.teach(Subset(task, order[:50]), "both", 300, rng)
-            episode = self.episode(Subset(task, order[50:][: self.config.score_images]), srm)
+            shots, images = self.config.score_shots, self.config.score_images
+            srm = self.teach(Subset(task, order[:shots]), "both", max(self.config.srm_steps), rng)
+            episode = self.episode(Subset(task, order[shots : shots + images]), srm)
             for name, prompter in {"policy": policy.choose, "disagreement": disagreement_prompter}.items():
                 curve = play_curve(episode, prompter)
                 scores[f"{task.name}, {name}"] = {str(t): round(float(curve[t]), 4) for t in (0, 1, 5, 15)}
