@@ -93,9 +93,8 @@ class TaskPlayer:
 
     def _env(self, images: Dataset, split: str, srm: Any) -> EnvConfig:
         values = {"dataset": images, "split": split, "sam": self.sam, "clip": self.clip, "branch": "implicit"}
-        return EnvConfig.of(
-            {**values, "srm": srm, "shots": len(images), "cache_dir": self.config.cache_dir}, preset="best"
-        )
+        values |= {"preset": "best", "srm": srm, "shots": len(images), "cache_dir": self.config.cache_dir}
+        return EnvConfig.of(values)
 
     @torch.no_grad()
     def _explore(self, episode: Episode, policy: PromptingPolicy | None, rng: np.random.Generator) -> dict[str, Tensor]:

@@ -3,8 +3,12 @@
 A step plays one task. An SRM learns the task from a few labelled images, as in a training of an agent; then other
 images are prompted, with the SRM's labels. In some states several patches are tried out, and the change of IoU that
 each makes is kept. The policy so far chooses most of the prompts, so that it learns from states that it reaches itself.
-After each task it takes gradient steps on the states of all tasks: its scores are to be the gains, in units of
-``unit``, and its value the discounted sum of what the episode gained from there.
+After each task it takes a few gradient steps on the states of all tasks. After the last, a new policy is fitted to all
+of them: its scores are to be the gains, in units of `UNIT`, and its value the discounted sum of what the episode gained
+from there.
+
+States that are in the output folder are not played again, so that those of several trainings, put into one folder and
+numbered on, can be fitted together.
 """
 
 from __future__ import annotations
@@ -14,9 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
 
 from alignsam_gym.agents.prompting_policy import (
     UNIT,
@@ -53,9 +58,13 @@ class Trainer:
     def __init__(self, model: PromptingPolicy, config: DictConfig) -> None:
         self.model, self.config = model, config
         self.optimiser = Optimiser(model, [], config, average_buffers=False, updates=config.updates)
-        self.average = self.optimiser.average
         self.states = PlayedStates(Path(config.output) / "states")
         self.player = TaskPlayer(config)
+
+    @property
+    def average(self) -> AveragedModel:
+        """The policy with the average of its weights."""
+        return self.optimiser.average
 
     def step(self, batch: Dataset) -> dict[str, float]:
         """Play a task, then update the policy; returns the mean losses."""
@@ -66,18 +75,37 @@ class Trainer:
             self.states.write(step, self.player.play(batch, policy, rng))
         self.states.read(step)
         log.info("%s: %s", batch.name, self.states.summary(step))
-        losses = [self._update(self.states.draw(config.batch_size, rng)) for _ in range(config.updates)]
+        losses = self._learn(self.model, self.optimiser, config.updates, rng)
+        if step + 1 == config.steps:
+            model = PromptingPolicy(config.width)
+            optimiser = Optimiser(model, [], _in_one_step(config), average_buffers=False, updates=config.final_updates)
+            losses = self._learn(model, optimiser, config.final_updates, rng)
+            self.optimiser.average = optimiser.average  # which is saved
+        return losses
+
+    def _learn(
+        self, model: PromptingPolicy, optimiser: Optimiser, updates: int, rng: np.random.Generator
+    ) -> dict[str, float]:
+        """Update a policy so many times, on states of all tasks; returns the mean losses."""
+        model.train()
+        losses = [self._update(model, optimiser, self.states.draw(self.config.batch_size, rng)) for _ in range(updates)]
         return {name: float(np.mean([each[name] for each in losses])) for name in losses[0]}
 
-    def _update(self, states: dict[str, Tensor]) -> dict[str, float]:
-        self.model.train()
-        scores, values = self.model(states["evidence"])
+    def _update(self, model: PromptingPolicy, optimiser: Optimiser, states: dict[str, Tensor]) -> dict[str, float]:
+        scores, values = model(states["evidence"])
         gains = states["gains"] / UNIT
         predicted = scores.gather(1, states["actions"])
         gain_loss = F.smooth_l1_loss(predicted, gains)
         value_loss = F.smooth_l1_loss(values, states["returns"] / UNIT)
-        self.optimiser.step(gain_loss + self.config.value_weight * value_loss)
+        optimiser.step(gain_loss + self.config.value_weight * value_loss)
         return {"gain": gain_loss.item(), "value": value_loss.item()}
+
+
+def _in_one_step(config: DictConfig) -> DictConfig:
+    """The configuration of a training of a single step, whose updates are a whole cycle of the learning rate."""
+    merged = OmegaConf.merge(config, {"steps": 1})
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
 def score(model: nn.Module, config: DictConfig) -> dict[str, dict[str, float]]:

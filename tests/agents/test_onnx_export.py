@@ -52,7 +52,7 @@ def run_graph(tmp_path):
         {"branch": "explicit"},
         {"features": "both", "srm_grid_size": 4},
         {"network": "full_cnn"},
-        {"answer": "fused", "kept_answer": "surest"},
+        {"answer": "fused", "kept_answer": "surest", "network": "evidence"},
     ],
 )
 def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, run_graph, rules):
@@ -90,7 +90,9 @@ def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, ru
     np.testing.assert_allclose(answers, expected, atol=1e-4)
     np.testing.assert_allclose(sureness, expected_iou(expected), atol=1e-4)
     visited = episode.visited.float()
-    [scores] = run_graph("policy", encoding=encoding, mask=mask, srm_logits=srm_logits, visited=visited)
+    asked = {"mask": mask, "srm_logits": srm_logits, "visited": visited}
+    asked |= {"points": points, "labels": labels} if rules.get("network") == "evidence" else {"encoding": encoding}
+    [scores] = run_graph("policy", **asked)
     seen, _ = agent.policy.obs_to_tensor(observe(episode, AgentPrompter(agent.policy, True).observation))
     wanted = agent.policy.get_distribution(seen).distribution.logits.detach().numpy()
     scores -= np.log(np.exp(scores).sum(1, keepdims=True))
@@ -99,7 +101,7 @@ def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, ru
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "rules", [{"answer": "sam", "kept_answer": "last"}, {"answer": "fused", "kept_answer": "surest"}]
+    "rules", [{"answer": "sam", "kept_answer": "last"}, {"answer": "fused", "kept_answer": "surest", "network": "evidence"}]
 )
 def test_the_examples_loop_draws_the_same_masks(make_run, example, tmp_path, rules):
     agent = AlignSAM.from_pretrained(make_run(max_steps=5, **rules))

@@ -34,7 +34,8 @@ def picture(height, width, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("text", "network"), [(None, "patch"), (None, "full_cnn"), pytest.param("star", "patch", marks=pytest.mark.slow)]
+    ("text", "network"),
+    [(None, "patch"), (None, "full_cnn"), (None, "evidence"), pytest.param("star", "patch", marks=pytest.mark.slow)],
 )
 def test_a_prediction_is_what_an_evaluation_would_answer(make_run, toy_dataset, text, network):
     fused = {"answer": "fused", "kept_answer": "surest"} if network == "full_cnn" else {}

@@ -78,7 +78,8 @@ def test_states_are_turned_together_with_what_was_tried(tmp_path):
 def test_pretraining_a_policy_plays_tasks_and_goes_on(tmp_path, photographs, monkeypatch):
     monkeypatch.setattr("alignsam_gym.experiments.pretrain.pretrain_policy.all_photographs", lambda _: photographs)
     small = [
-        "model=policy", "photographs=-", "more_photographs=-", "steps=2", "updates=3", f"output={tmp_path / 'out'}",
+        "model=policy", "photographs=-", "more_photographs=-", "steps=2", "updates=1", "final_updates=3",
+        f"output={tmp_path / 'out'}",
         "left_out=[dog]", "images=2", "shots=[2]", "srm_steps=[2]", "tried=2",
         "tried_steps=[0,3]", "batch_size=4", "score_shots=2", "score_images=2",
     ]  # fmt: skip
