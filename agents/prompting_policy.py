@@ -17,13 +17,13 @@ from alignsam_gym.agents.networks import EvidenceExtractor, PatchHead
 from alignsam_gym.agents.policies import PromptPolicy
 from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.envs.episode import Episode
-from alignsam_gym.envs.patch_evidence import CHANNELS
+from alignsam_gym.envs.patch_evidence import EVIDENCE_CHANNELS
 from alignsam_gym.errors import OptionError, WeightsError
 
 UNIT = 0.01
 """The gain of IoU that one unit of a patch's score, and of the value, stands for."""
 
-WEIGHTS = Path(__file__).parent / "prompting_policy.safetensors"
+POLICY_WEIGHTS = Path(__file__).parent / "prompting_policy.safetensors"
 """The shipped policy; how it was made is in POLICY_CARD.md, beside it."""
 
 _SIDE = 10
@@ -40,7 +40,7 @@ class PromptingPolicy(nn.Module):
     def __init__(self, width: int, side: int = _SIDE) -> None:
         super().__init__()
         self.width, self.side = width, side
-        space = spaces.Box(-1, 1, (len(CHANNELS), side, side), np.float32)
+        space = spaces.Box(-1, 1, (len(EVIDENCE_CHANNELS), side, side), np.float32)
         self.extractor = EvidenceExtractor(space, width)
         self.head = PatchHead(self.extractor, side * side)
         self.value = nn.Linear(self.head.latent_dim_vf, 1)
@@ -108,7 +108,7 @@ def begin_pretrained(policy: BasePolicy) -> None:
     """
     if not isinstance(policy, PromptPolicy):
         raise OptionError("policy.init=pretrained needs agent=ppo or a2c; for others take init=none.")
-    pretrained = load_prompting_policy(WEIGHTS)
+    pretrained = load_prompting_policy(POLICY_WEIGHTS)
     head: Any = policy.mlp_extractor
     for extractor in {policy.features_extractor, policy.pi_features_extractor, policy.vf_features_extractor}:
         extractor.load_state_dict(pretrained.extractor.state_dict())

@@ -45,9 +45,9 @@ class AlignSAMEnv(ResumableMixin, gym.Env[Any, Any]):
       g): M, and the SRM's map where the state is guided. Where revisits are forbidden, it has ``visited``, too.
 
     - ``observation="evidence"``: by patch, what SAM and the SRM say of it and what was prompted, but no embedding, so
-      that one policy serves every SAM: ``Box`` float32 (24, side, side) in [−1, 1], the channels being those of
-      `alignsam_gym.envs.patch_evidence.CHANNELS`. Where revisits are forbidden, a ``Dict`` of this ``evidence`` and
-      ``visited`` int8 (N,).
+      that one policy serves every SAM: ``Box`` float32 (24, side, side) in [−1, 1], whose channels are
+      `alignsam_gym.envs.patch_evidence.EVIDENCE_CHANNELS`. Where revisits are forbidden, a ``Dict`` of this
+      ``evidence`` and ``visited`` int8 (N,).
 
     ## Rewards
     - ``foreground``: +1 if the patch's centre is foreground in the ground truth, else −1 (§3.2).

@@ -10,7 +10,7 @@ from alignsam_gym.envs.initial_prompts import INITIAL_PROMPTS
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
 
-CHANNELS = (
+EVIDENCE_CHANNELS = (
     *("srm_mean", "srm_max", "srm_min", "srm_centre", "srm_unsure"),
     *("sam_mean", "sam_max", "sam_min", "sam_centre", "sam_unsure"),
     *("difference_mean", "difference_centre", "disagreement_mean", "disagreement_max", "disagreement_centre"),
@@ -41,7 +41,7 @@ def patch_evidence(rules: Rules, mask: Tensor, srm_logits: Tensor, points_unit: 
         labels: int (B, n): 1, 0, or −1 where there is no prompt.
 
     Returns:
-        float32 (B, channels, side, side), in [−1, 1], in the order of `CHANNELS`.
+        float32 (B, channels, side, side), in [−1, 1], in the order of `EVIDENCE_CHANNELS`.
     """
     side = rules.grid.side
     srm, sam = (_sample(maps, side) for maps in (srm_logits, mask))

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from alignsam_gym.envs.cell_states import cell_maps, form_cell_states
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.initial_prompts import INITIAL_PROMPTS
-from alignsam_gym.envs.patch_evidence import CHANNELS
+from alignsam_gym.envs.patch_evidence import EVIDENCE_CHANNELS
 from alignsam_gym.errors import OptionError
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
 
@@ -33,7 +33,7 @@ def observation_space(episode: Episode, observation: str) -> spaces.Space[Any]:
         return spaces.Dict({"state": seen, "image": image, "maps": maps, **visited})
     if observation == "evidence":
         side = episode.rules.grid.side
-        seen = spaces.Box(-1, 1, (len(CHANNELS), side, side), np.float32)
+        seen = spaces.Box(-1, 1, (len(EVIDENCE_CHANNELS), side, side), np.float32)
     else:
         seen = spaces.Box(-_BOUND, _BOUND, episode.patches_shape, np.float16)
     return spaces.Dict({observation: seen, **visited}) if visited else seen

@@ -197,12 +197,12 @@ class PlayedStates:
         evidence = _turn(states["evidence"].float(), turns, mirrored)
         return states | {"evidence": evidence, "actions": places[states["actions"]]}
 
-    def summary(self, step: int) -> str:
-        """Tell what playing the task of a step was like."""
-        task = self.tasks[step]
-        curve = " ".join(f"{value:.3f}" for value in task["curve"][[0, 1, 5, -1]].tolist())
-        best = task["gains"].amax(1).mean()
-        return f"SRM {float(task['srm_iou']):.3f}, IoU after 0, 1, 5 and all prompts {curve}, best tried {best:+.4f}"
+
+def play_summary(played: dict[str, Tensor]) -> str:
+    """Tell what playing a task was like."""
+    curve = " ".join(f"{value:.3f}" for value in played["curve"][[0, 1, 5, -1]].tolist())
+    best = played["gains"].amax(1).mean()
+    return f"SRM {float(played['srm_iou']):.3f}, IoU after 0, 1, 5 and all prompts {curve}, best tried {best:+.4f}"
 
 
 def _turn(maps: Tensor, turns: int, mirrored: bool) -> Tensor:

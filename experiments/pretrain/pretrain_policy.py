@@ -31,7 +31,7 @@ from alignsam_gym.agents.prompting_policy import (
 )
 from alignsam_gym.data import Dataset
 from alignsam_gym.experiments.pretrain.optimise import Optimiser
-from alignsam_gym.experiments.pretrain.played_tasks import PlayedStates, TaskPlayer
+from alignsam_gym.experiments.pretrain.played_tasks import PlayedStates, TaskPlayer, play_summary
 from alignsam_gym.experiments.pretrain.prompting_tasks import left_out_tasks, prompting_tasks
 from alignsam_gym.experiments.pretrain.training_images import all_photographs
 
@@ -72,9 +72,10 @@ class Trainer:
         rng = np.random.default_rng([config.seed, step])
         policy = self.average.module.eval() if step else None
         if not self.states.path(step).exists():  # it does after an interruption
-            self.states.write(step, self.player.play(batch, policy, rng))
+            played = self.player.play(batch, policy, rng)
+            log.info("%s: %s", batch.name, play_summary(played))
+            self.states.write(step, played)
         self.states.read(step)
-        log.info("%s: %s", batch.name, self.states.summary(step))
         losses = self._learn(self.model, self.optimiser, config.updates, rng)
         if step + 1 == config.steps:
             model = PromptingPolicy(config.width)

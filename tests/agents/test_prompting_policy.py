@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from alignsam_gym.agents.prompting_policy import (
+    POLICY_WEIGHTS,
     UNIT,
-    WEIGHTS,
     PromptingPolicy,
     load_prompting_policy,
     save_prompting_policy,
 )
-from alignsam_gym.envs.patch_evidence import CHANNELS
+from alignsam_gym.envs.patch_evidence import EVIDENCE_CHANNELS
 from alignsam_gym.errors import OptionError, WeightsError
 
 PRETRAINED = {"network": "evidence", "width": 48, "init": "pretrained"}
@@ -45,15 +45,15 @@ def test_other_files_are_refused(tmp_path, content):
 
 
 def test_the_shipped_weights_are_small_and_have_a_card():
-    assert WEIGHTS.stat().st_size < 1_000_000
-    assert load_prompting_policy(WEIGHTS).width == PRETRAINED["width"]
-    assert (Path(WEIGHTS).parent / "POLICY_CARD.md").is_file()
+    assert POLICY_WEIGHTS.stat().st_size < 1_000_000
+    assert load_prompting_policy(POLICY_WEIGHTS).width == PRETRAINED["width"]
+    assert (Path(POLICY_WEIGHTS).parent / "POLICY_CARD.md").is_file()
 
 
 @pytest.mark.parametrize("side", [4, 10, 20])
 def test_one_policy_serves_every_number_of_patches(side):
     policy = PromptingPolicy(8).for_side(side)
-    scores, values = policy(torch.rand(2, len(CHANNELS), side, side))
+    scores, values = policy(torch.rand(2, len(EVIDENCE_CHANNELS), side, side))
     assert (scores.shape, values.shape) == ((2, side * side), (2,))
 
 
@@ -61,7 +61,7 @@ def test_ppo_begins_as_the_pretrained_policy(make_pretrained):
     learner = make_pretrained()
     learner.env.reset()
     episode, policy = learner.env.env.episode, learner.policy
-    pretrained = load_prompting_policy(WEIGHTS)
+    pretrained = load_prompting_policy(POLICY_WEIGHTS)
     for _ in range(3):
         observation = learner.env.env.observe()
         actions, _ = policy.predict(observation, deterministic=True)

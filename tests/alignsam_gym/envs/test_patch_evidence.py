@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from alignsam_gym.envs.patch_evidence import CHANNELS, patch_evidence
+from alignsam_gym.envs.patch_evidence import EVIDENCE_CHANNELS, patch_evidence
 from alignsam_gym.envs.rules import Rules
 
 RULES = Rules(image_size=64, patch_size=16)
@@ -13,9 +13,9 @@ RULES = Rules(image_size=64, patch_size=16)
 def evidence_of(mask, srm_logits, points_unit=((0.1, 0.1), (0.9, 0.1)), labels=(1, 0)):
     points = torch.tensor([points_unit], dtype=torch.float32)
     seen = patch_evidence(RULES, mask[None], srm_logits[None], points, torch.tensor([labels]))
-    assert seen.shape == (1, len(CHANNELS), 4, 4)
+    assert seen.shape == (1, len(EVIDENCE_CHANNELS), 4, 4)
     assert seen.dtype == torch.float32
-    return dict(zip(CHANNELS, seen[0].numpy(), strict=True))
+    return dict(zip(EVIDENCE_CHANNELS, seen[0].numpy(), strict=True))
 
 
 @pytest.mark.parametrize(("sam_cells", "srm_cells"), [(32, 8), (128, 32), (48, 20)])
@@ -56,8 +56,8 @@ def test_the_label_is_the_one_that_a_prompt_would_get(make_toy_vec):
     seen, _ = envs.reset(seed=0)
     assert envs.single_observation_space.contains({name: part[0] for name, part in seen.items()})
     actions = np.array([3, 9, 14])
-    label = seen["evidence"][:, CHANNELS.index("label")].reshape(3, -1)[np.arange(3), actions]
+    label = seen["evidence"][:, EVIDENCE_CHANNELS.index("label")].reshape(3, -1)[np.arange(3), actions]
     seen, *_, info = envs.step(actions)
     np.testing.assert_array_equal(info["label"], label > 0)
-    visited = seen["evidence"][:, CHANNELS.index("visited")].reshape(3, -1)
+    visited = seen["evidence"][:, EVIDENCE_CHANNELS.index("visited")].reshape(3, -1)
     np.testing.assert_array_equal(visited, seen["visited"])
