@@ -103,7 +103,8 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
         _write(folder, "answer", _Answer(agent.srm, rules), answered, ["answer", "expected_iou"])
         seen = {"mask": mask, "srm_logits": srm_logits, "visited": visited}
         if agent.policy.features_extractor.sees == "evidence":
-            policy, seen = _EvidencePolicy(agent.policy, rules), seen | {"points": points, "labels": labels}
+            policy: _Scores = _EvidencePolicy(agent.policy, rules)
+            seen |= {"points": points, "labels": labels}
         else:
             policy = _Policy(agent.policy, rules, cells, model.embedding_shape[0])
             seen |= {"encoding": encoding}

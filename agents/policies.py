@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from copy import copy, deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
@@ -122,8 +123,8 @@ class PromptPolicy(PromptPolicyMixin, ActorCriticPolicy):
         of_actor, of_critic = features if isinstance(features, tuple) else (features, features)
         distribution = self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(of_actor))
         values = self.value_net(self.mlp_extractor.forward_critic(of_critic))
-        now = distribution.distribution.logits
+        now = cast(CategoricalDistribution, distribution).distribution.logits
         with torch.no_grad():
-            at_first = self._start[0].get_distribution(obs).distribution.logits
+            at_first = cast(CategoricalDistribution, self._start[0].get_distribution(obs)).distribution.logits
         divergence = (now.exp() * (now - at_first)).sum(1)
         return values, distribution.log_prob(actions), -divergence

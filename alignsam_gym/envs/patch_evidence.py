@@ -86,4 +86,4 @@ def _prompted(side: int, points_unit: Tensor, labels: Tensor) -> tuple[Tensor, T
     marks = [(here & known[..., None]).to(points_unit.dtype) for known in given]
     positive, negative = (each.amax(1) for each in marks[:2])
     visited = marks[2][:, INITIAL_PROMPTS:].sum(1).clamp(max=1)  # of no step yet, a sum of nothing
-    return tuple(each.unflatten(1, (side, side)) for each in (positive, negative, visited))  # type: ignore[return-value]
+    return tuple(each.unflatten(1, (side, side)) for each in (positive, negative, visited))

@@ -27,10 +27,11 @@ def observation_space(episode: Episode, observation: str) -> spaces.Space[Any]:
         visited = {"visited": spaces.MultiBinary(episode.rules.grid.count)}
     if observation == "cells":
         grid = tuple(episode.mask.shape[1:])
-        seen = spaces.Box(-_BOUND, _BOUND, (episode.state_shape[0], *grid), np.float16)
+        states = spaces.Box(-_BOUND, _BOUND, (episode.state_shape[0], *grid), np.float16)
         maps = spaces.Box(0, 1, (1 + (episode.rules.state == "guided"), *grid), np.float16)
         image = spaces.Box(0, np.iinfo(np.int32).max, (1,), np.int64)
-        return spaces.Dict({"state": seen, "image": image, "maps": maps, **visited})
+        return spaces.Dict({"state": states, "image": image, "maps": maps, **visited})
+    seen: spaces.Box[Any]
     if observation == "evidence":
         side = episode.rules.grid.side
         seen = spaces.Box(-1, 1, (len(EVIDENCE_CHANNELS), side, side), np.float32)

@@ -46,5 +46,5 @@ def fit_answer(env: AlignSAMVectorEnv, policy: BasePolicy) -> None:
     with played_by(episode, as_in_testing), torch.no_grad():
         prompt(episode, list(indices), AgentPrompter(policy, deterministic=True), watch)
     episode.learns = learns
-    prompts, *pixels = map(torch.cat, zip(*seen, strict=True))
-    episode.srm.fusion.fit(*pixels[:2], prompts, *pixels[2:])
+    prompts, logits, maps, truth, valid = map(torch.cat, zip(*seen, strict=True))
+    episode.srm.fusion.fit(logits, maps, prompts, truth, valid)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -70,7 +71,7 @@ class Trainer:
         """Play a task, then update the policy; returns the mean losses."""
         step, config = self.optimiser.steps, self.config
         rng = np.random.default_rng([config.seed, step])
-        policy = self.average.module.eval() if step else None
+        policy = cast(PromptingPolicy, self.average.module).eval() if step else None
         if not self.states.path(step).exists():  # it does after an interruption
             played = self.player.play(batch, policy, rng)
             log.info("%s: %s", batch.name, play_summary(played))

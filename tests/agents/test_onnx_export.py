@@ -101,7 +101,8 @@ def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, ru
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "rules", [{"answer": "sam", "kept_answer": "last"}, {"answer": "fused", "kept_answer": "surest", "network": "evidence"}]
+    "rules",
+    [{"answer": "sam", "kept_answer": "last"}, {"answer": "fused", "kept_answer": "surest", "network": "evidence"}],
 )
 def test_the_examples_loop_draws_the_same_masks(make_run, example, tmp_path, rules):
     agent = AlignSAM.from_pretrained(make_run(max_steps=5, **rules))
