@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
@@ -92,12 +93,17 @@ def make_learner(
     return made
 
 
-def make_policy(env: PromptVecEnv, agent: Mapping[str, Any], policy: Mapping[str, Any]) -> BasePolicy:
-    """An untrained policy for `env`, to load weights into."""
+def make_policy(env: PromptVecEnv, agent: Mapping[str, Any], policy: Mapping[str, Any], seed: int = 0) -> BasePolicy:
+    """An untrained policy for `env`: the one that the learner of the same configuration and seed begins as."""
     episode = env.env.episode
     _, policy_class = _classes(agent["algorithm"])
     options = _network(episode, policy) | dict(agent.get("policy_kwargs", {}))
-    return policy_class(env.observation_space, env.action_space, lambda _: 0.0, **options).to(episode.model.device)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        made = policy_class(env.observation_space, env.action_space, lambda _: 0.0, **options)
+    if policy.get("init") == "pretrained":
+        begin_pretrained(made)
+    return made.to(episode.model.device)
 
 
 def _classes(name: str) -> tuple[type[BaseAlgorithm], type[BasePolicy]]:

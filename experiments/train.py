@@ -18,7 +18,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import CallbackList
 
 from alignsam_gym.agents.agent_weights import save_agent
-from alignsam_gym.agents.algorithms import make_learner
+from alignsam_gym.agents.algorithms import make_learner, make_policy
 from alignsam_gym.agents.callbacks import Checkpoints, EpisodeStatistics, ProgressBar
 from alignsam_gym.agents.embedded_weights import EMBEDDED, embedded_weights
 from alignsam_gym.agents.imitation import warm_start
@@ -46,8 +46,8 @@ def main(config: DictConfig) -> float:
     """Train in Hydra's output folder, or go on in the folder that ``resume`` names.
 
     Returns:
-        What `train` returns, for Hydra's sweepers. It is measured on the test split, so settings that a sweeper finds
-        by it should be measured again on other images.
+        What `train` returns, for Hydra's sweepers. With ``evaluate.split=test``, settings that a sweeper finds by it
+        should be measured again on other images; ``development`` spares those of the test split.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     if config.resume:
@@ -83,9 +83,10 @@ def train(folder: Path, config: DictConfig) -> float:
     check_evaluation_options(config)
     check_count("episodes", config.episodes, "at least one for each image")
     env = make_env(config, "train", config.env.num_envs)
-    test_env = make_env(config, "test", config.evaluate.batch_size, srm=env.episode.srm)
+    test_env = make_env(config, config.evaluate.split, config.evaluate.batch_size, srm=env.episode.srm)
     model = make_learner(PromptVecEnv(env), config.agent, config.policy, config.seed, log=folder / "tensorboard")
-    chosen_strategies(config, test_env.episode, model.policy)  # a wrong name is told now, not after the training
+    untrained = make_policy(PromptVecEnv(test_env), config.agent, config.policy, config.seed)
+    chosen_strategies(config, test_env.episode, model.policy, untrained)  # a wrong name is told before the training
     config.env.branch = env.episode.srm.kind  # what auto became, for other data that the agent may meet
     with open_dict(config):
         config[EMBEDDED] = embedded_weights(config.env)
@@ -104,7 +105,7 @@ def train(folder: Path, config: DictConfig) -> float:
     save_agent(folder, model.policy, env.episode.srm)
     learning_curve(history, folder / "learning_curve.png")
     about_training = {"timesteps": total, "training_minutes": round(minutes, 2)}
-    miou = evaluate_agent(folder, config, test_env, model.policy, about_training)
+    miou = evaluate_agent(folder, config, test_env, model.policy, untrained, about_training)
     log.info("everything about this run is in %s", folder)
     return miou
 

@@ -68,9 +68,10 @@ class SampleOptions(Options):
     dataset_kwargs: Mapping[str, Any] | None = option(
         'Options of the data set that is called by name, such as `{"root": "~/data"}`.', None
     )
-    split: Literal["train", "test"] = option(
-        "`train`, in which the SRM learns and prompts begin from the truth, or `test`, in which the SRM is frozen and "
-        "begins the prompts.",
+    split: Literal["train", "development", "test"] = option(
+        "`train`, the labelled images, on which the SRM learns and prompts begin from the truth; `test`, in which the "
+        "SRM is frozen and begins the prompts; or `development`, the same on the images of the training split that "
+        "are not labelled ones, to choose settings by.",
         "train",
     )
     shots: int = option(
