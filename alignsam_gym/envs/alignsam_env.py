@@ -51,7 +51,7 @@ class AlignSAMEnv(ResumableMixin, gym.Env[Any, Any]):
 
     ## Rewards
     - ``foreground``: +1 if the patch's centre is foreground in the ground truth, else −1 (§3.2).
-    - ``delta_iou``: the change of IoU that the prompt made, in [−1, 1].
+    - ``delta_iou``: the change that the prompt made to the answer's IoU, in [−1, 1].
 
     A mapping of these names to weights mixes them. Stopping gets 0.
 
@@ -74,7 +74,7 @@ class AlignSAMEnv(ResumableMixin, gym.Env[Any, Any]):
     - ``label``: 1 foreground, 0 background, or −1 if none was given: the agent stopped, or there is no foreground to
       start from.
     - ``foreground``, ``repeated``: whether the last action hit the target, and an earlier patch.
-    - ``iou``: of SAM's answer, in [0, 1], at the resolution of its logits.
+    - ``iou``: of the answer, by `answer` and `kept_answer`, in [0, 1], at the resolution of SAM's logits.
     - ``index``, ``image_id``: the sample's place in the data set, and its id.
 
     ## Copies

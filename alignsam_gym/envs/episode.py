@@ -64,7 +64,7 @@ class Episode:
         valid: float32 (B, 4h, 4w), the fraction of each logit's pixels that have a label; `valid_coarse` on the grid.
         similarity: float32 (B, g, g) in [0, 1], M_c, CLIP's map of the image's text; zeros without a CLIP.
         srm_logits: float32 (B, g, g), the SRM's map y_r of the current state (Eq. 12), as logits.
-        iou: float32 (B,), of SAM's last answer, at the logits' own resolution.
+        iou: float32 (B,), of `answers`, at the logits' own resolution.
         centre_is_foreground: bool (B, N), whether each patch's centre is foreground.
         hit: bool (B,), whether the last action's patch is foreground; `repeated`, whether it was chosen before.
     """
@@ -231,7 +231,7 @@ class Episode:
 
     @torch.no_grad()
     def lookahead_iou(self, actions: Tensor) -> Tensor:
-        """Compute the IoU that one more prompt would lead to, and change nothing.
+        """Compute the IoU of the answer to one more prompt, with the SRM's present map, and change nothing.
 
         Args:
             actions: int64 (B, K), the patches to try in each row.
@@ -249,7 +249,8 @@ class Episode:
         for start in range(0, len(at), len(self)):  # all at once would fill the memory
             some = slice(start, start + len(self))
             logits = self._decode(at[some], points[some], labels[some], again=True)
-            ious.append(self._iou(at[some], logits))
+            answers = self.answer_of(logits, self.srm_logits[at[some]], self.steps[at[some]] + 1)
+            ious.append(self._iou(at[some], answers))
         return torch.cat(ious).view(actions.shape)
 
     def truncated(self) -> np.ndarray:
@@ -289,6 +290,7 @@ class Episode:
         everywhere = torch.arange(len(self), device=self.model.device)
         self._keep(everywhere, self.logits.clone())
         self._recalibrate(everywhere)
+        self.iou[everywhere] = self._iou(everywhere, self.answers)
 
     def allowed(self) -> np.ndarray:
         """Return the actions that the `revisit` rule leaves, bool (B, actions); all, once nothing is left."""
@@ -355,7 +357,6 @@ class Episode:
     def _keep(self, at: Tensor, logits: Tensor) -> None:
         self.logits[at] = logits
         self.mask[at] = resize_map(logits.sigmoid(), self.mask.shape[1:])
-        self.iou[at] = self._iou(at, logits)
 
     def _iou(self, at: Tensor, logits: Tensor) -> Tensor:
         return logits_iou(logits, self.truth[at], self.valid[at])
@@ -370,6 +371,7 @@ class Episode:
             surer = expected_iou(self.answers[at]) > expected_iou(answers)
             answers = torch.where(surer[:, None, None], self.answers[at], answers)
         self.answers[at] = answers
+        self.iou[at] = self._iou(at, answers)
 
     def srm_map(self, at: Tensor, masks: Tensor) -> Tensor:
         """Let the SRM draw its map of rows `at` where M is `masks`, float (rows, g, g): logits of the same shape."""

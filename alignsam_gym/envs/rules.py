@@ -49,8 +49,8 @@ class Rules(Options):
         "`positive`: always foreground; `oracle`: the ground truth."
     )
     reward: RewardName | Mapping[str, float] = option(
-        "`foreground`: +1 if the patch's centre is foreground, else −1 (§3.2). `delta_iou`: the change of IoU. Or a "
-        "mapping of both names to weights."
+        "`foreground`: +1 if the patch's centre is foreground, else −1 (§3.2). `delta_iou`: the change of the answer's "
+        "IoU. Or a mapping of both names to weights."
     )
     state: StateKind = option(
         "What the agent sees. `product`: E(x) · M (Eq. 4). `concat`: E(x), E(x) · M and M. `guided`: E(x) · M, M and "

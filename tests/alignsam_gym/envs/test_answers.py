@@ -1,11 +1,11 @@
 """What an episode answers, by `answer` and `kept_answer`."""
 
-import numpy as np
 import pytest
 import torch
 
-from alignsam_gym.envs.prompters import grid_prompter, play
+from alignsam_gym.envs.prompters import begin, grid_prompter, play
 from alignsam_gym.envs.prompting_session import PromptingSession
+from alignsam_gym.metrics.logits_iou import logits_iou
 from alignsam_gym.srm import expected_iou
 
 WEIGHTS = torch.tensor([[0.3, 0.6, -0.1], [0.1, 0.4, 0.2]])
@@ -74,13 +74,30 @@ def test_a_users_point_changes_the_fused_answer_as_the_same_step_does(make_episo
     torch.testing.assert_close(session.prediction(step=1).logits, following.logits, atol=1e-4, rtol=1e-4)
 
 
-def test_reward_and_iou_are_about_sams_answer(make_toy):
-    seen = []
-    for answer in ("sam", "fused"):
-        env = make_toy(answer=answer, reward="delta_iou", label_source="oracle")
-        env.reset(seed=0)
-        seen.append([(step[1], step[4]["iou"]) for step in map(env.step, (3, 9, 12))])
-    np.testing.assert_array_equal(*seen)
+@pytest.mark.parametrize("answer", ["sam", "fused"])
+@pytest.mark.parametrize("kept_answer", ["last", "surest"])
+def test_reward_and_iou_are_about_the_answer_that_holds(make_toy, answer, kept_answer):
+    env = make_toy(answer=answer, kept_answer=kept_answer, reward="delta_iou", label_source="oracle")
+    _, info = env.reset(seed=0)
+    episode = env.unwrapped.episode
+    for action in (3, 9, 12):
+        before = info["iou"]
+        _, reward, _, _, info = env.step(action)
+        assert info["iou"] == logits_iou(episode.answers, episode.truth, episode.valid)[0]
+        assert reward == pytest.approx(info["iou"] - before)
+
+
+def test_looking_ahead_is_about_the_fused_answer(make_episode_of):
+    episode = make_episode_of(answer="fused")
+    begin(episode, [0, 1])
+    tried = torch.tensor([[3, 9], [12, 0]])
+    foreseen = episode.lookahead_iou(tried)
+    maps = episode.srm_logits.clone()
+    for column, actions in enumerate(tried.T):
+        begin(episode, [0, 1])
+        episode.step(range(2), actions.numpy())
+        answers = episode.srm.fusion(episode.logits, maps, episode.steps)
+        torch.testing.assert_close(foreseen[:, column], logits_iou(answers, episode.truth, episode.valid))
 
 
 def test_an_srm_that_has_learned_nothing_and_is_to_answer_is_told(make_toy):
