@@ -11,7 +11,6 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -21,7 +20,6 @@ from alignsam_gym.agents.agent_weights import save_agent
 from alignsam_gym.agents.algorithms import make_learner, make_policy
 from alignsam_gym.agents.callbacks import Checkpoints, EpisodeStatistics, ProgressBar
 from alignsam_gym.agents.embedded_weights import EMBEDDED, embedded_weights
-from alignsam_gym.agents.imitation import warm_start
 from alignsam_gym.agents.trained_run import load_config, make_env
 from alignsam_gym.agents.training_state import CHECKPOINT, check_training_state, load_training_state
 from alignsam_gym.agents.vec_env import PromptVecEnv
@@ -145,7 +143,7 @@ def total_timesteps(config: DictConfig, images: int) -> int:
 def learn(
     checkpoint: Path, config: DictConfig, model: BaseAlgorithm, history: list[dict[str, float]], total: int
 ) -> None:
-    """Learn until `total` timesteps, with a progress bar, logs and checkpoints, after a warm start if there is one.
+    """Learn until `total` timesteps, with a progress bar, logs and checkpoints.
 
     Args:
         checkpoint: The file of the training state.
@@ -157,14 +155,13 @@ def learn(
     Raises:
         SystemExit: The user interrupted the training (code 130).
     """
-    venv = _vec_env(model)
+    venv = model.get_env()
+    assert isinstance(venv, PromptVecEnv)
     bar = ProgressBar(history, total)
     statistics = EpisodeStatistics(history, config.env.max_steps)
     callbacks = CallbackList([statistics, bar, Checkpoints(checkpoint, venv.env, history)])
     try:
         with closing(bar):
-            if config.warm_start.rounds and not checkpoint.exists():
-                run_warm_start(model, config)
             if model.num_timesteps < total:
                 model.learn(
                     total - model.num_timesteps,
@@ -176,22 +173,6 @@ def learn(
     except KeyboardInterrupt:
         log.warning("interrupted; go on with: python -m experiments.train resume=%s", checkpoint.parent)
         raise SystemExit(130) from None
-
-
-def run_warm_start(model: BaseAlgorithm, config: DictConfig) -> None:
-    """Let the policy imitate one that looks ahead, then put the learner at the state that the environment is in."""
-    venv = _vec_env(model)
-    venv.reset()  # with the seed that SB3 gave it
-    warm_start(model.policy, venv.env, config.warm_start, config.seed)
-    model._last_obs = venv.env.observe()
-    model._last_episode_starts = np.ones(venv.num_envs, bool)
-
-
-def _vec_env(model: BaseAlgorithm) -> PromptVecEnv:
-    """The environment that a learner plays."""
-    venv = model.get_env()
-    assert isinstance(venv, PromptVecEnv)
-    return venv
 
 
 if __name__ == "__main__":

@@ -266,7 +266,6 @@ LEVERS: Sequence[tuple[str, ...]] = (
     ("srm.folds=5",),
     ("srm.dropout=0",),
     ("srm.early_stopping_interval=0",),
-    ("warm_start=lookahead", "++policy.initial_logit_bias=[0,0]"),  # which other networks than patch have not
     ("experiment=paper",),
     ("experiment=best",),
 )
