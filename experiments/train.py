@@ -135,7 +135,7 @@ def total_timesteps(config: DictConfig, images: int) -> int:
     §4.1 sets "the episode E to 50", and Algorithm 1 plays E episodes on an image x. Whether all images together have
     more than E is left open. Here each has E. [ours; episodes]
     """
-    total = config.episodes * config.env.max_steps * images // config.env.augment
+    total = config.episodes * config.env.max_steps * images
     one_round = config.env.max_steps * config.env.num_envs
     return int(max(one_round, total // one_round * one_round))
 

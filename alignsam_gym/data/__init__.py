@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from alignsam_gym.data.augmentation import Augmented
 from alignsam_gym.data.drawn_scenes import TASKS
 from alignsam_gym.data.folder_dataset import FolderDataset
 from alignsam_gym.data.published_datasets import LAYOUTS, PublishedDataset
@@ -18,7 +17,6 @@ from alignsam_gym.errors import check_choice, check_option_names
 
 __all__ = [
     "DATASETS",
-    "Augmented",
     "Dataset",
     "Sample",
     "Subset",

@@ -79,12 +79,7 @@ class SampleOptions(Options):
         reason="at least one labelled image is needed",
     )
     shots_per: ShotsPer = option("`dataset`, or `category` for so many of each category.")
-    shots_seed: int = option("Seed of that draw, and of augmentation.", 0, least=0, reason="seeds are 0 and above")
-    augment: int = option(
-        "How often each labelled image is learned from, once as it is, else as an altered copy "
-        "(`alignsam_gym.data.Augmented`).",
-        reason="it counts the originals, so it is at least 1",
-    )
+    shots_seed: int = option("Seed of that draw.", 0, least=0, reason="seeds are 0 and above")
     on_error: Literal["raise", "skip"] = option(
         "`raise`, or `skip` to go on without samples that cannot be loaded, with a warning for each. All of a test "
         "split are then loaded once ahead.",

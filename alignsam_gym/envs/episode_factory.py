@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from alignsam_gym.data import Augmented, Dataset, all_but, draw_shots, load_dataset, preferred_branch, without_broken
+from alignsam_gym.data import Dataset, all_but, draw_shots, load_dataset, preferred_branch, without_broken
 from alignsam_gym.envs.env_config import EnvConfig, SampleOptions
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.errors import OptionError
@@ -41,8 +41,6 @@ def make_episode(config: EnvConfig, count: int = 1) -> Episode:
     """
     rules = config.rules
     samples = open_samples(config)
-    if config.split == "train" and config.augment != 1:
-        samples = Augmented(samples, config.augment, config.shots_seed)
     model = _load_model(config)
     store = EmbeddingStore(config.cache_dir)
     if count > 1:

@@ -261,7 +261,6 @@ LEVERS: Sequence[tuple[str, ...]] = (
     ("env.patch_size=40",),
     ("env.stop=true",),
     ("env.mask_prompt=true",),
-    ("env.augment=4",),
     ("srm.folds=1",),
     ("srm.folds=5",),
     ("srm.dropout=0",),

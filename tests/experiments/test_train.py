@@ -56,7 +56,6 @@ def metrics_of(run):
         "agent=maskable_ppo",
         "agent=recurrent_ppo",
         "env.stop=true",
-        "env.augment=2",
         "env.answer=fused env.kept_answer=surest",
     ],
 )
@@ -112,10 +111,10 @@ def test_a_training_of_an_older_version_is_told_before_anything_is_made(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("images", "augment", "expected"),
-    [(50, 1, 15 * 50 * 2), (50, 2, 15 * 48), (3, 1, 15 * 4), (7, 1, 15 * 12)],
+    ("images", "expected"),
+    [(50, 15 * 50 * 2), (3, 15 * 4), (7, 15 * 12)],
 )
-def test_timesteps_are_those_of_whole_rounds(images, augment, expected):
+def test_timesteps_are_those_of_whole_rounds(images, expected):
     """E = 2 episodes of T = 15 steps on each image, in rounds of 4 environments."""
-    config = OmegaConf.create({"episodes": 2, "env": {"max_steps": 15, "num_envs": 4, "augment": augment}})
+    config = OmegaConf.create({"episodes": 2, "env": {"max_steps": 15, "num_envs": 4}})
     assert total_timesteps(config, images) == expected
