@@ -67,7 +67,7 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
 
     Raises:
         OptionError: The packages of extra ``onnx`` are missing, the agent is on another device, or the graphs do not
-            know its rules: labels by others than the SRM, ``mask_prompt``, maps that do not divide into cells.
+            know its rules: labels by others than the SRM, maps that do not divide into cells.
         WeightsError: The folder cannot be written.
     """
     try:
@@ -122,7 +122,6 @@ def _check_exportable(agent: AlignSAM) -> None:
     for name, value, wanted in (
         ("label_source", rules.label_source, "srm"),
         ("initial_prompts", rules.initial_prompts, "srm"),
-        ("mask_prompt", rules.mask_prompt, False),
     ):
         if value != wanted:
             raise OptionError(f"env.{name}={value} has no ONNX graphs; only {wanted} has.")

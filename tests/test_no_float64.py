@@ -110,7 +110,7 @@ def test_initial_prompts(make, initial_prompts):
     "srm", [{}, {"folds": 2, "early_stopping_interval": 2}, {"dropout": 0.5, "full_mask_every": 2}]
 )
 def test_the_srm_learns(make, srm):
-    play(make(branch="explicit", dataset="shapes", shots=4, stop=True, mask_prompt=True, srm={"width": 8, **srm}))
+    play(make(branch="explicit", dataset="shapes", shots=4, stop=True, srm={"width": 8, **srm}))
 
 
 @pytest.mark.parametrize(

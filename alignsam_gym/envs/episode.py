@@ -186,7 +186,7 @@ class Episode:
                 self._place_initial(at, prompts_from_map(self.srm_logits[at], side))
             case "clip":
                 self._place_initial(at, prompts_from_map(self.similarity[at], side))
-        self._answer(at, again=False)
+        self._answer(at)
         self._recalibrate(at)
         self._settle(at, again=False)
 
@@ -222,7 +222,7 @@ class Episode:
         self.hit[at], self.repeated[at] = self.centre_is_foreground[at, action], self.visited[at, action]
         self.visited[at, action] = True
         before = self.iou[at].clone()
-        self._answer(at, again=True)
+        self._answer(at)
         if self.learns:
             self._teach(at)
         self._recalibrate(at)
@@ -248,7 +248,7 @@ class Episode:
         ious = []
         for start in range(0, len(at), len(self)):  # all at once would fill the memory
             some = slice(start, start + len(self))
-            logits = self._decode(at[some], points[some], labels[some], again=True)
+            logits = self._decode(at[some], points[some], labels[some])
             answers = self.answer_of(logits, self.srm_logits[at[some]], self.steps[at[some]] + 1)
             ious.append(self._iou(at[some], answers))
         return torch.cat(ious).view(actions.shape)
@@ -343,16 +343,15 @@ class Episode:
                 return self.centre_is_foreground[at, action].long()
         return torch.ones_like(action)
 
-    def _answer(self, at: Tensor, again: bool) -> None:
+    def _answer(self, at: Tensor) -> None:
         """Decode the prompts so far (Eq. 2) and keep what follows from the answer."""
         used = int(INITIAL_PROMPTS + self.steps[at].max())
-        self._keep(at, self._decode(at, self.points[at, :used], self.labels[at, :used], again))
+        self._keep(at, self._decode(at, self.points[at, :used], self.labels[at, :used]))
 
-    def _decode(self, at: Tensor, points: Tensor, labels: Tensor, again: bool) -> Tensor:
-        """Decode prompts on the images of rows `at`: logits float (rows, 4h, 4w). `again`: SAM has answered before."""
-        last = self.logits[at] if again and self.rules.mask_prompt else None
+    def _decode(self, at: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+        """Decode prompts on the images of rows `at`: logits float (rows, 4h, 4w)."""
         points_unit = frame_to_unit(points, self.rules.grid.image_size)
-        return self.model.decode(self.image, at, points_unit, labels, last)
+        return self.model.decode(self.image, at, points_unit, labels)
 
     def _keep(self, at: Tensor, logits: Tensor) -> None:
         self.logits[at] = logits

@@ -60,7 +60,6 @@ class Rules(Options):
         "`allow` (the paper), or `forbid`: `action_masks` excludes patches already chosen."
     )
     stop: bool = option("Whether the agent may stop prompting. The paper's may not.")
-    mask_prompt: bool = option("Whether SAM also gets its last answer, as a dense prompt. The paper's does not.")
     answer: AnswerName = option(
         "What is scored, predicted, shown and exported. `sam`: SAM's logits, as in the paper. `fused`: SAM's logits "
         "and the SRM's map together, weighed as `alignsam train` finds best on the labelled images, or half and half "

@@ -260,7 +260,6 @@ LEVERS: Sequence[tuple[str, ...]] = (
     ("env.reward={foreground:0.02,delta_iou:1}",),
     ("env.patch_size=40",),
     ("env.stop=true",),
-    ("env.mask_prompt=true",),
     ("srm.folds=1",),
     ("srm.folds=5",),
     ("srm.dropout=0",),
