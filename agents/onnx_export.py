@@ -17,13 +17,12 @@ side of the SRM's states; everything is float32 unless it says otherwise.
   (B, g, g) too, CLIP's map of the text.
 - ``answer.onnx``: from sam_logits, which are the decoder's, srm_logits, the map of the state that they led to, and
   prompts, int64 (B,), how many came after the initial pair, to answer (B, 4h, 4w), logits that are positive in the
-  mask, and expected_iou (B,). If keeps_surest, an answer replaces the one before it unless it expects less.
+  mask.
 - ``policy.onnx``: from mask, srm_logits, visited (B, N), 1 where a patch was prompted, and encoding, to scores (B, N),
   or (B, N + 1) with stopping last. The highest score is the action. With policy.network=evidence it takes points and
   labels, as decoder.onnx does, in the place of the encoding.
 
-``agent.json`` has image_size, patch_size, max_steps, keeps_surest, the encoder's input_size, and features_size if there
-are features.
+``agent.json`` has image_size, patch_size, max_steps, the encoder's input_size, and features_size if there are features.
 """
 
 from __future__ import annotations
@@ -41,13 +40,14 @@ from alignsam_gym.agents.compact_rollouts import STATE
 from alignsam_gym.agents.policies import PromptPolicyMixin
 from alignsam_gym.agents.pretrained import AlignSAM
 from alignsam_gym.envs.cell_states import form_cell_states
+from alignsam_gym.envs.fused_answer import fuse_answers
 from alignsam_gym.envs.patch_evidence import patch_evidence
 from alignsam_gym.envs.patch_means import patch_means
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
-from alignsam_gym.srm import SRM, expected_iou
+from alignsam_gym.srm import SRM
 from alignsam_gym.state import make_state, srm_state
 from alignsam_gym.transforms import resize_map
 
@@ -85,7 +85,7 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
     if agent.features:
         more["features"] = torch.rand(2, agent.features.channels, cells, cells)
     sizes = {"image_size": rules.grid.image_size, "patch_size": rules.grid.patch_size, "max_steps": rules.max_steps}
-    sizes |= {"keeps_surest": rules.kept_answer == "surest", "input_size": model.input_size}
+    sizes["input_size"] = model.input_size
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder, "encoder", _Encoder(model), {"image": image}, ["encoding"])
@@ -100,7 +100,7 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
         srm = _SRM(agent.srm, rules, cells, model.embedding_shape[0])
         _write(folder, "srm", srm, {"encoding": encoding, "mask": mask, **more}, ["srm_logits", "centres"])
         answered = {"sam_logits": mask, "srm_logits": srm_logits, "prompts": torch.tensor([0, 3])}
-        _write(folder, "answer", _Answer(agent.srm, rules), answered, ["answer", "expected_iou"])
+        _write(folder, "answer", _Answer(rules), answered, ["answer"])
         seen = {"mask": mask, "srm_logits": srm_logits, "visited": visited}
         if agent.policy.features_extractor.sees == "evidence":
             policy: _Scores = _EvidencePolicy(agent.policy, rules)
@@ -235,13 +235,12 @@ class _SRM(nn.Module):
 
 
 class _Answer(nn.Module):
-    def __init__(self, srm: SRM, rules: Rules) -> None:
+    def __init__(self, rules: Rules) -> None:
         super().__init__()
-        self.fusion, self.fused = srm.fusion, rules.answer == "fused"
+        self.fused = rules.answer == "fused"
 
-    def forward(self, sam_logits: Tensor, srm_logits: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        answer = self.fusion(sam_logits, srm_logits, prompts) if self.fused else sam_logits
-        return answer, expected_iou(answer)
+    def forward(self, sam_logits: Tensor, srm_logits: Tensor, prompts: Tensor) -> Tensor:
+        return fuse_answers(sam_logits, srm_logits, prompts) if self.fused else sam_logits.clone()
 
 
 class _Scores(nn.Module):

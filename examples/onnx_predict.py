@@ -54,15 +54,13 @@ def predict(sizes: dict[str, int], graphs: dict[str, Any], image: np.ndarray) ->
     cells = srm_logits.shape[1]
     extremes = np.array([srm_logits.argmax(), srm_logits.argmin()])  # the initial pair
     points_unit = [((cell % cells + 0.5) / cells, (cell // cells + 0.5) / cells) for cell in extremes]
-    labels, visited, highest = [1, 0], np.zeros((1, side**2), np.float32), 0.0
+    labels, visited = [1, 0], np.zeros((1, side**2), np.float32)
     for prompts in range(sizes["max_steps"] + 1):
         given = {"points": np.array([points_unit], np.float32), "labels": np.array([labels])}
         [logits] = run("decoder", encoding=encoding, **given)
         mask = 1 / (1 + np.exp(-logits))
         srm_logits, centres = run("srm", encoding=encoding, mask=mask, **seen)
-        answer, sureness = run("answer", sam_logits=logits, srm_logits=srm_logits, prompts=np.array([prompts]))
-        if sureness[0] >= highest or not sizes["keeps_surest"]:
-            kept, highest = answer, sureness[0]
+        [answer] = run("answer", sam_logits=logits, srm_logits=srm_logits, prompts=np.array([prompts]))
         if prompts == sizes["max_steps"]:
             break
         known = {"encoding": encoding, "mask": mask, "srm_logits": srm_logits, "visited": visited, **given}
@@ -74,7 +72,7 @@ def predict(sizes: dict[str, int], graphs: dict[str, Any], image: np.ndarray) ->
         labels.append(int(centres[0, patch] > 0))
         visited[0, patch] = 1
     height, width = image.shape[:2]
-    return np.asarray(cv2.resize(kept[0], (width, height), interpolation=cv2.INTER_LINEAR) > 0)
+    return np.asarray(cv2.resize(answer[0], (width, height), interpolation=cv2.INTER_LINEAR) > 0)
 
 
 def resize(image: np.ndarray, side: int) -> np.ndarray:

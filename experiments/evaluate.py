@@ -133,7 +133,7 @@ def _spread(count: int, images: int) -> list[int]:
 def _signature(config: DictConfig, episode: Episode, policy: BasePolicy) -> dict[str, Any]:
     """Gather what an evaluation's results depend on, but for the data set's pixels."""
     weights, clip = hashlib.sha256(), episode.encoded.clip or episode.encoded.features
-    for module in (policy, episode.srm.answering):
+    for module in (policy, episode.srm.members):
         for name, tensor in module.state_dict().items():
             weights.update(name.encode() + tensor.cpu().numpy().tobytes())
     return {

@@ -25,7 +25,6 @@ from alignsam_gym.agents.training_state import CHECKPOINT, check_training_state,
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.errors import OptionError, check_count
-from alignsam_gym.evaluation.answer_fit import fit_answer
 from alignsam_gym.evaluation.filmstrips import learning_curve
 from alignsam_gym.experiments.evaluate import evaluate_agent
 from alignsam_gym.experiments.evaluation_options import check_evaluation_options, chosen_strategies
@@ -93,8 +92,6 @@ def train(folder: Path, config: DictConfig) -> float:
     total = total_timesteps(config, len(env.episode.encoded))
     started = time.perf_counter() - sum(entry["seconds"] for entry in history)
     learn(checkpoint, config, model, history, total)
-    if env.config.answer == "fused":
-        fit_answer(env, model.policy)
     minutes = (time.perf_counter() - started) / 60
     if env.episode.encoded.clip:
         with open_dict(config):

@@ -74,7 +74,7 @@ class AlignSAMEnv(ResumableMixin, gym.Env[Any, Any]):
     - ``label``: 1 foreground, 0 background, or −1 if none was given: the agent stopped, or there is no foreground to
       start from.
     - ``foreground``, ``repeated``: whether the last action hit the target, and an earlier patch.
-    - ``iou``: of the answer, by `answer` and `kept_answer`, in [0, 1], at the resolution of SAM's logits.
+    - ``iou``: of the answer, by `answer`, in [0, 1], at the resolution of SAM's logits.
     - ``index``, ``image_id``: the sample's place in the data set, and its id.
 
     ## Copies

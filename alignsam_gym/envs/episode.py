@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from alignsam_gym.data.samples import assign_folds
+from alignsam_gym.envs.fused_answer import fuse_answers
 from alignsam_gym.envs.initial_prompts import INITIAL_PROMPTS, prompts_from_map, prompts_from_truth
 from alignsam_gym.envs.patch_evidence import patch_evidence
 from alignsam_gym.envs.patch_means import patch_means
@@ -24,7 +25,7 @@ from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, Enc
 from alignsam_gym.foundation.sam.batched_decoder import PADDING, PreparedImage
 from alignsam_gym.foundation.sam.predictor import take_rows
 from alignsam_gym.metrics.logits_iou import logits_iou
-from alignsam_gym.srm import SRM, expected_iou
+from alignsam_gym.srm import SRM
 from alignsam_gym.state import State, make_state, srm_state, state_channels
 from alignsam_gym.transforms import frame_to_unit, resize_map
 
@@ -134,7 +135,7 @@ class Episode:
 
     def answer_of(self, logits: Tensor, srm_logits: Tensor, prompts: Tensor) -> Tensor:
         """Make the answer, by `Rules.answer`, of SAM's logits to t prompts and the SRM's map of what they led to."""
-        return self.srm.fusion(logits, srm_logits, prompts) if self.rules.answer == "fused" else logits
+        return fuse_answers(logits, srm_logits, prompts) if self.rules.answer == "fused" else logits
 
     def evidence(self) -> Tensor:
         """Describe each patch by what any SAM gives (see `patch_evidence`), float32 (B, channels, side, side)."""
@@ -188,7 +189,7 @@ class Episode:
                 self._place_initial(at, prompts_from_map(self.similarity[at], side))
         self._answer(at)
         self._recalibrate(at)
-        self._settle(at, again=False)
+        self._settle(at)
 
     def step(self, rows: Sequence[int], actions: Sequence[int] | np.ndarray) -> np.ndarray:
         """Prompt at the chosen patches (lines 5–10 of Algorithm 1).
@@ -226,7 +227,7 @@ class Episode:
         if self.learns:
             self._teach(at)
         self._recalibrate(at)
-        self._settle(at, again=True)
+        self._settle(at)
         return self.rules.rewards(self.hit[at].cpu().numpy(), (self.iou[at] - before).cpu().numpy())
 
     @torch.no_grad()
@@ -363,14 +364,10 @@ class Episode:
     def _recalibrate(self, at: Tensor) -> None:
         self.srm_logits[at] = self.srm_map(at, self.mask[at])
 
-    def _settle(self, at: Tensor, again: bool) -> None:
-        """Decide on the answer, by `Rules.answer` and `Rules.kept_answer`."""
-        answers = self.answer_of(self.logits[at], self.srm_logits[at], self.steps[at])
-        if again and self.rules.kept_answer == "surest":
-            surer = expected_iou(self.answers[at]) > expected_iou(answers)
-            answers = torch.where(surer[:, None, None], self.answers[at], answers)
-        self.answers[at] = answers
-        self.iou[at] = self._iou(at, answers)
+    def _settle(self, at: Tensor) -> None:
+        """Make the answer, and compare it with the truth."""
+        self.answers[at] = self.answer_of(self.logits[at], self.srm_logits[at], self.steps[at])
+        self.iou[at] = self._iou(at, self.answers[at])
 
     def srm_map(self, at: Tensor, masks: Tensor) -> Tensor:
         """Let the SRM draw its map of rows `at` where M is `masks`, float (rows, g, g): logits of the same shape."""

@@ -269,10 +269,7 @@ class PromptingSession:
         return Prediction(points_px.cpu().numpy(), labels.cpu().numpy(), answer.clone(), size)
 
     def _answer_all(self, row: int, points_frame: Tensor, labels: Tensor, prompts: Tensor) -> Tensor:
-        """The answer (4h, 4w) to these points on an image, `prompts` of them after the initial pair.
-
-        A user's points are always answered: no surer answer is kept instead.
-        """
+        """The answer (4h, 4w) to these points on an image, `prompts` of them after the initial pair."""
         episode, at = self._playing(), torch.tensor([row], device=self.model.device)
         points_unit = frame_to_unit(points_frame, self.rules.grid.image_size)[None]
         logits = self.model.decode(episode.image, at, points_unit, labels[None])

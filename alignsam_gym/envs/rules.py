@@ -61,13 +61,8 @@ class Rules(Options):
     )
     stop: bool = option("Whether the agent may stop prompting. The paper's may not.")
     answer: AnswerName = option(
-        "What is scored, predicted, shown and exported. `sam`: SAM's logits, as in the paper. `fused`: SAM's logits "
-        "and the SRM's map together, weighed as `alignsam train` finds best on the labelled images, or half and half "
-        "before that. Reward, observation and `info` are about SAM's answer always. [ours]"
-    )
-    kept_answer: Literal["last", "surest"] = option(
-        "Which of an episode's answers holds. `last`, as in the paper; or `surest`: the answer to the last prompt "
-        "replaces the one before it unless it expects a lower IoU of itself, by its own probabilities. [ours]"
+        "What is scored, rewarded, predicted, shown and exported. `sam`: SAM's logits, as in the paper. `fused`: SAM's "
+        "logits and the SRM's map together (`fuse_answers`). The agent observes SAM's in either case. [ours]"
     )
     srm_grid_size: int = option(
         'The SRM, `observation="patches"` and `observation="cells"` see the state on a grid of at most so many cells a '

@@ -87,8 +87,8 @@ def prompting_strategies(
     Raises:
         OptionError: If there is no name, an unknown one, or one that needs CLIP's map where there is none.
     """
-    agents = [AgentPrompter(each, deterministic, seed) for each in (policy, untrained)]
-    known = _known_strategies(*agents, seed)
+    agent, before = (AgentPrompter(each, deterministic, seed) for each in (policy, untrained))
+    known = _known_strategies(agent, before, seed)
     by_clip = {name for name, strategy in known.items() if strategy.rules.get("label_source") == "clip"}
     lacking = set() if clip else by_clip
     if names is None:

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.errors import WeightsError
 from alignsam_gym.metrics.logits_iou import logits_iou
-from alignsam_gym.srm.answer_fusion import AnswerFusion
 from alignsam_gym.srm.branches import BRANCHES
 from alignsam_gym.srm.segmentation_loss import segmentation_loss
 from alignsam_gym.srm.srm_config import SRMConfig
@@ -47,7 +46,6 @@ class SRM:
         members: The branches that draw maps.
         learners: The branches that learn. They are the members themselves, unless
             `SRMConfig.early_stopping_interval` keeps them apart.
-        fusion: Combines SAM's answer with the map. It is fitted when the branches have learned.
         updates: q, gradient steps after every action.
         learned: Whether the weights differ from the initial ones.
     """
@@ -70,7 +68,6 @@ class SRM:
         self._unseen = torch.zeros(3, self.config.folds, device=self.device)
         self._states_learned = 0
         self.learned = False
-        self.fusion = AnswerFusion().to(self.device)
         self.generator = torch.Generator(self.device).manual_seed(seed % 2**63)
 
     def warn_unless_learned(self) -> None:
@@ -81,11 +78,6 @@ class SRM:
                 "one, srm=training_env.unwrapped.srm, or other label_source, initial_prompts and answer.",
                 stacklevel=3,
             )
-
-    @property
-    def answering(self) -> nn.ModuleList:
-        """All that maps and answers depend on: the members, and after them the fusion."""
-        return nn.ModuleList([*self.members, self.fusion])
 
     @torch.no_grad()
     def logits(self, states: State, folds: Tensor | None = None) -> Tensor:
@@ -187,7 +179,7 @@ class SRM:
         """Copy weights, optimiser and generator, for `load_state_dict`."""
         return deepcopy(
             {
-                "answering": self.answering.state_dict(),
+                "members": self.members.state_dict(),
                 "learners": self.learners.state_dict(),
                 "unseen": self._unseen,
                 "states_learned": self._states_learned,
@@ -199,7 +191,7 @@ class SRM:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state_dict` was called."""
         self.learned = True
-        self.answering.load_state_dict(state["answering"])
+        self.members.load_state_dict(state["members"])
         self.learners.load_state_dict(state["learners"])
         self._unseen.copy_(state["unseen"])
         self._states_learned = state["states_learned"]
@@ -207,9 +199,8 @@ class SRM:
         self.generator.set_state(state["generator"].cpu())
 
     def save(self, path: Path) -> None:
-        """Write the weights of members and fusion as safetensors, for `load_weights`."""
-        weights = self.answering.state_dict()
-        write_atomically(path, save({name: value.contiguous() for name, value in weights.items()}))
+        """Write the members' weights as safetensors, for `load_weights`."""
+        write_atomically(path, save({name: value.contiguous() for name, value in self.members.state_dict().items()}))
 
     def load_weights(self, path: Path) -> None:
         """Read what `save` wrote.
@@ -218,9 +209,9 @@ class SRM:
             WeightsError: The file cannot be read, or holds the weights of another SRM, or NaN or infinite ones.
         """
         try:
-            self.answering.load_state_dict(load_file(path))
+            self.members.load_state_dict(load_file(path))
         except (OSError, RuntimeError, SafetensorError) as error:
             older = " (an explicit branch of an earlier version had one more convolution)" * (self.kind == "explicit")
             raise WeightsError(f"{path} does not hold the weights of this SRM{older}: {error}") from error
-        check_finite(path, self.answering.state_dict())
+        check_finite(path, dict(self.members.named_parameters()))
         self.learned = True

@@ -38,7 +38,7 @@ def picture(height, width, seed=0):
     [(None, "patch"), (None, "full_cnn"), (None, "evidence"), pytest.param("star", "patch", marks=pytest.mark.slow)],
 )
 def test_a_prediction_is_what_an_evaluation_would_answer(make_run, toy_dataset, text, network):
-    fused = {"answer": "fused", "kept_answer": "surest"} if network == "full_cnn" else {}
+    fused = {"answer": "fused"} if network == "full_cnn" else {}
     run = make_run(branch="explicit" if text else "implicit", network=network, **fused)
     toy_dataset.samples = [replace(sample, text=text) for sample in toy_dataset.samples]
     env, policy = load_run(run, load_config(run), samples=toy_dataset)

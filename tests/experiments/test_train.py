@@ -56,7 +56,7 @@ def metrics_of(run):
         "agent=maskable_ppo",
         "agent=recurrent_ppo",
         "env.stop=true",
-        "env.answer=fused env.kept_answer=surest",
+        "env.answer=fused",
     ],
 )
 def test_any_choice_trains_and_answers_again_as_it_was_measured(trained, choices):

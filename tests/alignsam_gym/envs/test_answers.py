@@ -1,22 +1,18 @@
-"""What an episode answers, by `answer` and `kept_answer`."""
+"""What an episode answers, by `answer`."""
 
 import pytest
 import torch
 
+from alignsam_gym.envs.fused_answer import SAM_LIMIT, SRM_LIMIT, fuse_answers
 from alignsam_gym.envs.prompters import begin, grid_prompter, play
 from alignsam_gym.envs.prompting_session import PromptingSession
 from alignsam_gym.metrics.logits_iou import logits_iou
-from alignsam_gym.srm import expected_iou
-
-WEIGHTS = torch.tensor([[0.3, 0.6, -0.1], [0.1, 0.4, 0.2]])
 
 
 @pytest.fixture
 def make_episode_of(make_toy_vec):
-    def make(count=2, weights=WEIGHTS, **rules):
-        episode = make_toy_vec(count, split="test", label_source="last", **rules).unwrapped.episode
-        episode.srm.fusion.weights.copy_(weights)
-        return episode
+    def make(count=2, **rules):
+        return make_toy_vec(count, split="test", label_source="last", **rules).unwrapped.episode
 
     return make
 
@@ -29,6 +25,14 @@ def _answers(episode, indices=(0, 1)):
     ]
 
 
+def test_the_map_has_the_whole_weight_before_any_prompt_and_half_in_the_end():
+    sam, srm = 30 * torch.randn(3, 8, 8, generator=torch.manual_seed(0)), torch.full((3, 2, 2), -9.0)
+    first, second, last = fuse_answers(sam, srm, torch.tensor([0, 1, 10**9]))
+    assert (first == -SRM_LIMIT).all()
+    torch.testing.assert_close(second, sam[1].clamp(-SAM_LIMIT, SAM_LIMIT) / 4 - SRM_LIMIT * 3 / 4)
+    torch.testing.assert_close(last, sam[2].clamp(-SAM_LIMIT, SAM_LIMIT) / 2 - SRM_LIMIT / 2)
+
+
 def test_sams_answer_is_its_logits(make_episode_of):
     for answers, logits, _ in _answers(make_episode_of()):
         assert torch.equal(answers, logits)
@@ -38,23 +42,12 @@ def test_the_fused_answer_is_of_the_present_map_and_leaves_the_game_alone(make_e
     episode = make_episode_of(answer="fused")
     played, plain = _answers(episode), _answers(make_episode_of())
     for step, ((answers, logits, maps), (_, same, _)) in enumerate(zip(played, plain, strict=True)):
-        assert torch.equal(answers, episode.srm.fusion(logits, maps, torch.tensor([step, step])))
+        assert torch.equal(answers, fuse_answers(logits, maps, torch.tensor([step, step])))
         assert torch.equal(logits, same)
 
 
-@pytest.mark.parametrize("answer", ["sam", "fused"])
-def test_the_surest_answer_so_far_holds(make_episode_of, answer):
-    last = [answers for answers, _, _ in _answers(make_episode_of(answer=answer))]
-    kept = [answers for answers, _, _ in _answers(make_episode_of(answer=answer, kept_answer="surest"))]
-    sureness = torch.stack([expected_iou(answers) for answers in last])
-    for step, answers in enumerate(kept):
-        for row in range(2):
-            assert torch.equal(answers[row], last[int(sureness[: step + 1, row].argmax())][row])
-
-
-@pytest.mark.parametrize("kept_answer", ["last", "surest"])
-def test_a_session_answers_as_the_episode_does(make_episode_of, toy_dataset, kept_answer):
-    episode = make_episode_of(1, answer="fused", kept_answer=kept_answer)
+def test_a_session_answers_as_the_episode_does(make_episode_of, toy_dataset):
+    episode = make_episode_of(1, answer="fused")
     session = PromptingSession(episode.rules, episode.model, episode.srm, grid_prompter)
     session.set_image(toy_dataset[2].image)
     while session.step():
@@ -75,9 +68,8 @@ def test_a_users_point_changes_the_fused_answer_as_the_same_step_does(make_episo
 
 
 @pytest.mark.parametrize("answer", ["sam", "fused"])
-@pytest.mark.parametrize("kept_answer", ["last", "surest"])
-def test_reward_and_iou_are_about_the_answer_that_holds(make_toy, answer, kept_answer):
-    env = make_toy(answer=answer, kept_answer=kept_answer, reward="delta_iou", label_source="oracle")
+def test_reward_and_iou_are_about_the_answer(make_toy, answer):
+    env = make_toy(answer=answer, reward="delta_iou", label_source="oracle")
     _, info = env.reset(seed=0)
     episode = env.unwrapped.episode
     for action in (3, 9, 12):
@@ -96,7 +88,7 @@ def test_looking_ahead_is_about_the_fused_answer(make_episode_of):
     for column, actions in enumerate(tried.T):
         begin(episode, [0, 1])
         episode.step(range(2), actions.numpy())
-        answers = episode.srm.fusion(episode.logits, maps, episode.steps)
+        answers = fuse_answers(episode.logits, maps, episode.steps)
         torch.testing.assert_close(foreseen[:, column], logits_iou(answers, episode.truth, episode.valid))
 
 
