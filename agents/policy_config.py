@@ -32,8 +32,8 @@ class PolicyConfig(Options):
     )
     width: int = option("Channels of a layer.", required=True, most=1024, reason="there must be at least one")
     init: Literal["none", "pretrained"] = option(
-        "Where learning begins. `none`: random weights. `pretrained`: with `network=evidence` and an actor–critic "
-        "algorithm, the shipped policy, which has learned from other tasks what a prompt gains. [ours]",
+        "Where learning begins. `none`: random weights. `pretrained`: with `network=evidence`, the shipped policy, "
+        "which has learned from other tasks what a prompt gains. [ours]",
         "none",
     )
 

@@ -10,15 +10,16 @@ import torch
 from gymnasium import spaces
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from torch import Tensor, nn
 
 from alignsam_gym.agents.networks import EvidenceExtractor, PatchHead
 from alignsam_gym.agents.policies import PromptPolicy
+from alignsam_gym.agents.q_policies import ActionValues, QPolicyMixin
 from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.patch_evidence import EVIDENCE_CHANNELS
-from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.errors import WeightsError
 
 UNIT = 0.01
 """The gain of IoU that one unit of a patch's score, and of the value, stands for."""
@@ -97,26 +98,36 @@ def load_prompting_policy(path: Path) -> PromptingPolicy:
 
 
 def begin_pretrained(policy: BasePolicy) -> None:
-    """Give a policy of Stable-Baselines3 the weights of the shipped one, and keep them as what it begins from.
+    """Give a policy of any algorithm, with ``network=evidence``, the weights of the shipped one.
 
-    Its logits are the expected gains, in units of `UNIT`, its value the return of ``reward=delta_iou``. Stopping gets
-    the logit 0, as it gains nothing.
+    An actor's logits are then the expected gains, in units of `UNIT`, and its critic's value the return of
+    ``reward=delta_iou``; the Q of DQN and QR-DQN is that value and, by patch, the gain over the mean. Stopping gets the
+    score 0, as it gains nothing. PPO and A2C keep what they begin from (`PromptPolicy`).
 
     Raises:
-        OptionError: It is not the policy of PPO or A2C.
         WeightsError: The weights cannot be read.
     """
-    if not isinstance(policy, PromptPolicy):
-        raise OptionError("policy.init=pretrained needs agent=ppo or a2c; for others take init=none.")
     pretrained = load_prompting_policy(POLICY_WEIGHTS)
-    head: Any = policy.mlp_extractor
-    for extractor in {policy.features_extractor, policy.pi_features_extractor, policy.vf_features_extractor}:
-        extractor.load_state_dict(pretrained.extractor.state_dict())
-    head.load_state_dict(pretrained.head.state_dict(), strict=False)  # which has no stopping
-    with torch.no_grad():
-        policy.value_net.weight.copy_(pretrained.value.weight * UNIT)
-        policy.value_net.bias.copy_(pretrained.value.bias * UNIT)
-        if head.stop is not None:
-            head.stop.weight.zero_()
-            head.stop.bias.zero_()
-    policy.keep_start()
+    for module in policy.modules():
+        if isinstance(module, EvidenceExtractor):
+            module.load_state_dict(pretrained.extractor.state_dict())
+        elif isinstance(module, PatchHead):
+            module.value.load_state_dict(pretrained.head.value.state_dict())
+            _copy(pretrained.head.logits, module.logits, UNIT if isinstance(policy, QPolicyMixin) else 1.0)
+            if module.stop is not None:
+                nn.init.zeros_(module.stop.weight)
+                nn.init.zeros_(module.stop.bias)
+        elif isinstance(module, ActionValues):
+            _copy(pretrained.value, module.value, UNIT)
+    if isinstance(policy, ActorCriticPolicy):
+        _copy(pretrained.value, policy.value_net, UNIT)
+    if isinstance(policy, PromptPolicy):
+        policy.keep_start()
+
+
+@torch.no_grad()
+def _copy(source: Any, target: Any, scale: float) -> None:
+    """Copy a layer of one output to each output of another, times `scale`; what that reads besides counts nothing."""
+    target.weight.zero_()
+    target.weight[:, : source.weight.shape[1]] = source.weight * scale
+    target.bias[:] = source.bias * scale
