@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 
 from alignsam_gym.agents.compact_rollouts import STATE
@@ -34,9 +33,9 @@ class AgentPrompter:
 
     @property
     def observation(self) -> str:
-        """What the policy observes: ``cells`` or ``patches``."""
-        space = self.policy.observation_space
-        return "cells" if isinstance(space, spaces.Dict) and STATE in space.spaces else "patches"
+        """What the policy observes: ``cells``, ``patches`` or ``evidence``."""
+        sees: str = self.policy.features_extractor_class.sees
+        return "cells" if sees == STATE else sees
 
     def __call__(self, episode: Episode) -> np.ndarray:
         """Choose an action for each row."""

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
@@ -16,6 +17,7 @@ from stable_baselines3.common.policies import BasePolicy
 from alignsam_gym.agents.compact_rollouts import CompactRolloutBuffer
 from alignsam_gym.agents.networks import NETWORKS, observation_of
 from alignsam_gym.agents.policy_config import PolicyConfig
+from alignsam_gym.agents.prompting_policy import begin_pretrained
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.cell_states import form_kept_states
 from alignsam_gym.envs.episode import Episode
@@ -84,17 +86,24 @@ def make_learner(
         raise
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:  # as Stable-Baselines3 refuses values
         raise OptionError(f"agent={name} cannot be made of these options: {error}") from error
+    if policy.get("init") == "pretrained":
+        begin_pretrained(made.policy)
     if isinstance(made, OnPolicyAlgorithm) and isinstance(made.rollout_buffer, CompactRolloutBuffer):
         made.rollout_buffer.form = partial(form_kept_states, env.env.episode)
     return made
 
 
-def make_policy(env: PromptVecEnv, agent: Mapping[str, Any], policy: Mapping[str, Any]) -> BasePolicy:
-    """An untrained policy for `env`, to load weights into."""
+def make_policy(env: PromptVecEnv, agent: Mapping[str, Any], policy: Mapping[str, Any], seed: int = 0) -> BasePolicy:
+    """An untrained policy for `env`: the one that the learner of the same configuration and seed begins as."""
     episode = env.env.episode
     _, policy_class = _classes(agent["algorithm"])
     options = _network(episode, policy) | dict(agent.get("policy_kwargs", {}))
-    return policy_class(env.observation_space, env.action_space, lambda _: 0.0, **options).to(episode.model.device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = policy_class(env.observation_space, env.action_space, lambda _: 0.0, **options)
+    if policy.get("init") == "pretrained":
+        begin_pretrained(made)
+    return made.to(episode.model.device)
 
 
 def _classes(name: str) -> tuple[type[BaseAlgorithm], type[BasePolicy]]:

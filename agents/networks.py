@@ -136,6 +136,41 @@ class PatchExtractor(PromptExtractor):
         return features.flatten(1)
 
 
+class EvidenceExtractor(PatchExtractor):
+    """The same for ``observation="evidence"``: five 3×3 convolutions, each of which also sees the image-wide means.
+
+    Nothing depends on how many patches there are, so the weights serve any patch size.
+
+    Args:
+        observation_space: The space of ``observation="evidence"``.
+        width: Channels of each convolution. [ours; policy.width]
+    """
+
+    sees = "evidence"
+    depth = 5
+
+    def __init__(self, observation_space: spaces.Space[Any], width: int = 48) -> None:
+        super().__init__(observation_space, width=width)
+        channels, *_ = _shape(observation_space, self.sees)
+        blocks = [MixedConvolution(width if number else channels, width) for number in range(self.depth)]
+        self.convolutions = nn.Sequential(*blocks)
+
+
+class MixedConvolution(nn.Module):
+    """A 3×3 convolution to which a linear map of the image-wide means is added; ReLU; where sizes fit, a residual."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, width, 3, padding=1)
+        self.of_means = nn.Linear(channels, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return float (B, width, h, w) of float (B, channels, h, w)."""
+        mixed = self.convolution(x) + self.of_means(x.mean((2, 3)))[:, :, None, None]
+        new = torch.relu(mixed)
+        return x + new if x.shape[1] == new.shape[1] else new
+
+
 def _convolutions(channels: int, width: int) -> nn.Sequential:
     """A 1×1 convolution, then two of 3×3, each with a ReLU."""
     return nn.Sequential(
@@ -309,13 +344,14 @@ class Network(NamedTuple):
 
     extractor: type[PromptExtractor]
     head: type[Head]
-    observation: Literal["patches", "cells"] = "patches"
+    observation: Literal["patches", "cells", "evidence"] = "patches"
 
 
 NETWORKS: dict[str, Network] = {
     "cnn": Network(CnnExtractor, FlatHead),
     "full_cnn": Network(FullCnnExtractor, FlatHead, "cells"),
     "patch": Network(PatchExtractor, PatchHead),
+    "evidence": Network(EvidenceExtractor, PatchHead, "evidence"),
 }
 
 

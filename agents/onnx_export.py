@@ -15,8 +15,12 @@ side of the SRM's states; everything is float32 unless it says otherwise.
   probabilities, or ones before there is an answer, to srm_logits (B, g, g), y_r (Eq. 12) as logits, and centres (B, N),
   the same at the patches' centres: a prompt's label is whether this is above 0. An explicit branch needs similarity
   (B, g, g) too, CLIP's map of the text.
-- ``policy.onnx``: from encoding, mask, srm_logits and visited (B, N), 1 where a patch was prompted, to scores (B, N),
-  or (B, N + 1) with stopping last. The highest score is the action.
+- ``answer.onnx``: from sam_logits, which are the decoder's, srm_logits, the map of the state that they led to, and
+  prompts, int64 (B,), how many came after the initial pair, to answer (B, 4h, 4w), logits that are positive in the
+  mask.
+- ``policy.onnx``: from mask, srm_logits, visited (B, N), 1 where a patch was prompted, and encoding, to scores (B, N),
+  or (B, N + 1) with stopping last. The highest score is the action. With policy.network=evidence it takes points and
+  labels, as decoder.onnx does, in the place of the encoding.
 
 ``agent.json`` has image_size, patch_size, max_steps, the encoder's input_size, and features_size if there are features.
 """
@@ -36,6 +40,8 @@ from alignsam_gym.agents.compact_rollouts import STATE
 from alignsam_gym.agents.policies import PromptPolicyMixin
 from alignsam_gym.agents.pretrained import AlignSAM
 from alignsam_gym.envs.cell_states import form_cell_states
+from alignsam_gym.envs.fused_answer import fuse_answers
+from alignsam_gym.envs.patch_evidence import patch_evidence
 from alignsam_gym.envs.patch_means import patch_means
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.errors import OptionError, WeightsError
@@ -53,7 +59,7 @@ _LARGEST = 2**31  # bytes that one ONNX file can hold
 
 
 def export_onnx(agent: AlignSAM, folder: Path) -> None:
-    """Write the four graphs and ``agent.json`` into a folder.
+    """Write the graphs and ``agent.json`` into a folder.
 
     Args:
         agent: On the CPU.
@@ -61,7 +67,7 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
 
     Raises:
         OptionError: The packages of extra ``onnx`` are missing, the agent is on another device, or the graphs do not
-            know its rules: labels by others than the SRM, ``mask_prompt``, maps that do not divide into cells.
+            know its rules: labels by others than the SRM, maps that do not divide into cells.
         WeightsError: The folder cannot be written.
     """
     try:
@@ -93,8 +99,16 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
             _write(folder, "features", _Features(agent.features, cells), {"frame": frame}, ["features"])
         srm = _SRM(agent.srm, rules, cells, model.embedding_shape[0])
         _write(folder, "srm", srm, {"encoding": encoding, "mask": mask, **more}, ["srm_logits", "centres"])
-        seen = {"encoding": encoding, "mask": mask, "srm_logits": srm_logits, "visited": visited}
-        _write(folder, "policy", _Policy(agent.policy, rules, cells, model.embedding_shape[0]), seen, ["scores"])
+        answered = {"sam_logits": mask, "srm_logits": srm_logits, "prompts": torch.tensor([0, 3])}
+        _write(folder, "answer", _Answer(rules), answered, ["answer"])
+        seen = {"mask": mask, "srm_logits": srm_logits, "visited": visited}
+        if agent.policy.features_extractor.sees == "evidence":
+            policy: _Scores = _EvidencePolicy(agent.policy, rules)
+            seen |= {"points": points, "labels": labels}
+        else:
+            policy = _Policy(agent.policy, rules, cells, model.embedding_shape[0])
+            seen |= {"encoding": encoding}
+        _write(folder, "policy", policy, seen, ["scores"])
         (folder / "agent.json").write_text(json.dumps(sizes))
     except OSError as error:
         raise WeightsError(f"{folder} cannot be written ({error.strerror}).") from error
@@ -108,7 +122,6 @@ def _check_exportable(agent: AlignSAM) -> None:
     for name, value, wanted in (
         ("label_source", rules.label_source, "srm"),
         ("initial_prompts", rules.initial_prompts, "srm"),
-        ("mask_prompt", rules.mask_prompt, False),
     ):
         if value != wanted:
             raise OptionError(f"env.{name}={value} has no ONNX graphs; only {wanted} has.")
@@ -221,23 +234,46 @@ class _SRM(nn.Module):
         return srm_logits, self.grid.sample(srm_logits, self.grid.centres.expand(srm_logits.shape[0], -1, -1))
 
 
-class _Policy(nn.Module):
-    def __init__(self, policy: Any, rules: Rules, cells: int, channels: int) -> None:
+class _Answer(nn.Module):
+    def __init__(self, rules: Rules) -> None:
+        super().__init__()
+        self.fused = rules.answer == "fused"
+
+    def forward(self, sam_logits: Tensor, srm_logits: Tensor, prompts: Tensor) -> Tensor:
+        return fuse_answers(sam_logits, srm_logits, prompts) if self.fused else sam_logits.clone()
+
+
+class _Scores(nn.Module):
+    """From what a policy observes, but for ``visited``, to the scores of its actions."""
+
+    def __init__(self, policy: Any, rules: Rules) -> None:
         super().__init__()
         self.policy, self.rules = policy, rules
-        self.grid_means = _GridMeans(cells, channels)
 
-    def forward(self, encoding: Tensor, mask: Tensor, srm_logits: Tensor, visited: Tensor) -> Tensor:
-        embedding, coarse = self.grid_means(encoding, mask)
-        sees, space = self.policy.features_extractor.sees, self.policy.observation_space
-        if sees == STATE:
-            maps = [coarse, srm_logits.sigmoid()] if self.rules.state == "guided" else [coarse]
-            seen = form_cell_states(self.rules.state, embedding, torch.stack(maps, dim=1).half())
-        else:
-            seen = patch_means(self.rules, embedding, coarse, srm_logits).half()
-        seen = seen.float()  # rounded as it is observed
-        parts = {sees: seen, "visited": visited}
+    def scores(self, seen: Tensor, visited: Tensor) -> Tensor:
+        parts = {self.policy.features_extractor.sees: seen, "visited": visited}
+        space = self.policy.observation_space
         observation = {name: parts[name] for name in parts if name in space.spaces} if isinstance(space, Dict) else seen
         features = self.policy.extract_features(observation, self.policy.pi_features_extractor)
         scores: Tensor = self.policy.action_net(self.policy.mlp_extractor.forward_actor(features))
         return scores
+
+
+class _Policy(_Scores):
+    def __init__(self, policy: Any, rules: Rules, cells: int, channels: int) -> None:
+        super().__init__(policy, rules)
+        self.grid_means = _GridMeans(cells, channels)
+
+    def forward(self, mask: Tensor, srm_logits: Tensor, visited: Tensor, encoding: Tensor) -> Tensor:
+        embedding, coarse = self.grid_means(encoding, mask)
+        if self.policy.features_extractor.sees == STATE:
+            maps = [coarse, srm_logits.sigmoid()] if self.rules.state == "guided" else [coarse]
+            seen = form_cell_states(self.rules.state, embedding, torch.stack(maps, dim=1).half())
+        else:
+            seen = patch_means(self.rules, embedding, coarse, srm_logits).half()
+        return self.scores(seen.float(), visited)  # rounded as it is observed
+
+
+class _EvidencePolicy(_Scores):
+    def forward(self, mask: Tensor, srm_logits: Tensor, visited: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+        return self.scores(patch_evidence(self.rules, mask, srm_logits, points, labels), visited)

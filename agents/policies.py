@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from copy import copy
-from typing import TYPE_CHECKING, Any
+from copy import copy, deepcopy
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
@@ -101,4 +102,29 @@ def draw_or_likeliest(distribution: Any, generator: torch.Generator | None) -> T
 
 
 class PromptPolicy(PromptPolicyMixin, ActorCriticPolicy):
-    """The policy of PPO and A2C."""
+    """The policy of PPO and A2C.
+
+    If it begins from a pretrained one, its entropy is relative to that: minus the Kullback–Leibler divergence from the
+    policy that it began as. So ``agent.ent_coef`` keeps it near that one, as it else keeps it near the uniform one.
+    [ours; policy.init]
+    """
+
+    _start: tuple[PromptPolicy, ...] = ()  # not a module of this one: neither saved nor learned
+
+    def keep_start(self) -> None:
+        """Take the present weights for those that the policy begins from."""
+        self._start = (deepcopy(self).requires_grad_(False),)
+
+    def evaluate_actions(self, obs: Any, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return values (B, 1), and log-probabilities of the actions and the entropy, (B,) each."""
+        if not self._start:
+            return super().evaluate_actions(obs, actions)
+        features = self.extract_features(obs)
+        of_actor, of_critic = features if isinstance(features, tuple) else (features, features)
+        distribution = self._get_action_dist_from_latent(self.mlp_extractor.forward_actor(of_actor))
+        values = self.value_net(self.mlp_extractor.forward_critic(of_critic))
+        now = cast(CategoricalDistribution, distribution).distribution.logits
+        with torch.no_grad():
+            at_first = cast(CategoricalDistribution, self._start[0].get_distribution(obs)).distribution.logits
+        divergence = (now.exp() * (now - at_first)).sum(1)
+        return values, distribution.log_prob(actions), -divergence

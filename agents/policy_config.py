@@ -9,6 +9,9 @@ from typing import ClassVar, Literal
 from alignsam_gym.errors import OptionError, check_number
 from alignsam_gym.options import Options, option
 
+PRETRAINED_WIDTH = 48
+"""Of the shipped policy."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyConfig(Options):
@@ -21,13 +24,19 @@ class PolicyConfig(Options):
     group: ClassVar[str] = "policy"
     title: ClassVar[str] = "policy"
 
-    network: Literal["cnn", "full_cnn", "patch"] = option(
+    network: Literal["cnn", "full_cnn", "patch", "evidence"] = option(
         "`patch`: one score a patch, by convolutions that stay on the patch grid. `cnn`: the usual CNN of "
         "Stable-Baselines3, flattened. Both see the state's means over patches. `full_cnn`: a flattened CNN of the "
-        "whole state, on the SRM's grid, for on-policy algorithms. [ours]",
+        "whole state, on the SRM's grid, for on-policy algorithms. `evidence`: one score a patch, from what SAM and "
+        "the SRM say of it, without any embedding. [ours]",
         required=True,
     )
     width: int = option("Channels of a layer.", required=True, most=1024, reason="there must be at least one")
+    init: Literal["none", "pretrained"] = option(
+        "Where learning begins. `none`: random weights. `pretrained`: with `network=evidence`, the shipped policy, "
+        "which has learned from other tasks what a prompt gains. [ours]",
+        "none",
+    )
     initial_logit_bias: Sequence[float] = option(
         "With `network=patch` and `state=guided`, the scores with which learning begins: of a patch in which SRM and "
         "SAM differ altogether, and of one that the SRM gives to the target. [ours]",
@@ -36,6 +45,11 @@ class PolicyConfig(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.init == "pretrained" and (self.network, self.width) != ("evidence", PRETRAINED_WIDTH):
+            raise OptionError(
+                f"policy.init=pretrained has weights for network=evidence of width {PRETRAINED_WIDTH} alone; take "
+                "policy=evidence, or init=none."
+            )
         bias = self.initial_logit_bias
         if isinstance(bias, str) or not isinstance(bias, Sequence) or len(bias) != 2:
             raise OptionError(f"policy.initial_logit_bias={bias!r}: it must be two numbers.")

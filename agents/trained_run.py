@@ -38,14 +38,14 @@ def make_env(
 
     Args:
         config: The configuration of a training.
-        split: ``train`` or ``test``. In the test split ``evaluate.max_steps`` holds, if it is given.
+        split: ``train``, ``development`` or ``test``. In the last two ``evaluate.max_steps`` holds, if it is given.
         num_envs: Rows of the environment.
         srm: A trained SRM, used frozen; None for a new one, as configured.
         samples: A data set to play on instead of the configured one.
     """
     options: dict[str, Any] = OmegaConf.to_container(config.env, resolve=True)  # type: ignore[assignment]
     options.pop("num_envs")
-    if split == "test":
+    if split != "train":
         given = config.evaluate.get("max_steps")
         options["max_steps"] = config.env.max_steps if given is None else given
     source: dict[str, Any] = {"dataset": samples}
@@ -86,7 +86,7 @@ def load_run(folder: Path, config: DictConfig, samples: Dataset | None = None) -
         WeightsError: The folder does not hold the agent of this configuration, or it was trained with other weights of
             the embedded models.
     """
-    env = make_env(config, "test", config.evaluate.batch_size, samples=samples)
+    env = make_env(config, config.evaluate.get("split", "test"), config.evaluate.batch_size, samples=samples)
     encoded = env.episode.encoded
     needs_clip = bool(encoded.clip or encoded.features)
     check_embedded_weights(folder, config.get(EMBEDDED), config.env, needs_clip)

@@ -20,7 +20,7 @@ def load(folder: Path) -> tuple[dict[str, int], dict[str, Any]]:
     """Load the sizes in ``agent.json``, and the graphs by name."""
     sizes = json.loads((folder / "agent.json").read_text())
     graphs = {}
-    for name in ("encoder", "decoder", "features", "srm", "policy"):
+    for name in ("encoder", "decoder", "features", "srm", "answer", "policy"):
         if not (folder / f"{name}.onnx").exists():  # features: of an SRM that sees SAM's embedding alone
             continue
         graphs[name] = onnxruntime.InferenceSession(folder / f"{name}.onnx", providers=["CPUExecutionProvider"])
@@ -58,11 +58,13 @@ def predict(sizes: dict[str, int], graphs: dict[str, Any], image: np.ndarray) ->
     for prompts in range(sizes["max_steps"] + 1):
         given = {"points": np.array([points_unit], np.float32), "labels": np.array([labels])}
         [logits] = run("decoder", encoding=encoding, **given)
-        if prompts == sizes["max_steps"]:
-            break
         mask = 1 / (1 + np.exp(-logits))
         srm_logits, centres = run("srm", encoding=encoding, mask=mask, **seen)
-        [scores] = run("policy", encoding=encoding, mask=mask, srm_logits=srm_logits, visited=visited)
+        [answer] = run("answer", sam_logits=logits, srm_logits=srm_logits, prompts=np.array([prompts]))
+        if prompts == sizes["max_steps"]:
+            break
+        known = {"encoding": encoding, "mask": mask, "srm_logits": srm_logits, "visited": visited, **given}
+        [scores] = run("policy", **{each.name: known[each.name] for each in graphs["policy"].get_inputs()})
         patch = int(scores.argmax())
         if patch == side**2:  # the agent stops
             break
@@ -70,7 +72,7 @@ def predict(sizes: dict[str, int], graphs: dict[str, Any], image: np.ndarray) ->
         labels.append(int(centres[0, patch] > 0))
         visited[0, patch] = 1
     height, width = image.shape[:2]
-    return np.asarray(cv2.resize(logits[0], (width, height), interpolation=cv2.INTER_LINEAR) > 0)
+    return np.asarray(cv2.resize(answer[0], (width, height), interpolation=cv2.INTER_LINEAR) > 0)
 
 
 def resize(image: np.ndarray, side: int) -> np.ndarray:

@@ -47,14 +47,14 @@ def run_baseline(folder: Path, config: DictConfig) -> float:
         config: As of ``conf/baseline.yaml``.
 
     Returns:
-        Its mIoU on the test split.
+        Its mIoU on the split ``evaluate.split``.
     """
     check_evaluation_options(config)
     options, name = config.evaluate, config.method.name
     method: dict[str, Any] = OmegaConf.to_container(config.method, resolve=True)  # type: ignore[assignment]
     model = load_sam(config.env.sam, config.device, config.env.precision)
     shots = open_split(config, "train", model)
-    test = open_split(config, "test", model)
+    test = open_split(config, options.split, model)
     baseline = make_baseline(model, method)
     save_config(folder, config)
     started = time.perf_counter()
@@ -70,7 +70,7 @@ def run_baseline(folder: Path, config: DictConfig) -> float:
     extra = {"training_minutes": round(minutes, 2), "seed": config.seed}
     metrics = write_metrics(folder, {name: scores}, test.dataset, extra)
     summary = metrics["prompting"][name]
-    title = f"{test.dataset.name}, {summary['images']} test images, {minutes:.1f} minutes of training"
+    title = f"{test.dataset.name}, {summary['images']} {options.split} images, {minutes:.1f} minutes of training"
     metrics_table({name: summary["metrics"]}, metrics["table"], title).print()
     log.info("everything about this run is in %s", folder)
     return float(summary["miou"])

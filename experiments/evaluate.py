@@ -18,7 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.policies import BasePolicy
 
 import alignsam_gym
+from alignsam_gym.agents.algorithms import make_policy
 from alignsam_gym.agents.trained_run import CONFIG, METRICS_FILE, load_config, load_run
+from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.data.mask_files import write_mask
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.envs.episode import Episode
@@ -44,10 +46,12 @@ def main(config: DictConfig) -> float:
     """
     folder, output = Path(config.run), Path(config.output)
     run = load_config(folder)
+    trained_with = run.seed
     _change(run, config)
     check_evaluation_options(run)
     env, policy = load_run(folder, run)
-    chosen_strategies(run, env.episode, policy)  # before anything in the output is changed
+    untrained = make_policy(PromptVecEnv(env), run.agent, run.policy, trained_with)
+    chosen_strategies(run, env.episode, policy, untrained)  # before anything in the output is changed
     output.mkdir(parents=True, exist_ok=True)
     extra = {"run": str(config.run), "dataset": OmegaConf.to_container(run.dataset, resolve=True)}
     with run_lock(output):
@@ -55,7 +59,7 @@ def main(config: DictConfig) -> float:
             if (output / CONFIG).exists() and config_diff(output, run):
                 (output / METRICS_FILE).unlink(missing_ok=True)  # another configuration's
             save_config(output, run)  # what a report tells evaluations apart by
-        return evaluate_agent(output, run, env, policy, extra)
+        return evaluate_agent(output, run, env, policy, untrained, extra)
 
 
 def _change(run: DictConfig, config: DictConfig) -> None:
@@ -69,7 +73,12 @@ def _change(run: DictConfig, config: DictConfig) -> None:
 
 
 def evaluate_agent(
-    folder: Path, config: DictConfig, env: AlignSAMVectorEnv, policy: BasePolicy, extra: Mapping[str, Any]
+    folder: Path,
+    config: DictConfig,
+    env: AlignSAMVectorEnv,
+    policy: BasePolicy,
+    untrained: BasePolicy,
+    extra: Mapping[str, Any],
 ) -> float:
     """Compare prompting strategies; write ``metrics.json`` and filmstrips, and print the tables.
 
@@ -79,8 +88,9 @@ def evaluate_agent(
     Args:
         folder: Where all of it is written.
         config: The run's.
-        env: Of the test images.
+        env: Of the images to measure on.
         policy: The agent's.
+        untrained: The one that its training began with.
         extra: Further entries of ``metrics.json``, plain values.
 
     Returns:
@@ -92,7 +102,7 @@ def evaluate_agent(
     def keep(strategy: str, name: str, mask: np.ndarray) -> None:
         write_mask(folder / "predictions" / re.sub(r"\W+", "_", strategy), name, mask)
 
-    strategies, drawn = chosen_strategies(config, episode, policy)
+    strategies, drawn = chosen_strategies(config, episode, policy, untrained)
     resume_log = ResumeLog(folder / "evaluation.jsonl", _signature(config, episode, policy))
     try:
         results = compare(
@@ -108,7 +118,7 @@ def evaluate_agent(
     resume_log.remove()
     summaries = metrics["prompting"]
     first = next(iter(summaries.values()))
-    title = f"{dataset.name}, {first['images']} test images"
+    title = f"{dataset.name}, {first['images']} {options.get('split', 'test')} images"
     prompting_table(summaries, title).print()
     last = {name: summary["metrics"] for name, summary in summaries.items()}
     metrics_table(last, metrics["table"], f"After {episode.rules.max_steps} prompts: {title}").print()

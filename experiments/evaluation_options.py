@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from stable_baselines3.common.policies import BasePolicy
 
 from alignsam_gym.envs.episode import Episode
-from alignsam_gym.errors import OptionError, check_count, check_switch
+from alignsam_gym.errors import OptionError, check_choice, check_count, check_switch
 from alignsam_gym.evaluation.prompting_strategies import PromptingStrategy, prompting_strategies
 
 
@@ -20,6 +20,7 @@ def check_evaluation_options(config: DictConfig) -> None:
     """
     options = config.evaluate
     check_seed(config.seed)
+    check_choice("evaluate.split", options.get("split", "test"), ("test", "development"))
     for name in ("deterministic", "save_predictions"):
         check_switch(f"evaluate.{name}", options.get(name, False))
     check_count("evaluate.batch_size", options.batch_size, "at least one image is prompted at once")
@@ -38,7 +39,7 @@ def check_seed(seed: Any) -> None:
 
 
 def chosen_strategies(
-    config: DictConfig, episode: Episode, policy: BasePolicy
+    config: DictConfig, episode: Episode, policy: BasePolicy, untrained: BasePolicy
 ) -> tuple[dict[str, PromptingStrategy], dict[str, PromptingStrategy]]:
     """Look up the prompting strategies that a configuration names.
 
@@ -46,6 +47,7 @@ def chosen_strategies(
         config: A run's.
         episode: Says whether there is CLIP's map to prompt by.
         policy: The agent's.
+        untrained: The one that its training began with.
 
     Returns:
         Those to measure, and those to draw filmstrips of, by name.
@@ -57,7 +59,7 @@ def chosen_strategies(
     for name in ("strategies", "filmstrip_strategies"):
         if isinstance(options.get(name), str):
             raise OptionError(f"evaluate.{name}={options[name]}: a list, such as [{options[name]}].")
-    known = policy, options.deterministic, config.seed, episode.encoded.clip is not None
+    known = policy, untrained, options.deterministic, config.seed, episode.encoded.clip is not None
     drawn_names = options.get("filmstrip_strategies", ["agent"])
     drawn = prompting_strategies(*known, drawn_names, "evaluate.filmstrip_strategies")
     return prompting_strategies(*known, options.get("strategies")), drawn

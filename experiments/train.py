@@ -11,17 +11,15 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import CallbackList
 
 from alignsam_gym.agents.agent_weights import save_agent
-from alignsam_gym.agents.algorithms import make_learner
+from alignsam_gym.agents.algorithms import make_learner, make_policy
 from alignsam_gym.agents.callbacks import Checkpoints, EpisodeStatistics, ProgressBar
 from alignsam_gym.agents.embedded_weights import EMBEDDED, embedded_weights
-from alignsam_gym.agents.imitation import warm_start
 from alignsam_gym.agents.trained_run import load_config, make_env
 from alignsam_gym.agents.training_state import CHECKPOINT, check_training_state, load_training_state
 from alignsam_gym.agents.vec_env import PromptVecEnv
@@ -45,8 +43,8 @@ def main(config: DictConfig) -> float:
     """Train in Hydra's output folder, or go on in the folder that ``resume`` names.
 
     Returns:
-        What `train` returns, for Hydra's sweepers. It is measured on the test split, so settings that a sweeper finds
-        by it should be measured again on other images.
+        What `train` returns, for Hydra's sweepers. With ``evaluate.split=test``, settings that a sweeper finds by it
+        should be measured again on other images; ``development`` spares those of the test split.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     if config.resume:
@@ -82,9 +80,10 @@ def train(folder: Path, config: DictConfig) -> float:
     check_evaluation_options(config)
     check_count("episodes", config.episodes, "at least one for each image")
     env = make_env(config, "train", config.env.num_envs)
-    test_env = make_env(config, "test", config.evaluate.batch_size, srm=env.episode.srm)
+    test_env = make_env(config, config.evaluate.split, config.evaluate.batch_size, srm=env.episode.srm)
     model = make_learner(PromptVecEnv(env), config.agent, config.policy, config.seed, log=folder / "tensorboard")
-    chosen_strategies(config, test_env.episode, model.policy)  # a wrong name is told now, not after the training
+    untrained = make_policy(PromptVecEnv(test_env), config.agent, config.policy, config.seed)
+    chosen_strategies(config, test_env.episode, model.policy, untrained)  # a wrong name is told before the training
     config.env.branch = env.episode.srm.kind  # what auto became, for other data that the agent may meet
     with open_dict(config):
         config[EMBEDDED] = embedded_weights(config.env)
@@ -101,7 +100,7 @@ def train(folder: Path, config: DictConfig) -> float:
     save_agent(folder, model.policy, env.episode.srm)
     learning_curve(history, folder / "learning_curve.png")
     about_training = {"timesteps": total, "training_minutes": round(minutes, 2)}
-    miou = evaluate_agent(folder, config, test_env, model.policy, about_training)
+    miou = evaluate_agent(folder, config, test_env, model.policy, untrained, about_training)
     log.info("everything about this run is in %s", folder)
     return miou
 
@@ -133,7 +132,7 @@ def total_timesteps(config: DictConfig, images: int) -> int:
     §4.1 sets "the episode E to 50", and Algorithm 1 plays E episodes on an image x. Whether all images together have
     more than E is left open. Here each has E. [ours; episodes]
     """
-    total = config.episodes * config.env.max_steps * images // config.env.augment
+    total = config.episodes * config.env.max_steps * images
     one_round = config.env.max_steps * config.env.num_envs
     return int(max(one_round, total // one_round * one_round))
 
@@ -141,7 +140,7 @@ def total_timesteps(config: DictConfig, images: int) -> int:
 def learn(
     checkpoint: Path, config: DictConfig, model: BaseAlgorithm, history: list[dict[str, float]], total: int
 ) -> None:
-    """Learn until `total` timesteps, with a progress bar, logs and checkpoints, after a warm start if there is one.
+    """Learn until `total` timesteps, with a progress bar, logs and checkpoints.
 
     Args:
         checkpoint: The file of the training state.
@@ -153,14 +152,13 @@ def learn(
     Raises:
         SystemExit: The user interrupted the training (code 130).
     """
-    venv = _vec_env(model)
+    venv = model.get_env()
+    assert isinstance(venv, PromptVecEnv)
     bar = ProgressBar(history, total)
     statistics = EpisodeStatistics(history, config.env.max_steps)
     callbacks = CallbackList([statistics, bar, Checkpoints(checkpoint, venv.env, history)])
     try:
         with closing(bar):
-            if config.warm_start.rounds and not checkpoint.exists():
-                run_warm_start(model, config)
             if model.num_timesteps < total:
                 model.learn(
                     total - model.num_timesteps,
@@ -172,22 +170,6 @@ def learn(
     except KeyboardInterrupt:
         log.warning("interrupted; go on with: python -m experiments.train resume=%s", checkpoint.parent)
         raise SystemExit(130) from None
-
-
-def run_warm_start(model: BaseAlgorithm, config: DictConfig) -> None:
-    """Let the policy imitate one that looks ahead, then put the learner at the state that the environment is in."""
-    venv = _vec_env(model)
-    venv.reset()  # with the seed that SB3 gave it
-    warm_start(model.policy, venv.env, config.warm_start, config.seed)
-    model._last_obs = venv.env.observe()
-    model._last_episode_starts = np.ones(venv.num_envs, bool)
-
-
-def _vec_env(model: BaseAlgorithm) -> PromptVecEnv:
-    """The environment that a learner plays."""
-    venv = model.get_env()
-    assert isinstance(venv, PromptVecEnv)
-    return venv
 
 
 if __name__ == "__main__":

@@ -7,21 +7,20 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from alignsam_gym.data.augmentation import Augmented
 from alignsam_gym.data.drawn_scenes import TASKS
 from alignsam_gym.data.folder_dataset import FolderDataset
 from alignsam_gym.data.published_datasets import LAYOUTS, PublishedDataset
-from alignsam_gym.data.samples import Dataset, Sample, Subset, draw_shots, preferred_branch, without_broken
+from alignsam_gym.data.samples import Dataset, Sample, Subset, all_but, draw_shots, preferred_branch, without_broken
 from alignsam_gym.data.shapes_dataset import NamedShapesDataset, ShapesDataset
 from alignsam_gym.data.voc_dataset import VOCDataset
 from alignsam_gym.errors import check_choice, check_option_names
 
 __all__ = [
     "DATASETS",
-    "Augmented",
     "Dataset",
     "Sample",
     "Subset",
+    "all_but",
     "dataset_parameters",
     "draw_shots",
     "load_dataset",

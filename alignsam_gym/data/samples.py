@@ -175,6 +175,28 @@ def draw_shots(dataset: Dataset, shots: int, seed: int, per: str = "dataset", sk
     return _subset(dataset, sorted(chosen))
 
 
+def all_but(dataset: Dataset, labelled: Dataset) -> Dataset:
+    """Return the samples that are not among the labelled ones: development images, to choose settings by.
+
+    They may belong to the groups of labelled images, such as frames of one video; test images may not.
+
+    Args:
+        dataset: The training split.
+        labelled: What `draw_shots` drew of it.
+
+    Raises:
+        DataError: If all samples are labelled images.
+    """
+    taken = set(labelled.ids)
+    left = [index for index, name in enumerate(dataset.ids) if name not in taken]
+    if not left:
+        raise DataError(
+            f"{dataset.name} has no development images, as all {len(dataset)} of its training split are labelled ones; "
+            "lower env.shots."
+        )
+    return Subset(dataset, left)
+
+
 def without_broken(dataset: Dataset) -> Dataset:
     """Return the samples that can be loaded, and warn of the others.
 

@@ -15,7 +15,7 @@ from alignsam_gym.transforms import mask_from_logits, resize_image, resize_mask
 SIDE = 640
 """The longer side of an image on the page, in its pixels."""
 
-ANSWERED, TRUE, ALONE = "SAM's mask", "Ground truth", "Image alone"
+ANSWERED, TRUE, ALONE = "Mask", "Ground truth", "Image alone"
 VIEWS = (ANSWERED, TRUE, ALONE)
 
 _RADIUS = 16

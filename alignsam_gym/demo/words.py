@@ -44,7 +44,7 @@ class Row(NamedTuple):
 
 
 def rows(visit: Visit, step: int, prediction: Prediction) -> list[Row]:
-    """Make a row for each prompt, with what SAM answered after it. Of the user's points only the last has an answer.
+    """Make a row for each prompt, with the answer after it. Of the user's points only the last has an answer.
 
     Args:
         visit: The image and its session.
@@ -86,7 +86,7 @@ def summary(visit: Visit, step: int, prediction: Prediction) -> str:
     if own:
         parts.append(f"{own} {'point' if own == 1 else 'points'} of yours")
     parts.append(f"{positive} positive and {len(prediction.labels) - positive} negative prompts in all")
-    parts.append(f"SAM's mask covers {share} of the image")
+    parts.append(f"the mask covers {share} of the image")
     if iou:
         parts.append(f"IoU with the ground truth {iou}")
     return "; ".join(parts) + "."

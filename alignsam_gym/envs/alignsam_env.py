@@ -11,7 +11,7 @@ from alignsam_gym.envs.env_config import EnvConfig
 from alignsam_gym.envs.episode_factory import make_episode
 from alignsam_gym.envs.rendering import RENDER_FPS, RENDER_MODES, close_window, render_row, show
 from alignsam_gym.envs.resumable import ResumableMixin
-from alignsam_gym.envs.spaces import action_space, observation_space, observe, whole_numbers
+from alignsam_gym.envs.spaces import action_space, infos_of, observation_space, observe, whole_numbers
 from alignsam_gym.errors import OptionError
 from alignsam_gym.options import options_table, takes_options_of
 from alignsam_gym.srm import SRM
@@ -44,9 +44,14 @@ class AlignSAMEnv(ResumableMixin, gym.Env[Any, Any]):
       g), and of what it can be formed from anew, the ``image``'s index, int64 (1,), and the ``maps``, float16 (K, g,
       g): M, and the SRM's map where the state is guided. Where revisits are forbidden, it has ``visited``, too.
 
+    - ``observation="evidence"``: by patch, what SAM and the SRM say of it and what was prompted, but no embedding, so
+      that one policy serves every SAM: ``Box`` float32 (24, side, side) in [−1, 1], whose channels are
+      `alignsam_gym.envs.patch_evidence.EVIDENCE_CHANNELS`. Where revisits are forbidden, a ``Dict`` of this
+      ``evidence`` and ``visited`` int8 (N,).
+
     ## Rewards
     - ``foreground``: +1 if the patch's centre is foreground in the ground truth, else −1 (§3.2).
-    - ``delta_iou``: the change of IoU that the prompt made, in [−1, 1].
+    - ``delta_iou``: the change that the prompt made to the answer's IoU, in [−1, 1].
 
     A mapping of these names to weights mixes them. Stopping gets 0.
 
@@ -69,7 +74,7 @@ class AlignSAMEnv(ResumableMixin, gym.Env[Any, Any]):
     - ``label``: 1 foreground, 0 background, or −1 if none was given: the agent stopped, or there is no foreground to
       start from.
     - ``foreground``, ``repeated``: whether the last action hit the target, and an earlier patch.
-    - ``iou``: of SAM's answer, in [0, 1], at the resolution of its logits.
+    - ``iou``: of the answer, by `answer`, in [0, 1], at the resolution of SAM's logits.
     - ``index``, ``image_id``: the sample's place in the data set, and its id.
 
     ## Copies
@@ -196,7 +201,7 @@ class AlignSAMEnv(ResumableMixin, gym.Env[Any, Any]):
         return {name: part[0] for name, part in batch.items()} if isinstance(batch, dict) else batch[0]
 
     def _info(self) -> dict[str, Any]:
-        return {name: values[0] for name, values in self.episode.infos().items()}
+        return {name: values[0] for name, values in infos_of(self.episode).items()}
 
 
 if AlignSAMEnv.__doc__:  # python -OO leaves docstrings out

@@ -16,7 +16,7 @@ from alignsam_gym.envs.env_config import EnvConfig, VectorEnvConfig
 from alignsam_gym.envs.episode_factory import make_episode
 from alignsam_gym.envs.rendering import RENDER_FPS, RENDER_MODES, close_window, render_row, show
 from alignsam_gym.envs.resumable import ResumableMixin
-from alignsam_gym.envs.spaces import action_space, observation_space, observe, whole_numbers
+from alignsam_gym.envs.spaces import action_space, infos_of, observation_space, observe, whole_numbers
 from alignsam_gym.errors import OptionError
 from alignsam_gym.options import options_table, takes_options_of
 from alignsam_gym.srm import SRM
@@ -199,7 +199,7 @@ class AlignSAMVectorEnv(ResumableMixin, VectorEnv[Any, Any, Any]):
 
     def _info(self, rows: np.ndarray | None = None) -> dict[str, Any]:
         """Return the infos of all rows, each with Gymnasium's mask of the rows that it is about: `rows`, or all."""
-        infos = self.episode.infos()
+        infos = infos_of(self.episode)
         about = np.ones(self.num_envs, bool) if rows is None else rows
         return infos | {f"_{name}": about.copy() for name in infos}
 

@@ -68,9 +68,10 @@ class SampleOptions(Options):
     dataset_kwargs: Mapping[str, Any] | None = option(
         'Options of the data set that is called by name, such as `{"root": "~/data"}`.', None
     )
-    split: Literal["train", "test"] = option(
-        "`train`, in which the SRM learns and prompts begin from the truth, or `test`, in which the SRM is frozen and "
-        "begins the prompts.",
+    split: Literal["train", "development", "test"] = option(
+        "`train`, the labelled images, on which the SRM learns and prompts begin from the truth; `test`, in which the "
+        "SRM is frozen and begins the prompts; or `development`, the same on the images of the training split that "
+        "are not labelled ones, to choose settings by.",
         "train",
     )
     shots: int = option(
@@ -78,12 +79,7 @@ class SampleOptions(Options):
         reason="at least one labelled image is needed",
     )
     shots_per: ShotsPer = option("`dataset`, or `category` for so many of each category.")
-    shots_seed: int = option("Seed of that draw, and of augmentation.", 0, least=0, reason="seeds are 0 and above")
-    augment: int = option(
-        "How often each labelled image is learned from, once as it is, else as an altered copy "
-        "(`alignsam_gym.data.Augmented`).",
-        reason="it counts the originals, so it is at least 1",
-    )
+    shots_seed: int = option("Seed of that draw.", 0, least=0, reason="seeds are 0 and above")
     on_error: Literal["raise", "skip"] = option(
         "`raise`, or `skip` to go on without samples that cannot be loaded, with a warning for each. All of a test "
         "split are then loaded once ahead.",
@@ -112,7 +108,7 @@ class EnvConfig(ModelOptions, SampleOptions, Rules):
         "that has learned nothing is to label prompts.",
         None,
     )
-    observation: Literal["state", "patches", "cells"] = option(
+    observation: Literal["state", "patches", "cells", "evidence"] = option(
         "What `reset` and `step` return; see *Observation space*.", "state"
     )
     render_mode: Literal["rgb_array", "human"] | None = option("What `render` does; see there.", None)

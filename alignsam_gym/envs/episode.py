@@ -5,7 +5,6 @@ This is the only copy of the rules: the single environment plays a batch of one.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
@@ -15,7 +14,9 @@ import torch
 from torch import Tensor
 
 from alignsam_gym.data.samples import assign_folds
+from alignsam_gym.envs.fused_answer import fuse_answers
 from alignsam_gym.envs.initial_prompts import INITIAL_PROMPTS, prompts_from_map, prompts_from_truth
+from alignsam_gym.envs.patch_evidence import patch_evidence
 from alignsam_gym.envs.patch_means import patch_means
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.envs.shuffled_draws import ShuffledDraws
@@ -28,7 +29,7 @@ from alignsam_gym.srm import SRM
 from alignsam_gym.state import State, make_state, srm_state, state_channels
 from alignsam_gym.transforms import frame_to_unit, resize_map
 
-_PROGRESS = ("index", "points", "labels", "steps", "visited", "stopped", "hit", "repeated", "logits")
+_PROGRESS = ("index", "points", "labels", "steps", "visited", "stopped", "hit", "repeated", "logits", "answers")
 
 
 class Episode:
@@ -55,6 +56,7 @@ class Episode:
         visited: bool (B, N), the patches that were chosen.
         stopped: bool (B,), whether the agent chose to stop.
         logits: float32 (B, 4h, 4w), SAM's last answer.
+        answers: float32 (B, 4h, 4w), what is scored and shown, by `Rules.answer`.
         mask: float32 (B, g, g) in [0, 1], M_{t−1} of Eq. 4: the answer's probabilities, averaged over cells. [ours]
         embeddings: float32 (B, C, g, g), E(x).
         semantics: float32 (B, F, g, g), what the SRM sees in its place (`SRMConfig.features`); the same by default.
@@ -63,7 +65,7 @@ class Episode:
         valid: float32 (B, 4h, 4w), the fraction of each logit's pixels that have a label; `valid_coarse` on the grid.
         similarity: float32 (B, g, g) in [0, 1], M_c, CLIP's map of the image's text; zeros without a CLIP.
         srm_logits: float32 (B, g, g), the SRM's map y_r of the current state (Eq. 12), as logits.
-        iou: float32 (B,), of SAM's last answer, at the logits' own resolution.
+        iou: float32 (B,), of `answers`, at the logits' own resolution.
         centre_is_foreground: bool (B, N), whether each patch's centre is foreground.
         hit: bool (B,), whether the last action's patch is foreground; `repeated`, whether it was chosen before.
     """
@@ -87,7 +89,7 @@ class Episode:
             self.semantics = zeros(count, cells, cells, width).permute(0, 3, 1, 2)
         one = self.model.prepare_image(zeros(1, *self.model.encoding_shape))
         self.image = PreparedImage(*(term.new_zeros(count, *term.shape[1:]) for term in one))
-        self.logits, self.truth, self.valid = (zeros(count, *self.model.logits_shape) for _ in range(3))
+        self.logits, self.answers, self.truth, self.valid = (zeros(count, *self.model.logits_shape) for _ in range(4))
         self.mask, self.srm_logits, self.similarity = (zeros(count, cells, cells) for _ in range(3))
         self.truth_coarse, self.valid_coarse = (zeros(count, cells, cells) for _ in range(2))
         self.points = zeros(count, slots, 2)
@@ -131,6 +133,15 @@ class Episode:
         """Average the state over patches (see `patch_means`), float32 (B, channels, side, side)."""
         return patch_means(self.rules, self.embeddings, self.mask, self.srm_logits)
 
+    def answer_of(self, logits: Tensor, srm_logits: Tensor, prompts: Tensor) -> Tensor:
+        """Make the answer, by `Rules.answer`, of SAM's logits to t prompts and the SRM's map of what they led to."""
+        return fuse_answers(logits, srm_logits, prompts) if self.rules.answer == "fused" else logits
+
+    def evidence(self) -> Tensor:
+        """Describe each patch by what any SAM gives (see `patch_evidence`), float32 (B, channels, side, side)."""
+        points_unit = frame_to_unit(self.points, self.rules.grid.image_size)
+        return patch_evidence(self.rules, self.logits.sigmoid(), self.srm_logits, points_unit, self.labels)
+
     def at_centres(self, maps: Tensor) -> Tensor:
         """Sample every row's map, float (B, h, w), at all patches' centres: float (B, N)."""
         return self.rules.grid.sample(maps, self.centres.expand(len(self), -1, -1))
@@ -144,7 +155,7 @@ class Episode:
     def reset(self, rows: Sequence[int], indices: Sequence[int], generators: Sequence[np.random.Generator]) -> None:
         """Begin episodes in some rows, with their initial prompts.
 
-        It warns if prompts or labels are to come from an SRM that has learned nothing and will not learn.
+        It warns if prompts, labels or answers are to come from an SRM that has learned nothing and will not learn.
 
         Args:
             rows: The rows.
@@ -155,12 +166,8 @@ class Episode:
             OptionError: No sample has such an index.
             DataError: A sample cannot be loaded.
         """
-        if "srm" in (self.rules.label_source, self.rules.initial_prompts) and not (self.learns or self.srm.learned):
-            warnings.warn(
-                "The SRM that is to label the prompts has learned nothing: its labels are random. Give a trained one, "
-                "srm=training_env.unwrapped.srm, or another label_source and initial_prompts.",
-                stacklevel=2,
-            )
+        if self.rules.needs_srm and not self.learns:
+            self.srm.warn_unless_learned()
         outside = [index for index in indices if not 0 <= index < len(self.encoded)]
         if outside:
             raise OptionError(f"index={outside[0]} is outside the data set's {len(self.encoded)} samples.")
@@ -180,8 +187,9 @@ class Episode:
                 self._place_initial(at, prompts_from_map(self.srm_logits[at], side))
             case "clip":
                 self._place_initial(at, prompts_from_map(self.similarity[at], side))
-        self._answer(at, again=False)
+        self._answer(at)
         self._recalibrate(at)
+        self._settle(at)
 
     def step(self, rows: Sequence[int], actions: Sequence[int] | np.ndarray) -> np.ndarray:
         """Prompt at the chosen patches (lines 5–10 of Algorithm 1).
@@ -215,15 +223,16 @@ class Episode:
         self.hit[at], self.repeated[at] = self.centre_is_foreground[at, action], self.visited[at, action]
         self.visited[at, action] = True
         before = self.iou[at].clone()
-        self._answer(at, again=True)
+        self._answer(at)
         if self.learns:
             self._teach(at)
         self._recalibrate(at)
+        self._settle(at)
         return self.rules.rewards(self.hit[at].cpu().numpy(), (self.iou[at] - before).cpu().numpy())
 
     @torch.no_grad()
     def lookahead_iou(self, actions: Tensor) -> Tensor:
-        """Compute the IoU that one more prompt would lead to, and change nothing.
+        """Compute the IoU of the answer to one more prompt, with the SRM's present map, and change nothing.
 
         Args:
             actions: int64 (B, K), the patches to try in each row.
@@ -240,8 +249,9 @@ class Episode:
         ious = []
         for start in range(0, len(at), len(self)):  # all at once would fill the memory
             some = slice(start, start + len(self))
-            logits = self._decode(at[some], points[some], labels[some], again=True)
-            ious.append(self._iou(at[some], logits))
+            logits = self._decode(at[some], points[some], labels[some])
+            answers = self.answer_of(logits, self.srm_logits[at[some]], self.steps[at[some]] + 1)
+            ious.append(self._iou(at[some], answers))
         return torch.cat(ious).view(actions.shape)
 
     def truncated(self) -> np.ndarray:
@@ -251,21 +261,6 @@ class Episode:
     def terminated(self) -> np.ndarray:
         """Tell which rows chose to stop, bool (B,)."""
         return np.array(self.stopped.cpu().numpy())
-
-    def infos(self) -> dict[str, np.ndarray]:
-        """Return what `info` tells of each row, as the environment's page lists it."""
-        latest = torch.where(self.steps > 0, INITIAL_PROMPTS + self.steps - 1, 0)
-        rows = torch.arange(len(self), device=latest.device)
-        ids = self.encoded.dataset.ids
-        return {
-            "point": self.points[rows, latest].cpu().numpy(),
-            "label": self.labels[rows, latest].where(~self.stopped, PADDING).cpu().numpy(),
-            "foreground": self.hit.cpu().numpy().copy(),
-            "repeated": self.repeated.cpu().numpy().copy(),
-            "iou": self.iou.cpu().numpy().copy(),
-            "index": self.index.cpu().numpy().copy(),
-            "image_id": np.array([ids[i] for i in self.index.tolist()], dtype=object),
-        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the episodes and the SRM stand. What follows from prompts and images is left out."""
@@ -296,6 +291,7 @@ class Episode:
         everywhere = torch.arange(len(self), device=self.model.device)
         self._keep(everywhere, self.logits.clone())
         self._recalibrate(everywhere)
+        self.iou[everywhere] = self._iou(everywhere, self.answers)
 
     def allowed(self) -> np.ndarray:
         """Return the actions that the `revisit` rule leaves, bool (B, actions); all, once nothing is left."""
@@ -348,28 +344,34 @@ class Episode:
                 return self.centre_is_foreground[at, action].long()
         return torch.ones_like(action)
 
-    def _answer(self, at: Tensor, again: bool) -> None:
+    def _answer(self, at: Tensor) -> None:
         """Decode the prompts so far (Eq. 2) and keep what follows from the answer."""
         used = int(INITIAL_PROMPTS + self.steps[at].max())
-        self._keep(at, self._decode(at, self.points[at, :used], self.labels[at, :used], again))
+        self._keep(at, self._decode(at, self.points[at, :used], self.labels[at, :used]))
 
-    def _decode(self, at: Tensor, points: Tensor, labels: Tensor, again: bool) -> Tensor:
-        """Decode prompts on the images of rows `at`: logits float (rows, 4h, 4w). `again`: SAM has answered before."""
-        last = self.logits[at] if again and self.rules.mask_prompt else None
+    def _decode(self, at: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+        """Decode prompts on the images of rows `at`: logits float (rows, 4h, 4w)."""
         points_unit = frame_to_unit(points, self.rules.grid.image_size)
-        return self.model.decode(self.image, at, points_unit, labels, last)
+        return self.model.decode(self.image, at, points_unit, labels)
 
     def _keep(self, at: Tensor, logits: Tensor) -> None:
         self.logits[at] = logits
         self.mask[at] = resize_map(logits.sigmoid(), self.mask.shape[1:])
-        self.iou[at] = self._iou(at, logits)
 
     def _iou(self, at: Tensor, logits: Tensor) -> Tensor:
         return logits_iou(logits, self.truth[at], self.valid[at])
 
     def _recalibrate(self, at: Tensor) -> None:
-        """Let the SRM draw its map of the current state."""
-        self.srm_logits[at] = self.srm.logits(self._srm_states(at, self.mask[at]), self._folds_at(at))
+        self.srm_logits[at] = self.srm_map(at, self.mask[at])
+
+    def _settle(self, at: Tensor) -> None:
+        """Make the answer, and compare it with the truth."""
+        self.answers[at] = self.answer_of(self.logits[at], self.srm_logits[at], self.steps[at])
+        self.iou[at] = self._iou(at, self.answers[at])
+
+    def srm_map(self, at: Tensor, masks: Tensor) -> Tensor:
+        """Let the SRM draw its map of rows `at` where M is `masks`, float (rows, g, g): logits of the same shape."""
+        return self.srm.logits(self._srm_states(at, masks), self._folds_at(at))
 
     def _srm_states(self, at: Tensor, masks: Tensor) -> State:
         """Make s_t, with s_c before it if the branch is explicit."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from alignsam_gym.data import Augmented, Dataset, draw_shots, load_dataset, preferred_branch, without_broken
+from alignsam_gym.data import Dataset, all_but, draw_shots, load_dataset, preferred_branch, without_broken
 from alignsam_gym.envs.env_config import EnvConfig, SampleOptions
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.errors import OptionError
@@ -29,7 +29,7 @@ if hasattr(os, "register_at_fork"):  # a forked worker that uses OpenMP waits fo
 
 log = logging.getLogger(__name__)
 
-_CAPACITY = {"train": 1024, "test": 256}
+_CAPACITY = {"train": 1024, "development": 256, "test": 256}
 """Encodings kept in memory: what is learned from comes again and again."""
 
 
@@ -41,8 +41,6 @@ def make_episode(config: EnvConfig, count: int = 1) -> Episode:
     """
     rules = config.rules
     samples = open_samples(config)
-    if config.split == "train" and config.augment != 1:
-        samples = Augmented(samples, config.augment, config.shots_seed)
     model = _load_model(config)
     store = EmbeddingStore(config.cache_dir)
     if count > 1:
@@ -80,7 +78,7 @@ def needs_text(branch: str, label_source: str, initial_prompts: str) -> bool:
 
 
 def open_samples(config: SampleOptions) -> Dataset:
-    """Open the test split, or the few labelled images of the training split.
+    """Open the test split, or of the training split the few labelled images or all others.
 
     Raises:
         AlignSAMError: The data set is unknown, or its data are missing or broken.
@@ -90,7 +88,7 @@ def open_samples(config: SampleOptions) -> Dataset:
     if misplaced := kwargs.keys() & {"split", "on_error"}:
         raise OptionError(f"{min(misplaced)} is an option of AlignSAM-v0 itself; take it out of dataset_kwargs.")
     if isinstance(dataset, str):
-        samples = load_dataset(dataset, config.split, config.on_error, **kwargs)
+        samples = load_dataset(dataset, "test" if config.split == "test" else "train", config.on_error, **kwargs)
     elif kwargs:
         raise OptionError(
             f"dataset_kwargs={kwargs} cannot be passed on to a data set that is given as an object; give it by name."
@@ -102,9 +100,12 @@ def open_samples(config: SampleOptions) -> Dataset:
         )
     else:
         samples = dataset
-    if config.split == "test":
-        return without_broken(samples) if skip else samples
-    return draw_shots(samples, config.shots, config.shots_seed, config.shots_per, skip=skip)
+    if config.split != "test":
+        labelled = draw_shots(samples, config.shots, config.shots_seed, config.shots_per, skip=skip)
+        if config.split == "train":
+            return labelled
+        samples = all_but(samples, labelled)
+    return without_broken(samples) if skip else samples
 
 
 def _load_model(config: EnvConfig) -> BatchedSamPredictor:

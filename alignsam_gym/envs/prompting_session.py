@@ -30,6 +30,7 @@ from alignsam_gym.transforms import (
     image_to_frame,
     mask_from_logits,
     resize_image,
+    resize_map,
     upsample_logits,
 )
 
@@ -50,13 +51,13 @@ class UserPoint(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """SAM's answer to the prompts on one image of H × W pixels.
+    """The answer to the prompts on one image of H × W pixels, by `Rules.answer`.
 
     Attributes:
         points: float32 (n, 2), the prompts' (x, y) in pixels of the image, whose upper left corner is (0, 0). First
             come the two of the initial pair (§3.3), then one for each step, then a user's own.
         labels: int64 (n,), 1 foreground, 0 background.
-        logits: float32 (4h, 4w), SAM's low-resolution answer, on the model's device.
+        logits: float32 (4h, 4w), the answer at the resolution of SAM's logits, on the model's device.
         size: (H, W).
     """
 
@@ -72,8 +73,19 @@ class Prediction:
 
     @cached_property
     def probability(self) -> np.ndarray:
-        """float32 (H, W) in [0, 1], SAM's; above 0.5 in the mask."""
+        """float32 (H, W) in [0, 1], above 0.5 in the mask."""
         return np.asarray(upsample_logits(self.logits, self.size).sigmoid_().cpu().numpy())
+
+
+class _Played(NamedTuple):
+    """SAM's logits after a step, and the answer; float (B, 4h, 4w) both."""
+
+    logits: Tensor
+    answers: Tensor
+
+    @classmethod
+    def of(cls, episode: Episode) -> _Played:
+        return cls(episode.logits.clone(), episode.answers.clone())
 
 
 class PromptingSession:
@@ -127,14 +139,14 @@ class PromptingSession:
         self._store: Store = RecentStore() if store is None else store
         self._episode: Episode | None = None
         self._sizes: list[tuple[int, int]] = []
-        self._answers: list[Tensor] = []
+        self._played: list[_Played] = []
         self._patches: list[list[int]] = []
         self._user_points: list[list[UserPoint]] = []
 
     @property
     def steps(self) -> int:
         """How many steps have been taken since the initial pair."""
-        return len(self._answers) - 1
+        return len(self._played) - 1
 
     def set_image(self, image: ImageLike, text: str | None = None) -> None:
         """Begin anew on one image, with the initial pair; see `set_images`."""
@@ -169,7 +181,7 @@ class PromptingSession:
         encoded = EncodedDataset(samples, self.model, self._store, side, self.clip, self._features)
         episode = Episode(self.rules, encoded, self.srm, learns=False, count=len(frames))
         begin(episode, range(len(frames)))
-        self._episode, self._sizes, self._answers = episode, sizes, [episode.logits.clone()]
+        self._episode, self._sizes, self._played = episode, sizes, [_Played.of(episode)]
         self._patches, self._user_points = [[] for _ in frames], [[] for _ in frames]
         return len(frames)
 
@@ -192,7 +204,7 @@ class PromptingSession:
         for row in going:
             self._patches[row].append(int(actions[row]))
         if len(going):
-            self._answers.append(episode.logits.clone())
+            self._played.append(_Played.of(episode))
         return len(going) > 0
 
     def add_point(self, x_px: float, y_px: float, positive: bool, row: int = 0) -> None:
@@ -228,7 +240,7 @@ class PromptingSession:
 
     @torch.no_grad()
     def prediction(self, row: int = 0, step: int | None = None) -> Prediction:
-        """Give SAM's answer to the prompts on an image, a user's points among them.
+        """Give the answer to the prompts on an image, a user's points among them.
 
         Args:
             row: Which image.
@@ -243,7 +255,7 @@ class PromptingSession:
         given = episode.labels[row] != PADDING
         given[initial + step :] = False
         points_frame, labels = episode.points[row][given], episode.labels[row][given]
-        logits, size = self._answers[step][row], self._sizes[row]
+        answer, size = self._played[step].answers[row], self._sizes[row]
         points_px = frame_to_image(points_frame, self.rules.grid.image_size, size)
         own = self._user_points[row]
         if own:
@@ -252,19 +264,17 @@ class PromptingSession:
             points_frame = torch.cat([points_frame, own_frame.to(points_frame)])
             points_px = torch.cat([points_px, own_px.to(points_px)])
             labels = torch.cat([labels, labels.new_tensor([int(positive) for *_, positive in own])])
-            logits = self._decode(row, points_frame, labels, logits)
-        return Prediction(points_px.cpu().numpy(), labels.cpu().numpy(), logits.clone(), size)
+            prompts = given[initial:].sum() + len(own)
+            answer = self._answer_all(row, points_frame, labels, prompts)
+        return Prediction(points_px.cpu().numpy(), labels.cpu().numpy(), answer.clone(), size)
 
-    def _decode(self, row: int, points_frame: Tensor, labels: Tensor, last: Tensor) -> Tensor:
-        """SAM's logits (4h, 4w) for all of these prompts on an image; `last` is the answer to fewer of them."""
-        episode = self._playing()
-        return self.model.decode(
-            episode.image,
-            torch.tensor([row], device=self.model.device),
-            frame_to_unit(points_frame, self.rules.grid.image_size)[None],
-            labels[None],
-            last[None] if self.rules.mask_prompt else None,
-        )[0]
+    def _answer_all(self, row: int, points_frame: Tensor, labels: Tensor, prompts: Tensor) -> Tensor:
+        """The answer (4h, 4w) to these points on an image, `prompts` of them after the initial pair."""
+        episode, at = self._playing(), torch.tensor([row], device=self.model.device)
+        points_unit = frame_to_unit(points_frame, self.rules.grid.image_size)[None]
+        logits = self.model.decode(episode.image, at, points_unit, labels[None])
+        srm_logits = episode.srm_map(at, resize_map(logits.sigmoid(), episode.mask.shape[1:]))
+        return episode.answer_of(logits, srm_logits, prompts[None])[0]
 
     def _playing(self) -> Episode:
         if self._episode is None:

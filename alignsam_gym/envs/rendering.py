@@ -24,7 +24,7 @@ _WHITE = (255, 255, 255)
 
 
 def render_row(episode: Episode, row: int) -> np.ndarray:
-    """Draw the image, its ground truth, and SAM's answer with the prompts so far, side by side.
+    """Draw the image, its ground truth, and the answer with the prompts so far, side by side.
 
     Positive prompts are discs, negative ones squares. Each bears its number; that of the initial pair is 0.
 
@@ -38,8 +38,8 @@ def render_row(episode: Episode, row: int) -> np.ndarray:
 
 
 def draw_answer(episode: Episode, row: int, image: np.ndarray) -> np.ndarray:
-    """Draw SAM's answer and the numbered prompts of a row on its image, uint8 (400, 400, 3); returns a copy."""
-    picture = overlay(image, mask_from_logits(episode.logits[row], PANEL), ANSWER_COLOUR)
+    """Draw the answer and the numbered prompts of a row on its image, uint8 (400, 400, 3); returns a copy."""
+    picture = overlay(image, mask_from_logits(episode.answers[row], PANEL), ANSWER_COLOUR)
     points_panel = frame_to_image(episode.points[row], episode.rules.grid.image_size, PANEL).cpu().numpy()
     labels = episode.labels[row].cpu().numpy()
     for slot in np.flatnonzero(labels != PADDING):

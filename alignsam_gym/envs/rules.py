@@ -16,6 +16,7 @@ from alignsam_gym.state import StateKind
 
 LabelSource = Literal["srm", "last", "clip", "positive", "oracle"]
 InitialPrompts = Literal["auto", "truth", "srm", "clip"]
+AnswerName = Literal["sam", "fused"]
 RewardName = Literal["foreground", "delta_iou"]
 
 
@@ -48,8 +49,8 @@ class Rules(Options):
         "`positive`: always foreground; `oracle`: the ground truth."
     )
     reward: RewardName | Mapping[str, float] = option(
-        "`foreground`: +1 if the patch's centre is foreground, else −1 (§3.2). `delta_iou`: the change of IoU. Or a "
-        "mapping of both names to weights."
+        "`foreground`: +1 if the patch's centre is foreground, else −1 (§3.2). `delta_iou`: the change of the answer's "
+        "IoU. Or a mapping of both names to weights."
     )
     state: StateKind = option(
         "What the agent sees. `product`: E(x) · M (Eq. 4). `concat`: E(x), E(x) · M and M. `guided`: E(x) · M, M and "
@@ -59,7 +60,10 @@ class Rules(Options):
         "`allow` (the paper), or `forbid`: `action_masks` excludes patches already chosen."
     )
     stop: bool = option("Whether the agent may stop prompting. The paper's may not.")
-    mask_prompt: bool = option("Whether SAM also gets its last answer, as a dense prompt. The paper's does not.")
+    answer: AnswerName = option(
+        "What is scored, rewarded, predicted, shown and exported. `sam`: SAM's logits, as in the paper. `fused`: SAM's "
+        "logits and the SRM's map together (`fuse_answers`). The agent observes SAM's in either case. [ours]"
+    )
     srm_grid_size: int = option(
         'The SRM, `observation="patches"` and `observation="cells"` see the state on a grid of at most so many cells a '
         "side, each the mean of several where the embedding has more. 64, SAM's own, is the paper's; 32 costs a "
@@ -82,6 +86,11 @@ class Rules(Options):
             raise OptionError(f"reward is empty; weigh at least one of {', '.join(names)}.")
         for name, weight in self.reward_weights.items():
             check_number(f"reward.{check_choice('reward', name, names)}", weight)
+
+    @property
+    def needs_srm(self) -> bool:
+        """Whether the SRM has a say in prompts, labels or answers."""
+        return "srm" in (self.label_source, self.initial_prompts) or self.answer == "fused"
 
     @cached_property
     def grid(self) -> PatchGrid:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.prompters import Prompter, play
+from alignsam_gym.envs.spaces import infos_of
 from alignsam_gym.evaluation.image_scorer import ImageScorer
 from alignsam_gym.evaluation.prompting_strategies import PromptingStrategy, played_by
 from alignsam_gym.evaluation.resume_log import ResumeLog
@@ -51,12 +52,12 @@ def score_prompting(
     scored = []
 
     def watch(episode: Episode, step: int, batch: list[int]) -> None:
-        infos = episode.infos()
+        infos, answers = infos_of(episode), episode.answers
         for row, index in enumerate(batch):
             if step == 0:
                 scorers[index] = ImageScorer(ids[index], episode.encoded[index])
             scorer = scorers[index]
-            scorer.add_answer(episode.logits[row])
+            scorer.add_answer(answers[row])
             stopped = infos["label"][row] == PADDING
             if step and not stopped:
                 scorer.add_prompt(infos["foreground"][row], infos["repeated"][row])

@@ -51,12 +51,15 @@ def played_by(episode: Episode, rules: Mapping[str, Any]) -> Iterator[None]:
         episode.rules = own
 
 
-DEFAULT_STRATEGIES = ("agent", "random", "srm", "disagreement", "clip", "agent, true labels", "oracle")
+DEFAULT_STRATEGIES = (
+    "agent", "agent, untrained", "random", "srm", "disagreement", "clip", "agent, true labels", "oracle",
+)  # fmt: skip
 """What is compared unless ``evaluate.strategies`` says otherwise; ``clip`` only where there is one."""
 
 
 def prompting_strategies(
     policy: BasePolicy,
+    untrained: BasePolicy,
     deterministic: bool,
     seed: int,
     clip: bool,
@@ -67,11 +70,14 @@ def prompting_strategies(
 
     ``agent, labels: last``, ``clip`` and ``positive`` are the trained agent with labels from elsewhere, in the
     evaluation only ("RL+LAST", "RL+SCLIP" and "RL only" of Table 8, the last also "Ours-w/o SRM" of Tables 2 and 3).
-    ``agent, one step`` is the agent stopped after its first prompt ("Ours-w/o MSI"). The initial pair comes from
-    the SRM in all of them. [ours]
+    ``agent, untrained`` chooses as the agent did before its training, with the SRM that was trained along with it.
+    [ours] ``agent, one step`` is the agent stopped after its first prompt ("Ours-w/o MSI"). ``agent, answer: sam`` is
+    the agent with SAM's answer alone. The initial pair comes from the SRM in all of them. [ours] ``clip`` looks at no
+    SRM.
 
     Args:
         policy: The trained agent's.
+        untrained: The one that its training began with.
         deterministic: Whether the agent prompts its likeliest patches; else it draws them.
         seed: Of the agent's draws and of random prompting.
         clip: Whether there is CLIP's map to prompt by.
@@ -81,7 +87,8 @@ def prompting_strategies(
     Raises:
         OptionError: If there is no name, an unknown one, or one that needs CLIP's map where there is none.
     """
-    known = _known_strategies(AgentPrompter(policy, deterministic, seed), seed)
+    agent, before = (AgentPrompter(each, deterministic, seed) for each in (policy, untrained))
+    known = _known_strategies(agent, before, seed)
     by_clip = {name for name, strategy in known.items() if strategy.rules.get("label_source") == "clip"}
     lacking = set() if clip else by_clip
     if names is None:
@@ -96,19 +103,21 @@ def prompting_strategies(
     return {name: known[name] for name in names}
 
 
-def _known_strategies(agent: AgentPrompter, seed: int) -> dict[str, PromptingStrategy]:
+def _known_strategies(agent: AgentPrompter, untrained: AgentPrompter, seed: int) -> dict[str, PromptingStrategy]:
     true_labels = {"label_source": "oracle"}
     return {
         "agent": PromptingStrategy(agent),
+        "agent, untrained": PromptingStrategy(untrained),
         "random": PromptingStrategy(RandomPrompter(seed)),
         "grid": PromptingStrategy(grid_prompter),
         "srm": PromptingStrategy(srm_prompter),
         "disagreement": PromptingStrategy(disagreement_prompter),
-        "clip": PromptingStrategy(clip_prompter, {"label_source": "clip", "initial_prompts": "clip"}),
+        "clip": PromptingStrategy(clip_prompter, {"label_source": "clip", "initial_prompts": "clip", "answer": "sam"}),
         "agent, true labels": PromptingStrategy(agent, true_labels),
         "oracle": PromptingStrategy(oracle_prompter, true_labels),
         "agent, labels: last": PromptingStrategy(agent, {"label_source": "last"}),
         "agent, labels: clip": PromptingStrategy(agent, {"label_source": "clip"}),
         "agent, labels: positive": PromptingStrategy(agent, {"label_source": "positive"}),
         "agent, one step": PromptingStrategy(agent, {"max_steps": 1}),
+        "agent, answer: sam": PromptingStrategy(agent, {"answer": "sam"}),
     }

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +69,15 @@ class SRM:
         self._states_learned = 0
         self.learned = False
         self.generator = torch.Generator(self.device).manual_seed(seed % 2**63)
+
+    def warn_unless_learned(self) -> None:
+        """Warn that what comes from this SRM is random, if it has learned nothing."""
+        if not self.learned:
+            warnings.warn(
+                "The SRM has learned nothing: labels, prompts and answers that it decides are random. Give a trained "
+                "one, srm=training_env.unwrapped.srm, or other label_source, initial_prompts and answer.",
+                stacklevel=3,
+            )
 
     @torch.no_grad()
     def logits(self, states: State, folds: Tensor | None = None) -> Tensor:

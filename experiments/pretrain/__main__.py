@@ -1,7 +1,8 @@
-"""Trains one of the embedded models on drawn scenes and real photographs, and measures it on others.
+"""Trains an embedded model, or the prompting policy, on drawn scenes and photographs, and measures it on others.
 
     python -m experiments.pretrain model=sam photographs=<folder> voc_val=<VOC2012>
     python -m experiments.pretrain model=clip photographs=<folder> voc_val=<VOC2012>
+    python -m experiments.pretrain model=policy photographs=<folder> more_photographs=<folder>
 
 How each is trained is in `alignsam_gym.experiments.pretrain`. Called again with the same options, a training goes on
 from the last state in its output folder. With ``steps=0`` and ``init=<weights>``, weights are only measured.
@@ -31,7 +32,8 @@ def main(config: DictConfig) -> None:
     """Train the model that ``model`` names, as conf/pretrain.yaml documents it, and write weights and scores."""
     recipe = import_module(f"alignsam_gym.experiments.pretrain.pretrain_{config.model}")
     output, started = Path(config.output), time.time()
-    voc_files(Path(config.voc_val))  # which are scored much later
+    if config.voc_val:
+        voc_files(Path(config.voc_val))  # which are scored much later
 
     def report(step: int, model: nn.Module) -> None:
         recipe.save(model, output)  # first: it took hours

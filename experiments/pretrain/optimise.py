@@ -26,7 +26,7 @@ class Optimiser:
 
     helpers: parameters that are trained along and not kept. average_buffers: whether buffers are learnt, as the
     statistics of batch normalisation are, and so averaged too. rates: the learning rate of all parameters below a name,
-    as a share of the others'.
+    as a share of the others'. updates: how many updates one step of the training has.
     """
 
     def __init__(
@@ -36,8 +36,9 @@ class Optimiser:
         config: DictConfig,
         average_buffers: bool,
         rates: Mapping[str, float] = MappingProxyType({}),
+        updates: int = 1,
     ) -> None:
-        self.model, self.clip_norm = model, config.clip_norm
+        self.model, self.clip_norm, self.updates = model, config.clip_norm, updates
         self.helpers = nn.ParameterList(helpers)
         self.average = AveragedModel(model, multi_avg_fn=_warm_average(config.ema), use_buffers=average_buffers)
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
@@ -57,7 +58,7 @@ class Optimiser:
             betas=(0.9, 0.98),
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.adam, lambda step: one_cycle(step, config.warmup, config.steps)
+            self.adam, lambda step: one_cycle(step, config.warmup, config.steps * updates)
         )
         half = config.precision == "bfloat16"
         self.autocast = (lambda: torch.autocast("cpu", torch.bfloat16)) if half else nullcontext
@@ -72,8 +73,8 @@ class Optimiser:
 
     @property
     def steps(self) -> int:
-        """How many were made."""
-        return self.schedule.last_epoch
+        """How many steps of the training were made."""
+        return self.schedule.last_epoch // self.updates
 
     def save(self, file: Path) -> None:
         """Write all that `load` needs to go on."""

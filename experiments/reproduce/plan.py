@@ -260,13 +260,10 @@ LEVERS: Sequence[tuple[str, ...]] = (
     ("env.reward={foreground:0.02,delta_iou:1}",),
     ("env.patch_size=40",),
     ("env.stop=true",),
-    ("env.mask_prompt=true",),
-    ("env.augment=4",),
     ("srm.folds=1",),
     ("srm.folds=5",),
     ("srm.dropout=0",),
     ("srm.early_stopping_interval=0",),
-    ("warm_start=lookahead", "++policy.initial_logit_bias=[0,0]"),  # which other networks than patch have not
     ("experiment=paper",),
     ("experiment=best",),
 )

@@ -45,7 +45,8 @@ def test_learns_is_saved_and_chooses_the_same_when_loaded(make_toy_learner, algo
     venv = model.get_env()
     save_agent(tmp_path, model.policy, venv.env.episode.srm)
     options = {"algorithm": algorithm, "policy_kwargs": {k: v for k, v in model.policy_kwargs.items() if k in OWN}}
-    loaded = make_policy(venv, options, network)
+    loaded = make_policy(venv, options, network, seed=0)
+    assert all(value.equal(before[name]) for name, value in loaded.state_dict().items()), "as the training began"
     load_agent(tmp_path, loaded, venv.env.episode.srm)
     chosen = play(model.policy, venv, 4)
     np.testing.assert_array_equal(play(loaded, venv, 4), chosen)
@@ -120,7 +121,7 @@ def test_unknown_names_and_options_are_told(make_toy_venv):
         make_learner(venv, {"algorithm": "a2c", "clip_range": 0.2}, CNN, 0)
     with pytest.raises(OptionError, match="agent=ppo has no option device, seed"):
         make_learner(venv, {"algorithm": "ppo", "device": "cpu", "seed": 1}, CNN, 0)
-    with pytest.raises(OptionError, match="policy has no option depth; it takes initial_logit_bias, network"):
+    with pytest.raises(OptionError, match="policy has no option depth; it takes init"):
         make_learner(venv, {"algorithm": "ppo"}, CNN | {"depth": 3}, 0)
 
 

@@ -4,7 +4,6 @@ import torch
 
 from alignsam_gym.agents.agent_prompter import AgentPrompter
 from alignsam_gym.agents.compact_rollouts import CompactRolloutBuffer
-from alignsam_gym.agents.imitation import warm_start
 from alignsam_gym.errors import OptionError
 
 FULL = {"network": "full_cnn", "width": 8}
@@ -52,9 +51,3 @@ def test_on_policy_algorithms_learn_from_whole_states(make_full, algorithm, revi
 def test_others_would_keep_every_state_whole(make_full, algorithm):
     with pytest.raises(OptionError, match="take agent=ppo or a2c, or policy=cnn"):
         make_full(algorithm)
-
-
-def test_a_warm_start_too(make_full):
-    learner = make_full("ppo")
-    with pytest.raises(OptionError, match="take policy=patch"):
-        warm_start(learner.policy, learner.get_env().env, {"learning_rate": 1e-3}, seed=0)

@@ -51,6 +51,7 @@ def run_graph(tmp_path):
         {"branch": "explicit"},
         {"features": "both", "srm_grid_size": 4},
         {"network": "full_cnn"},
+        {"answer": "fused", "network": "evidence"},
     ],
 )
 def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, run_graph, rules):
@@ -82,8 +83,14 @@ def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, ru
     srm_logits, centres = run_graph("srm", encoding=encoding, mask=mask, **more)
     np.testing.assert_allclose(srm_logits, episode.srm_logits, atol=1e-4)
     np.testing.assert_allclose(centres, episode.at_centres(episode.srm_logits), atol=1e-4)
+    answered = {"sam_logits": episode.logits, "srm_logits": srm_logits, "prompts": episode.steps}
+    [answers] = run_graph("answer", **answered)
+    expected = episode.answer_of(episode.logits, episode.srm_logits, episode.steps)
+    np.testing.assert_allclose(answers, expected, atol=1e-4)
     visited = episode.visited.float()
-    [scores] = run_graph("policy", encoding=encoding, mask=mask, srm_logits=srm_logits, visited=visited)
+    asked = {"mask": mask, "srm_logits": srm_logits, "visited": visited}
+    asked |= {"points": points, "labels": labels} if rules.get("network") == "evidence" else {"encoding": encoding}
+    [scores] = run_graph("policy", **asked)
     seen, _ = agent.policy.obs_to_tensor(observe(episode, AgentPrompter(agent.policy, True).observation))
     wanted = agent.policy.get_distribution(seen).distribution.logits.detach().numpy()
     scores -= np.log(np.exp(scores).sum(1, keepdims=True))
@@ -91,8 +98,12 @@ def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, ru
 
 
 @pytest.mark.slow
-def test_the_examples_loop_draws_the_same_masks(make_run, example, tmp_path):
-    agent = AlignSAM.from_pretrained(make_run(max_steps=5))
+@pytest.mark.parametrize(
+    "rules",
+    [{"answer": "sam"}, {"answer": "fused", "network": "evidence"}],
+)
+def test_the_examples_loop_draws_the_same_masks(make_run, example, tmp_path, rules):
+    agent = AlignSAM.from_pretrained(make_run(max_steps=5, **rules))
     export_onnx(agent, tmp_path / "graphs")
     sizes, graphs = example.load(tmp_path / "graphs")
     for number, size in enumerate([(50, 90), (130, 70), (64, 64)]):
@@ -127,10 +138,9 @@ def test_the_example_says_what_it_cannot_do(example, tmp_path, monkeypatch, caps
     assert says in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("rules", [{"label_source": "last"}, {"mask_prompt": True}])
-def test_rules_without_graphs_are_an_error(make_run, tmp_path, rules):
-    with pytest.raises(OptionError, match=next(iter(rules))):
-        export_onnx(AlignSAM.from_pretrained(make_run(**rules)), tmp_path)
+def test_rules_without_graphs_are_an_error(make_run, tmp_path):
+    with pytest.raises(OptionError, match="label_source"):
+        export_onnx(AlignSAM.from_pretrained(make_run(label_source="last")), tmp_path)
 
 
 @pytest.mark.parametrize("algorithm", ["dqn", "recurrent_ppo"])

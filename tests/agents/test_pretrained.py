@@ -34,10 +34,12 @@ def picture(height, width, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("text", "network"), [(None, "patch"), (None, "full_cnn"), pytest.param("star", "patch", marks=pytest.mark.slow)]
+    ("text", "network"),
+    [(None, "patch"), (None, "full_cnn"), (None, "evidence"), pytest.param("star", "patch", marks=pytest.mark.slow)],
 )
 def test_a_prediction_is_what_an_evaluation_would_answer(make_run, toy_dataset, text, network):
-    run = make_run(branch="explicit" if text else "implicit", network=network)
+    fused = {"answer": "fused"} if network == "full_cnn" else {}
+    run = make_run(branch="explicit" if text else "implicit", network=network, **fused)
     toy_dataset.samples = [replace(sample, text=text) for sample in toy_dataset.samples]
     env, policy = load_run(run, load_config(run), samples=toy_dataset)
     expected = {}
@@ -45,7 +47,7 @@ def test_a_prediction_is_what_an_evaluation_would_answer(make_run, toy_dataset, 
     def keep(episode, step, batch):
         for row, index in enumerate(batch):
             points = episode.points[row].numpy()[: 2 + step].copy()
-            expected[index, step] = mask_from_logits(episode.logits[row], (64, 64)), points
+            expected[index, step] = mask_from_logits(episode.answers[row], (64, 64)), points
 
     prompt(env.episode, list(range(len(toy_dataset))), AgentPrompter(policy, True), keep)
     agent = AlignSAM.from_pretrained(run, batch_size=3)

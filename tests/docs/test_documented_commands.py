@@ -16,7 +16,7 @@ from alignsam_gym.experiments.hydra_arguments import hydra_arguments
 from tests.docs.pages import PAGES, ROOT, commands, name_of
 
 PLACE = re.compile(r"<[^<>]+>")  # outputs/train/<date>
-KEY = re.compile(r"`((?:env|srm|agent|policy|evaluate|warm_start)\.\w+)(?:=[^`]*)?`")
+KEY = re.compile(r"`((?:env|srm|agent|policy|evaluate)\.\w+)(?:=[^`]*)?`")
 
 
 def words_of(line):

@@ -15,7 +15,7 @@ from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS
 
 CONF = Path(__file__).parents[2] / "conf"
 
-CHOSEN = {"env.branch", "agent.algorithm", "policy.network", "warm_start.rounds", "warm_start.srm_rounds"}
+CHOSEN = {"env.branch", "agent.algorithm", "policy.network"}
 """What paper.yaml settles by its choices in other groups."""
 NO_HYPERPARAMETERS = {
     "env.precision", "env.decode_precision", "env.compile", "env.sam", "env.clip", "env.on_error", "env.shots_seed",
@@ -33,7 +33,7 @@ CHOICES = {
     "clip": tuple(CLIPS),
     **{
         group: tuple(sorted(file.stem for file in (CONF / group).glob("*.yaml")))
-        for group in ("branch", "agent", "policy", "warm_start", "experiment")
+        for group in ("branch", "agent", "policy", "experiment")
     },
 }
 
@@ -136,7 +136,6 @@ def test_the_papers_settings():
     assert (config.env.reward, config.env.state) == ("foreground", "product")
     assert config.env.revisit == "allow"
     assert (config.env.branch, config.agent.algorithm, config.policy.network) == ("auto", "ppo", "full_cnn")
-    assert (config.warm_start.rounds, config.warm_start.srm_rounds) == (0, 0)
 
 
 def test_the_papers_letter_differs_in_what_an_update_follows_alone():
@@ -152,7 +151,7 @@ def test_the_papers_letter_differs_in_what_an_update_follows_alone():
     }
 
 
-@pytest.mark.parametrize("group", ["env", "srm", "agent", "policy", "warm_start"])
+@pytest.mark.parametrize("group", ["env", "srm", "agent", "policy"])
 def test_no_default_becomes_the_papers_unnoticed(group):
     keys = {f"{group}.{key}" for key in composed("experiment=paper")[group]}
     written = flatten(OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / "paper.yaml"))).keys()

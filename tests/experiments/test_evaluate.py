@@ -24,8 +24,8 @@ def test_what_was_not_drawn_is_not_finished(make_run, toy_dataset, tmp_path, mon
     with monkeypatch.context() as patched:
         patched.setattr("alignsam_gym.experiments.evaluate.filmstrip", interrupted)
         with pytest.raises(SystemExit):
-            evaluate_agent(tmp_path, config, env, policy, {})
+            evaluate_agent(tmp_path, config, env, policy, policy, {})
     assert not (tmp_path / "metrics.json").exists()
-    miou = evaluate_agent(tmp_path, config, env, policy, {})
+    miou = evaluate_agent(tmp_path, config, env, policy, policy, {})
     assert json.loads((tmp_path / "metrics.json").read_text())["prompting"]["agent"]["miou"] == miou
     assert (tmp_path / "filmstrip.png").exists()

@@ -11,6 +11,7 @@ from alignsam_gym.experiments.evaluation_options import check_evaluation_options
         ({"batch_size": 0}, "evaluate.batch_size=0"),
         ({"limit": "abc"}, "evaluate.limit='abc': it must be a whole number"),
         ({"limit": 0}, "evaluate.limit=0: at least one test image is measured."),
+        ({"split": "train"}, "evaluate.split='train' is unknown"),
         ({"filmstrips": -1}, "evaluate.filmstrips=-1"),
     ],
 )
@@ -28,11 +29,11 @@ def test_a_seed_that_cannot_be_is_told(seed):
 def test_a_wrong_strategy_is_told_by_its_own_key(make_toy_vec):
     config = OmegaConf.create({"seed": 0, "evaluate": {"deterministic": True, "filmstrip_strategies": ["agnet"]}})
     with pytest.raises(OptionError, match=r"evaluate\.filmstrip_strategies='agnet' is unknown"):
-        chosen_strategies(config, make_toy_vec(1).unwrapped.episode, None)
+        chosen_strategies(config, make_toy_vec(1).unwrapped.episode, None, None)
 
 
 @pytest.mark.parametrize("name", ["strategies", "filmstrip_strategies"])
 def test_a_single_strategy_must_be_in_a_list(make_toy_vec, name):
     config = OmegaConf.create({"seed": 0, "evaluate": {"limit": None, "deterministic": True, name: "agent"}})
     with pytest.raises(OptionError, match=rf"evaluate.{name}=agent: a list, such as \[agent\]"):
-        chosen_strategies(config, make_toy_vec(1).unwrapped.episode, None)
+        chosen_strategies(config, make_toy_vec(1).unwrapped.episode, None, None)

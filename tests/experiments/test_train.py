@@ -3,7 +3,6 @@
 import json
 from functools import cache
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 import torch
@@ -23,7 +22,6 @@ from alignsam_gym.srm import SRM
 from tests.experiments.small import SMALL, SMALL_DQN
 
 CONF = Path(__file__).parents[2] / "conf"
-WARM = "warm_start=lookahead warm_start.rounds=1 warm_start.srm_rounds=1"
 
 
 def configured(choices):
@@ -57,9 +55,8 @@ def metrics_of(run):
         "agent=qrdqn",
         "agent=maskable_ppo",
         "agent=recurrent_ppo",
-        WARM,
         "env.stop=true",
-        "env.augment=2",
+        "env.answer=fused",
     ],
 )
 def test_any_choice_trains_and_answers_again_as_it_was_measured(trained, choices):
@@ -114,22 +111,10 @@ def test_a_training_of_an_older_version_is_told_before_anything_is_made(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("images", "augment", "expected"),
-    [(50, 1, 15 * 50 * 2), (50, 2, 15 * 48), (3, 1, 15 * 4), (7, 1, 15 * 12)],
+    ("images", "expected"),
+    [(50, 15 * 50 * 2), (3, 15 * 4), (7, 15 * 12)],
 )
-def test_timesteps_are_those_of_whole_rounds(images, augment, expected):
+def test_timesteps_are_those_of_whole_rounds(images, expected):
     """E = 2 episodes of T = 15 steps on each image, in rounds of 4 environments."""
-    config = OmegaConf.create({"episodes": 2, "env": {"max_steps": 15, "num_envs": 4, "augment": augment}})
+    config = OmegaConf.create({"episodes": 2, "env": {"max_steps": 15, "num_envs": 4}})
     assert total_timesteps(config, images) == expected
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("interrupted", ["alignsam_gym.agents.imitation._imitate", "stable_baselines3.PPO.train"])
-def test_an_interrupted_training_with_a_warm_start_ends_as_a_whole_one(trained, interrupted, tmp_path, monkeypatch):
-    with monkeypatch.context() as patched:
-        patched.setattr(interrupted, Mock(side_effect=KeyboardInterrupt))
-        with pytest.raises(SystemExit):
-            train(tmp_path, configured(WARM))
-    assert not (tmp_path / "metrics.json").exists()
-    train(tmp_path, load_config(tmp_path))
-    assert metrics_of(tmp_path)["prompting"] == metrics_of(trained(WARM))["prompting"]

@@ -97,25 +97,9 @@ class BatchedDecoder:
         """
         embeddings, high_res_features = encodings.tensor_split([self.prompt_encoder.embed_dim], dim=1)
         _, dense = self.prompt_encoder(points=None, boxes=None, masks=mask_input)
-        return self._project(_as_tokens(embeddings + dense), _as_tokens(high_res_features))
-
-    def with_mask(self, image: PreparedImage, mask_input: Tensor) -> PreparedImage:
-        """Add a dense prompt to images that were prepared without one.
-
-        Args:
-            image: B images, from `prepare_image` without `mask_input`.
-            mask_input: float (B, 1, 4h, 4w), low-resolution logits of an earlier answer.
-
-        Returns:
-            What `prepare_image` returns with this `mask_input`, up to rounding.
-        """
-        _, dense = self.prompt_encoder(points=None, boxes=None, masks=mask_input)
-        without = self.prompt_encoder.no_mask_embed.weight
-        return self._project(image.tokens + _as_tokens(dense) - without, image.high_res_features)
-
-    def _project(self, tokens: Tensor, high_res_features: Tensor) -> PreparedImage:
-        layer = self.mask_decoder.transformer.layers[0]
-        return PreparedImage(tokens, *_image_projections(layer, tokens, *self.offsets[0]), high_res_features)
+        tokens, layer = _as_tokens(embeddings + dense), self.mask_decoder.transformer.layers[0]
+        projections = _image_projections(layer, tokens, *self.offsets[0])
+        return PreparedImage(tokens, *projections, _as_tokens(high_res_features))
 
     def decode(
         self,

@@ -185,14 +185,7 @@ class BatchedSamPredictor:
         return PreparedImage(*fields)
 
     @torch.no_grad()
-    def decode(
-        self,
-        image: PreparedImage,
-        rows: Tensor,
-        points_unit: Tensor,
-        labels: Tensor,
-        mask_input: Tensor | None = None,
-    ) -> Tensor:
+    def decode(self, image: PreparedImage, rows: Tensor, points_unit: Tensor, labels: Tensor) -> Tensor:
         """Decode B prompt sets, `decode_batch` at a time (Eq. 2).
 
         Args:
@@ -200,7 +193,6 @@ class BatchedSamPredictor:
             rows: int64 (B,), the image of each prompt set, as an index into `image`.
             points_unit: float (B, N, 2), (x, y) as fractions of the frame's sides, in [0, 1].
             labels: int (B, N), 1 foreground, 0 background, −1 padding.
-            mask_input: float (B, 4h, 4w), low-resolution logits of an earlier answer, as SAM's dense prompt, or None.
 
         Returns:
             Low-resolution logits, float32 (B, 4h, 4w), positive in the mask.
@@ -209,8 +201,6 @@ class BatchedSamPredictor:
         for chosen in torch.arange(len(rows), device=rows.device).split(self.decode_batch):
             selected = PreparedImage(*(take_rows(field, rows[chosen]) for field in image))
             with self._arithmetic(self._decode_type):
-                if mask_input is not None:
-                    selected = self.decoder.with_mask(selected, mask_input[chosen][:, None])
                 masks, _ = self._decode(selected, points_unit[chosen] * self.input_size, labels[chosen])
                 # A copy: where the decoder is compiled for CUDA, the next call overwrites the answer of this one.
                 parts.append(masks[:, 0].to(torch.float32, copy=True))

@@ -2,11 +2,14 @@ from inspect import Parameter
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alignsam_gym.data import (
     DATASETS,
     Sample,
     Subset,
+    all_but,
     dataset_parameters,
     draw_shots,
     load_dataset,
@@ -51,6 +54,19 @@ def test_shots_are_distinct_and_repeat_with_the_seed():
     assert len(set(first.ids)) == len(first) == 10
     assert list(first.ids) == list(draw_shots(Numbers(100), 10, seed=3).ids)
     assert list(first.ids) != list(draw_shots(Numbers(100), 10, seed=4).ids)
+
+
+@given(count=st.integers(2, 40), shots=st.integers(1, 39), seed=st.integers(0, 99))
+def test_labelled_and_development_images_share_the_training_split(count, shots, seed):
+    whole = Numbers(count)
+    labelled = draw_shots(whole, shots, seed)
+    if shots >= count:
+        with pytest.raises(DataError, match=r"lower env\.shots"):
+            all_but(whole, labelled)
+        return
+    development = all_but(whole, labelled)
+    assert sorted([*labelled.ids, *development.ids]) == sorted(whole.ids)
+    assert [f"n{development[place]}" for place in range(len(development))] == list(development.ids)
 
 
 def test_every_sample_can_be_a_shot():

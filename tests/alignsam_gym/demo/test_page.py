@@ -14,7 +14,7 @@ from alignsam_gym.demo.pointers import Pointers
 from alignsam_gym.errors import OptionError
 
 pytestmark = pytest.mark.slow
-NEGATIVE, VIEW = "Negative (square): not part of it", "SAM's mask"
+NEGATIVE, VIEW = "Negative (square): not part of it", "Mask"
 
 
 @pytest.fixture

@@ -37,15 +37,10 @@ class Replay:
         x, y = (np.array(point) / self.frame * self.truth.shape[::-1]).astype(int)
         return bool(self.truth[y, x])
 
-    def prompt(self, point, label, last=None):
+    def prompt(self, point, label):
         self.points.append(point)
         self.labels.append(label)
-        return self.predict_masks(last)
-
-    def predict_masks(self, last=None):
-        answer = self.predictor.predict(
-            np.array(self.points), np.array(self.labels), mask_input=last, multimask_output=False
-        )
+        answer = self.predictor.predict(np.array(self.points), np.array(self.labels), multimask_output=False)
         self.logits = answer[2][0]
 
     @property

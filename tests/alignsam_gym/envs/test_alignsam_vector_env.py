@@ -182,7 +182,7 @@ def test_options_without_meaning_are_refused(make_toy_vec):
         make_toy_vec(2, autoreset_mode="never")
 
 
-@pytest.mark.parametrize("name", ["stop", "mask_prompt", "compile"])
+@pytest.mark.parametrize("name", ["stop", "compile"])
 def test_a_word_is_no_switch(name):
     with pytest.raises(OptionError, match=f"{name}='no': it must be true or false"):
         AlignSAMVectorEnv(num_envs=2, **{name: "no"})

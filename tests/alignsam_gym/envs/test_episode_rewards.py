@@ -7,13 +7,11 @@ import torch
 from tests.alignsam_gym.envs.episode_replay import replay_of
 
 
-@pytest.mark.parametrize("mask_prompt", [False, True])
 @pytest.mark.parametrize("label_source", ["srm", "oracle"])
-def test_trying_a_patch_out_tells_what_choosing_it_leads_to(make_toy, label_source, mask_prompt):
-    options = {"label_source": label_source, "mask_prompt": mask_prompt, "split": "test"}
+def test_trying_a_patch_out_tells_what_choosing_it_leads_to(make_toy, label_source):
     outcomes = []
     for action in range(16):
-        env = make_toy(**options)
+        env = make_toy(label_source=label_source, split="test")
         env.reset(seed=3, options={"index": 1})
         env.step(7)
         tried = env.unwrapped.episode.lookahead_iou(torch.arange(16)[None])

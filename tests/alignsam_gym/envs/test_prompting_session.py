@@ -78,9 +78,8 @@ def test_several_images_are_prompted_as_each_is_alone(make_session, images):
         assert together.prediction(row).mask.shape == image.shape[:2]
 
 
-@pytest.mark.parametrize("mask_prompt", [False, True])
-def test_a_users_point_does_what_the_same_step_does(make_session, images, mask_prompt):
-    session = make_session(mask_prompt=mask_prompt)
+def test_a_users_point_does_what_the_same_step_does(make_session, images):
+    session = make_session()
     session.set_image(images[1])
     finish(session)
     for step in range(STEPS):

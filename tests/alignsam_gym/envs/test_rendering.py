@@ -22,7 +22,7 @@ def env(make_toy):
 def _marks(env, prompts):
     """Where anything is drawn for the given (x, y, label), colours removed."""
     episode = env.unwrapped.episode
-    episode.labels[0], episode.logits[0] = -1, -1
+    episode.labels[0], episode.answers[0] = -1, -1
     for slot, (x, y, label) in enumerate(prompts):
         episode.points[0, slot], episode.labels[0, slot] = torch.tensor([x, y], dtype=torch.float32), label
     return draw_answer(episode, 0, BLACK).any(-1)

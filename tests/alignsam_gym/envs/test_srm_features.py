@@ -109,7 +109,7 @@ def test_a_session_sees_what_the_environment_sees(make_toy, toy_dataset, tmp_pat
     test.reset(seed=0, options={"index": 0})
     for patch in session._patches[0]:
         test.step(patch)
-    torch.testing.assert_close(session._answers[-1][0], episode.logits[0])
+    torch.testing.assert_close(session._played[-1].logits[0], episode.logits[0])
 
 
 @pytest.mark.parametrize("features", ["clip", "both"])

@@ -7,6 +7,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
+from alignsam_gym.envs.spaces import infos_of
+
 STOP = 16
 
 
@@ -76,5 +78,5 @@ def test_rows_that_have_stopped_stay_as_they_are(make_toy_vec):
         episode.points[1].equal(before[1]),
         episode.labels[1].equal(before[2]),
     )
-    assert episode.infos()["label"].tolist()[1:] == [-1, -1]
+    assert infos_of(episode)["label"].tolist()[1:] == [-1, -1]
     assert episode.terminated().tolist() == [False, True, True]

@@ -125,9 +125,9 @@ def test_rates_leave_out_what_comes_after_stopping(make_toy_vec):
 def make_strategies(make_toy_vec):
     def make(names, clip=False, **rules):
         env = make_toy_vec(2, split="test", autoreset_mode="SameStep", observation="patches", **rules).unwrapped
-        torch.manual_seed(0)
-        policy = make_policy(PromptVecEnv(env), {"algorithm": "ppo"}, {"network": "cnn", "width": 8}).eval()
-        return env.episode, prompting_strategies(policy, deterministic=True, seed=0, clip=clip, names=names)
+        options = {"algorithm": "ppo"}, {"network": "cnn", "width": 8}
+        policy, untrained = (make_policy(PromptVecEnv(env), *options, seed).eval() for seed in (0, 1))
+        return env.episode, prompting_strategies(policy, untrained, deterministic=True, seed=0, clip=clip, names=names)
 
     return make
 
@@ -212,3 +212,10 @@ def test_the_default_strategies_are_all_that_have_what_they_need(make_strategies
 def test_names_without_a_strategy_are_errors(make_strategies, names, says):
     with pytest.raises(OptionError, match=says):
         make_strategies(names)
+
+
+def test_the_untrained_agent_chooses_by_its_own_policy(make_strategies, make_resume_log):
+    episode, strategies = make_strategies(["agent", "agent, untrained"])
+    results = compare(episode, None, strategies, make_resume_log())
+    assert np.array_equal(results["agent"].ious()[:, 0], results["agent, untrained"].ious()[:, 0])
+    assert not np.array_equal(results["agent"].ious(), results["agent, untrained"].ious())

@@ -49,7 +49,7 @@ def test_every_cell_is_measured_by_the_run_that_the_plan_names(configured, compo
         else:
             config = composed("train", run.overrides)
             assert config.seed == 0
-        measured = prompting_strategies(policy, True, 0, clip=True, names=config.evaluate.strategies)
+        measured = prompting_strategies(policy, policy, True, 0, clip=True, names=config.evaluate.strategies)
         assert cell.strategy in measured
         if cell.step is not None:
             assert cell.step <= config.evaluate.max_steps

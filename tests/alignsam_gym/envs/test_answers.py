@@ -1,0 +1,98 @@
+"""What an episode answers, by `answer`."""
+
+import pytest
+import torch
+
+from alignsam_gym.envs.fused_answer import SAM_LIMIT, SRM_LIMIT, fuse_answers
+from alignsam_gym.envs.prompters import begin, grid_prompter, play
+from alignsam_gym.envs.prompting_session import PromptingSession
+from alignsam_gym.metrics.logits_iou import logits_iou
+
+
+@pytest.fixture
+def make_episode_of(make_toy_vec):
+    def make(count=2, **rules):
+        return make_toy_vec(count, split="test", label_source="last", **rules).unwrapped.episode
+
+    return make
+
+
+def _answers(episode, indices=(0, 1)):
+    """Each step's answers, SAM's logits and the maps."""
+    return [
+        tuple(part.clone() for part in (episode.answers, episode.logits, episode.srm_logits))
+        for _ in play(episode, list(indices), grid_prompter)
+    ]
+
+
+def test_the_map_has_the_whole_weight_before_any_prompt_and_half_in_the_end():
+    sam, srm = 30 * torch.randn(3, 8, 8, generator=torch.manual_seed(0)), torch.full((3, 2, 2), -9.0)
+    first, second, last = fuse_answers(sam, srm, torch.tensor([0, 1, 10**9]))
+    assert (first == -SRM_LIMIT).all()
+    torch.testing.assert_close(second, sam[1].clamp(-SAM_LIMIT, SAM_LIMIT) / 4 - SRM_LIMIT * 3 / 4)
+    torch.testing.assert_close(last, sam[2].clamp(-SAM_LIMIT, SAM_LIMIT) / 2 - SRM_LIMIT / 2)
+
+
+def test_sams_answer_is_its_logits(make_episode_of):
+    for answers, logits, _ in _answers(make_episode_of()):
+        assert torch.equal(answers, logits)
+
+
+def test_the_fused_answer_is_of_the_present_map_and_leaves_the_game_alone(make_episode_of):
+    episode = make_episode_of(answer="fused")
+    played, plain = _answers(episode), _answers(make_episode_of())
+    for step, ((answers, logits, maps), (_, same, _)) in enumerate(zip(played, plain, strict=True)):
+        assert torch.equal(answers, fuse_answers(logits, maps, torch.tensor([step, step])))
+        assert torch.equal(logits, same)
+
+
+def test_a_session_answers_as_the_episode_does(make_episode_of, toy_dataset):
+    episode = make_episode_of(1, answer="fused")
+    session = PromptingSession(episode.rules, episode.model, episode.srm, grid_prompter)
+    session.set_image(toy_dataset[2].image)
+    while session.step():
+        pass
+    for step, (answers, _, _) in enumerate(_answers(episode, [2])):
+        torch.testing.assert_close(session.prediction(step=step).logits, answers[0], atol=1e-4, rtol=1e-4)
+
+
+def test_a_users_point_changes_the_fused_answer_as_the_same_step_does(make_episode_of, toy_dataset):
+    episode = make_episode_of(1, answer="fused")
+    session = PromptingSession(episode.rules, episode.model, episode.srm, grid_prompter)
+    session.set_image(toy_dataset[1].image)
+    while session.step():
+        pass
+    following = session.prediction(step=2)
+    session.add_point(*following.points[-1].tolist(), bool(following.labels[-1]))
+    torch.testing.assert_close(session.prediction(step=1).logits, following.logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("answer", ["sam", "fused"])
+def test_reward_and_iou_are_about_the_answer(make_toy, answer):
+    env = make_toy(answer=answer, reward="delta_iou", label_source="oracle")
+    _, info = env.reset(seed=0)
+    episode = env.unwrapped.episode
+    for action in (3, 9, 12):
+        before = info["iou"]
+        _, reward, _, _, info = env.step(action)
+        assert info["iou"] == logits_iou(episode.answers, episode.truth, episode.valid)[0]
+        assert reward == pytest.approx(info["iou"] - before)
+
+
+def test_looking_ahead_is_about_the_fused_answer(make_episode_of):
+    episode = make_episode_of(answer="fused")
+    begin(episode, [0, 1])
+    tried = torch.tensor([[3, 9], [12, 0]])
+    foreseen = episode.lookahead_iou(tried)
+    maps = episode.srm_logits.clone()
+    for column, actions in enumerate(tried.T):
+        begin(episode, [0, 1])
+        episode.step(range(2), actions.numpy())
+        answers = fuse_answers(episode.logits, maps, episode.steps)
+        torch.testing.assert_close(foreseen[:, column], logits_iou(answers, episode.truth, episode.valid))
+
+
+def test_an_srm_that_has_learned_nothing_and_is_to_answer_is_told(make_toy):
+    env = make_toy(split="test", answer="fused", label_source="oracle", initial_prompts="truth")
+    with pytest.warns(UserWarning, match="labels, prompts and answers that it decides are random"):
+        env.reset(seed=0)
