@@ -35,7 +35,7 @@ class AnnotationOptions(UserFilesOptions):
         OptionError: A value makes no sense.
     """
 
-    categories: str | int | Sequence[str | int] | None = option(
+    categories: str | Sequence[str] | None = option(
         "What is to be segmented: the name or the number of a category, several in a list, which are one target "
         "together, or `all`. None takes the only one there is.",
         None,
@@ -212,14 +212,12 @@ class AnnotatedDataset:
     def __getitem__(self, index: int) -> Sample:
         file, annotated = self.images[self.ids[index]]
         size, orientation = _frame(file, annotated)
-        masks = {
-            is_void: turned(thinned(_union(annotated, is_void, size), size), orientation) for is_void in (False, True)
-        }
-        mask = masks[False]
-        void = masks[True] & ~mask if masks[True].any() else None
+        mask = turned(thinned(_union(annotated, False, size), size), orientation)
+        crowds = turned(thinned(_union(annotated, True, size), size), orientation)
         if not mask.any() and not self._empty:
             raise DataError(f"{annotated.source}: no object in {annotated.name} covers a pixel; remove or enlarge it.")
         warn_of_full_mask(mask, file)
+        void = crowds & ~mask if crowds.any() else None
         return Sample(self.ids[index], read_image(file, self.intensity_range), mask, void, self.text)
 
 
@@ -282,9 +280,9 @@ def _chosen_labels(wanted: object, annotations: Annotations, place: Place) -> li
 
 def _showing(images: Sequence[AnnotatedImage], labels: Sequence[str], empty: bool) -> list[AnnotatedImage]:
     """Return the images with objects of some categories, or all if `empty`, and with those regions alone."""
-    chosen = []
+    chosen, wanted = [], set(labels)
     for annotated in images:
-        regions = [region for region in annotated.regions if region.label in labels]
+        regions = [region for region in annotated.regions if region.label in wanted]
         if empty or not all(region.is_void for region in regions):
             chosen.append(replace(annotated, regions=regions))
     if len(chosen) < len(images):

@@ -107,7 +107,7 @@ def _regions(file: Path, names: dict[str, str]) -> list[Region]:
     with format_errors(file, "a file of YOLO's labels"):
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
             if words := line.split():
-                category = str(int(float(words[0])))
+                category = str(int(words[0]))
                 if names and category not in names:
                     raise DataError(f"{file}: line {number} has category {category}; there is {', '.join(names)}.")
                 label = names.get(category, category)

@@ -113,6 +113,17 @@ def test_run_lengths_of_any_mask_give_it_back(height, width, data):
         np.testing.assert_array_equal(draw_runs(runs_of(mask, order), (width, height), order), mask)
 
 
+@pytest.mark.parametrize("name", ["coco-runs", "labelme-masks"])
+def test_a_very_large_image_and_its_mask_are_reduced_alike(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("alignsam_gym.data.image_files.FULL_SIZE_PIXELS", 700)
+    write_png(tmp_path / "png")
+    write(name, tmp_path / "other", OBJECTS, IMAGES)
+    _, expected = both("folder", root=tmp_path / "png")
+    _, samples = both(name.partition("-")[0], root=tmp_path / "other", categories="cat", **options_of(name))
+    assert samples["a"].image.shape == (H // 2, W // 2, 3)
+    np.testing.assert_array_equal(samples["a"].mask, expected["a"].mask)
+
+
 SHORT = [
     *("dataset.groups=none", "srm.features=sam", "srm.width=8", "policy.width=8", "episodes=1", "env.num_envs=2"),
     *("env.image_size=64", "env.patch_size=16", "env.shots=4", "env.max_steps=2", "agent.n_epochs=1"),
