@@ -17,6 +17,7 @@ from alignsam_gym.agents.pretrained import AlignSAM
 from alignsam_gym.data.image_files import KINDS, IntensityRange, read_image, stated_size
 from alignsam_gym.data.image_listing import list_images
 from alignsam_gym.data.mask_files import write_file, write_mask, write_picture
+from alignsam_gym.data.region_drawing import pycocotools_mask
 from alignsam_gym.envs.prompting_session import Prediction
 from alignsam_gym.envs.rendering import ANSWER_COLOUR, overlay
 from alignsam_gym.errors import DataError, OptionError
@@ -137,11 +138,7 @@ class RleWriter:
     """
 
     def __init__(self, file: Path) -> None:
-        try:
-            from pycocotools import mask
-        except ImportError as error:
-            raise OptionError("COCO's RLE needs pycocotools: pip install 'alignsam-gym[coco]'.") from error
-        self.file, self._coco = file, mask
+        self.file, self._coco = file, pycocotools_mask()
         self._results: list[dict[str, Any]] = []
 
     def __call__(self, name: str, file: Path, prediction: Prediction) -> None:

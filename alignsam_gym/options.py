@@ -12,7 +12,19 @@ from dataclasses import Field, dataclass, field, fields
 from functools import cache, wraps
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, Self, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    ClassVar,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    Self,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import yaml
 
@@ -23,6 +35,7 @@ Preset = Literal["paper", "best"]
 """``paper``: the paper's settings. ``best``: the best settings measured so far. Both are files in conf/experiment."""
 
 P = ParamSpec("P")
+T = TypeVar("T")
 _UNSET: Any = type("Unset", (), {"__repr__": lambda _: "<by the preset>"})()
 
 
@@ -176,6 +189,18 @@ def takes_options_of(
         declared = [parameter.replace(annotation=hints[name]) for name, parameter in parameters.items()]
         setattr(constructor, "__signature__", inspect.Signature([own, *declared]))  # noqa: B010  # for type checkers
         return constructor
+
+    return decorate
+
+
+def documented_by(options: type[Options]) -> Callable[[type[T]], type[T]]:
+    """Add the documentation of options to that of a class whose constructor takes them."""
+
+    def decorate(documented: type[T]) -> type[T]:
+        if documented.__doc__:  # python -OO leaves docstrings out
+            lines = [f"{each.name}: {each.metadata['doc']}" for each in fields(options)]
+            documented.__doc__ += "\n        ".join(["\n    Args:", *lines])
+        return documented
 
     return decorate
 

@@ -15,7 +15,7 @@ HELP_OPTIONS = {"-h", "--help"}
 REGISTERED: dict[str, list[str]] = {
     "dataset": [
         *("shapes", "shapes-defocus", "shapes-shadow", "shapes-mirror", "shapes-named"),
-        *("folder", "CUHK", "SBU", "MSD", "DUTS", "VOC2012"),
+        *("folder", "coco", "yolo", "labelme", "cvat", "CUHK", "SBU", "MSD", "DUTS", "VOC2012"),
     ],
     "sam": [
         *("tiny", "vit_b", "vit_l", "vit_h", "vit_t", "sam_hq_vit_b", "sam_hq_vit_l", "sam_hq_vit_h"),

@@ -3,6 +3,7 @@
 python -m experiments.datasets
 python -m experiments.datasets DUTS --root ~/data --check
 python -m experiments.datasets folder --root photos --check --option foreground=[1]
+python -m experiments.datasets coco --root photos --check --option annotations=labels.json --option categories=cat
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from alignsam_gym.data import DATASETS, Dataset, dataset_parameters, load_dataset, preferred_branch
+from alignsam_gym.data import DATASETS, USER_DATASETS, Dataset, dataset_parameters, load_dataset, preferred_branch
 from alignsam_gym.data.paired_files import PairedDataset
 from alignsam_gym.data.samples import Sample
 from alignsam_gym.errors import AlignSAMError, DataError, DataNotFoundError, OptionError
@@ -44,7 +45,7 @@ def list_datasets(
     logging.basicConfig(format="%(message)s")
     table = Table("data set", "train", "test", "branch", "text", "state", title="data sets")
     troubles: list[str] = []
-    for name in names or [known for known in DATASETS if known != "folder"]:
+    for name in names or [known for known in DATASETS if known not in USER_DATASETS]:
         try:
             splits = [load_dataset(name, split, **_root(name, root), **options) for split in SPLITS]
         except DataNotFoundError as error:

@@ -7,16 +7,21 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from alignsam_gym.data.coco_dataset import CocoDataset
+from alignsam_gym.data.cvat_dataset import CvatDataset
 from alignsam_gym.data.drawn_scenes import TASKS
 from alignsam_gym.data.folder_dataset import FolderDataset
+from alignsam_gym.data.labelme_dataset import LabelmeDataset
 from alignsam_gym.data.published_datasets import LAYOUTS, PublishedDataset
 from alignsam_gym.data.samples import Dataset, Sample, Subset, all_but, draw_shots, preferred_branch, without_broken
 from alignsam_gym.data.shapes_dataset import NamedShapesDataset, ShapesDataset
 from alignsam_gym.data.voc_dataset import VOCDataset
+from alignsam_gym.data.yolo_dataset import YoloDataset
 from alignsam_gym.errors import check_choice, check_option_names
 
 __all__ = [
     "DATASETS",
+    "USER_DATASETS",
     "Dataset",
     "Sample",
     "Subset",
@@ -28,11 +33,20 @@ __all__ = [
     "without_broken",
 ]
 
+USER_DATASETS: dict[str, Callable[..., Dataset]] = {
+    "folder": FolderDataset,
+    "coco": CocoDataset,
+    "yolo": YoloDataset,
+    "labelme": LabelmeDataset,
+    "cvat": CvatDataset,
+}
+"""The data sets of a user's own files, which are only where a user says."""
+
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "shapes": partial(ShapesDataset, TASKS[0]),
     **{f"shapes-{task}": partial(ShapesDataset, task) for task in TASKS[1:] if task != "named"},
     "shapes-named": NamedShapesDataset,
-    "folder": FolderDataset,
+    **USER_DATASETS,
     **{
         name: partial(PublishedDataset, layout, threshold=layout.threshold, invert=layout.invert, text=layout.text)
         for name, layout in LAYOUTS.items()

@@ -39,21 +39,34 @@ def list_images(folder: Path, pattern: str = "*", without: Collection[Path] = ()
     Raises:
         DataError: If there is no folder, or two paths differ in their Unicode form only.
     """
+    images, left_out = _listed(folder, SUFFIXES, pattern, without)
+    _tell(folder, left_out)
+    return images
+
+
+def list_files(folder: Path, suffix: str) -> dict[str, Path]:
+    """List the files of a suffix, in lower case, as `list_images` lists images. What is left out is not told."""
+    return _listed(folder, (suffix,))[0]
+
+
+def _listed(
+    folder: Path, suffixes: Collection[str], pattern: str = "*", without: Collection[Path] = ()
+) -> tuple[dict[str, Path], Counter[str]]:
+    """Return the files of some suffixes, and how many of which others there are."""
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}.")
     left_out: Counter[str] = Counter()
     images: dict[str, Path] = {}
     skipped = {os.path.realpath(path) for path in without}
     for file in _walk(folder, frozenset({os.path.realpath(folder)}), skipped, left_out):
-        if file.suffix.lower() not in SUFFIXES:
+        if file.suffix.lower() not in suffixes:
             left_out[file.suffix.lower() or file.name] += 1
         elif fnmatchcase(file.name, pattern):
             path = unicodedata.normalize("NFC", file.relative_to(folder).as_posix())
             if path in images:
                 raise DataError(f"{images[path]} and {file} have one name in two Unicode forms; keep one of them.")
             images[path] = file
-    _tell(folder, left_out)
-    return images
+    return images, left_out
 
 
 def _walk(folder: Path, above: frozenset[str], skipped: Collection[str], left_out: Counter[str]) -> Iterator[Path]:

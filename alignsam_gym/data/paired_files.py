@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from alignsam_gym.data.image_files import KINDS, SUFFIXES, IntensityRange, read_header, read_image, turned_size
 from alignsam_gym.data.image_listing import list_images
 from alignsam_gym.data.mask_rule import MaskRule
@@ -56,9 +58,14 @@ class PairedDataset:
             raise DataError(
                 f"The mask {mask_file} has no foreground with {self.rule}. Set these to suit it, or remove the pair."
             )
-        if mask.all():
-            log.warning("The mask %s is foreground everywhere; its image can teach no background.", mask_file)
+        warn_of_full_mask(mask, mask_file)
         return Sample(self.ids[index], image, mask, text=self.text)
+
+
+def warn_of_full_mask(mask: np.ndarray, file: Path) -> None:
+    """Warn of a mask that is all foreground."""
+    if mask.all():
+        log.warning("The mask %s is foreground everywhere; its image can teach no background.", file)
 
 
 def mask_orientation(image: Path, mask: Path) -> int | None:
@@ -233,4 +240,4 @@ def _about_annotations(root: Path) -> str:
     found = next((file for pattern in ("*.json", "*/*.json", "*.xml") for file in sorted(root.glob(pattern))), None)
     if found is None:
         return ""
-    return f" {found} may hold polygons (COCO, labelme, CVAT), which are not read: export masks as PNG from that tool."
+    return f" {found} may hold polygons: dataset=coco, dataset=labelme or dataset=cvat reads them."

@@ -121,9 +121,9 @@ def read_stored(file: Path, orientation: int | None = None) -> StoredMask:
         raise DataError(f"{file} holds colours of 16 bits, which is too fine for a mask; save it with 8 bits.")
     if alpha is not None and alpha.min() == alpha.max():
         alpha = None
-    values = turned(_thinned(values, size), orientation)
+    values = turned(thinned(values, size), orientation)
     if alpha is not None:
-        alpha = turned(_thinned(alpha, size), orientation)
+        alpha = turned(thinned(alpha, size), orientation)
     return StoredMask(file, values, palette, alpha, lossy)
 
 
@@ -137,8 +137,13 @@ def distinct(codes: np.ndarray) -> list[float]:
     return sorted(found)
 
 
-def _thinned(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Take every n-th row and column, so that the width and height are what `read_image` returns."""
+def thinned(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Take every n-th row and column, so that the width and height are what `read_image` returns.
+
+    Args:
+        pixels: (H, W) or (H, W, C).
+        size: Its width and height.
+    """
     width, height = reduced_size(size)
     if (width, height) == size:
         return pixels

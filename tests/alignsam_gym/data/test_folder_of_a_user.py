@@ -189,7 +189,7 @@ def test_annotations_of_other_tools_are_told(file, tmp_path):
     save(picture(), tmp_path / "images" / "a.png")
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text("{}")
-    with pytest.raises(DataError, match=r"no folder .*masks; .* may hold polygons .*: export masks as PNG"):
+    with pytest.raises(DataError, match=r"no folder .*masks; .* may hold polygons: dataset=coco, dataset=labelme or"):
         FolderDataset("train", tmp_path)
 
 

@@ -91,8 +91,8 @@ def test_data_sets_are_found_by_name_in_any_case():
 
 
 def test_an_unknown_data_set_is_named_with_the_choices():
-    with pytest.raises(OptionError, match=r"dataset='coco' is unknown; choose one of .*shapes.*folder") as caught:
-        load_dataset("coco", "train")
+    with pytest.raises(OptionError, match=r"dataset='imagenet' is unknown; choose one of .*shapes.*folder") as caught:
+        load_dataset("imagenet", "train")
     assert all(name in str(caught.value) for name in DATASETS)
 
 

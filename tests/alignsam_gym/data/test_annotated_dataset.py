@@ -1,0 +1,169 @@
+"""What the readers of annotation files take."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alignsam_gym.data.region_drawing import box_outline, draw_polygons, draw_runs, ellipse_outline, unpack_runs
+from alignsam_gym.errors import DataError, OptionError
+from tests.alignsam_gym.data.annotation_files import NAMES, POLYGONS, edit, load, replace_text, write_good
+from tests.alignsam_gym.data.trees import H, W, mask, picture, save
+
+
+@pytest.mark.parametrize("name", POLYGONS)
+def test_an_unknown_category_is_answered_with_those_there_are(name, tmp_path):
+    write_good(name, tmp_path)
+    with pytest.raises(OptionError, match=r"categories='cta' is unknown; choose one of cat, dog\. Did you mean cat\?"):
+        load(name, tmp_path, categories=["dog", "cta"])
+    with pytest.raises(OptionError, match=r"has several categories: cat, dog\. Choose with dataset\.categories='cat'"):
+        load(name, tmp_path, categories=None)
+
+
+@pytest.mark.parametrize(("name", "number"), [("yolo", 1), ("coco-polygons", 5)])
+def test_a_category_may_be_a_number(name, number, tmp_path):
+    write_good(name, tmp_path)
+    by_name, by_number = (load(name, tmp_path, test=["d"], categories=each)[0] for each in ("dog", number))
+    np.testing.assert_array_equal(by_name.mask, by_number.mask)
+    assert by_number.text == "dog"
+
+
+def test_yolos_categories_are_numbers_where_nothing_names_them(tmp_path):
+    write_good("yolo", tmp_path)
+    (tmp_path / "data.yaml").unlink()
+    assert load("yolo", tmp_path, categories=0).text == "0"
+    with pytest.raises(OptionError, match=r"categories='cat' is unknown; choose one of 0, 1"):
+        load("yolo", tmp_path)
+
+
+@pytest.mark.parametrize("name", POLYGONS)
+def test_a_missing_image_is_told_or_left_out(name, tmp_path, caplog):
+    write_good(name, tmp_path)
+    folder = tmp_path if name.startswith("labelme") else tmp_path / "images"
+    (folder / "b.png").unlink()
+    if name == "yolo":  # which lists what images there are
+        assert "b" not in load(name, tmp_path, test=["d"]).ids
+        return
+    with pytest.raises(DataError, match=r"names the image b\.png, but there is no .*b\.png; let images= be the folder"):
+        load(name, tmp_path, test=["d"])
+    assert list(load(name, tmp_path, test=["d"], on_error="skip").ids) == ["a", "c"]
+    assert "Left out: " in caplog.text
+    assert "names the image b.png" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["coco-runs", "labelme-masks", "cvat-masks", "yolo"])
+def test_a_mask_is_turned_with_its_image_if_it_belongs_to_the_stored_rows(name, tmp_path):
+    """Tools show images upright. Only a size that is that of the stored rows alone tells of another frame."""
+    write_good(name, tmp_path)
+    folder = tmp_path if name.startswith("labelme") else tmp_path / "images"
+    upright = np.repeat((mask() * 255).astype(np.uint8)[..., None], 3, axis=2)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(upright)).save(folder / "a.png", exif=exif)
+    sample = load(name, tmp_path, "test", test=["a"])[0]
+    np.testing.assert_array_equal(sample.image, upright)
+    assert np.mean(sample.mask != mask()) < 0.05  # YOLO's are polygons
+    if name != "yolo":  # which states no size
+        exif[0x0112] = 8
+        Image.fromarray(upright).save(folder / "b.png", exif=exif)
+        np.testing.assert_array_equal(load(name, tmp_path, "test", test=["b"])[0].mask, np.rot90(mask()))
+
+
+def test_folders_and_files_of_their_own_are_the_splits(tmp_path):
+    for name in ("coco-runs", "yolo", "cvat-masks"):
+        for split in ("train", "test"):
+            write_good(name, tmp_path / split)
+    for split in ("train", "test"):
+        write_good("labelme-masks", tmp_path / "labelme" / split)
+    assert list(load("labelme", tmp_path / "labelme", "test").ids) == NAMES
+    (tmp_path / "test" / "data.yaml").rename(tmp_path / "data.yaml")
+    for name in ("coco-runs", "yolo", "cvat-masks"):
+        assert list(load(name, tmp_path, "test").ids) == NAMES
+    own = {"images": "train/images", "test_images": "test/images"}
+    files = {"annotations": "train/labels.json", "test_annotations": "test/labels.json"}
+    for split in ("train", "test"):
+        for name, options in (("coco", own | files), ("yolo", own)):
+            data = load(name, tmp_path, split, **options)
+            assert list(data.ids) == NAMES
+            assert all(file.parent.parent.name == split for file, _ in data.images.values())
+
+
+def test_paths_of_other_computers_and_of_the_root_are_found_and_stay_below(tmp_path):
+    write_good("coco-runs", tmp_path)
+    names = iter(["/data/x/a.png", "..\\..\\b.png", "images/c.png", "d.png"])
+    edit(lambda content: [image.update(file_name=next(names)) for image in content["images"]])(tmp_path)
+    data = load("coco", tmp_path, test=["d"])
+    assert list(data.ids) == ["b", "a", "images/c"]
+    assert all(data[index].mask.any() for index in range(3))
+
+
+def test_what_has_not_been_labelled_in_labelme_is_left_out(tmp_path):
+    write_good("labelme-masks", tmp_path)
+    save(picture(), tmp_path / "e.png")
+    assert "e" not in load("labelme", tmp_path, test=["d"], empty=True).ids
+
+
+def test_rectangles_circles_and_turned_shapes(tmp_path):
+    box = draw_polygons([box_outline(3, 4, 13, 8)], (W, H))
+    assert box[4:8, 3:13].all()
+    assert box.sum() == 40
+    turned = draw_polygons([box_outline(3, 4, 13, 8, degrees=90)], (W, H))
+    assert turned[1:11, 6:10].sum() == turned.sum() == 40
+    y, x = np.mgrid[:H, :W] + 0.5
+    circle = (x - 15) ** 2 + (y - 12) ** 2 < 81
+    assert (draw_polygons([ellipse_outline(15, 12, 9, 9)], (W, H)) != circle).sum() < 12
+    write_good("labelme-polygons", tmp_path)
+    shapes = [
+        {"label": "cat", "shape_type": "circle", "points": [[15, 12], [15, 21]]},
+        {"label": "cat", "shape_type": "rectangle", "points": [[30, 9], [34, 4]]},
+    ]
+    edit(lambda content: content.update(shapes=shapes))(tmp_path)
+    sample = load("labelme", tmp_path, "test", test=["a"])[0]
+    assert sample.mask[4:9, 30:34].all()
+    assert abs(int(sample.mask.sum()) - int(circle.sum()) - 20) < 12
+    write_good("cvat-polygons", tmp_path)
+    replace_text("annotations.xml", "<polygon ", '<ellipse label="cat" cx="15" cy="12" rx="9" ry="9" /><polygon ')(
+        tmp_path
+    )
+    replace_text(
+        "annotations.xml", "<polygon ", '<box label="cat" xtl="30" ytl="4" xbr="34" ybr="9" rotation="0" /><polygon '
+    )(tmp_path)
+    assert (load("cvat", tmp_path, "test", test=["a"])[0].mask >= sample.mask).mean() > 0.99
+
+
+def test_a_polygon_is_cut_at_the_border():
+    whole = draw_polygons([[(-20, -9), (W + 9, -9), (W + 9, H / 2), (-20, H / 2)]], (W, H))
+    assert whole[: H // 2].all()
+    assert not whole[H // 2 :].any()
+
+
+@pytest.mark.parametrize("packed", ["o", "é", "!"])
+def test_packed_run_lengths_that_are_none(packed):
+    with pytest.raises(DataError, match="packed run lengths"):
+        unpack_runs(packed)
+
+
+@pytest.mark.parametrize("runs", [[-1, 5], [1.5, 2.5], [[4]]])
+def test_run_lengths_that_are_none(runs):
+    with pytest.raises(DataError, match="no list of whole numbers"):
+        draw_runs(runs, (2, 2), "C")
+
+
+def test_polygons_without_pycocotools_are_told(tmp_path, monkeypatch):
+    write_good("yolo", tmp_path)
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    with pytest.raises(OptionError, match=r"pycocotools: pip install 'alignsam-gym\[coco\]'"):
+        load("yolo", tmp_path)[0]
+    write_good("coco-runs", tmp_path / "runs")
+    assert load("coco", tmp_path / "runs")[0].mask.any()
+
+
+def test_images_without_the_target_are_played_with_an_empty_mask(tmp_path, make_toy):
+    write_good("coco-runs", tmp_path)
+    edit(lambda content: content["annotations"].pop(0))(tmp_path)
+    options = {"root": tmp_path, "annotations": "labels.json", "categories": "cat", "test": ["d"], "empty": True}
+    env = make_toy(dataset="coco", dataset_kwargs=options)
+    _, info = env.reset(seed=0, options={"index": 0})
+    assert info["image_id"] == "a"
+    assert np.isfinite(env.step(5)[1])
