@@ -157,7 +157,7 @@ def test_training_draws_its_shots_and_evaluation_plays_on_all(make_toy):
         ({"max_steps": 0}, "max_steps=0: an episode needs at least one step"),
         ({"shots": 0}, "shots=0: at least one labelled image is needed"),
         ({"patch_size": 60}, "patch_size=60 does not divide image_size=64"),
-        ({"dataset": "coco"}, "dataset='coco' is unknown; choose one of .*shapes"),
+        ({"dataset": "cityscapes"}, "dataset='cityscapes' is unknown; choose one of .*shapes"),
         ({"dataset": "shapes", "shotz": 3}, "has no option shotz; .* Did you mean shots"),
         ({"category": "star"}, "AlignSAM-v0 .whose dataset_kwargs take those of the data set. has no option category"),
         ({"dataset_kwargs": {"category": "star"}}, "cannot be passed on to a data set that is given as an object"),
