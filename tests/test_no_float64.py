@@ -136,7 +136,8 @@ def test_training_and_prediction(venv, algorithm):
 def test_every_prompting_strategy_is_measured(venv):
     env = venv(branch="explicit", split="test", dataset="shapes", max_steps=2)
     policy = make_learner(env, {"algorithm": "ppo", **OPTIONS["ppo"]}, NETWORK, seed=0).policy
-    for strategy in _known_strategies(AgentPrompter(policy, deterministic=False), seed=0).values():
+    agent = AgentPrompter(policy, deterministic=False)
+    for strategy in _known_strategies(agent, untrained=agent, seed=0).values():
         with played_by(env.env.episode, strategy.rules):
             assert len(score_prompting(env.env.episode, [0, 1], strategy.prompter)) == 2
 

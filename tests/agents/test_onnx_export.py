@@ -46,9 +46,7 @@ def run_graph(tmp_path):
 @pytest.mark.parametrize(
     "rules",
     [
-        {},
-        {"state": "concat", "revisit": "allow", "srm_grid_size": 4},
-        {"branch": "explicit"},
+        {"branch": "explicit", "state": "concat", "revisit": "allow"},
         {"features": "both", "srm_grid_size": 4},
         {"network": "full_cnn"},
         {"answer": "fused", "network": "evidence"},
