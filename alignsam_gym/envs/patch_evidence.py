@@ -45,11 +45,11 @@ def patch_evidence(rules: Rules, mask: Tensor, srm_logits: Tensor, points_unit: 
     """
     side = rules.grid.side
     srm, sam = (_sample(maps, side) for maps in (srm_logits, mask))
-    srm_centre_logits = srm[..., srm.shape[-1] // 2]
+    centre = srm.shape[-1] // 2
+    srm_centre_logits = srm[..., centre]
     srm = srm.sigmoid()
     difference = srm - sam
     disagreement = difference.abs()
-    centre = srm.shape[-1] // 2
     positive, negative, visited = _prompted(side, points_unit, labels)
     steps = (labels[:, INITIAL_PROMPTS:] != PADDING).sum(1).to(srm)
     both = torch.minimum(srm, sam).mean((1, 2, 3)) / torch.maximum(srm, sam).mean((1, 2, 3)).clamp(min=1e-6)

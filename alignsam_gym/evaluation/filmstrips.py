@@ -13,7 +13,6 @@ from alignsam_gym.envs.rendering import PANEL, TRUTH_COLOUR, draw_answer, overla
 from alignsam_gym.evaluation.prompting_evaluation import prompt
 from alignsam_gym.evaluation.prompting_strategies import PromptingStrategy, played_by
 from alignsam_gym.figure_files import Figure
-from alignsam_gym.metrics.logits_iou import logits_iou
 from alignsam_gym.transforms import resize_image, resize_mask
 
 _SHOWN = (0, 1, 2, 3, 5, 8, 11, 15)
@@ -66,7 +65,6 @@ def _strips(
     strips: dict[int, list[tuple[str, np.ndarray]]] = {}
 
     def draw(episode: Episode, step: int, batch: list[int]) -> None:
-        ious = logits_iou(episode.answers, episode.truth, episode.valid)
         for row, index in enumerate(batch):
             sample = episode.encoded.dataset[index]
             image = resize_image(sample.image, PANEL)
@@ -74,7 +72,7 @@ def _strips(
                 truth = overlay(image, resize_mask(sample.mask, PANEL), TRUTH_COLOUR)
                 strips[index] = [(f"{sample.id}, {name}\nground truth", truth)]
             if step in _SHOWN or step == episode.rules.max_steps:
-                title = f"t = {step}, IoU {float(ious[row]):.2f}"
+                title = f"t = {step}, IoU {float(episode.iou[row]):.2f}"
                 strips[index].append((title, draw_answer(episode, row, image)))
 
     with played_by(episode, strategy.rules):

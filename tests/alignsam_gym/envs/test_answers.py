@@ -25,6 +25,15 @@ def _answers(episode, indices=(0, 1)):
     ]
 
 
+def _played_session(episode, image):
+    """A session of the episode's rules, prompted to its end."""
+    session = PromptingSession(episode.rules, episode.model, episode.srm, grid_prompter)
+    session.set_image(image)
+    while session.step():
+        pass
+    return session
+
+
 def test_the_map_has_the_whole_weight_before_any_prompt_and_half_in_the_end():
     sam, srm = 30 * torch.randn(3, 8, 8, generator=torch.manual_seed(0)), torch.full((3, 2, 2), -9.0)
     first, second, last = fuse_answers(sam, srm, torch.tensor([0, 1, 10**9]))
@@ -48,20 +57,14 @@ def test_the_fused_answer_is_of_the_present_map_and_leaves_the_game_alone(make_e
 
 def test_a_session_answers_as_the_episode_does(make_episode_of, toy_dataset):
     episode = make_episode_of(1, answer="fused")
-    session = PromptingSession(episode.rules, episode.model, episode.srm, grid_prompter)
-    session.set_image(toy_dataset[2].image)
-    while session.step():
-        pass
+    session = _played_session(episode, toy_dataset[2].image)
     for step, (answers, _, _) in enumerate(_answers(episode, [2])):
         torch.testing.assert_close(session.prediction(step=step).logits, answers[0], atol=1e-4, rtol=1e-4)
 
 
 def test_a_users_point_changes_the_fused_answer_as_the_same_step_does(make_episode_of, toy_dataset):
     episode = make_episode_of(1, answer="fused")
-    session = PromptingSession(episode.rules, episode.model, episode.srm, grid_prompter)
-    session.set_image(toy_dataset[1].image)
-    while session.step():
-        pass
+    session = _played_session(episode, toy_dataset[1].image)
     following = session.prediction(step=2)
     session.add_point(*following.points[-1].tolist(), bool(following.labels[-1]))
     torch.testing.assert_close(session.prediction(step=1).logits, following.logits, atol=1e-4, rtol=1e-4)
