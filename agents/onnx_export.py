@@ -15,9 +15,8 @@ side of the SRM's states; everything is float32 unless it says otherwise.
   probabilities, or ones before there is an answer, to srm_logits (B, g, g), y_r (Eq. 12) as logits, and centres (B, N),
   the same at the patches' centres: a prompt's label is whether this is above 0. An explicit branch needs similarity
   (B, g, g) too, CLIP's map of the text.
-- ``answer.onnx``: from sam_logits, which are the decoder's, srm_logits, the map of the state that they led to, and
-  prompts, int64 (B,), how many came after the initial pair, to answer (B, 4h, 4w), logits that are positive in the
-  mask.
+- ``answer.onnx``: from sam_logits, which are the decoder's, and srm_logits, the map of the state that they led to, to
+  answer (B, 4h, 4w), logits that are positive in the mask.
 - ``policy.onnx``: from mask, srm_logits, visited (B, N), 1 where a patch was prompted, and encoding, to scores (B, N),
   or (B, N + 1) with stopping last. The highest score is the action. With policy.network=evidence it takes points and
   labels, as decoder.onnx does, in the place of the encoding.
@@ -99,7 +98,7 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
             _write(folder, "features", _Features(agent.features, cells), {"frame": frame}, ["features"])
         srm = _SRM(agent.srm, rules, cells, model.embedding_shape[0])
         _write(folder, "srm", srm, {"encoding": encoding, "mask": mask, **more}, ["srm_logits", "centres"])
-        answered = {"sam_logits": mask, "srm_logits": srm_logits, "prompts": torch.tensor([0, 3])}
+        answered = {"sam_logits": mask, "srm_logits": srm_logits}
         _write(folder, "answer", _Answer(rules), answered, ["answer"])
         seen = {"mask": mask, "srm_logits": srm_logits, "visited": visited}
         if agent.policy.features_extractor.sees == "evidence":
@@ -239,8 +238,8 @@ class _Answer(nn.Module):
         super().__init__()
         self.fused = rules.answer == "fused"
 
-    def forward(self, sam_logits: Tensor, srm_logits: Tensor, prompts: Tensor) -> Tensor:
-        return fuse_answers(sam_logits, srm_logits, prompts) if self.fused else sam_logits.clone()
+    def forward(self, sam_logits: Tensor, srm_logits: Tensor) -> Tensor:
+        return fuse_answers(sam_logits, srm_logits) if self.fused else sam_logits.clone()
 
 
 class _Scores(nn.Module):

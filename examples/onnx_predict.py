@@ -60,7 +60,7 @@ def predict(sizes: dict[str, int], graphs: dict[str, Any], image: np.ndarray) ->
         [logits] = run("decoder", encoding=encoding, **given)
         mask = 1 / (1 + np.exp(-logits))
         srm_logits, centres = run("srm", encoding=encoding, mask=mask, **seen)
-        [answer] = run("answer", sam_logits=logits, srm_logits=srm_logits, prompts=np.array([prompts]))
+        [answer] = run("answer", sam_logits=logits, srm_logits=srm_logits)
         if prompts == sizes["max_steps"]:
             break
         known = {"encoding": encoding, "mask": mask, "srm_logits": srm_logits, "visited": visited, **given}

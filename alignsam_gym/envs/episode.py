@@ -133,9 +133,9 @@ class Episode:
         """Average the state over patches (see `patch_means`), float32 (B, channels, side, side)."""
         return patch_means(self.rules, self.embeddings, self.mask, self.srm_logits)
 
-    def answer_of(self, logits: Tensor, srm_logits: Tensor, prompts: Tensor) -> Tensor:
-        """Make the answer, by `Rules.answer`, of SAM's logits to t prompts and the SRM's map of what they led to."""
-        return fuse_answers(logits, srm_logits, prompts) if self.rules.answer == "fused" else logits
+    def answer_of(self, logits: Tensor, srm_logits: Tensor) -> Tensor:
+        """Make the answer, by `Rules.answer`, of SAM's logits and the SRM's map of what they led to."""
+        return fuse_answers(logits, srm_logits) if self.rules.answer == "fused" else logits
 
     def evidence(self) -> Tensor:
         """Describe each patch by what any SAM gives (see `patch_evidence`), float32 (B, channels, side, side)."""
@@ -250,7 +250,7 @@ class Episode:
         for start in range(0, len(at), len(self)):  # all at once would fill the memory
             some = slice(start, start + len(self))
             logits = self._decode(at[some], points[some], labels[some])
-            answers = self.answer_of(logits, self.srm_logits[at[some]], self.steps[at[some]] + 1)
+            answers = self.answer_of(logits, self.srm_logits[at[some]])
             ious.append(self._iou(at[some], answers))
         return torch.cat(ious).view(actions.shape)
 
@@ -366,7 +366,7 @@ class Episode:
 
     def _settle(self, at: Tensor) -> None:
         """Make the answer, and compare it with the truth."""
-        self.answers[at] = self.answer_of(self.logits[at], self.srm_logits[at], self.steps[at])
+        self.answers[at] = self.answer_of(self.logits[at], self.srm_logits[at])
         self.iou[at] = self._iou(at, self.answers[at])
 
     def srm_map(self, at: Tensor, masks: Tensor) -> Tensor:

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from alignsam_gym.metrics.logits_iou import logits_iou
 from alignsam_gym.transforms import resize_map
 
 SAM_LIMIT, SRM_LIMIT = 10.0, 4.0
 """Logits are clamped to ± these before they are weighed, as neither model is right more often beyond them."""
 
 
-def fuse_answers(sam_logits: Tensor, srm_logits: Tensor, prompts: Tensor) -> Tensor:
+def fuse_answers(sam_logits: Tensor, srm_logits: Tensor) -> Tensor:
     """Combine B answers of SAM with B maps of the SRM.
 
-    SAM's answer says where things end, the SRM's map which of them are meant. After t prompts the map has the weight
-    (1 + 1 / (1 + t)) / 2: the whole before the first prompt, in the end half. Weights that are fitted on the labelled
-    images are no better, and far worse where these are few. No gradient goes through SAM or the SRM.
+    The SRM's map says what is meant, SAM's answer where it ends. Where prompts have not yet led SAM to what is meant, the
+    two differ, and the map counts. So SAM's weight is the square of the IoU of the two masks, and the map's is the rest.
+    No gradient goes through SAM or the SRM.
 
     Args:
         sam_logits: float (B, 4h, 4w), SAM's.
         srm_logits: float (B, g, g), the SRM's.
-        prompts: int64 (B,), t, the prompts after the initial pair.
 
     Returns:
         Logits, float (B, 4h, 4w), positive in the mask.
     """
     maps = resize_map(srm_logits, sam_logits.shape[-2:])
-    weight = (0.5 + 0.5 / (1 + prompts.to(maps.dtype)))[:, None, None]
-    answers: Tensor = (
-        sam_logits.clamp(-SAM_LIMIT, SAM_LIMIT) * (1 - weight) + maps.clamp(-SRM_LIMIT, SRM_LIMIT) * weight
-    )
-    return answers
+    agreement = logits_iou(sam_logits, (maps > 0).to(maps), torch.ones_like(maps))
+    sam_weight = agreement.square()[:, None, None]
+    answers: Tensor = sam_logits.clamp(-SAM_LIMIT, SAM_LIMIT) * sam_weight
+    return answers + maps.clamp(-SRM_LIMIT, SRM_LIMIT) * (1 - sam_weight)

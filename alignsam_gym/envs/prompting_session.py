@@ -264,17 +264,16 @@ class PromptingSession:
             points_frame = torch.cat([points_frame, own_frame.to(points_frame)])
             points_px = torch.cat([points_px, own_px.to(points_px)])
             labels = torch.cat([labels, labels.new_tensor([int(positive) for *_, positive in own])])
-            prompts = given[initial:].sum() + len(own)
-            answer = self._answer_all(row, points_frame, labels, prompts)
+            answer = self._answer_all(row, points_frame, labels)
         return Prediction(points_px.cpu().numpy(), labels.cpu().numpy(), answer.clone(), size)
 
-    def _answer_all(self, row: int, points_frame: Tensor, labels: Tensor, prompts: Tensor) -> Tensor:
-        """The answer (4h, 4w) to these points on an image, `prompts` of them after the initial pair."""
+    def _answer_all(self, row: int, points_frame: Tensor, labels: Tensor) -> Tensor:
+        """The answer (4h, 4w) to these points on an image."""
         episode, at = self._playing(), torch.tensor([row], device=self.model.device)
         points_unit = frame_to_unit(points_frame, self.rules.grid.image_size)[None]
         logits = self.model.decode(episode.image, at, points_unit, labels[None])
         srm_logits = episode.srm_map(at, resize_map(logits.sigmoid(), episode.mask.shape[1:]))
-        return episode.answer_of(logits, srm_logits, prompts[None])[0]
+        return episode.answer_of(logits, srm_logits)[0]
 
     def _playing(self) -> Episode:
         if self._episode is None:

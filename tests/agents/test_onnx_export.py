@@ -81,9 +81,9 @@ def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, ru
     srm_logits, centres = run_graph("srm", encoding=encoding, mask=mask, **more)
     np.testing.assert_allclose(srm_logits, episode.srm_logits, atol=1e-4)
     np.testing.assert_allclose(centres, episode.at_centres(episode.srm_logits), atol=1e-4)
-    answered = {"sam_logits": episode.logits, "srm_logits": srm_logits, "prompts": episode.steps}
+    answered = {"sam_logits": episode.logits, "srm_logits": srm_logits}
     [answers] = run_graph("answer", **answered)
-    expected = episode.answer_of(episode.logits, episode.srm_logits, episode.steps)
+    expected = episode.answer_of(episode.logits, episode.srm_logits)
     np.testing.assert_allclose(answers, expected, atol=1e-4)
     visited = episode.visited.float()
     asked = {"mask": mask, "srm_logits": srm_logits, "visited": visited}

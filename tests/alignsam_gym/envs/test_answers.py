@@ -34,12 +34,17 @@ def _played_session(episode, image):
     return session
 
 
-def test_the_map_has_the_whole_weight_before_any_prompt_and_half_in_the_end():
-    sam, srm = 30 * torch.randn(3, 8, 8, generator=torch.manual_seed(0)), torch.full((3, 2, 2), -9.0)
-    first, second, last = fuse_answers(sam, srm, torch.tensor([0, 1, 10**9]))
-    assert (first == -SRM_LIMIT).all()
-    torch.testing.assert_close(second, sam[1].clamp(-SAM_LIMIT, SAM_LIMIT) / 4 - SRM_LIMIT * 3 / 4)
-    torch.testing.assert_close(last, sam[2].clamp(-SAM_LIMIT, SAM_LIMIT) / 2 - SRM_LIMIT / 2)
+def test_sam_counts_as_far_as_its_mask_and_that_of_the_map_agree():
+    def halves(*signs):  # left and right
+        return torch.tensor(signs, dtype=torch.float32).repeat_interleave(4).expand(8, 8)
+
+    sam = 30 * torch.stack([halves(1, -1), halves(1, -1), halves(1, 1), halves(-1, -1)])
+    srm = 9 * torch.stack([halves(1, -1), halves(-1, 1), halves(1, -1), halves(-1, -1)])
+    same, opposite, half, nothing = fuse_answers(sam, srm)
+    torch.testing.assert_close(same, sam[0].clamp(-SAM_LIMIT, SAM_LIMIT))
+    torch.testing.assert_close(opposite, srm[1].clamp(-SRM_LIMIT, SRM_LIMIT))
+    torch.testing.assert_close(half, halves(1, 1) * SAM_LIMIT / 4 + halves(1, -1) * SRM_LIMIT * 3 / 4)
+    torch.testing.assert_close(nothing, torch.full((8, 8), -SAM_LIMIT))
 
 
 def test_sams_answer_is_its_logits(make_episode_of):
@@ -50,8 +55,8 @@ def test_sams_answer_is_its_logits(make_episode_of):
 def test_the_fused_answer_is_of_the_present_map_and_leaves_the_game_alone(make_episode_of):
     episode = make_episode_of(answer="fused")
     played, plain = _answers(episode), _answers(make_episode_of())
-    for step, ((answers, logits, maps), (_, same, _)) in enumerate(zip(played, plain, strict=True)):
-        assert torch.equal(answers, fuse_answers(logits, maps, torch.tensor([step, step])))
+    for (answers, logits, maps), (_, same, _) in zip(played, plain, strict=True):
+        assert torch.equal(answers, fuse_answers(logits, maps))
         assert torch.equal(logits, same)
 
 
@@ -91,7 +96,7 @@ def test_looking_ahead_is_about_the_fused_answer(make_episode_of):
     for column, actions in enumerate(tried.T):
         begin(episode, [0, 1])
         episode.step(range(2), actions.numpy())
-        answers = fuse_answers(episode.logits, maps, episode.steps)
+        answers = fuse_answers(episode.logits, maps)
         torch.testing.assert_close(foreseen[:, column], logits_iou(answers, episode.truth, episode.valid))
 
 
