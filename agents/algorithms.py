@@ -124,12 +124,6 @@ def _network(episode: Episode, options: Mapping[str, Any]) -> dict[str, Any]:
     seen: dict[str, Any] = {"width": config.width}
     if observation == "cells":
         seen["num_patches"] = episode.rules.grid.count
-    given: dict[str, Any] = {}
     if config.network == "patch":
         seen["guided"] = episode.rules.state == "guided"
-        given["initial_logit_bias"] = list(config.initial_logit_bias)
-    return {
-        "features_extractor_class": extractor,
-        "features_extractor_kwargs": seen,
-        "head": partial(head, **given),
-    }
+    return {"features_extractor_class": extractor, "features_extractor_kwargs": seen, "head": head}

@@ -69,7 +69,7 @@ class RecurrentPromptPolicy(PromptPolicyMixin, RecurrentActorCriticPolicy):
 
     def _build_mlp_extractor(self) -> None:
         """SB3's hook, as in `PromptPolicyMixin`."""
-        head = build_head(self.head_factory, self.features_extractor, self.action_space)
+        head = build_head(self.head_class, self.features_extractor, self.action_space)
         self.mlp_extractor = RecurrentHead(head, self.lstm_output_dim)  # type: ignore[assignment]
 
     def _process_sequence(  # type: ignore[override]

@@ -8,7 +8,7 @@ cells can use. `FullCnnExtractor` reads ``observation="cells"``, in which nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -254,13 +254,9 @@ class Head(nn.Module):
             forbidden = forbidden[:, None]
         return scores.masked_fill(forbidden, _FORBIDDEN_SCORE)
 
-    def initialize(self, scale: float = 1.0) -> None:
-        """Make all patches' scores nearly equal, as SB3's own action layer does.
-
-        Args:
-            scale: Factor on all initial scores: 1 for logits; for Q, the return that one unit of a logit stands for.
-        """
-        nn.init.orthogonal_(self.logits.weight, gain=0.01 * scale)
+    def initialize(self) -> None:
+        """Make all patches' scores nearly equal, as SB3's own action layer does."""
+        nn.init.orthogonal_(self.logits.weight, gain=0.01)
 
     def patch_scores(self, features: Tensor) -> Tensor:
         """Return float32 (B, outputs, N) of features (B, features) that ``visited`` was taken off."""
@@ -297,33 +293,14 @@ class PatchHead(Head):
         extractor: A `PatchExtractor`.
         actions: As `Head` has it.
         outputs: As `Head` has it.
-        initial_logit_bias: Two weights with which learning begins where the states are guided: that of the mean
-            difference between the SRM's map and SAM's mask in a patch, and that of the map's mean there. Both means
-            are in [0, 1]. [ours; policy.initial_logit_bias]
     """
 
-    def __init__(
-        self,
-        extractor: PromptExtractor,
-        actions: int,
-        outputs: int = 1,
-        initial_logit_bias: Sequence[float] = (0.0, 0.0),
-    ) -> None:
+    def __init__(self, extractor: PromptExtractor, actions: int, outputs: int = 1) -> None:
         super().__init__(extractor, actions, outputs)
         assert isinstance(extractor, PatchExtractor)
-        self.guided = extractor.guided
-        self.initial_logit_bias = tuple(initial_logit_bias)
         width = self.visited_start // self.num_patches
         self.logits = nn.Conv1d(width, outputs, 1)
         self.value = nn.Sequential(nn.Linear(2 * width, self.latent_dim_vf), nn.ReLU())
-
-    def initialize(self, scale: float = 1.0) -> None:
-        super().initialize(scale)
-        if self.guided:
-            of_difference, of_map = self.initial_logit_bias
-            weights = torch.tensor([of_map, of_difference, 0.0]) * scale  # in the order of the channels
-            with torch.no_grad():
-                self.logits.weight[:, -SRM_CHANNELS:] = weights[:, None]
 
     def patch_scores(self, features: Tensor) -> Tensor:
         scores: Tensor = self.logits(self._by_patch(features))
@@ -360,12 +337,8 @@ def observation_of(policy: Mapping[str, Any]) -> str:
     return NETWORKS[check_choice("policy.network", policy["network"], tuple(NETWORKS))].observation
 
 
-HeadFactory = Callable[..., Head]
-"""Makes a head of an extractor, the number of actions and that of outputs. Policies take one as keyword ``head``."""
-
-
-def build_head(factory: HeadFactory, extractor: nn.Module, action_space: spaces.Space[Any], outputs: int = 1) -> Head:
+def build_head(head: type[Head], extractor: nn.Module, action_space: spaces.Space[Any], outputs: int = 1) -> Head:
     """Build the head of an SB3 policy, from its features extractor and its ``Discrete`` action space."""
     assert isinstance(extractor, PromptExtractor)
     assert isinstance(action_space, spaces.Discrete)
-    return factory(extractor, int(action_space.n), outputs)
+    return head(extractor, int(action_space.n), outputs)

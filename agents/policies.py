@@ -12,7 +12,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from alignsam_gym.agents.networks import HeadFactory, build_head
+from alignsam_gym.agents.networks import Head, build_head
 
 if TYPE_CHECKING:
     _Base = ActorCriticPolicy
@@ -31,7 +31,7 @@ class PromptPolicyMixin(_Base):
         observation_space: The space of the environment's observation.
         action_space: ``Discrete``: the patches, and perhaps stopping.
         lr_schedule: As SB3 passes it.
-        head: Makes the head.
+        head: The class of the head.
         **kwargs: Keywords of the SB3 policy.
 
     Attributes:
@@ -46,15 +46,15 @@ class PromptPolicyMixin(_Base):
         action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         *,
-        head: HeadFactory,
+        head: type[Head],
         **kwargs: Any,
     ) -> None:
-        self.head_factory = head  # SB3's constructor already builds the head
+        self.head_class = head  # SB3's constructor already builds the head
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
 
     def _build_mlp_extractor(self) -> None:
         """SB3's hook for the layers between the features and the last layers of actor and critic."""
-        self.mlp_extractor = build_head(self.head_factory, self.features_extractor, self.action_space)  # type: ignore[assignment]
+        self.mlp_extractor = build_head(self.head_class, self.features_extractor, self.action_space)  # type: ignore[assignment]
 
     def _build(self, lr_schedule: Schedule) -> None:
         """SB3's hook that builds all networks and the optimizer. Takes away the actor's last layer.

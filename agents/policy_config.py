@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from alignsam_gym.errors import OptionError, check_number
+from alignsam_gym.errors import OptionError
 from alignsam_gym.options import Options, option
 
 PRETRAINED_WIDTH = 48
@@ -37,11 +36,6 @@ class PolicyConfig(Options):
         "which has learned from other tasks what a prompt gains. [ours]",
         "none",
     )
-    initial_logit_bias: Sequence[float] = option(
-        "With `network=patch` and `state=guided`, the scores with which learning begins: of a patch in which SRM and "
-        "SAM differ altogether, and of one that the SRM gives to the target. [ours]",
-        (0.0, 0.0),
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,8 +44,3 @@ class PolicyConfig(Options):
                 f"policy.init=pretrained has weights for network=evidence of width {PRETRAINED_WIDTH} alone; take "
                 "policy=evidence, or init=none."
             )
-        bias = self.initial_logit_bias
-        if isinstance(bias, str) or not isinstance(bias, Sequence) or len(bias) != 2:
-            raise OptionError(f"policy.initial_logit_bias={bias!r}: it must be two numbers.")
-        for value in bias:
-            check_number("policy.initial_logit_bias", value)

@@ -14,7 +14,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor, nn
 
-from alignsam_gym.agents.networks import Head, HeadFactory, build_head
+from alignsam_gym.agents.networks import Head, build_head
 
 if TYPE_CHECKING:
     _Learner = OffPolicyAlgorithm
@@ -31,14 +31,13 @@ class ActionValues(nn.Module):
 
     Args:
         head: Gives the advantages A and the features that V is computed from.
-        temperature: The return, in units of the reward, that one unit of `PatchHead`'s initial logits stands for.
     """
 
-    def __init__(self, head: Head, temperature: float) -> None:
+    def __init__(self, head: Head) -> None:
         super().__init__()
         self.head = head
         self.value = nn.Linear(head.latent_dim_vf, head.outputs)
-        head.initialize(temperature)
+        head.initialize()
 
     def forward(self, features: Tensor) -> Tensor:
         """Return Q of a batch."""
@@ -55,8 +54,7 @@ class QPolicyMixin(_Policy):
         observation_space: The space of ``observation="patches"``.
         action_space: The patches, and perhaps stopping.
         lr_schedule: As SB3 passes it.
-        head: Makes the head.
-        temperature: As `ActionValues` has it.
+        head: The class of the head.
         **kwargs: Keywords of the SB3 policy.
     """
 
@@ -66,18 +64,16 @@ class QPolicyMixin(_Policy):
         action_space: spaces.Discrete,
         lr_schedule: Schedule,
         *,
-        head: HeadFactory,
-        temperature: float,
+        head: type[Head],
         **kwargs: Any,
     ) -> None:
-        self.head_factory = head  # SB3's constructor already builds the networks
-        self.temperature = temperature
+        self.head_class = head  # SB3's constructor already builds the networks
         super().__init__(observation_space, action_space, lr_schedule, net_arch=[], **kwargs)
 
     def make_action_values(self, extractor: nn.Module, outputs: int = 1) -> ActionValues:
         """Make a new network that reads the features of `extractor`; `outputs` is the number of values an action."""
-        head = build_head(self.head_factory, extractor, self.action_space, outputs)
-        return ActionValues(head, self.temperature).to(self.device)
+        head = build_head(self.head_class, extractor, self.action_space, outputs)
+        return ActionValues(head).to(self.device)
 
     @torch.no_grad()
     def choose_actions(

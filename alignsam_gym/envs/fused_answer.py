@@ -15,9 +15,9 @@ SAM_LIMIT, SRM_LIMIT = 10.0, 4.0
 def fuse_answers(sam_logits: Tensor, srm_logits: Tensor) -> Tensor:
     """Combine B answers of SAM with B maps of the SRM.
 
-    The SRM's map says what is meant, SAM's answer where it ends. Where prompts have not yet led SAM to what is meant, the
-    two differ, and the map counts. So SAM's weight is the square of the IoU of the two masks, and the map's is the rest.
-    No gradient goes through SAM or the SRM.
+    The SRM's map says what is meant, SAM's answer where it ends. Where the prompts have not led SAM to what is meant,
+    the two masks differ, and then the map counts: SAM's weight is the square of the two masks' IoU, the map's is the
+    rest. No gradient goes through SAM or the SRM.
 
     Args:
         sam_logits: float (B, 4h, 4w), SAM's.

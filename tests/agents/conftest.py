@@ -11,13 +11,13 @@ STEPS = 6
 _PPO = {"n_steps": STEPS, "n_epochs": 2, "batch_size": 12, "learning_rate": 1e-3, "gamma": 0.9, "gae_lambda": 0.9}
 _DQN = {
     "learning_rate": 1e-3, "gamma": 0.9, "buffer_size": 200, "learning_starts": 8, "train_freq": 1, "batch_size": 16,
-    "target_update_interval": 16, "exploration_fraction": 0.5, "policy_kwargs": {"temperature": 0.01},
+    "target_update_interval": 16, "exploration_fraction": 0.5,
 }  # fmt: skip
 OPTIONS = {
     "ppo": _PPO,
     "a2c": {"n_steps": 3, "learning_rate": 1e-3},
     "dqn": _DQN,
-    "qrdqn": _DQN | {"policy_kwargs": {"temperature": 0.01, "n_quantiles": 5}},
+    "qrdqn": _DQN | {"policy_kwargs": {"n_quantiles": 5}},
     "maskable_ppo": _PPO,
     "recurrent_ppo": _PPO | {"policy_kwargs": {"lstm_hidden_size": 8}},
 }

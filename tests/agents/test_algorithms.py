@@ -17,9 +17,9 @@ from alignsam_gym.errors import OptionError
 
 CONF = Path(__file__).parents[2] / "conf"
 CNN = {"network": "cnn", "width": 8}
-OWN = ("temperature", "n_quantiles", "lstm_hidden_size")
+OWN = ("n_quantiles", "lstm_hidden_size")
 DQN_LONG = {"gradient_steps": 2, "batch_size": 64, "buffer_size": 3000, "target_update_interval": 100}
-DQN_LONG |= {"policy_kwargs": {"temperature": 1.0}, "learning_starts": 200}
+DQN_LONG |= {"learning_starts": 200}
 
 
 def play(policy, venv, steps):
@@ -121,7 +121,7 @@ def test_unknown_names_and_options_are_told(make_toy_venv):
         make_learner(venv, {"algorithm": "a2c", "clip_range": 0.2}, CNN, 0)
     with pytest.raises(OptionError, match="agent=ppo has no option device, seed"):
         make_learner(venv, {"algorithm": "ppo", "device": "cpu", "seed": 1}, CNN, 0)
-    with pytest.raises(OptionError, match="policy has no option depth; it takes init"):
+    with pytest.raises(OptionError, match="policy has no option depth; it takes init, network, width"):
         make_learner(venv, {"algorithm": "ppo"}, CNN | {"depth": 3}, 0)
 
 

@@ -68,23 +68,6 @@ def test_policies_begin_nearly_uniform(network):
     assert (distribution.entropy() > 0.95 * np.log(100)).all()
 
 
-def test_a_guided_policy_begins_where_srm_and_sam_disagree():
-    venv = make_venv(state="guided")
-    policy = make_policy(venv, {"algorithm": "ppo"}, {"network": "patch", "width": 8, "initial_logit_bias": (8, 2)})
-    observation = venv.reset()
-    srm_map, difference = observation["patches"][:, -3], observation["patches"][:, -2]
-    srm_map[:] = 0
-    difference[:] = 0
-    srm_map[:, 6, 1] = 1
-    difference[:, 6, 1] = 1
-    chosen, _ = policy.predict(observation, deterministic=True)
-    assert (chosen == 61).all()
-    disputed = policy.get_distribution(policy.obs_to_tensor(observation)[0]).distribution.probs[:, 61]
-    difference[:] = 0
-    agreed = policy.get_distribution(policy.obs_to_tensor(observation)[0]).distribution.probs[:, 61]
-    assert (disputed > 2 * agreed).all()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["patch"])
 def test_ppo_learns_to_hit_the_target(network):

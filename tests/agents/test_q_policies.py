@@ -31,21 +31,6 @@ def test_visited_patches_are_worth_least_and_stopping_is_never_forbidden(learner
     assert (q_values(observation).abs() < 10).all(), "where nothing is left, all may be chosen"
 
 
-def test_initial_logit_bias_is_counted_in_returns(make_toy_learner):
-    """With temperature 0.01, an initial logit of 8 is a return of 0.08."""
-    network = {"network": "patch", "width": 8, "initial_logit_bias": (8, 2)}
-    model = make_toy_learner("dqn", network=network, state="guided")
-    observation = model.get_env().reset()
-    observation["patches"][:, -3:] = 0
-    with torch.no_grad():
-        before = model.policy.q_net(model.policy.obs_to_tensor(observation)[0])
-        observation["patches"][:, -2, 1, 2] = 1
-        after = model.policy.q_net(model.policy.obs_to_tensor(observation)[0])
-    gain = after - before
-    others = np.delete(np.arange(16), 6)
-    assert gain[:, 6].sub(gain[:, others].mean(1)).numpy() == pytest.approx(0.08, abs=1e-4)
-
-
 def test_values_are_the_states_and_the_actions_advantages(make_toy_learner):
     """A dueling head: over all actions the advantages are zero on average, so the mean of Q is V."""
     model = make_toy_learner("dqn")
