@@ -56,6 +56,7 @@ class RecurrentHead(nn.Module):
         """Make all patches' scores nearly equal; see `Head.initialize`."""
         self.head.initialize()
         nn.init.orthogonal_(self.remembered.weight, gain=0.01)
+        nn.init.zeros_(self.remembered.bias)
 
     def _split(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """The extractor's features, and the LSTM's output."""

@@ -36,6 +36,13 @@ class PolicyConfig(Options):
         "which has learned from other tasks what a prompt gains. [ours]",
         "none",
     )
+    kl_coef: float = option(
+        "With `init=pretrained`, for PPO and A2C: the weight in the loss of the Kullback–Leibler divergence from the "
+        "policy that learning began with. `agent.ent_coef` takes it from here. [ours]",
+        0.0,
+        least=0,
+        reason="the divergence is to be small",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,4 +50,8 @@ class PolicyConfig(Options):
             raise OptionError(
                 f"policy.init=pretrained has weights for network=evidence of width {PRETRAINED_WIDTH} alone; take "
                 "policy=evidence, or init=none."
+            )
+        if self.init == "none" and self.kl_coef:
+            raise OptionError(
+                f"policy.kl_coef={self.kl_coef} is for a pretrained policy; it must be 0 with policy.init=none."
             )

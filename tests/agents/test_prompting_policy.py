@@ -121,9 +121,10 @@ def test_a_penalty_holds_the_policy_near_its_start(make_pretrained):
     [
         ("ppo", PRETRAINED | {"width": 8}, "of width 48"),
         ("ppo", PRETRAINED | {"network": "patch"}, "network=evidence"),
+        ("ppo", PRETRAINED | {"init": "none", "kl_coef": 0.1}, r"kl_coef=0\.1 .* must be 0 with policy\.init=none"),
     ],
 )
-def test_what_has_no_pretrained_weights_is_an_error(make_toy_learner, algorithm, network, says):
+def test_what_fits_no_pretrained_weights_is_an_error(make_toy_learner, algorithm, network, says):
     observation = "evidence" if network["network"] == "evidence" else "patches"
     with pytest.raises(OptionError, match=says):
         make_toy_learner(algorithm, network=network, observation=observation)
