@@ -11,56 +11,13 @@ from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.qrdqn.policies import QRDQNPolicy, QuantileNetwork
 from torch import Tensor, nn
 
-from alignsam_gym.agents.networks import Head, build_head
+from alignsam_gym.agents.networks import RecurrentHead, build_head
 from alignsam_gym.agents.policies import PromptPolicyMixin, draw_or_likeliest
 from alignsam_gym.agents.q_policies import MaskedExplorationMixin, QPolicyMixin
 
 
 class MaskablePromptPolicy(PromptPolicyMixin, MaskableActorCriticPolicy):  # type: ignore[misc]
     """The policy of MaskablePPO. It avoids visited patches without masks, and obeys the masks that it is given."""
-
-
-class RecurrentHead(nn.Module):
-    """A head with memory: a linear map of the LSTM's output is added to each action's logit. [ours]
-
-    The patches' own logits stay on their grid, as without memory. The value is computed from the head's value
-    features with the LSTM's output behind them.
-
-    Input: the extractor's features with the LSTM's output behind them, (B, features_dim + hidden).
-
-    Args:
-        head: The head without memory.
-        hidden: Size of the LSTM's output.
-    """
-
-    def __init__(self, head: Head, hidden: int) -> None:
-        super().__init__()
-        self.head = head
-        self.hidden = hidden
-        self.latent_dim_pi = head.latent_dim_pi
-        self.latent_dim_vf = head.latent_dim_vf + hidden
-        self.remembered = nn.Linear(hidden, head.latent_dim_pi)
-
-    def forward_actor(self, latent: Tensor) -> Tensor:
-        """Return logits float32 (B, actions)."""
-        features, memory = self._split(latent)
-        scores = self.head.scores(features)[:, 0] + self.remembered(memory)
-        return self.head.mask_visited(scores, features)
-
-    def forward_critic(self, latent: Tensor) -> Tensor:
-        """Return what the value is computed from, float32 (B, latent_dim_vf)."""
-        features, memory = self._split(latent)
-        return torch.cat([self.head.forward_critic(features), memory], dim=1)
-
-    def initialize(self) -> None:
-        """Make all patches' scores nearly equal; see `Head.initialize`."""
-        self.head.initialize()
-        nn.init.orthogonal_(self.remembered.weight, gain=0.01)
-        nn.init.zeros_(self.remembered.bias)
-
-    def _split(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """The extractor's features, and the LSTM's output."""
-        return latent[:, : -self.hidden], latent[:, -self.hidden :]
 
 
 class RecurrentPromptPolicy(PromptPolicyMixin, RecurrentActorCriticPolicy):

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from torch import Tensor, nn
 
-from alignsam_gym.agents.networks import EvidenceExtractor, PatchHead
+from alignsam_gym.agents.networks import EvidenceExtractor, PatchHead, RecurrentHead
 from alignsam_gym.agents.policies import PromptPolicy
 from alignsam_gym.agents.q_policies import ActionValues, QPolicyMixin
 from alignsam_gym.atomic_write import write_atomically
@@ -119,6 +119,8 @@ def begin_pretrained(policy: BasePolicy) -> None:
                 nn.init.zeros_(module.stop.bias)
         elif isinstance(module, ActionValues):
             _copy(pretrained.value, module.value, UNIT)
+        elif isinstance(module, RecurrentHead):
+            nn.init.zeros_(module.remembered.weight)
     if isinstance(policy, ActorCriticPolicy):
         _copy(pretrained.value, policy.value_net, UNIT)
     if isinstance(policy, PromptPolicy):
