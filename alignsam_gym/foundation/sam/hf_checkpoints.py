@@ -17,7 +17,7 @@ HF = "hf:"
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 def load_hf_sam(name: str) -> tuple[Sam, str]:
@@ -84,7 +84,11 @@ def _folder(name: str) -> Path:
 
 
 def _cached_file(repository: str, file: str) -> Path | None:
-    found = _import_hub().try_to_load_from_cache(repository, file)
+    hub = _import_hub()
+    try:
+        found = hub.try_to_load_from_cache(repository, file)
+    except hub.errors.HFValidationError:  # no repository can be called so
+        return None
     return Path(found) if isinstance(found, str) else None
 
 

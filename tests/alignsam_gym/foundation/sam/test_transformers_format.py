@@ -11,6 +11,7 @@ from alignsam_gym.foundation.sam.build_sam import recognise
 from alignsam_gym.foundation.sam.predictor import load_sam
 from alignsam_gym.foundation.sam.sam_hq import build_hq_sam, rename_hq
 from alignsam_gym.foundation.sam.transformers_format import published_names
+from tests.alignsam_gym.foundation.sam.conftest import PROMPTS, spread, vit_sam
 
 transformers = pytest.importorskip("transformers", reason="transformers, with whose SAM to compare, is not installed")
 
@@ -22,46 +23,11 @@ for row, length in enumerate(LENGTHS):
     LABELS[row, length:] = -1
 
 PROCESSOR = transformers.SamImageProcessor(size={"longest_edge": 128}, pad_size={"height": 128, "width": 128})
-VIT = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "image_size": 128, "window_size": 4}
-VIT |= {"global_attn_indexes": [1, 3], "output_channels": 64, "mlp_dim": 96}
-PROMPTS = {"hidden_size": 64, "image_size": 128}
-DECODER = {"hidden_size": 64, "num_attention_heads": 2, "mlp_dim": 96}
 
 
-def spread(model):
-    """Random weights throughout, and logits that spread over several units."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.15)
-        model.shared_image_embedding.positional_embedding.normal_()
-        model.prompt_encoder.shared_embedding.positional_embedding.copy_(
-            model.shared_image_embedding.positional_embedding
-        )
-        for mlp in model.mask_decoder.output_hypernetworks_mlps:
-            mlp.proj_out.weight *= 30
-    return model.eval()
-
-
-def vit_sam(kind, **vit_dim):
-    torch.manual_seed(0)
-    vision = getattr(transformers, f"{kind}VisionConfig")(**VIT, num_pos_feats=32)
-    prompts = getattr(transformers, f"{kind}PromptEncoderConfig")(**PROMPTS)
-    decoder = getattr(transformers, f"{kind}MaskDecoderConfig")(**DECODER, **vit_dim)
-    parts = {"vision_config": vision, "prompt_encoder_config": prompts, "mask_decoder_config": decoder}
-    config = getattr(transformers, f"{kind}Config")(**parts)
-    return spread(getattr(transformers, f"{kind}Model")(config))
-
-
-@pytest.fixture(scope="module")
-def theirs():
-    return vit_sam("Sam")
-
-
-@pytest.fixture(scope="module")
-def folder(theirs, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sam")
-    theirs.save_pretrained(folder)
-    return folder
+@pytest.fixture
+def theirs(saved_sam):
+    return transformers.SamModel.from_pretrained(saved_sam)
 
 
 def prompts_of(row, length):
@@ -74,8 +40,8 @@ def answers(model):
     return encodings, model.decode(model.prepare_image(encodings), torch.arange(len(IMAGES)), POINTS, LABELS)
 
 
-def test_a_batch_of_images_equals_segment_anything_on_each(folder):
-    ours = load_sam(f"hf:{folder}", "cpu")
+def test_a_batch_of_images_equals_segment_anything_on_each(saved_sam):
+    ours = load_sam(f"hf:{saved_sam}", "cpu")
     _, logits = answers(ours)
     assert logits.std() > 0.5
     predictor = SamPredictor(ours.sam)
@@ -86,12 +52,12 @@ def test_a_batch_of_images_equals_segment_anything_on_each(folder):
 
 
 @pytest.mark.parametrize(("eps", "tolerance"), [(1e-6, 2e-4), (1e-5, 1e-5)])
-def test_a_batch_of_images_equals_transformers_on_each(theirs, folder, eps, tolerance):
+def test_a_batch_of_images_equals_transformers_on_each(theirs, saved_sam, eps, tolerance):
     """To the last digits once the layer norms of its decoder add what the publishers' do."""
     for layer in theirs.mask_decoder.transformer.layers:
         for norm in (layer.layer_norm1, layer.layer_norm2, layer.layer_norm3, layer.layer_norm4):
             norm.eps = eps
-    encodings, logits = answers(load_sam(f"hf:{folder}", "cpu"))
+    encodings, logits = answers(load_sam(f"hf:{saved_sam}", "cpu"))
     for row, length in enumerate(LENGTHS):
         pixels = PROCESSOR(IMAGES[row], return_tensors="pt").pixel_values
         with torch.no_grad():
@@ -192,19 +158,22 @@ def test_published_sizes_get_their_published_names(kind, vit):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_reduced_weights_are_read(folder, tmp_path, dtype):
-    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
-    tensors = {name: tensor.to(dtype) for name, tensor in load_file(folder / "model.safetensors").items()}
+def test_reduced_weights_are_read(saved_sam, tmp_path, dtype):
+    (tmp_path / "config.json").write_bytes((saved_sam / "config.json").read_bytes())
+    tensors = {name: tensor.to(dtype) for name, tensor in load_file(saved_sam / "model.safetensors").items()}
     save_file(tensors, tmp_path / "model.safetensors")
     assert {p.dtype for p in load_sam(f"hf:{tmp_path}", "cpu").sam.parameters()} == {torch.float32}
 
 
 @pytest.fixture
-def changed(folder, tmp_path):
+def changed(saved_sam, tmp_path):
     """Write the model with a changed configuration or tensors, and return its name."""
 
     def changed(change_config=lambda config: None, change_tensors=lambda tensors: None):
-        config, tensors = json.loads((folder / "config.json").read_text()), load_file(folder / "model.safetensors")
+        config, tensors = (
+            json.loads((saved_sam / "config.json").read_text()),
+            load_file(saved_sam / "model.safetensors"),
+        )
         change_config(config)
         change_tensors(tensors)
         (tmp_path / "config.json").write_text(json.dumps(config))
