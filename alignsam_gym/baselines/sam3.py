@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from alignsam_gym.baselines.sample_texts import texts_of
-from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.errors import OptionError, WeightsError, first_line
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 
@@ -38,15 +38,19 @@ class SAM3:
                 "method=sam3 needs a transformers that has SAM 3: pip install -U 'alignsam-gym[baselines]'."
             ) from error
         try:
-            network: Any = Sam3Model.from_pretrained(checkpoint, local_files_only=True)
+            network, loading = Sam3Model.from_pretrained(checkpoint, local_files_only=True, output_loading_info=True)
             self.processor: Any = Sam3Processor.from_pretrained(checkpoint, local_files_only=True)
-        except (OSError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise WeightsError(
-                f"method.checkpoint={checkpoint!r} is neither a folder with a SAM 3 nor in Hugging Face's cache. Its "
-                "weights are given to whoever accepts their licence: do so at https://huggingface.co/facebook/sam3, "
-                "then hf auth login, then hf download facebook/sam3; or give the folder of a copy."
+                f"method.checkpoint={checkpoint!r} is neither a folder with a SAM 3 nor in Hugging Face's cache "
+                f"({first_line(error)}). Its weights are given to whoever accepts their licence: do so at "
+                "https://huggingface.co/facebook/sam3, then hf auth login, then hf download facebook/sam3; or give the "
+                "folder of a copy."
             ) from error
-        self.device, self.network = model.device, network.to(model.device).eval()
+        if missing := sorted(loading["missing_keys"]):  # which transformers would draw at random
+            raise WeightsError(f"method.checkpoint={checkpoint!r} is no SAM 3: it lacks {missing[0]}, among others.")
+        self.device = model.device
+        self.network: Any = network.to(model.device).eval()
         self.threshold = threshold
 
     def fit(self, shots: EncodedDataset, seed: int) -> None:

@@ -1,7 +1,9 @@
+import shutil
 import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from alignsam_gym.baselines.sam3 import SAM3
 from alignsam_gym.errors import DataError, OptionError, WeightsError
@@ -105,6 +107,33 @@ def test_a_missing_checkpoint_says_what_to_do(toy_model, tmp_path):
     pytest.importorskip("transformers")
     with pytest.raises(WeightsError, match=r"accepts their licence.*huggingface\.co/facebook/sam3.*hf auth login"):
         SAM3(toy_model, str(tmp_path / "nowhere"), 0.5)
+
+
+@pytest.fixture
+def rewritten(checkpoint, tmp_path):
+    """A copy of the checkpoint with other tensors."""
+
+    def rewritten(change):
+        folder = shutil.copytree(checkpoint, tmp_path / "copy")
+        save_file(change(load_file(folder / "model.safetensors")), folder / "model.safetensors", {"format": "pt"})
+        return folder
+
+    return rewritten
+
+
+def test_a_checkpoint_for_videos_is_read_as_it_is_published(checkpoint, rewritten, toy_model):
+    transformers = pytest.importorskip("transformers")
+    folder = rewritten(lambda tensors: {f"detector_model.{name}": tensor for name, tensor in tensors.items()})
+    transformers.Sam3VideoConfig(detector_config=build_config(transformers)).save_pretrained(folder)
+    expected = SAM3(toy_model, checkpoint, 0.5).network.state_dict()
+    found = SAM3(toy_model, str(folder), 0.5).network.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in found.items())
+
+
+def test_a_tensor_too_few_is_noticed(rewritten, toy_model):
+    folder = rewritten(lambda tensors: {name: t for name, t in tensors.items() if name != "text_projection.weight"})
+    with pytest.raises(WeightsError, match=r"is no SAM 3: it lacks text_projection\.weight"):
+        SAM3(toy_model, str(folder), 0.5)
 
 
 def test_a_library_without_sam_3_says_what_to_do(toy_model, monkeypatch):
