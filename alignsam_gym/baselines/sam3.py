@@ -38,7 +38,7 @@ class SAM3:
                 "method=sam3 needs a transformers that has SAM 3: pip install -U 'alignsam-gym[baselines]'."
             ) from error
         try:
-            network, loading = Sam3Model.from_pretrained(checkpoint, local_files_only=True, output_loading_info=True)
+            loaded: Any = Sam3Model.from_pretrained(checkpoint, local_files_only=True, output_loading_info=True)
             self.processor: Any = Sam3Processor.from_pretrained(checkpoint, local_files_only=True)
         except (OSError, RuntimeError, ValueError) as error:
             raise WeightsError(
@@ -47,6 +47,7 @@ class SAM3:
                 "https://huggingface.co/facebook/sam3, then hf auth login, then hf download facebook/sam3; or give the "
                 "folder of a copy."
             ) from error
+        network, loading = loaded
         if missing := sorted(loading["missing_keys"]):  # which transformers would draw at random
             raise WeightsError(f"method.checkpoint={checkpoint!r} is no SAM 3: it lacks {missing[0]}, among others.")
         self.device = model.device

@@ -143,8 +143,9 @@ def published_names(kind: str, tensors: Mapping[str, Tensor]) -> dict[str, Tenso
     """
     tensors = dict(tensors)
     image_positions = tensors.pop(_IMAGE_POSITIONS, None)  # the points' own, kept twice or once
-    points_positions = tensors.setdefault(_POSITIONS, image_positions) if image_positions is not None else None
-    if points_positions is not None and not torch.equal(points_positions, image_positions):
+    if image_positions is not None and not torch.equal(
+        tensors.setdefault(_POSITIONS, image_positions), image_positions
+    ):
         raise WeightsError(f"{_POSITIONS} and {_IMAGE_POSITIONS} differ; no published SAM has two encodings.")
     for number, row in enumerate(tensors.pop("prompt_encoder.point_embed.weight", ())):
         tensors[f"prompt_encoder.point_embed.{number}.weight"] = row[None]
