@@ -38,7 +38,9 @@ class SAM3:
                 "method=sam3 needs a transformers that has SAM 3: pip install -U 'alignsam-gym[baselines]'."
             ) from error
         try:
-            loaded: Any = Sam3Model.from_pretrained(checkpoint, local_files_only=True, output_loading_info=True)
+            loaded: Any = Sam3Model.from_pretrained(
+                checkpoint, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
             self.processor: Any = Sam3Processor.from_pretrained(checkpoint, local_files_only=True)
         except (OSError, RuntimeError, ValueError) as error:
             raise WeightsError(
@@ -49,7 +51,9 @@ class SAM3:
             ) from error
         network, loading = loaded
         if missing := sorted(loading["missing_keys"]):  # which transformers would draw at random
-            raise WeightsError(f"method.checkpoint={checkpoint!r} is no SAM 3: it lacks {missing[0]}, among others.")
+            raise WeightsError(
+                f"method.checkpoint={checkpoint!r} is no SAM 3: tensors are missing, such as {missing[0]}."
+            )
         self.device = model.device
         self.network: Any = network.to(model.device).eval()
         self.threshold = threshold
