@@ -26,6 +26,7 @@ from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.prompting_session import ImageLike, Prediction, PromptingSession, UnlabelledImages
 from alignsam_gym.errors import AlignSAMError, OptionError, WeightsError, check_count
 from alignsam_gym.foundation.encoding.embedding_store import RecentStore
+from alignsam_gym.foundation.sam.hf_checkpoints import is_cached, is_repository
 
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -250,7 +251,7 @@ def _is_repo(source: str | Path) -> bool:
 def _choose_model(kind: str, trained: str, given: str | None, trust_local_weights: bool) -> str:
     """The `sam` or `clip` to use: the given one, or else the one that the agent was trained with.
 
-    Unless it is trusted, the latter may be no file, and a CLIP must be here. Raises WeightsError.
+    Unless it is trusted, the latter may be no file, and nothing is downloaded for it. Raises WeightsError.
     """
     if given is None:
         if trust_local_weights and not is_digest(kind, trained):
@@ -259,9 +260,9 @@ def _choose_model(kind: str, trained: str, given: str | None, trust_local_weight
             raise WeightsError(
                 f"This agent was trained with a {kind} of its maker's own, {trained}: give its file, {kind}=<path>."
             )
-        if kind == "clip" and not _is_here(trained):
+        if not _is_here(kind, trained):
             raise WeightsError(
-                f"This agent was trained with clip={trained}, which is not here: give clip={trained} to have it "
+                f"This agent was trained with {kind}={trained}, which is not here: give {kind}={trained} to have it "
                 "downloaded."
             )
         return trained
@@ -271,10 +272,12 @@ def _choose_model(kind: str, trained: str, given: str | None, trust_local_weight
     return given
 
 
-def _is_here(clip: str) -> bool:
-    """Whether a published CLIP can be loaded without a download."""
-    if clip == "tiny":
+def _is_here(kind: str, name: str) -> bool:
+    """Whether a published model is loaded without a download, as official checkpoints of SAM always are."""
+    if kind == "sam":
+        return not is_repository(name) or is_cached(name)
+    if name == "tiny":
         return True
     from alignsam_gym.foundation.clip_surgery import is_downloaded  # open_clip takes seconds to import
 
-    return is_downloaded(clip)
+    return is_downloaded(name)

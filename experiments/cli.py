@@ -34,7 +34,7 @@ def path(text: str) -> Path:
 
 AGENT, COMPARISON, PREPARATION, DEVELOPMENT = "An agent", "Comparisons", "Data and weights", "Development"
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A training's folder, or a bundle: a folder or one file.")]
-Sam = Annotated[str | None, typer.Option(help="Checkpoint, where the agent was trained with an own one.")]
+Sam = Annotated[str | None, typer.Option(help="Checkpoint or hf:…, where the agent's own is a file, or not here.")]
 Clip = Annotated[str | None, typer.Option(help="ARCHITECTURE/WEIGHTS, where the agent's own is a file, or not here.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, …")]
 
