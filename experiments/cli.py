@@ -44,7 +44,9 @@ class Format(StrEnum):
 
     mask = "mask"
     overlay = "overlay"
-    rle = "rle"
+    coco = "coco"
+    yolo = "yolo"
+    yolo_scores = "yolo-scores"
 
 
 def run_module(command: str, arguments: list[str]) -> None:
@@ -78,9 +80,11 @@ def predict(
     run: Run,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="PNG, JPEG or BMP files, or folders.")],
     out: Annotated[Path, typer.Option(parser=path, help="Folder to write to.")] = Path("predictions"),
-    format: Annotated[Format, typer.Option(help="PNG masks, PNG overlays, or one JSON file with COCO's RLE.")] = (
-        Format.mask
-    ),
+    format: Annotated[
+        Format,
+        typer.Option(help="PNG masks or overlays, a JSON file of COCO's kind, YOLO's labels, or these with scores."),
+    ] = Format.mask,
+    category: Annotated[str | None, typer.Option(help="What the target is called in COCO's and YOLO's files.")] = None,
     text: Annotated[str | None, typer.Option(help="What to look for, where a text guides the agent.")] = None,
     sam: Sam = None,
     clip: Clip = None,
@@ -96,25 +100,17 @@ def predict(
     alignsam predict shadows.alignsam photo.jpg --format overlay
     """
     with exit_on_user_error:
-        from alignsam_gym.agents import prediction_files
+        from alignsam_gym.agents.prediction_files import predict_files, prediction_writer
+        from alignsam_gym.agents.prediction_sources import find_sources
         from alignsam_gym.agents.pretrained import AlignSAM
-        from alignsam_gym.errors import DataError
 
-        found = prediction_files.find_images(images, [out])
-        rle = prediction_files.RleWriter(out / prediction_files.RLE_FILE) if format == Format.rle else None
+        found = find_sources(images, [out])
         agent = AlignSAM.from_pretrained(run, sam=sam, clip=clip, device=device, batch_size=batch_size)
-        if format == Format.overlay:
-            write = prediction_files.overlay_writer(out, agent.config.intensity_range)
-        else:
-            write = rle or prediction_files.mask_writer(out)
-        written, skipped = prediction_files.predict_files(agent, found, write, text)
+        writer = prediction_writer(format, out, category, text or agent.config.text)
+        written, skipped = predict_files(agent, found, writer, text)
         for problem in skipped:
             print(f"skipped: {problem}", file=sys.stderr)
-        if not written:
-            raise DataError(f"None of {len(skipped)} images could be read.")
-        if rle:
-            rle.save()
-        print(f"{written} of {len(found)} images are in {rle.file if rle else out}")
+        print(f"{written} of {len(found)} images are in {writer.place}")
 
 
 @app.command(rich_help_panel=AGENT)

@@ -76,6 +76,11 @@ class Prediction:
         """float32 (H, W) in [0, 1], above 0.5 in the mask."""
         return np.asarray(upsample_logits(self.logits, self.size).sigmoid_().cpu().numpy())
 
+    @property
+    def score(self) -> float:
+        """The mean probability in the mask, from 0.5 to 1; 0 of an empty one. It is no estimate of the IoU."""
+        return float(self.probability[self.mask].mean()) if self.mask.any() else 0.0
+
 
 class _Played(NamedTuple):
     """SAM's logits after a step, and the answer; float (B, 4h, 4w) both."""
