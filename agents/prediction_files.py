@@ -1,9 +1,11 @@
-"""Files of masks that a trained agent makes from files of images."""
+"""Files of masks that a trained agent makes from files of images and videos."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -15,10 +17,14 @@ from alignsam_gym.agents.prediction_sources import Frame, SourceFile
 from alignsam_gym.agents.pretrained import AlignSAM
 from alignsam_gym.data.annotation_export import CocoExport, yolo_label
 from alignsam_gym.data.mask_files import write_file, write_mask, write_picture
+from alignsam_gym.data.video_files import VideoFile
 from alignsam_gym.envs.prompting_session import Prediction
 from alignsam_gym.envs.rendering import ANSWER_COLOUR, overlay
 from alignsam_gym.errors import DataError, OptionError
+from alignsam_gym.transforms import resize_image, resize_mask
 
+LONGEST_SIDE = 1920
+"""Of a video's pictures, in pixels."""
 COCO_FILE = "annotations.json"
 YOLO_NAMES = "data.yaml"
 
@@ -43,6 +49,9 @@ class PredictionWriter:
     def finish(self) -> None:
         """Write what was collected, after the last prediction."""
 
+    def close(self) -> None:
+        """Leave no unfinished file, after `finish` or a failure."""
+
 
 class OverlayWriter(PredictionWriter):
     """Writes the images with their masks tinted, as PNG."""
@@ -50,6 +59,57 @@ class OverlayWriter(PredictionWriter):
     def write(self, frame: Frame, prediction: Prediction) -> None:
         """Write a picture."""
         write_picture(self.folder, frame.name, overlay(frame.read(), prediction.mask, ANSWER_COLOUR))
+
+
+class VideoWriter(PredictionWriter):
+    """Writes masks as PNG, and the images with their masks tinted as a video of each sequence, ``<sequence>.mp4``.
+
+    The pictures' longer side is at most `LONGEST_SIDE`.
+
+    Args:
+        folder: To write to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._videos: dict[str, VideoFile] = {}
+        self._current: VideoFile | None = None
+
+    def write(self, frame: Frame, prediction: Prediction) -> None:
+        """Write a mask, and add a picture to the video.
+
+        Raises:
+            DataError: A sequence has frames of several sizes, or another has the same name.
+        """
+        super().write(frame, prediction)
+        image, mask = frame.read(), prediction.mask
+        factor = min(1.0, LONGEST_SIDE / max(image.shape))
+        size = (max(1, round(image.shape[0] * factor)), max(1, round(image.shape[1] * factor)))
+        picture = overlay(resize_image(image, size), resize_mask(mask, size), ANSWER_COLOUR)
+        video = self._videos.get(frame.sequence)
+        if video is None:
+            self.finish()
+            video = VideoFile(self.folder / f"{frame.sequence}.mp4", frame.rate, size)
+            self._videos[frame.sequence] = self._current = video
+        if video is not self._current:
+            raise DataError(f"Two sequences are called {frame.sequence}; take one after the other.")
+        if size != video.size:
+            raise DataError(
+                f"{frame.path} is of {size[1]}×{size[0]} pixels, the first frame of {frame.sequence} of "
+                f"{video.size[1]}×{video.size[0]}, so they are no video; --format overlay takes any images."
+            )
+        video.write(picture)
+
+    def finish(self) -> None:
+        """Finish the video that is being written."""
+        if self._current:
+            self._current.save()
+            self._current = None
+
+    def close(self) -> None:
+        """Leave no unfinished video."""
+        if self._current:
+            self._current.discard()
 
 
 class CocoWriter(PredictionWriter):
@@ -107,13 +167,28 @@ class YoloWriter(PredictionWriter):
         write_file(self.folder / YOLO_NAMES, self._names)
 
 
+@dataclass
+class Outcome:
+    """What has become of the files.
+
+    Attributes:
+        files: How many could be read to their ends.
+        frames: How many predictions were written.
+        skipped: What was wrong with each of the other files.
+    """
+
+    files: int = 0
+    frames: int = 0
+    skipped: list[str] = field(default_factory=list)
+
+
 def prediction_writer(
     format: str, folder: Path, category: str | None = None, text: str | None = None
 ) -> PredictionWriter:
     """Make the writer of a format.
 
     Args:
-        format: ``mask``, ``overlay``, ``coco``, ``yolo`` or ``yolo-scores``.
+        format: ``mask``, ``overlay``, ``video``, ``coco``, ``yolo`` or ``yolo-scores``.
         folder: To write to.
         category: What the target is called in COCO's and YOLO's files; by default `text`, or else ``target``.
         text: What the agent looks for, if a text guides it.
@@ -121,12 +196,14 @@ def prediction_writer(
     Raises:
         OptionError: An option is for another format, or an extra is not installed.
     """
-    if category is not None and format in ("mask", "overlay"):
+    if category is not None and format in ("mask", "overlay", "video"):
         raise OptionError(f"--category is for --format coco and yolo; --format {format} names no categories.")
     name = category or text or "target"
     match format:
         case "overlay":
             return OverlayWriter(folder)
+        case "video":
+            return VideoWriter(folder)
         case "coco":
             return CocoWriter(folder, name)
         case "yolo" | "yolo-scores":
@@ -134,10 +211,10 @@ def prediction_writer(
     return PredictionWriter(folder)
 
 
-def predict_files(
-    agent: AlignSAM, files: Sequence[SourceFile], writer: PredictionWriter, text: str | None
-) -> tuple[int, list[str]]:
-    """Predict and write every image that can be read.
+def predict_files(agent: AlignSAM, files: Sequence[SourceFile], writer: PredictionWriter, text: str | None) -> Outcome:
+    """Predict and write every image, page and frame that can be read, each for itself.
+
+    Beginning a frame of a video from the prompts of the frame before does not segment better.
 
     Args:
         agent: A trained one.
@@ -145,38 +222,39 @@ def predict_files(
         writer: Gets each prediction.
         text: What to look for, if a text guides the agent.
 
-    Returns:
-        How many were written, and what was wrong with each of the others.
-
     Raises:
         DataError: None could be read.
     """
-    skipped: list[str] = []
+    outcome = Outcome()
     waiting: deque[Frame] = deque()
-    written = 0
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns) as progress:
+    with Progress(*columns) as progress, closing(writer):
         bar = progress.add_task("predicting", total=len(files))
 
         def readable() -> Iterator[np.ndarray]:
+            total = len(files)
             for source in files:
                 try:
+                    total += source.count() - 1
+                    progress.update(bar, total=total)
                     for frame in source.frames(agent.config.intensity_range):
                         pixels = frame.read()
                         waiting.append(frame)
                         yield pixels
+                    outcome.files += 1
                 except DataError as error:
-                    skipped.append(str(error))
+                    outcome.skipped.append(str(error))
                     progress.advance(bar)
 
         for prediction in agent.predict_many(readable(), text):
             writer.write(waiting.popleft(), prediction)
-            written += 1
+            outcome.frames += 1
             progress.advance(bar)
-    if not written:
-        raise DataError(f"None of {len(files)} images could be read: {skipped[0]}")
-    writer.finish()
-    return written, skipped
+        if outcome.frames:
+            writer.finish()
+    if not outcome.frames:
+        raise DataError(f"None of {len(files)} files could be read: {outcome.skipped[0]}")
+    return outcome
 
 
 def _at_own_size(mask: np.ndarray, frame: Frame) -> np.ndarray:

@@ -44,6 +44,7 @@ class Format(StrEnum):
 
     mask = "mask"
     overlay = "overlay"
+    video = "video"
     coco = "coco"
     yolo = "yolo"
     yolo_scores = "yolo-scores"
@@ -78,11 +79,15 @@ _add_hydra_command("evaluate", AGENT)
 @app.command(rich_help_panel=AGENT)
 def predict(
     run: Run,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="PNG, JPEG or BMP files, or folders.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGES...", help="Images, TIFF stacks, videos, or folders of images.")
+    ],
     out: Annotated[Path, typer.Option(parser=path, help="Folder to write to.")] = Path("predictions"),
     format: Annotated[
         Format,
-        typer.Option(help="PNG masks or overlays, a JSON file of COCO's kind, YOLO's labels, or these with scores."),
+        typer.Option(
+            help="PNG masks, or overlays; masks and overlaid videos; COCO's JSON; YOLO's labels, perhaps with scores."
+        ),
     ] = Format.mask,
     category: Annotated[str | None, typer.Option(help="What the target is called in COCO's and YOLO's files.")] = None,
     text: Annotated[str | None, typer.Option(help="What to look for, where a text guides the agent.")] = None,
@@ -91,13 +96,15 @@ def predict(
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(help="Images prompted at once.")] = 16,
 ) -> None:
-    """Predicts masks for images that have none.
+    """Predicts masks for images and videos that have none.
 
-    Images that cannot be read are skipped, and named at the end. The exit status is 0 if any mask was written.
+    Files that cannot be read are skipped, and named at the end. The exit status is 0 if any mask was written.
 
     alignsam predict outputs/train/2026-01-01_12-00-00 photos/ --out masks/
 
     alignsam predict shadows.alignsam photo.jpg --format overlay
+
+    alignsam predict shadows.alignsam clip.mp4 --format video
     """
     with exit_on_user_error:
         from alignsam_gym.agents.prediction_files import predict_files, prediction_writer
@@ -107,10 +114,11 @@ def predict(
         found = find_sources(images, [out])
         agent = AlignSAM.from_pretrained(run, sam=sam, clip=clip, device=device, batch_size=batch_size)
         writer = prediction_writer(format, out, category, text or agent.config.text)
-        written, skipped = predict_files(agent, found, writer, text)
-        for problem in skipped:
+        outcome = predict_files(agent, found, writer, text)
+        for problem in outcome.skipped:
             print(f"skipped: {problem}", file=sys.stderr)
-        print(f"{written} of {len(found)} images are in {writer.place}")
+        frames = f", as {outcome.frames} frames" if outcome.frames != outcome.files else ""
+        print(f"{outcome.files} of {len(found)} files are in {writer.place}{frames}")
 
 
 @app.command(rich_help_panel=AGENT)

@@ -17,7 +17,7 @@ from tests.pictures import png_that_states
 
 def test_masks_have_the_images_names_and_sizes(alignsam, make_run, photos, tmp_path):
     run, out = make_run(), tmp_path / "out"
-    assert "2 of 2 images" in alignsam("predict", run, photos, "--out", out)
+    assert "2 of 2 files" in alignsam("predict", run, photos, "--out", out)
     agent = AlignSAM.from_pretrained(run)
     for name in ("wide.jpg", "deep/tall.png"):
         mask = cv2.imread(str((out / name).with_suffix(".png")), cv2.IMREAD_UNCHANGED)
@@ -67,7 +67,7 @@ def test_what_cannot_be_read_is_skipped_and_named(alignsam, make_run, photos, tm
     whole = (photos / "deep/tall.png").read_bytes()
     (photos / "torn.png").write_bytes(whole[: len(whole) // 2])
     output = alignsam("predict", make_run(), photos, "--out", tmp_path / "out")
-    assert "2 of 6 images" in output
+    assert "2 of 6 files" in output
     for name, reason in (
         ("empty.png", "it is empty, 0 bytes"),
         ("text.jpg", "cannot identify"),
@@ -80,7 +80,7 @@ def test_what_cannot_be_read_is_skipped_and_named(alignsam, make_run, photos, tm
 
 def test_nothing_done_is_a_failure(alignsam, make_run, tmp_path):
     (tmp_path / "empty.png").touch()
-    assert "None of 1 images could be read: " in alignsam("predict", make_run(), tmp_path / "empty.png", status=1)
+    assert "None of 1 files could be read: " in alignsam("predict", make_run(), tmp_path / "empty.png", status=1)
 
 
 @pytest.mark.parametrize(
@@ -102,13 +102,13 @@ def test_a_users_mistake_ends_with_its_message(alignsam, make_run, photos, argum
 
 def test_an_unknown_format_names_those_there_are(alignsam, make_run, photos):
     output = alignsam("predict", make_run(), photos, "--format", "gif", status=2)
-    assert all(name in output for name in ("mask", "overlay", "coco", "yolo"))
+    assert all(name in output for name in ("mask", "overlay", "video", "coco", "yolo"))
 
 
 def test_photographs_are_not_replaced_by_their_masks(alignsam, make_run, photos):
     before = (photos / "deep/tall.png").read_bytes()
     output = alignsam("predict", make_run(), photos, "--out", photos, status=1)
-    assert "tall.png would be replaced by its own mask" in output
+    assert "tall.png would be replaced by its own prediction" in output
     assert (photos / "deep/tall.png").read_bytes() == before
 
 
