@@ -197,15 +197,34 @@ def push(
     run: Run,
     repo: Annotated[str, typer.Argument(metavar="USER/NAME", help="Repository on the Hugging Face Hub.")],
     private: Annotated[bool, typer.Option("--private", help="If the repository is made, make it private.")] = False,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(parser=path, help="Image to publish on the card with its mask; as often as you like."),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", "--license", help="The Hub's name of a licence, such as apache-2.0.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="What it was trained and measured on, Markdown.")] = None,
+    sam: Sam = None,
+    clip: Clip = None,
 ) -> None:
     """Puts a trained agent on the Hugging Face Hub, with a card of its measurements.
 
     Log in first: hf auth login, or $HF_TOKEN. It is loaded by AlignSAM.from_pretrained("user/name").
+
+    alignsam push outputs/train/2026-01-01_12-00-00 user/shadows --licence apache-2.0 --image a.jpg --image b.jpg
     """
     with exit_on_user_error:
         from alignsam_gym.agents import hub
 
-        print(f"The agent is at {hub.push(run, repo, private)}")
+        if image:
+            from alignsam_gym.agents.pretrained import AlignSAM
+
+            agent = AlignSAM.from_pretrained(run, sam=sam, clip=clip, device="cpu")
+            place = agent.push_to_hub(repo, private=private, images=image, licence=licence, data=data)
+        else:
+            place = hub.push(run, repo, private, licence, data)
+        print(f"The agent is at {place}")
 
 
 for _name in ("baseline", "score", "summarize", "report", "reproduce"):

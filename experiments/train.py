@@ -105,7 +105,8 @@ def train(folder: Path, config: DictConfig) -> float:
         save_config(folder, config)
     save_agent(folder, model.policy, env.episode.srm)
     learning_curve(history, folder / "learning_curve.png")
-    about_training = {"timesteps": total, "training_minutes": round(minutes, 2)}
+    learned_from = len(env.episode.encoded)
+    about_training = {"timesteps": total, "training_minutes": round(minutes, 2), "labelled_images": learned_from}
     miou = evaluate_agent(folder, config, test_env, model.policy, untrained, about_training)
     log.info("everything about this run is in %s", folder)
     return miou

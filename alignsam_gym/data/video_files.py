@@ -100,7 +100,7 @@ class VideoFile:
         except OSError as error:
             raise DataError(f"{file} cannot be written ({error.strerror}).") from error
         self._partial = file.parent / f"{uuid4().hex}.partial.mp4"
-        codec = cv2.VideoWriter_fourcc(*"mp4v")
+        codec = cv2.VideoWriter.fourcc(*"mp4v")
         self._writer = cv2.VideoWriter(str(self._partial), cv2.CAP_FFMPEG, codec, rate, size[::-1])
         if not self._writer.isOpened():
             self.discard()

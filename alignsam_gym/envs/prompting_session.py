@@ -177,7 +177,7 @@ class PromptingSession:
         side = self.rules.grid.image_size
         frames, sizes = [], []
         for image in images:
-            pixels = _read_pixels(image, self._intensity_range)
+            pixels = read_pixels(image, self._intensity_range)
             frames.append(resize_image(pixels, (side, side)))
             sizes.append((pixels.shape[0], pixels.shape[1]))
         if not frames:
@@ -319,8 +319,16 @@ class UnlabelledImages:
         return Sample(self.ids[index], image, np.zeros(image.shape[:2], bool), text=self.text)
 
 
-def _read_pixels(image: ImageLike, intensity_range: IntensityRange) -> np.ndarray:
-    """Return an image as uint8 (H, W, 3), RGB. Raises DataError for what is no image."""
+def read_pixels(image: ImageLike, intensity_range: IntensityRange) -> np.ndarray:
+    """Return an image as uint8 (H, W, 3), RGB.
+
+    Args:
+        image: Of any kind.
+        intensity_range: What to make of more than 8 bits in files and Pillow's images.
+
+    Raises:
+        DataError: It is none, or cannot be read.
+    """
     if isinstance(image, str | Path):
         return read_image(Path(image), intensity_range)
     if isinstance(image, Image.Image):
