@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from alignsam_gym.agents.agent_config import AgentConfig, is_digest
 from alignsam_gym.agents.hub import PICTURE
+from alignsam_gym.data import USER_DATASETS
 from alignsam_gym.result_table import ResultTable
 
 _CARD = """\
@@ -89,7 +90,7 @@ def make_card(
     return _CARD.format(
         metadata=_metadata(name, config, metrics, licence).to_yaml(),
         name=name,
-        target=config.text or f"what the masks of {config.dataset} show",
+        target=config.text or f"what the masks of {_called(config.dataset)} show",
         picture=_PICTURE.format(file=PICTURE) if has_picture else "",
         weights=_weights(config),
         arguments=_arguments(config, repo),
@@ -116,7 +117,7 @@ def _metadata(name: str, config: AgentConfig, metrics: Mapping[str, Any] | None,
             EvalResult(
                 task_type="image-segmentation",
                 dataset_type=where,
-                dataset_name=where,
+                dataset_name=_called(where),
                 metric_type="mean_iou",
                 metric_name=f"mIoU after {len(agent['miou_by_step']) - 1} prompts",
                 metric_value=round(agent["miou_by_step"][-1], 4),
@@ -130,6 +131,11 @@ def _metadata(name: str, config: AgentConfig, metrics: Mapping[str, Any] | None,
         tags=["alignsam", "segment-anything", "reinforcement-learning", "stable-baselines3"],
         eval_results=results,
     )
+
+
+def _called(dataset: str) -> str:
+    """What a stranger may call a data set: one of a user's own files has only the name of its format."""
+    return "its maker's own data" if dataset in USER_DATASETS else dataset
 
 
 def _weights(config: AgentConfig) -> str:
@@ -151,16 +157,14 @@ def _arguments(config: AgentConfig, repo: str) -> str:
 
 def _data(config: AgentConfig, metrics: Mapping[str, Any] | None, told: str | None) -> str:
     images = (metrics or {}).get("labelled_images")
-    counted = f"{images} labelled images of `{config.dataset}`" if images else f"labelled images of `{config.dataset}`"
-    lines = [f"The agent learned from {counted}."]
+    counted = f"{images} labelled images" if images else "labelled images"
+    lines = [f"The agent learned from {counted}, of {_called(config.dataset)}."]
     if metrics:
         measured = next(iter(metrics["prompting"].values()))["images"]
-        lines.append(f"It was measured on {measured} others, of `{metrics.get('measured_on', config.dataset)}`.")
+        lines.append(f"It was measured on {measured} others, of {_called(metrics.get('measured_on', config.dataset))}.")
     lines.append(told or "Its maker has not described them further.")
     if config.env.get("sam", "tiny") == "tiny":
-        lines.append(
-            "The embedded SAM and CLIP learned from other photographs before, which their cards in the package list."
-        )
+        lines.append("The embedded SAM and CLIP had learned from other photographs, which their cards list.")
     return "\n".join(lines)
 
 

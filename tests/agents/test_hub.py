@@ -145,7 +145,7 @@ def test_a_card_shows_photographs_and_says_what_its_maker_says(hub, make_run, tm
     )
     [result] = metadata.eval_results
     assert (result.dataset_name, result.metric_type, result.metric_value) == ("photos", "mean_iou", 0.625)
-    for text in ("50 labelled images of `toy`", "7 others, of `photos`", "Of *my* garden.", "One seed, 3."):
+    for text in ("50 labelled images, of toy.", "7 others, of photos.", "Of *my* garden.", "One seed, 3."):
         assert text in page
     assert "](samples.png)" in page
     picture = cv2.imdecode(np.frombuffer(hub["samples.png"], np.uint8), cv2.IMREAD_COLOR)
