@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from alignsam_gym.agents.agent_prompter import AgentPrompter
 from alignsam_gym.agents.agent_weights import save_agent
 from alignsam_gym.agents.bundle import SUFFIX, export, opened
 from alignsam_gym.agents.embedded_weights import check_embedded_weights
-from alignsam_gym.agents.hub import download_bundle, upload
+from alignsam_gym.agents.hub import PICTURE, download_bundle, upload
 from alignsam_gym.agents.networks import observation_of
 from alignsam_gym.agents.trained_run import METRICS_FILE, trained_policy
 from alignsam_gym.agents.vec_env import make_environments
@@ -133,23 +133,39 @@ class AlignSAM:
             save_agent(folder, self.policy, self.srm)
             export(folder, Path(path))
 
-    def push_to_hub(self, repo: str, *, private: bool = False) -> str:
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        private: bool = False,
+        images: Sequence[ImageLike] = (),
+        licence: str | None = None,
+        data: str | None = None,
+    ) -> str:
         """Put the agent on the Hugging Face Hub, with a card; see `alignsam_gym.agents.hub.push`.
 
         Args:
             repo: ``user/name``, made if need be.
             private: Of a repository that is made.
+            images: Whose masks the card shows. They are published with it.
+            licence: The Hub's identifier of a licence, such as ``apache-2.0``, for the card.
+            data: What the agent was trained and measured on, Markdown, for the card.
 
         Returns:
             The repository's address.
 
         Raises:
             WeightsError: The Hub refuses, or does not answer.
-            OptionError: The extra ``hub`` is not installed.
+            OptionError: The extra ``hub`` is not installed, or a text is needed to prompt the images.
+            DataError: An image cannot be read.
         """
         with TemporaryDirectory() as place:
             self.save_pretrained(place)
-            return upload(Path(place), repo, private, self._metrics)
+            if images:
+                from alignsam_gym.agents.sample_picture import draw_strips, prompt_photographs
+
+                draw_strips(prompt_photographs(self, images), Path(place) / PICTURE)
+            return upload(Path(place), repo, private, self._metrics, licence, data)
 
     def session(self) -> PromptingSession:
         """Make a session in which the agent prompts step by step, and a user may correct it."""
