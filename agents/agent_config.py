@@ -17,6 +17,7 @@ from alignsam_gym.envs.env_config import ModelOptions, VectorEnvConfig
 from alignsam_gym.envs.episode_factory import needs_text
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.foundation.sam.hf_checkpoints import HF, WEIGHTS_FILE, is_repository
 from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS, file_digest
 from alignsam_gym.options import Options, alternatives, check_value
 from alignsam_gym.srm import SRMConfig
@@ -197,7 +198,7 @@ def official(kind: str, name: str) -> bool:
         name: A configuration's ``env.sam`` or ``env.clip``.
     """
     if name == "tiny" or kind == "sam":
-        return name == "tiny" or name in CHECKPOINTS
+        return name == "tiny" or name in CHECKPOINTS or is_repository(name)
     import open_clip  # takes seconds
 
     architecture, _, tag = name.partition("/")
@@ -206,7 +207,9 @@ def official(kind: str, name: str) -> bool:
 
 def weights_file(kind: str, name: str) -> Path:
     """Return the file that a name means which is not `official`."""
-    return Path(name if kind == "sam" else name.partition("/")[2]).expanduser()
+    if kind == "sam":
+        return Path(name.removeprefix(HF), WEIGHTS_FILE if name.startswith(HF) else "").expanduser()
+    return Path(name.partition("/")[2]).expanduser()
 
 
 def portable(kind: str, name: str) -> str:

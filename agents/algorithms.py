@@ -6,7 +6,6 @@ import inspect
 import pkgutil
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -48,9 +47,7 @@ ALGORITHMS: dict[str, Algorithm] = {
 }
 
 
-def make_learner(
-    env: PromptVecEnv, agent: Mapping[str, Any], policy: Mapping[str, Any], seed: int, log: Path | None = None
-) -> BaseAlgorithm:
+def make_learner(env: PromptVecEnv, agent: Mapping[str, Any], policy: Mapping[str, Any], seed: int) -> BaseAlgorithm:
     """An SB3 learner on what its network observes; `agent` and `policy` are the config groups. Raises OptionError.
 
     Options of `agent` are the algorithm's own in SB3, ``policy_kwargs`` those of its policies.
@@ -79,7 +76,6 @@ def make_learner(
             policy_kwargs=policy_kwargs,
             device=env.env.episode.model.device,
             seed=seed,
-            tensorboard_log=str(log) if log else None,
             **options,
         )
     except AlignSAMError:

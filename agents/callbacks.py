@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
 
+from alignsam_gym.agents.training_log import STEP
 from alignsam_gym.agents.training_state import save_training_state
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 
@@ -73,6 +74,7 @@ class EpisodeStatistics(BaseCallback):
             self.logger.record(f"iou_by_step/{number:02d}", float(step["iou"].mean()))
         played = len(self._steps) * len(self._steps[0]["iou"])
         self.logger.record("time/steps_per_second", played / seconds)
+        self.logger.record(STEP, self.num_timesteps, exclude="tensorboard")  # which has it already
         self.logger.dump(self.num_timesteps)
 
     def _mean(self, name: str) -> float:

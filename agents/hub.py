@@ -6,48 +6,14 @@ import json
 import tempfile
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-from alignsam_gym.agents.agent_config import AgentConfig, read_agent_config
+from alignsam_gym.agents.agent_config import read_agent_config
 from alignsam_gym.agents.bundle import MEMBERS, export
 from alignsam_gym.agents.trained_run import METRICS_FILE
 from alignsam_gym.errors import OptionError, WeightsError, first_line
-from alignsam_gym.result_table import ResultTable
 
-_CARD = """\
----
-library_name: alignsam-gym
-pipeline_tag: image-segmentation
-tags:
-- alignsam
-- segment-anything
-- reinforcement-learning
-- stable-baselines3
----
-
-# {repo}
-
-An [AlignSAM](https://openaccess.thecvf.com/content/CVPR2024/html/Huang_AlignSAM_Aligning_Segment_Anything_Model_to\
-_Open_Context_via_Reinforcement_CVPR_2024_paper.html) agent: it points the Segment Anything Model at {target}. The
-policy and the semantic recalibration module are here; SAM itself ({sam}) is not.
-
-```python
-from alignsam_gym import AlignSAM  # pip install alignsam-gym[hub]
-
-agent = AlignSAM.from_pretrained("{repo}")
-agent.predict("photo.jpg"{text}).mask
-```
-
-| | |
-| --- | --- |
-| trained on | {dataset} |
-| SAM | {sam} |
-| SRM | {branch} branch |
-| prompts | {steps}, after an initial pair |
-| patches | {side} × {side} |
-
-{results}
-"""
+PICTURE = "samples.png"
+"""What the picture of a card is called, beside it."""
 
 
 def download_bundle(repo: str, revision: str | None = None) -> Path:
@@ -73,7 +39,7 @@ def download_bundle(repo: str, revision: str | None = None) -> Path:
         ) from error
 
 
-def push(run: Path, repo: str, private: bool = False) -> str:
+def push(run: Path, repo: str, private: bool = False, licence: str | None = None, data: str | None = None) -> str:
     """Put a run or bundle on the Hub as a bundle, with a card of the run's measurements.
 
     You must be logged in (``hf auth login``, or $HF_TOKEN).
@@ -82,6 +48,8 @@ def push(run: Path, repo: str, private: bool = False) -> str:
         run: Folder of a run, or a bundle.
         repo: ``user/name``, made if need be.
         private: Of a repository that is made.
+        licence: The Hub's identifier of a licence, such as ``apache-2.0``, for the card.
+        data: What the agent was trained and measured on, Markdown, for the card.
 
     Returns:
         The repository's address.
@@ -92,53 +60,40 @@ def push(run: Path, repo: str, private: bool = False) -> str:
     """
     with tempfile.TemporaryDirectory() as place:
         export(run, Path(place))
-        return upload(Path(place), repo, private, run / METRICS_FILE)
+        return upload(Path(place), repo, private, run / METRICS_FILE, licence, data)
 
 
-def upload(bundle: Path, repo: str, private: bool, metrics: Path | None) -> str:
+def upload(
+    bundle: Path,
+    repo: str,
+    private: bool = False,
+    metrics: Path | None = None,
+    licence: str | None = None,
+    data: str | None = None,
+) -> str:
     """Upload the folder of a bundle, with a card that is written into it; see `push`.
 
     Args:
-        bundle: Folder of the bundle.
+        bundle: Folder of the bundle. A picture called `hub_card.PICTURE` in it is shown by the card.
         repo: ``user/name``, made if need be.
         private: Of a repository that is made.
         metrics: What an evaluation has left, for the card; it need not be there.
+        licence: For the card.
+        data: For the card.
     """
     api = _import_hub().HfApi()
-    (bundle / "README.md").write_text(make_card(read_agent_config(bundle), repo, metrics), encoding="utf-8")
+    from alignsam_gym.agents.hub_card import make_card  # which needs the extra
+
+    found = json.loads(metrics.read_text()) if metrics and metrics.is_file() else None
+    has_picture = (bundle / PICTURE).is_file()
+    card = make_card(read_agent_config(bundle), repo, found, licence=licence, data=data, has_picture=has_picture)
+    (bundle / "README.md").write_text(card, encoding="utf-8")
     try:
         url = api.create_repo(repo, private=private, exist_ok=True)
         api.upload_folder(repo_id=url.repo_id, folder_path=bundle, commit_message="AlignSAM agent")
     except Exception as error:
         raise WeightsError(f"{repo} cannot be pushed to the Hub ({first_line(error)}).") from error
     return str(url)
-
-
-def make_card(config: AgentConfig, repo: str, metrics: Path | None) -> str:
-    """Write the page of a repository, Markdown, with what the file `metrics` tells, if it is there."""
-    env = config.env
-    return _CARD.format(
-        repo=repo,
-        target=config.text or f"what {config.dataset} shows",
-        sam=env.get("sam", "tiny"),
-        text=f', text="{config.text or "what to look for"}"' if config.guided else "",
-        dataset=config.dataset,
-        branch=env.get("branch", "implicit"),
-        steps=env.get("max_steps", 15),
-        side=env.get("image_size", 800) // env.get("patch_size", 80),
-        results=_results(metrics) if metrics and metrics.is_file() else "It has not been measured.",
-    )
-
-
-def _results(metrics: Path) -> str:
-    """The prompting strategies as rows of a table."""
-    strategies: dict[str, Any] = json.loads(metrics.read_text())["prompting"]
-    rows = []
-    for name, summary in strategies.items():
-        curve, rate = summary["miou_by_step"], summary["foreground_rate"]
-        hits = "" if rate is None else f"{rate:.1%}"
-        rows.append([name, summary["images"], len(curve) - 1, f"{curve[0]:.3f}", f"{curve[-1]:.3f}", hits])
-    return ResultTable(["prompting", "images", "prompts", "mIoU before", "after", "hits"], rows).to_markdown()
 
 
 def _import_hub() -> ModuleType:

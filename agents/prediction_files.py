@@ -1,164 +1,265 @@
-"""Files of masks that a trained agent makes from files of images."""
+"""Files of masks that a trained agent makes from files of images and videos."""
 
 from __future__ import annotations
 
-import json
-import logging
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
+import yaml
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from alignsam_gym.agents.prediction_sources import Frame, SourceFile
 from alignsam_gym.agents.pretrained import AlignSAM
-from alignsam_gym.data.image_files import KINDS, IntensityRange, read_image, stated_size
-from alignsam_gym.data.image_listing import list_images
+from alignsam_gym.data.annotation_export import CocoExport, yolo_label
 from alignsam_gym.data.mask_files import write_file, write_mask, write_picture
-from alignsam_gym.data.region_drawing import pycocotools_mask
+from alignsam_gym.data.video_files import VideoFile
 from alignsam_gym.envs.prompting_session import Prediction
 from alignsam_gym.envs.rendering import ANSWER_COLOUR, overlay
 from alignsam_gym.errors import DataError, OptionError
+from alignsam_gym.transforms import resize_image, resize_mask
 
-log = logging.getLogger(__name__)
-
-RLE_FILE = "predictions.json"
-
-Write = Callable[[str, Path, Prediction], None]
-"""Writes a prediction, called with the image's name and its file."""
+LONGEST_SIDE = 1920
+"""Of a video's pictures, in pixels."""
+COCO_FILE = "annotations.json"
+YOLO_NAMES = "data.yaml"
 
 
-def find_images(sources: Sequence[Path], outputs: Sequence[Path]) -> dict[str, Path]:
-    """Find the images that `sources` are or hold, and name them by their paths below a source, without suffix.
-
-    Files of one name keep their suffixes.
+class PredictionWriter:
+    """Writes predictions below a folder: masks as PNG, 0 or 255, of the images' own sizes.
 
     Args:
-        sources: Files and folders.
-        outputs: Folders that predictions will be written to; what they hold already, below a source, is left out.
+        folder: To write to.
 
-    Returns:
-        Each image's file, by its name.
-
-    Raises:
-        OptionError: A photograph would be replaced by its own mask.
-        DataError: There are no images, or two would still be called the same.
+    Attributes:
+        place: Where the predictions are, for the user.
     """
-    found = [named for source in sources for named in _below(source, outputs)]
-    if not found:
-        raise DataError(f"{', '.join(map(str, sources))} holds no {KINDS} file.")
-    alike = Counter(path.with_suffix("") for path, _ in found)
-    images: dict[str, Path] = {}
-    for path, file in found:
-        name = (path.with_suffix("") if alike[path.with_suffix("")] == 1 else path).as_posix()
-        if name in images:
-            raise DataError(f"{images[name]} and {file} would both be called {name}; take one folder after the other.")
-        targets = (output / f"{name}.png" for output in outputs)
-        if file.exists() and any(target.exists() and target.samefile(file) for target in targets):
-            raise OptionError(f"{file} would be replaced by its own mask; write the predictions to another folder.")
-        images[name] = file
-    return images
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = self.place = folder
+
+    def write(self, frame: Frame, prediction: Prediction) -> None:
+        """Write or collect a prediction."""
+        write_mask(self.folder, frame.name, _at_own_size(prediction.mask, frame))
+
+    def finish(self) -> None:
+        """Write what was collected, after the last prediction."""
+
+    def close(self) -> None:
+        """Leave no unfinished file, after `finish` or a failure."""
 
 
-def _below(source: Path, outputs: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Return the relative path and the file of each image that is not in `outputs`."""
-    if not source.exists():
-        raise DataError(f"There is no file or folder {source}.")
-    if not source.is_dir():
-        return [(Path(source.name), source)]
-    base = source.resolve()
-    inside = [output for output in map(Path.resolve, outputs) if base in output.parents]
-    return [(Path(path), file) for path, file in list_images(source, without=inside).items()]
+class OverlayWriter(PredictionWriter):
+    """Writes the images with their masks tinted, as PNG."""
+
+    def write(self, frame: Frame, prediction: Prediction) -> None:
+        """Write a picture."""
+        write_picture(self.folder, frame.name, overlay(frame.read(), prediction.mask, ANSWER_COLOUR))
 
 
-def predict_files(agent: AlignSAM, images: Mapping[str, Path], write: Write, text: str | None) -> tuple[int, list[str]]:
-    """Predict and write every image that can be read.
+class VideoWriter(PredictionWriter):
+    """Writes masks as PNG, and the images with their masks tinted as a video of each sequence, ``<sequence>.mp4``.
+
+    The pictures' longer side is at most `LONGEST_SIDE`.
 
     Args:
-        agent: A trained one.
-        images: Files by name.
-        write: What to do with each prediction.
-        text: What to look for, if a text guides the agent.
-
-    Returns:
-        How many were written, and what was wrong with each of the others.
+        folder: To write to.
     """
-    skipped: list[str] = []
-    waiting: deque[tuple[str, Path]] = deque()
-    written = 0
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns) as progress:
-        bar = progress.add_task("predicting", total=len(images))
 
-        def readable() -> Iterator[np.ndarray]:
-            for name, file in images.items():
-                try:
-                    pixels = read_image(file, agent.config.intensity_range)
-                except DataError as error:
-                    skipped.append(str(error))
-                    progress.advance(bar)
-                    continue
-                waiting.append((name, file))
-                yield pixels
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._videos: dict[str, VideoFile] = {}
+        self._current: VideoFile | None = None
 
-        for prediction in agent.predict_many(readable(), text):
-            write(*waiting.popleft(), prediction)
-            written += 1
-            progress.advance(bar)
-    return written, skipped
+    def write(self, frame: Frame, prediction: Prediction) -> None:
+        """Write a mask, and add a picture to the video.
+
+        Raises:
+            DataError: A sequence has frames of several sizes, or another has the same name.
+        """
+        super().write(frame, prediction)
+        image, mask = frame.read(), prediction.mask
+        factor = min(1.0, LONGEST_SIDE / max(image.shape))
+        size = (max(1, round(image.shape[0] * factor)), max(1, round(image.shape[1] * factor)))
+        picture = overlay(resize_image(image, size), resize_mask(mask, size), ANSWER_COLOUR)
+        video = self._videos.get(frame.sequence)
+        if video is None:
+            self.finish()
+            video = VideoFile(self.folder / f"{frame.sequence}.mp4", frame.rate, size)
+            self._videos[frame.sequence] = self._current = video
+        if video is not self._current:
+            raise DataError(f"Two sequences are called {frame.sequence}; take one after the other.")
+        if size != video.size:
+            raise DataError(
+                f"{frame.path} is of {size[1]}×{size[0]} pixels, the first frame of {frame.sequence} of "
+                f"{video.size[1]}×{video.size[0]}, so they are no video; --format overlay takes any images."
+            )
+        video.write(picture)
+
+    def finish(self) -> None:
+        """Finish the video that is being written."""
+        if self._current:
+            self._current.save()
+            self._current = None
+
+    def close(self) -> None:
+        """Leave no unfinished video."""
+        if self._current:
+            self._current.discard()
 
 
-def mask_writer(folder: Path) -> Write:
-    """Write masks as PNG, 0 or 255, of the images' own size."""
-    return lambda name, file, prediction: write_mask(folder, name, _at_own_size(prediction.mask, file))
-
-
-def overlay_writer(folder: Path, intensity_range: IntensityRange) -> Write:
-    """Write the images with their masks tinted, as PNG."""
-
-    def write(name: str, file: Path, prediction: Prediction) -> None:
-        write_picture(folder, name, overlay(read_image(file, intensity_range), prediction.mask, ANSWER_COLOUR))
-
-    return write
-
-
-class RleWriter:
-    """Collects predictions for one JSON file in COCO's format of results, which `save` writes.
-
-    Each entry has ``image_id``, the image's name; ``file_name``; ``category_id``, 1; ``segmentation``, a compressed
-    RLE; and ``score``, the mean probability in the mask.
+class CocoWriter(PredictionWriter):
+    """Collects predictions for one JSON file of COCO's kind; see `CocoExport`.
 
     Args:
-        file: To write to.
+        folder: To write to.
+        category: What the masks show.
 
     Raises:
         OptionError: The extra ``coco`` is not installed.
     """
 
-    def __init__(self, file: Path) -> None:
-        self.file, self._coco = file, pycocotools_mask()
-        self._results: list[dict[str, Any]] = []
+    def __init__(self, folder: Path, category: str) -> None:
+        super().__init__(folder)
+        self.place = folder / COCO_FILE
+        self._export = CocoExport(category)
 
-    def __call__(self, name: str, file: Path, prediction: Prediction) -> None:
-        """Add the entry of an image."""
-        mask = _at_own_size(prediction.mask, file)
-        rle = self._coco.encode(np.asfortranarray(mask, dtype=np.uint8))
-        score = float(prediction.probability[prediction.mask].mean()) if prediction.mask.any() else 0.0
-        segmentation = {"size": list(mask.shape), "counts": rle["counts"].decode("ascii")}
-        self._results.append(
-            {"image_id": name, "file_name": file.name, "category_id": 1, "segmentation": segmentation, "score": score}
-        )
+    def write(self, frame: Frame, prediction: Prediction) -> None:
+        """Collect a mask with its score."""
+        self._export.add(frame.path, _at_own_size(prediction.mask, frame), prediction.score)
 
-    def save(self) -> None:
+    def finish(self) -> None:
         """Write the file."""
-        write_file(self.file, json.dumps(self._results).encode())
+        self._export.save(self.place)
 
 
-def _at_own_size(mask: np.ndarray, file: Path) -> np.ndarray:
+class YoloWriter(PredictionWriter):
+    """Writes YOLO's labels for segmentation, ``labels/a.txt`` for ``a.jpg``, and the category's name in ``data.yaml``.
+
+    Args:
+        folder: To write to.
+        category: What the masks show.
+        scores: Whether each line ends with the prediction's score.
+
+    Raises:
+        OptionError: The folder has another ``data.yaml``.
+    """
+
+    def __init__(self, folder: Path, category: str, scores: bool) -> None:
+        super().__init__(folder)
+        self._scores = scores
+        self._names = yaml.safe_dump({"names": {0: category}}, allow_unicode=True).encode()
+        file = folder / YOLO_NAMES
+        if file.is_file() and file.read_bytes() != self._names:
+            raise OptionError(f"{file} belongs to other labels; write the predictions to another folder.")
+
+    def write(self, frame: Frame, prediction: Prediction) -> None:
+        """Write an image's labels; of an empty mask, an empty file."""
+        label = yolo_label(_at_own_size(prediction.mask, frame), prediction.score if self._scores else None)
+        write_file(self.folder / "labels" / f"{frame.name}.txt", label.encode())
+
+    def finish(self) -> None:
+        """Write the category's name."""
+        write_file(self.folder / YOLO_NAMES, self._names)
+
+
+@dataclass
+class Outcome:
+    """What has become of the files.
+
+    Attributes:
+        files: How many could be read to their ends.
+        frames: How many predictions were written.
+        skipped: What was wrong with each of the other files.
+    """
+
+    files: int = 0
+    frames: int = 0
+    skipped: list[str] = field(default_factory=list)
+
+
+def prediction_writer(
+    format: str, folder: Path, category: str | None = None, text: str | None = None
+) -> PredictionWriter:
+    """Make the writer of a format.
+
+    Args:
+        format: ``mask``, ``overlay``, ``video``, ``coco``, ``yolo`` or ``yolo-scores``.
+        folder: To write to.
+        category: What the target is called in COCO's and YOLO's files; by default `text`, or else ``target``.
+        text: What the agent looks for, if a text guides it.
+
+    Raises:
+        OptionError: An option is for another format, or an extra is not installed.
+    """
+    if category is not None and format in ("mask", "overlay", "video"):
+        raise OptionError(f"--category is for --format coco and yolo; --format {format} names no categories.")
+    name = category or text or "target"
+    match format:
+        case "overlay":
+            return OverlayWriter(folder)
+        case "video":
+            return VideoWriter(folder)
+        case "coco":
+            return CocoWriter(folder, name)
+        case "yolo" | "yolo-scores":
+            return YoloWriter(folder, name, scores=format == "yolo-scores")
+    return PredictionWriter(folder)
+
+
+def predict_files(agent: AlignSAM, files: Sequence[SourceFile], writer: PredictionWriter, text: str | None) -> Outcome:
+    """Predict and write every image, page and frame that can be read, each for itself.
+
+    Beginning a frame of a video from the prompts of the frame before does not segment better.
+
+    Args:
+        agent: A trained one.
+        files: What to predict.
+        writer: Gets each prediction.
+        text: What to look for, if a text guides the agent.
+
+    Raises:
+        DataError: None could be read.
+    """
+    outcome = Outcome()
+    waiting: deque[Frame] = deque()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns) as progress, closing(writer):
+        bar = progress.add_task("predicting", total=len(files))
+
+        def readable() -> Iterator[np.ndarray]:
+            total = len(files)
+            for source in files:
+                try:
+                    total += source.count() - 1
+                    progress.update(bar, total=total)
+                    for frame in source.frames(agent.config.intensity_range):
+                        pixels = frame.read()
+                        waiting.append(frame)
+                        yield pixels
+                    outcome.files += 1
+                except DataError as error:
+                    outcome.skipped.append(str(error))
+                    progress.advance(bar)
+
+        for prediction in agent.predict_many(readable(), text):
+            writer.write(waiting.popleft(), prediction)
+            outcome.frames += 1
+            progress.advance(bar)
+        if outcome.frames:
+            writer.finish()
+    if not outcome.frames:
+        raise DataError(f"None of {len(files)} files could be read: {outcome.skipped[0]}")
+    return outcome
+
+
+def _at_own_size(mask: np.ndarray, frame: Frame) -> np.ndarray:
     """Bring the mask of a very large image, which was read at a reduced size, to the size of its file."""
-    width, height = stated_size(file)
-    if mask.shape == (height, width):
+    height, width = frame.size
+    if mask.shape == frame.size:
         return mask
     return cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)

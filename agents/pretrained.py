@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from alignsam_gym.agents.agent_prompter import AgentPrompter
 from alignsam_gym.agents.agent_weights import save_agent
 from alignsam_gym.agents.bundle import SUFFIX, export, opened
 from alignsam_gym.agents.embedded_weights import check_embedded_weights
-from alignsam_gym.agents.hub import download_bundle, upload
+from alignsam_gym.agents.hub import PICTURE, download_bundle, upload
 from alignsam_gym.agents.networks import observation_of
 from alignsam_gym.agents.trained_run import METRICS_FILE, trained_policy
 from alignsam_gym.agents.vec_env import make_environments
@@ -26,6 +26,7 @@ from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.prompting_session import ImageLike, Prediction, PromptingSession, UnlabelledImages
 from alignsam_gym.errors import AlignSAMError, OptionError, WeightsError, check_count
 from alignsam_gym.foundation.encoding.embedding_store import RecentStore
+from alignsam_gym.foundation.sam.hf_checkpoints import is_cached, is_repository
 
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -132,23 +133,39 @@ class AlignSAM:
             save_agent(folder, self.policy, self.srm)
             export(folder, Path(path))
 
-    def push_to_hub(self, repo: str, *, private: bool = False) -> str:
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        private: bool = False,
+        images: Sequence[ImageLike] = (),
+        licence: str | None = None,
+        data: str | None = None,
+    ) -> str:
         """Put the agent on the Hugging Face Hub, with a card; see `alignsam_gym.agents.hub.push`.
 
         Args:
             repo: ``user/name``, made if need be.
             private: Of a repository that is made.
+            images: Whose masks the card shows. They are published with it.
+            licence: The Hub's identifier of a licence, such as ``apache-2.0``, for the card.
+            data: What the agent was trained and measured on, Markdown, for the card.
 
         Returns:
             The repository's address.
 
         Raises:
             WeightsError: The Hub refuses, or does not answer.
-            OptionError: The extra ``hub`` is not installed.
+            OptionError: The extra ``hub`` is not installed, or a text is needed to prompt the images.
+            DataError: An image cannot be read.
         """
         with TemporaryDirectory() as place:
             self.save_pretrained(place)
-            return upload(Path(place), repo, private, self._metrics)
+            if images:
+                from alignsam_gym.agents.sample_picture import draw_strips, prompt_photographs
+
+                draw_strips(prompt_photographs(self, images), Path(place) / PICTURE)
+            return upload(Path(place), repo, private, self._metrics, licence, data)
 
     def session(self) -> PromptingSession:
         """Make a session in which the agent prompts step by step, and a user may correct it."""
@@ -250,7 +267,7 @@ def _is_repo(source: str | Path) -> bool:
 def _choose_model(kind: str, trained: str, given: str | None, trust_local_weights: bool) -> str:
     """The `sam` or `clip` to use: the given one, or else the one that the agent was trained with.
 
-    Unless it is trusted, the latter may be no file, and a CLIP must be here. Raises WeightsError.
+    Unless it is trusted, the latter may be no file, and nothing is downloaded for it. Raises WeightsError.
     """
     if given is None:
         if trust_local_weights and not is_digest(kind, trained):
@@ -259,9 +276,9 @@ def _choose_model(kind: str, trained: str, given: str | None, trust_local_weight
             raise WeightsError(
                 f"This agent was trained with a {kind} of its maker's own, {trained}: give its file, {kind}=<path>."
             )
-        if kind == "clip" and not _is_here(trained):
+        if not _is_here(kind, trained):
             raise WeightsError(
-                f"This agent was trained with clip={trained}, which is not here: give clip={trained} to have it "
+                f"This agent was trained with {kind}={trained}, which is not here: give {kind}={trained} to have it "
                 "downloaded."
             )
         return trained
@@ -271,10 +288,12 @@ def _choose_model(kind: str, trained: str, given: str | None, trust_local_weight
     return given
 
 
-def _is_here(clip: str) -> bool:
-    """Whether a published CLIP can be loaded without a download."""
-    if clip == "tiny":
+def _is_here(kind: str, name: str) -> bool:
+    """Whether a published model is loaded without a download, as official checkpoints of SAM always are."""
+    if kind == "sam":
+        return not is_repository(name) or is_cached(name)
+    if name == "tiny":
         return True
     from alignsam_gym.foundation.clip_surgery import is_downloaded  # open_clip takes seconds to import
 
-    return is_downloaded(clip)
+    return is_downloaded(name)

@@ -34,7 +34,7 @@ def path(text: str) -> Path:
 
 AGENT, COMPARISON, PREPARATION, DEVELOPMENT = "An agent", "Comparisons", "Data and weights", "Development"
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A training's folder, or a bundle: a folder or one file.")]
-Sam = Annotated[str | None, typer.Option(help="Checkpoint, where the agent was trained with an own one.")]
+Sam = Annotated[str | None, typer.Option(help="Checkpoint or hf:…, where the agent's own is a file, or not here.")]
 Clip = Annotated[str | None, typer.Option(help="ARCHITECTURE/WEIGHTS, where the agent's own is a file, or not here.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, …")]
 
@@ -44,7 +44,10 @@ class Format(StrEnum):
 
     mask = "mask"
     overlay = "overlay"
-    rle = "rle"
+    video = "video"
+    coco = "coco"
+    yolo = "yolo"
+    yolo_scores = "yolo-scores"
 
 
 def run_module(command: str, arguments: list[str]) -> None:
@@ -76,45 +79,46 @@ _add_hydra_command("evaluate", AGENT)
 @app.command(rich_help_panel=AGENT)
 def predict(
     run: Run,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="PNG, JPEG or BMP files, or folders.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGES...", help="Images, TIFF stacks, videos, or folders of images.")
+    ],
     out: Annotated[Path, typer.Option(parser=path, help="Folder to write to.")] = Path("predictions"),
-    format: Annotated[Format, typer.Option(help="PNG masks, PNG overlays, or one JSON file with COCO's RLE.")] = (
-        Format.mask
-    ),
+    format: Annotated[
+        Format,
+        typer.Option(
+            help="PNG masks, or overlays; masks and overlaid videos; COCO's JSON; YOLO's labels, perhaps with scores."
+        ),
+    ] = Format.mask,
+    category: Annotated[str | None, typer.Option(help="What the target is called in COCO's and YOLO's files.")] = None,
     text: Annotated[str | None, typer.Option(help="What to look for, where a text guides the agent.")] = None,
     sam: Sam = None,
     clip: Clip = None,
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(help="Images prompted at once.")] = 16,
 ) -> None:
-    """Predicts masks for images that have none.
+    """Predicts masks for images and videos that have none.
 
-    Images that cannot be read are skipped, and named at the end. The exit status is 0 if any mask was written.
+    Files that cannot be read are skipped, and named at the end. The exit status is 0 if any mask was written.
 
     alignsam predict outputs/train/2026-01-01_12-00-00 photos/ --out masks/
 
     alignsam predict shadows.alignsam photo.jpg --format overlay
+
+    alignsam predict shadows.alignsam clip.mp4 --format video
     """
     with exit_on_user_error:
-        from alignsam_gym.agents import prediction_files
+        from alignsam_gym.agents.prediction_files import predict_files, prediction_writer
+        from alignsam_gym.agents.prediction_sources import find_sources
         from alignsam_gym.agents.pretrained import AlignSAM
-        from alignsam_gym.errors import DataError
 
-        found = prediction_files.find_images(images, [out])
-        rle = prediction_files.RleWriter(out / prediction_files.RLE_FILE) if format == Format.rle else None
+        found = find_sources(images, [out])
         agent = AlignSAM.from_pretrained(run, sam=sam, clip=clip, device=device, batch_size=batch_size)
-        if format == Format.overlay:
-            write = prediction_files.overlay_writer(out, agent.config.intensity_range)
-        else:
-            write = rle or prediction_files.mask_writer(out)
-        written, skipped = prediction_files.predict_files(agent, found, write, text)
-        for problem in skipped:
+        writer = prediction_writer(format, out, category, text or agent.config.text)
+        outcome = predict_files(agent, found, writer, text)
+        for problem in outcome.skipped:
             print(f"skipped: {problem}", file=sys.stderr)
-        if not written:
-            raise DataError(f"None of {len(skipped)} images could be read.")
-        if rle:
-            rle.save()
-        print(f"{written} of {len(found)} images are in {rle.file if rle else out}")
+        frames = f", as {outcome.frames} frames" if outcome.frames != outcome.files else ""
+        print(f"{outcome.files} of {len(found)} files are in {writer.place}{frames}")
 
 
 @app.command(rich_help_panel=AGENT)
@@ -193,15 +197,34 @@ def push(
     run: Run,
     repo: Annotated[str, typer.Argument(metavar="USER/NAME", help="Repository on the Hugging Face Hub.")],
     private: Annotated[bool, typer.Option("--private", help="If the repository is made, make it private.")] = False,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(parser=path, help="Image to publish on the card with its mask; as often as you like."),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", "--license", help="The Hub's name of a licence, such as apache-2.0.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="What it was trained and measured on, Markdown.")] = None,
+    sam: Sam = None,
+    clip: Clip = None,
 ) -> None:
     """Puts a trained agent on the Hugging Face Hub, with a card of its measurements.
 
     Log in first: hf auth login, or $HF_TOKEN. It is loaded by AlignSAM.from_pretrained("user/name").
+
+    alignsam push outputs/train/2026-01-01_12-00-00 user/shadows --licence apache-2.0 --image a.jpg --image b.jpg
     """
     with exit_on_user_error:
         from alignsam_gym.agents import hub
 
-        print(f"The agent is at {hub.push(run, repo, private)}")
+        if image:
+            from alignsam_gym.agents.pretrained import AlignSAM
+
+            agent = AlignSAM.from_pretrained(run, sam=sam, clip=clip, device="cpu")
+            place = agent.push_to_hub(repo, private=private, images=image, licence=licence, data=data)
+        else:
+            place = hub.push(run, repo, private, licence, data)
+        print(f"The agent is at {place}")
 
 
 for _name in ("baseline", "score", "summarize", "report", "reproduce"):

@@ -47,6 +47,8 @@ def help_page(command: str) -> str:
         parts.append(f"Values of experiment={experiment}, the default:\n\n{values}")
     groups = {group: choices(group) for group in _GROUP.findall(config)}
     lines = [f"{group}={'|'.join(names)}" for group, names in groups.items() if len(names) > 1]
+    if "sam" in groups:
+        lines.append("sam=hf:REPOSITORY|hf:FOLDER, of the Hugging Face Hub or as transformers saves it")
     if lines:
         parts.append("Choices, each of which sets the keys of its group:\n\n" + "\n".join(lines))
     parts.append(

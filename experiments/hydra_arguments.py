@@ -22,6 +22,7 @@ from omegaconf.grammar_parser import parse as parse_interpolations
 
 from alignsam_gym.errors import OptionError
 from alignsam_gym.experiments.command_keys import key_types
+from alignsam_gym.foundation.sam.hf_checkpoints import HF
 from alignsam_gym.options import alternatives
 
 _ARGUMENT = re.compile(r"(?P<override>\+{0,2}(?P<key>[\w./]+)(?:@[\w.:]+)?)=(?P<value>.*)", re.DOTALL)
@@ -53,6 +54,8 @@ def quoted(text: object) -> str:
 
 
 def _hydra_argument(argument: str, types: Mapping[str, Any], sweeps: bool) -> str:
+    if argument.startswith(f"sam={HF}") and "env.sam" in types:  # no choice of the group ``sam`` begins so
+        argument = f"env.{argument}"
     parts = _ARGUMENT.fullmatch(argument)
     if parts is None:
         return argument

@@ -21,7 +21,7 @@ VERSIONS_FILE = "versions.json"
 LONGEST_NAME = 120
 """Characters of a folder's name; file systems take 255 bytes."""
 _LONGEST_OVERRIDE = 40
-_ANY_MACHINE = ("resume", "device", "cache_dir")
+_ANY_MACHINE = ("resume", "device", "cache_dir", "logger")
 """Keys that a run's results do not depend on, so that its folder is not named by them."""
 _PACKAGES = ("torch", "gymnasium", "stable-baselines3", "segment-anything", "numpy")
 

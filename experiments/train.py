@@ -10,9 +10,10 @@ import logging
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import CallbackList
 
@@ -21,6 +22,7 @@ from alignsam_gym.agents.algorithms import make_learner, make_policy
 from alignsam_gym.agents.callbacks import Checkpoints, EpisodeStatistics, ProgressBar
 from alignsam_gym.agents.embedded_weights import EMBEDDED, embedded_weights
 from alignsam_gym.agents.trained_run import load_config, make_env
+from alignsam_gym.agents.training_log import check_logger, make_logger
 from alignsam_gym.agents.training_state import CHECKPOINT, check_training_state, load_training_state
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
@@ -34,7 +36,7 @@ from alignsam_gym.experiments.run_lock import run_lock
 
 log = logging.getLogger(__name__)
 
-_MAY_CHANGE = ("device", "cache_dir", "evaluate", "text")
+_MAY_CHANGE = ("device", "cache_dir", "logger", "evaluate", "text")
 """Keys and groups that may differ when a training goes on. `text` is only written when training has ended."""
 
 
@@ -78,10 +80,11 @@ def train(folder: Path, config: DictConfig) -> float:
     if resumes:
         check_training_state(checkpoint)
     check_evaluation_options(config)
+    check_logger(config.logger)
     check_count("episodes", config.episodes, "at least one for each image")
     env = make_env(config, "train", config.env.num_envs)
     test_env = make_env(config, config.evaluate.split, config.evaluate.batch_size, srm=env.episode.srm)
-    model = make_learner(PromptVecEnv(env), config.agent, config.policy, config.seed, log=folder / "tensorboard")
+    model = make_learner(PromptVecEnv(env), config.agent, config.policy, config.seed)
     untrained = make_policy(PromptVecEnv(test_env), config.agent, config.policy, config.seed)
     chosen_strategies(config, test_env.episode, model.policy, untrained)  # a wrong name is told before the training
     config.env.branch = env.episode.srm.kind  # what auto became, for other data that the agent may meet
@@ -91,7 +94,10 @@ def train(folder: Path, config: DictConfig) -> float:
     save_config(folder, config)
     total = total_timesteps(config, len(env.episode.encoded))
     started = time.perf_counter() - sum(entry["seconds"] for entry in history)
-    learn(checkpoint, config, model, history, total)
+    values: Any = OmegaConf.to_container(config, resolve=True)
+    with closing(make_logger(config.logger, folder, config.agent.algorithm, values, model.num_timesteps)) as logger:
+        model.set_logger(logger)
+        learn(checkpoint, config, model, history, total)
     minutes = (time.perf_counter() - started) / 60
     if env.episode.encoded.clip:
         with open_dict(config):
@@ -99,7 +105,8 @@ def train(folder: Path, config: DictConfig) -> float:
         save_config(folder, config)
     save_agent(folder, model.policy, env.episode.srm)
     learning_curve(history, folder / "learning_curve.png")
-    about_training = {"timesteps": total, "training_minutes": round(minutes, 2)}
+    learned_from = len(env.episode.encoded)
+    about_training = {"timesteps": total, "training_minutes": round(minutes, 2), "labelled_images": learned_from}
     miou = evaluate_agent(folder, config, test_env, model.policy, untrained, about_training)
     log.info("everything about this run is in %s", folder)
     return miou
@@ -164,7 +171,6 @@ def learn(
                     total - model.num_timesteps,
                     callbacks,
                     log_interval=None,  # type: ignore[arg-type]  # the statistics write the log
-                    tb_log_name=config.agent.algorithm,
                     reset_num_timesteps=False,
                 )
     except KeyboardInterrupt:

@@ -4,6 +4,8 @@ python -m experiments.weights
 python -m experiments.weights action=download names=vit_b
 python -m experiments.weights action=verify
 python -m experiments.weights action=remove names=[vit_b,vit_t]
+
+A SAM of the Hugging Face Hub needs none of this: sam=hf:facebook/sam-vit-base.
 """
 
 from __future__ import annotations

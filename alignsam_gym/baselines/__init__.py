@@ -1,4 +1,4 @@
-"""Published methods that teach SAM a task from a few labelled images or from a text, to compare the agent with.
+"""Published methods that learn a task from a few labelled images or from a text, to compare the agent with.
 
 Each has a module, which follows its paper. What this project decides otherwise is marked [ours].
 """
@@ -13,6 +13,7 @@ from torch import Tensor
 from alignsam_gym.baselines.clip_points import ClipPoints
 from alignsam_gym.baselines.msa import MSA
 from alignsam_gym.baselines.persam import PerSAM, PerSAMF
+from alignsam_gym.baselines.sam3 import SAM3
 from alignsam_gym.baselines.samed import SAMed
 from alignsam_gym.baselines.seggpt import SegGPT
 from alignsam_gym.errors import OptionError, check_choice, check_count, check_number, check_switch, did_you_mean
@@ -50,6 +51,7 @@ BASELINES: dict[str, Any] = {
     "msa": MSA,
     "clip_points": ClipPoints,
     "seggpt": SegGPT,
+    "sam3": SAM3,
 }
 """Constructors by name. Each takes the frozen SAM and the method's own options (config group ``method``)."""
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alignsam_gym.errors import DataError
-from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample
+from alignsam_gym.baselines.sample_texts import texts_of
+from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, decoder_of
 
@@ -46,22 +46,13 @@ class ClipPoints:
             DataError: If an image has no text.
         """
         fetched = samples.fetch(indices)
-        texts = [_text_of(sample, samples, index) for sample, index in zip(fetched, indices, strict=True)]
+        texts = texts_of(samples, indices, "clip_points")
         maps = self.clip.similarity(samples.frames(indices), texts)
         points_unit, labels = points_of(maps, self.threshold, self.side)
         decoder = decoder_of(self.model.sam)
         image = decoder.prepare_image(torch.stack([sample.encoding.float() for sample in fetched]))
         logits, scores = decoder.decode(image, points_unit * self.model.input_size, labels, self.multimask)
         return logits[torch.arange(len(logits)), scores.argmax(1)]
-
-
-def _text_of(sample: EncodedSample, samples: EncodedDataset, index: int) -> str:
-    if not sample.text:
-        raise DataError(
-            f"{samples.dataset.name} does not say what its masks show, and clip_points needs a text for "
-            f"{samples.dataset.ids[index]}: give one (dataset.text=… of a folder), or choose another method."
-        )
-    return sample.text
 
 
 def points_of(maps: Tensor, threshold: float, side: int) -> tuple[Tensor, Tensor]:

@@ -46,7 +46,7 @@ the values themselves: ``[0, 4095]`` for 12 bits.
 """
 
 _EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, (5, 6, 7, 8)
-_BROKEN = (UnidentifiedImageError, OSError, SyntaxError, ValueError)
+_BROKEN = (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError)
 _PILLOWS_LIMIT, _TELLING = threading.Lock(), threading.Lock()
 _told: set[str] = set()
 
@@ -69,28 +69,38 @@ class Header:
         return turned_size(self.stored_size, self.orientation)
 
 
-def read_header(file: Path) -> Header:
-    """Read the header of an image file.
+def read_header(file: Path, page: int | None = None) -> Header:
+    """Read the header of an image file, or of a page of it.
 
     Raises:
         DataError: If it cannot be read, or the image has more than `MOST_PIXELS` pixels or several pages.
     """
-    with open_picture(file) as picture:
+    with open_picture(file, page) as picture:
         orientation = own_orientation(picture)
         turned_already = isinstance(picture, TiffImagePlugin.TiffImageFile)  # Pillow turns TIFF itself
         return Header(turned_size(picture.size, orientation if turned_already else None), orientation)
 
 
-def stated_size(file: Path) -> tuple[int, int]:
+def stated_size(file: Path, page: int | None = None) -> tuple[int, int]:
     """Read an image's width and height, after the turn that its EXIF orientation asks for, from the file's header.
 
     Raises:
         DataError: As `read_header`.
     """
-    return read_header(file).size
+    return read_header(file, page).size
 
 
-def read_image(file: Path, intensity_range: IntensityRange = "auto") -> np.ndarray:
+def count_pages(file: Path) -> int:
+    """Count the pages of a TIFF stack or the frames of an animation; any other image has one.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    with open_picture(file, page=0) as picture:
+        return _pages_of(picture)
+
+
+def read_image(file: Path, intensity_range: IntensityRange = "auto", page: int | None = None) -> np.ndarray:
     """Read an image file, turned as its EXIF orientation says.
 
     Grey, palette and CMYK images are converted. An image of more than `FULL_SIZE_PIXELS` pixels is reduced.
@@ -98,14 +108,15 @@ def read_image(file: Path, intensity_range: IntensityRange = "auto") -> np.ndarr
     Args:
         file: A file in one of `FORMATS`.
         intensity_range: What to make of more than 8 bits (`IntensityRange`).
+        page: Which page, from 0, of a file that has several.
 
     Returns:
         uint8 (H, W, 3), RGB.
 
     Raises:
-        DataError: If the file cannot be read, has several pages, or more than `MOST_PIXELS` pixels.
+        DataError: If the file cannot be read, has several pages and none is chosen, or more than `MOST_PIXELS` pixels.
     """
-    with open_picture(file) as picture:
+    with open_picture(file, page) as picture:
         size = reduced_size(picture.size)
         if size != picture.size:
             _tell_once(
@@ -175,12 +186,12 @@ def check_intensity_range(value: object) -> None:
 
 
 @contextmanager
-def open_picture(file: Path) -> Iterator[Image.Image]:
-    """Open an image file with Pillow for as long as the context lasts.
+def open_picture(file: Path, page: int | None = None) -> Iterator[Image.Image]:
+    """Open an image file with Pillow, at a page of it, for as long as the context lasts.
 
     Raises:
         DataError: If it cannot be opened, or what is done within the context shows that it is broken; if it has more
-            than `MOST_PIXELS` pixels, or several pages.
+            than `MOST_PIXELS` pixels, or several pages of which none is chosen.
     """
     try:
         with _PILLOWS_LIMIT:  # ours is stated above, and larger
@@ -190,6 +201,10 @@ def open_picture(file: Path) -> Iterator[Image.Image]:
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
         with picture:
+            if page is not None:
+                picture.seek(page)
+            elif (pages := _pages_of(picture)) > 1:
+                raise DataError(f"{file} has {pages} pages; save each as a file of its own.")
             _check_extent(picture, file)
             yield picture
     except DataError:
@@ -200,6 +215,11 @@ def open_picture(file: Path) -> Iterator[Image.Image]:
         raise DataError(f"{file} cannot be read as an image ({reason}); replace or remove it.") from error
 
 
+def _pages_of(picture: Image.Image) -> int:
+    """Count pages. JPEG's further ones are previews of the first."""
+    return int(getattr(picture, "n_frames", 1)) if picture.format in ("TIFF", "GIF", "WEBP") else 1
+
+
 def _check_extent(picture: Image.Image, file: Path) -> None:
     width, height = picture.size
     if width * height > MOST_PIXELS:
@@ -207,9 +227,6 @@ def _check_extent(picture: Image.Image, file: Path) -> None:
             f"{file} has {width * height / 1e6:,.0f} megapixels, more than the {MOST_PIXELS / 1e6:,.0f} that are read; "
             "cut it into tiles or make it smaller."
         )
-    pages = getattr(picture, "n_frames", 1) if picture.format in ("TIFF", "GIF", "WEBP") else 1
-    if pages > 1:
-        raise DataError(f"{file} has {pages} pages; save each as a file of its own.")
     is_plain_tiff = isinstance(picture, TiffImagePlugin.TiffImageFile) and picture.tile[0][0] == "raw"
     if is_plain_tiff and own_orientation(picture) in _QUARTER_TURNS:  # Pillow mixes up its rows and columns
         raise DataError(f"{file} is an uncompressed TIFF that EXIF turns by a quarter; save it upright.")
@@ -266,7 +283,11 @@ def deep_values(picture: Image.Image, file: Path, size: tuple[int, int]) -> np.n
         values = np.asarray(picture)
     else:
         flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-        values = cv2.imdecode(np.fromfile(file, np.uint8), flags)
+        content, page = np.fromfile(file, np.uint8), picture.tell()
+        if page:
+            values = next(iter(cv2.imdecodemulti(content, flags, range=(page, page + 1))[1]), None)
+        else:
+            values = cv2.imdecode(content, flags)
         if values is None or values.dtype == np.uint8:
             raise DataError(f"{file} has 16 bits in a form that cannot be decoded; save it as PNG or with 8 bits.")
         values = values[..., ::-1] if values.ndim == 3 else values

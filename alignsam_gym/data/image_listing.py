@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from alignsam_gym.data.image_files import KINDS, SUFFIXES
+from alignsam_gym.data.video_files import VIDEO_SUFFIXES
 from alignsam_gym.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def _tell(folder: Path, left_out: Counter[str]) -> None:
         name if name.startswith("the ") else f"{count} {name}" for name, count in left_out.most_common(6)
     )
     more = ", …" if len(left_out) > 6 else ""
-    images = _RAW | Image.registered_extensions().keys()
+    images = _RAW | Image.registered_extensions().keys() | set(VIDEO_SUFFIXES)
     may_matter = any(name in images or name.startswith("the ") for name in left_out)
     log.log(
         logging.WARNING if may_matter else logging.INFO,

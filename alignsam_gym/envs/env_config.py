@@ -30,8 +30,10 @@ class ModelOptions(Options):
 
     sam: str | BatchedSamPredictor = option(
         "`tiny`, the embedded model; `vit_b`, `vit_l`, `vit_h`, `vit_t` (MobileSAM), `sam_hq_vit_b`, `_l`, `_h`, or "
-        "`sam2.1_hiera_tiny`, `_small`, `_base_plus`, `_large`, once downloaded by `alignsam weights`; or the path of "
-        "a checkpoint of any of these. Or a `BatchedSamPredictor`, with its own device and precision.",
+        "`sam2.1_hiera_tiny`, `_small`, `_base_plus`, `_large`, once downloaded by `alignsam weights`; the path of a "
+        "checkpoint of any of these; or `hf:` and a folder or a repository of the Hugging Face Hub, "
+        "`hf:facebook/sam-vit-base`, with SAM, SAM-HQ or SAM 2.1 in the format of `transformers`. Or a "
+        "`BatchedSamPredictor`, with its own device and precision.",
         "tiny",
     )
     clip: str | ClipModel = option(

@@ -76,6 +76,11 @@ class Prediction:
         """float32 (H, W) in [0, 1], above 0.5 in the mask."""
         return np.asarray(upsample_logits(self.logits, self.size).sigmoid_().cpu().numpy())
 
+    @property
+    def score(self) -> float:
+        """The mean probability in the mask, from 0.5 to 1; 0 of an empty one. It is no estimate of the IoU."""
+        return float(self.probability[self.mask].mean()) if self.mask.any() else 0.0
+
 
 class _Played(NamedTuple):
     """SAM's logits after a step, and the answer; float (B, 4h, 4w) both."""
@@ -172,7 +177,7 @@ class PromptingSession:
         side = self.rules.grid.image_size
         frames, sizes = [], []
         for image in images:
-            pixels = _read_pixels(image, self._intensity_range)
+            pixels = read_pixels(image, self._intensity_range)
             frames.append(resize_image(pixels, (side, side)))
             sizes.append((pixels.shape[0], pixels.shape[1]))
         if not frames:
@@ -313,8 +318,16 @@ class UnlabelledImages:
         return Sample(self.ids[index], image, np.zeros(image.shape[:2], bool), text=self.text)
 
 
-def _read_pixels(image: ImageLike, intensity_range: IntensityRange) -> np.ndarray:
-    """Return an image as uint8 (H, W, 3), RGB. Raises DataError for what is no image."""
+def read_pixels(image: ImageLike, intensity_range: IntensityRange) -> np.ndarray:
+    """Return an image as uint8 (H, W, 3), RGB.
+
+    Args:
+        image: Of any kind.
+        intensity_range: What to make of more than 8 bits in files and Pillow's images.
+
+    Raises:
+        DataError: It is none, or cannot be read.
+    """
     if isinstance(image, str | Path):
         return read_image(Path(image), intensity_range)
     if isinstance(image, Image.Image):

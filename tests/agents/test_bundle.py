@@ -187,6 +187,38 @@ def test_a_strangers_configuration_is_refused(bundle, changes, says, monkeypatch
         AlignSAM.from_pretrained(bundle)
 
 
+def test_a_bundle_cannot_have_a_sam_downloaded(bundle, monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: pytest.fail("a download was asked for"))
+    change(bundle, env={"sam": "hf:me/sam"})
+    with pytest.raises(WeightsError, match="is not here: give sam=hf:me/sam to have it downloaded"):
+        AlignSAM.from_pretrained(bundle)
+    change(bundle, env={"sam": "hf:../sam"})
+    with pytest.raises(WeightsError, match=r"hf:\.\./sam: give its file"):
+        AlignSAM.from_pretrained(bundle)
+
+
+def test_a_folder_of_transformers_is_named_by_its_digest_and_checked(make_run, tmp_path):
+    for name in ("own", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(name.encode())
+    run = make_run()
+    change(run, env={"sam": f"hf:{tmp_path / 'own'}"})
+    export(run, tmp_path / "bundle")
+    assert str(tmp_path) not in (tmp_path / "bundle/config.yaml").read_text()
+    AlignSAM.from_pretrained(tmp_path / "bundle", sam=f"hf:{tmp_path / 'own'}")
+    with pytest.raises(WeightsError, match="is not the model that this agent was trained with"):
+        AlignSAM.from_pretrained(tmp_path / "bundle", sam=f"hf:{tmp_path / 'other'}")
+
+
+def test_a_repository_of_the_hub_keeps_its_name_in_a_bundle(make_run, tmp_path):
+    run = make_run()
+    change(run, env={"sam": "hf:me/sam"})
+    export(run, tmp_path / "bundle")
+    AlignSAM.from_pretrained(tmp_path / "bundle", sam="hf:me/sam")
+    assert "sam: hf:me/sam" in (tmp_path / "bundle/config.yaml").read_text()
+
+
 def test_a_bundle_cannot_have_a_clip_downloaded(bundle, monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("open_clip.download_pretrained", lambda *_: pytest.fail("a download was asked for"))

@@ -7,14 +7,17 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from unittest.mock import Mock
 
+import cv2
 import huggingface_hub
 import numpy as np
 import pytest
 from huggingface_hub import constants
 
 from alignsam_gym import AlignSAM
+from alignsam_gym.agents.agent_config import AgentConfig
 from alignsam_gym.agents.bundle import MEMBERS, export
 from alignsam_gym.agents.hub import download_bundle, push
+from alignsam_gym.agents.hub_card import make_card
 from alignsam_gym.errors import OptionError, WeightsError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -124,6 +127,60 @@ def test_what_was_pushed_is_loaded_again(hub, make_run):
     assert "| agent | 7 | 1 | 0.500 | 0.625 | 25.0% |" in page
     assert 'AlignSAM.from_pretrained("me/agent")' in page
     assert huggingface_hub.ModelCard(page).data.library_name == "alignsam-gym"
+
+
+def test_a_card_shows_photographs_and_says_what_its_maker_says(hub, make_run, tmp_path):
+    run = make_run()
+    strategies = {"agent": {"images": 7, "miou_by_step": [0.5, 0.625], "foreground_rate": 0.25}}
+    metrics = {"prompting": strategies, "measured_on": "photos", "labelled_images": 50, "seed": 3}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    agent = AlignSAM.from_pretrained(run)
+    agent.push_to_hub("me/agent", images=[IMAGE, IMAGE[:, :30]], licence="cc-by-4.0", data="Of *my* garden.")
+    page = hub["README.md"].decode()
+    metadata = huggingface_hub.ModelCard(page).data
+    assert (metadata.license, metadata.pipeline_tag, metadata.model_name) == (
+        "cc-by-4.0",
+        "image-segmentation",
+        "agent",
+    )
+    [result] = metadata.eval_results
+    assert (result.dataset_name, result.metric_type, result.metric_value) == ("photos", "mean_iou", 0.625)
+    for text in ("50 labelled images, of toy.", "7 others, of photos.", "Of *my* garden.", "One seed, 3."):
+        assert text in page
+    assert "](samples.png)" in page
+    picture = cv2.imdecode(np.frombuffer(hub["samples.png"], np.uint8), cv2.IMREAD_COLOR)
+    assert min(picture.shape[:2]) > 200
+    AlignSAM.from_pretrained("me/agent")  # the picture does no harm
+
+
+def test_no_photograph_is_published_unasked(hub, make_run):
+    run = make_run()
+    cv2.imwrite(str(run / "filmstrip.png"), IMAGE)
+    push(run, "me/agent")
+    assert hub.keys() == {*MEMBERS, "README.md"}
+    page = hub["README.md"].decode()
+    assert "samples.png" not in page
+    assert huggingface_hub.ModelCard(page).data.license is None
+    assert "Its maker has not chosen one." in page
+
+
+@pytest.mark.parametrize(
+    ("env", "srm", "says"),
+    [
+        ({"sam": "tiny"}, {}, 'from_pretrained("me/agent")'),
+        ({"sam": "vit_b"}, {}, "alignsam weights action=download names=vit_b"),
+        ({"sam": "sha256:12"}, {}, 'from_pretrained("me/agent", sam="<file of the checkpoint>")'),
+        (
+            {"sam": "tiny", "clip": "ViT-B-16/openai"},
+            {"features": "both"},
+            'from_pretrained("me/agent", clip="ViT-B-16/openai")',
+        ),
+        ({"clip": "ViT-B-16/sha256:12"}, {"features": "clip"}, 'from_pretrained("me/agent", clip="ViT-B-16/<file>")'),
+        ({"branch": "explicit"}, {}, 'agent.predict("photo.jpg", text="what to look for")'),
+    ],
+)
+def test_the_code_of_a_card_names_what_a_stranger_lacks(env, srm, says):
+    assert says in make_card(AgentConfig(env, srm, {}, {}, "toy", None), "me/agent")
 
 
 def test_a_loaded_agent_is_pushed_with_the_measurements_of_its_run(hub, make_run, tmp_path):

@@ -50,7 +50,7 @@ def test_photographs_are_drawn_as_they_are_and_with_what_the_agent_made_of_them(
     strips = main("prompted_photographs")(["--run", str(make_run()), "--output", str(tmp_path / "picture.png")])
     with Image.open(tmp_path / "picture.png") as picture:
         assert picture.width > 1000
-    for photograph, *answers in strips.values():
+    for photograph, *answers in strips:
         assert len(answers) == 4
         assert all(answer.shape == photograph.shape for answer in answers)
         assert not any(np.array_equal(answer, photograph) for answer in answers)  # the initial pair is always there

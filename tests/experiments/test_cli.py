@@ -7,46 +7,17 @@ import cv2
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
-from pycocotools import mask as coco
-from typer.testing import CliRunner
 
 from alignsam_gym import AlignSAM
-from alignsam_gym.agents import prediction_files
 from alignsam_gym.data import image_files
 from alignsam_gym.experiments import cli
-from alignsam_gym.experiments.cli import app
 from tests.experiments.test_hydra_arguments import FOLDERS
 from tests.pictures import png_that_states
 
 
-@pytest.fixture
-def alignsam():
-    """Runs the command in this process; gives its exit status and all that it prints."""
-
-    def run(*arguments, status=0):
-        result = CliRunner().invoke(app, [str(one) for one in arguments])
-        assert result.exit_code == status, result.output
-        assert "Traceback" not in result.output
-        assert result.exception is None or isinstance(result.exception, SystemExit)
-        return " ".join(result.output.split())  # however wide a line is
-
-    return run
-
-
-@pytest.fixture
-def photos(tmp_path):
-    """A wide and a tall image, one of them in a folder."""
-    folder = tmp_path / "photos"
-    (folder / "deep").mkdir(parents=True)
-    for name, size in (("wide.jpg", (30, 70)), ("deep/tall.png", (80, 20))):
-        image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-        cv2.imwrite(str(folder / name), image)
-    return folder
-
-
 def test_masks_have_the_images_names_and_sizes(alignsam, make_run, photos, tmp_path):
     run, out = make_run(), tmp_path / "out"
-    assert "2 of 2 images" in alignsam("predict", run, photos, "--out", out)
+    assert "2 of 2 files" in alignsam("predict", run, photos, "--out", out)
     agent = AlignSAM.from_pretrained(run)
     for name in ("wide.jpg", "deep/tall.png"):
         mask = cv2.imread(str((out / name).with_suffix(".png")), cv2.IMREAD_UNCHANGED)
@@ -61,17 +32,6 @@ def test_overlays_tint_the_image_inside_the_mask_alone(alignsam, make_run, photo
     near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5))) > 0  # outlines are drawn around it
     np.testing.assert_array_equal(overlay[~near], image[~near])
     assert (overlay[mask] != image[mask]).any(1).mean() > 0.9
-
-
-def test_coco_reads_the_run_lengths(alignsam, make_run, photos, tmp_path):
-    run = make_run()
-    alignsam("predict", run, photos, "--out", tmp_path / "out", "--format", "rle")
-    results = {entry["image_id"]: entry for entry in json.loads((tmp_path / "out/predictions.json").read_text())}
-    assert results.keys() == {"wide", "deep/tall"}
-    expected = AlignSAM.from_pretrained(run).predict(photos / "deep/tall.png")
-    entry = results["deep/tall"]
-    np.testing.assert_array_equal(coco.decode(entry["segmentation"]), expected.mask)
-    assert entry["score"] == pytest.approx(float(expected.probability[expected.mask].mean()))
 
 
 def test_a_deep_image_is_read_as_in_training(alignsam, make_run, photos, tmp_path):
@@ -107,7 +67,7 @@ def test_what_cannot_be_read_is_skipped_and_named(alignsam, make_run, photos, tm
     whole = (photos / "deep/tall.png").read_bytes()
     (photos / "torn.png").write_bytes(whole[: len(whole) // 2])
     output = alignsam("predict", make_run(), photos, "--out", tmp_path / "out")
-    assert "2 of 6 images" in output
+    assert "2 of 6 files" in output
     for name, reason in (
         ("empty.png", "it is empty, 0 bytes"),
         ("text.jpg", "cannot identify"),
@@ -120,7 +80,7 @@ def test_what_cannot_be_read_is_skipped_and_named(alignsam, make_run, photos, tm
 
 def test_nothing_done_is_a_failure(alignsam, make_run, tmp_path):
     (tmp_path / "empty.png").touch()
-    assert "None of 1 images" in alignsam("predict", make_run(), tmp_path / "empty.png", status=1)
+    assert "None of 1 files could be read: " in alignsam("predict", make_run(), tmp_path / "empty.png", status=1)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +92,7 @@ def test_nothing_done_is_a_failure(alignsam, make_run, tmp_path):
         (["{run}", "{photos}", "{photos}"], "would both be called"),
         (["{run}", "{photos}", "--text", "star"], "leave the text out"),
         (["{run}", "{photos}", "--batch-size", "0"], "batch_size=0"),
+        (["{run}", "{photos}", "--category", "cat"], "--category is for --format coco and yolo"),
     ],
 )
 def test_a_users_mistake_ends_with_its_message(alignsam, make_run, photos, arguments, says):
@@ -141,40 +102,14 @@ def test_a_users_mistake_ends_with_its_message(alignsam, make_run, photos, argum
 
 def test_an_unknown_format_names_those_there_are(alignsam, make_run, photos):
     output = alignsam("predict", make_run(), photos, "--format", "gif", status=2)
-    assert all(name in output for name in ("mask", "overlay", "rle"))
-
-
-def test_files_of_one_name_are_told_apart(photos):
-    (photos / "wide.png").write_bytes((photos / "deep/tall.png").read_bytes())
-    assert set(prediction_files.find_images([photos], [])) == {"deep/tall", "wide.jpg", "wide.png"}
+    assert all(name in output for name in ("mask", "overlay", "video", "coco", "yolo"))
 
 
 def test_photographs_are_not_replaced_by_their_masks(alignsam, make_run, photos):
     before = (photos / "deep/tall.png").read_bytes()
     output = alignsam("predict", make_run(), photos, "--out", photos, status=1)
-    assert "tall.png would be replaced by its own mask" in output
+    assert "tall.png would be replaced by its own prediction" in output
     assert (photos / "deep/tall.png").read_bytes() == before
-
-
-def test_earlier_predictions_are_no_photographs(photos):
-    (photos / "masks").mkdir()
-    (photos / "masks/wide.png").write_bytes((photos / "deep/tall.png").read_bytes())
-    assert set(prediction_files.find_images([photos], [photos / "masks"])) == {"deep/tall", "wide"}
-
-
-def test_a_failure_keeps_earlier_run_lengths(alignsam, make_run, photos, tmp_path):
-    run, out = make_run(), tmp_path / "out"
-    alignsam("predict", run, photos, "--out", out, "--format", "rle")
-    before = (out / "predictions.json").read_bytes()
-    alignsam("predict", run, photos, "--out", out, "--format", "rle", "--text", "star", status=1)
-    assert (out / "predictions.json").read_bytes() == before
-
-
-def test_images_of_other_kinds_are_told(photos, caplog):
-    for name in ("wide.webp", "deep/tall.heic", "._wide.jpg", "notes.txt"):
-        (photos / name).touch()
-    assert set(prediction_files.find_images([photos], [])) == {"deep/tall", "wide.jpg", "wide.webp"}
-    assert ": 1 .heic, 1 .txt" in caplog.text
 
 
 def test_a_folder_that_cannot_be_written_ends_the_command(alignsam, make_run, photos, tmp_path):
@@ -199,10 +134,10 @@ def test_a_full_disk_ends_the_command_and_leaves_no_half_file(alignsam, make_run
 @pytest.mark.slow
 def test_a_hundred_million_pixels_have_a_mask(alignsam, make_run, tmp_path):
     cv2.imwrite(str(tmp_path / "huge.png"), np.zeros((9000, 12000, 3), np.uint8))
-    for format in ("mask", "overlay", "rle"):
+    for format in ("mask", "overlay", "coco", "yolo"):
         alignsam("predict", make_run(format), tmp_path / "huge.png", "--out", tmp_path / "out", "--format", format)
-    [entry] = json.loads((tmp_path / "out/predictions.json").read_text())
-    assert entry["segmentation"]["size"] == [9000, 12000]
+    [image] = json.loads((tmp_path / "out/annotations.json").read_text())["images"]
+    assert (image["height"], image["width"]) == (9000, 12000)
 
 
 @pytest.mark.parametrize("name", FOLDERS)

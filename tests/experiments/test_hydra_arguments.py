@@ -195,3 +195,10 @@ def test_commas_separate_the_values_of_a_sweep(argument, values):
 )
 def test_all_else_is_left_to_hydra(arguments):
     assert hydra_arguments("train", arguments) == arguments
+
+
+@pytest.mark.parametrize("command", ["train", "baseline", "embed"])
+def test_a_sam_of_the_hub_is_no_choice_of_the_group(command):
+    given = ["sam=hf:me/sam", "sam=hf:a b/(1)", "sam=vit_b"]
+    assert hydra_arguments(command, given) == ["env.sam=hf:me/sam", "env.sam='hf:a b/(1)'", "sam=vit_b"]
+    assert hydra_arguments(command, ["-m", "sam=hf:me/a,hf:me/b"]) == ["-m", "env.sam=hf:me/a,hf:me/b"]

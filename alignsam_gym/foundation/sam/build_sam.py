@@ -55,10 +55,27 @@ def load_sam_checkpoint(path: Path) -> Sam:
             f"{path} holds {len(tensors)} tensors, but not those of a SAM that is known here: {', '.join(_KINDS)}."
         )
     build, rename = _KINDS[kind]
-    sam, renamed = build(), rename(tensors)
-    _check_fit(path, kind, renamed, sam.state_dict())
+    return load_tensors(build(), rename(tensors), path, kind)
+
+
+def load_tensors(sam: Sam, tensors: Mapping[str, Tensor], path: Path, kind: str) -> Sam:
+    """Load tensors into an untrained model.
+
+    Args:
+        sam: The model, perhaps without memory for its parameters.
+        tensors: Under the names that the model's own state dict has.
+        path: Their file, for the message.
+        kind: What the model is called, for the message.
+
+    Returns:
+        The model, float32.
+
+    Raises:
+        WeightsError: They are not exactly the model's tensors.
+    """
+    _check_fit(path, kind, tensors, sam.state_dict())
     # A model that was built without memory takes the tensors themselves.
-    sam.load_state_dict(renamed, assign=next(sam.parameters()).is_meta)
+    sam.load_state_dict(tensors, assign=next(sam.parameters()).is_meta)
     return sam.float()
 
 

@@ -17,6 +17,7 @@ from alignsam_gym.errors import OptionError, WeightsError, check_choice, first_l
 from alignsam_gym.foundation.devices import resolve_device
 from alignsam_gym.foundation.sam.batched_decoder import BatchedDecoder, PreparedImage
 from alignsam_gym.foundation.sam.build_sam import load_sam_checkpoint
+from alignsam_gym.foundation.sam.hf_checkpoints import HF, load_hf_sam
 from alignsam_gym.foundation.sam.official_checkpoints import (
     CHECKPOINTS,
     file_digest,
@@ -238,7 +239,8 @@ def load_sam(
 
     Args:
         name: ``tiny`` for the embedded SAM; one of `CHECKPOINTS` (SAM, MobileSAM, SAM-HQ, SAM 2.1), whose file must
-            have been downloaded; or the path of a checkpoint of any of these.
+            have been downloaded; the path of a checkpoint of any of these; or ``hf:`` and a folder or repository of the
+            Hub with SAM, SAM-HQ or SAM 2.1 in the format of ``transformers``, which is downloaded if need be.
         device: As for `resolve_device`.
         precision: As for `BatchedSamPredictor`.
         decode_precision: As for `BatchedSamPredictor`.
@@ -251,6 +253,8 @@ def load_sam(
     target = resolve_device(device)
     if name == "tiny":
         sam, fingerprint = load_tiny_sam(), file_digest(WEIGHTS)
+    elif name.startswith(HF):
+        sam, fingerprint = load_hf_sam(name)
     else:
         path = _checkpoint_path(name)
         sam, fingerprint = load_sam_checkpoint(path), remembered_digest(path)
@@ -265,8 +269,12 @@ def _checkpoint_path(name: str) -> Path:
     if path.is_file():
         return path
     if path.suffix or path.name != name:
-        raise WeightsError(f"sam={name!r}: there is no checkpoint file {path.absolute()}.")
-    raise OptionError(f"sam={name!r} is unknown; choose tiny, {', '.join(CHECKPOINTS)}, or the path of a checkpoint.")
+        hint = f" A folder in the format of transformers is sam={HF}{name}." if path.is_dir() else ""
+        raise WeightsError(f"sam={name!r}: there is no checkpoint file {path.absolute()}.{hint}")
+    raise OptionError(
+        f"sam={name!r} is unknown; choose tiny, {', '.join(CHECKPOINTS)}, the path of a checkpoint, or {HF} and a "
+        "folder or repository in the format of transformers."
+    )
 
 
 def _resolve_precision(precision: str, device: torch.device) -> torch.dtype:

@@ -2,10 +2,25 @@ import pytest
 import torch
 from segment_anything.modeling import ImageEncoderViT
 
+from alignsam_gym.data import Sample
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 from tests.conftest import build_toy_sam
+
+
+class Named:
+    """The toy's images, with texts."""
+
+    def __init__(self, toy, texts):
+        self.name, self.ids, self.toy, self.texts = toy.name, toy.ids, toy, texts
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitem__(self, index):
+        sample = self.toy[index]
+        return Sample(sample.id, sample.image, sample.mask, text=self.texts[index])
 
 
 def _vit():

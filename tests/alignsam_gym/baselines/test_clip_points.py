@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from alignsam_gym.baselines.clip_points import ClipPoints, points_of
-from alignsam_gym.data import Sample
 from alignsam_gym.errors import DataError
 from alignsam_gym.foundation import clip_surgery
+from tests.alignsam_gym.baselines.conftest import Named
 
 
 def as_map(cells):
@@ -47,20 +47,6 @@ class Clip:
 def baseline(toy_model, monkeypatch):
     monkeypatch.setattr(clip_surgery, "load_clip", lambda *_: Clip())
     return ClipPoints(toy_model, "hand-made", 0.8, 2, multimask=True)
-
-
-class Named:
-    """The toy's images, with texts."""
-
-    def __init__(self, toy, texts):
-        self.name, self.ids, self.toy, self.texts = toy.name, toy.ids, toy, texts
-
-    def __len__(self):
-        return len(self.texts)
-
-    def __getitem__(self, index):
-        sample = self.toy[index]
-        return Sample(sample.id, sample.image, sample.mask, text=self.texts[index])
 
 
 @torch.no_grad()

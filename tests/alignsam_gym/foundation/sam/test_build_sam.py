@@ -52,12 +52,15 @@ def test_the_embedded_model_is_a_checkpoint_like_any_other(tmp_path, tiny, suffi
 
 def test_a_file_that_is_not_there_is_a_weights_error(tmp_path):
     for name in (str(tmp_path / "none.pth"), "none.pth", f"{tmp_path}/none", str(tmp_path)):
-        with pytest.raises(WeightsError, match="there is no checkpoint file /"):
+        with pytest.raises(WeightsError, match="there is no checkpoint file /") as caught:
             load_sam(name, "cpu")
+    assert str(caught.value).endswith(f"A folder in the format of transformers is sam=hf:{tmp_path}.")
 
 
 def test_a_name_that_is_no_path_lists_the_choices():
-    with pytest.raises(OptionError, match=r"sam='vit_x'.*tiny, vit_b, .*, sam2\.1_hiera_large, or the path"):
+    with pytest.raises(
+        OptionError, match=r"sam='vit_x'.*tiny, vit_b, .*, sam2\.1_hiera_large, the path .* hf: and a folder"
+    ):
         load_sam("vit_x", "cpu")
 
 

@@ -1,5 +1,3 @@
-import re
-
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -11,6 +9,7 @@ from alignsam_gym.foundation.sam.build_sam import load_sam_checkpoint, recognise
 from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, load_sam
 from alignsam_gym.foundation.sam.sam2 import build_sam2, rename_sam2, sam2_from
+from alignsam_gym.foundation.sam.transformers_format import published_names
 
 transformers = pytest.importorskip("transformers", reason="transformers, with whose SAM 2 to compare, is not installed")
 
@@ -55,37 +54,9 @@ def _transformers_sam2(backbone, side=1024, dim=256):
 
 def _published(model):
     """The tensors of a model of `transformers` under the names that SAM 2's publishers gave them."""
-    renamed = [
-        (r"^no_memory_embedding$", "no_mem_embed"),
-        (r"^vision_encoder\.backbone\.", "image_encoder.trunk."),
-        (r"^vision_encoder\.neck\.convs\.(\d)\.", r"image_encoder.neck.convs.\1.conv."),
-        (r"^(prompt_encoder|mask_decoder)\.", r"sam_\1."),
-        (r"patch_embed\.projection", "patch_embed.proj"),
-        (r"\.layer_norm(?=\d|_final_attn)", ".norm"),
-        (r"\.o_proj\.", ".out_proj."),
-        (r"shared_embedding\.positional_embedding", "pe_layer.positional_encoding_gaussian_matrix"),
-        (r"mask_embed\.conv1", "mask_downscaling.0"),
-        (r"mask_embed\.norm1", "mask_downscaling.1"),
-        (r"mask_embed\.conv2", "mask_downscaling.3"),
-        (r"mask_embed\.norm2", "mask_downscaling.4"),
-        (r"mask_embed\.conv3", "mask_downscaling.6"),
-        (r"upscale_conv1", "output_upscaling.0"),
-        (r"upscale_layer_norm", "output_upscaling.1"),
-        (r"upscale_conv2", "output_upscaling.3"),
-        (r"(mlps\.\d|_head)\.layers\.0\.", r"\1.layers.1."),
-        (r"(mlps\.\d|_head)\.proj_in\.", r"\1.layers.0."),
-        (r"(mlps\.\d|_head)\.proj_out\.", r"\1.layers.2."),
-        (r"\.mlp\.proj_in\.", ".mlp.layers.0."),
-        (r"\.mlp\.proj_out\.", ".mlp.layers.1."),
-    ]
-    tensors = {}
-    for name, tensor in model.state_dict().items():
-        for pattern, new in renamed:
-            name = re.sub(pattern, new, name)
-        tensors[name] = tensor
+    tensors = model.state_dict()
     del tensors["shared_image_embedding.positional_embedding"]  # the prompt encoder's own, kept twice
-    for k, row in enumerate(tensors.pop("sam_prompt_encoder.point_embed.weight")):
-        tensors[f"sam_prompt_encoder.point_embeddings.{k}.weight"] = row[None]
+    tensors = published_names("sam2", tensors)
     # Of the parts for videos, one of each shape of name.
     return tensors | {"memory_attention.norm.weight": torch.zeros(1), "maskmem_tpos_enc": torch.zeros(7, 1, 1, 64)}
 
