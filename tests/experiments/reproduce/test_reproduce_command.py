@@ -10,7 +10,7 @@ import time
 import pytest
 
 TINY = [
-    "episodes=1", "env.num_envs=4", "env.shots=4", "env.max_steps=3", "srm.width=8", "policy.width=8",
+    "episodes=1", "env.num_envs=4", "env.shots=4", "env.max_steps=3", "srm.width=8",
     "agent.n_epochs=1", "agent.batch_size=6", "evaluate.limit=4", "evaluate.batch_size=4",
 ]  # fmt: skip
 
