@@ -121,13 +121,13 @@ def test_unknown_names_and_options_are_told(make_toy_venv):
         make_learner(venv, {"algorithm": "a2c", "clip_range": 0.2}, CNN, 0)
     with pytest.raises(OptionError, match="agent=ppo has no option device, seed"):
         make_learner(venv, {"algorithm": "ppo", "device": "cpu", "seed": 1}, CNN, 0)
-    with pytest.raises(OptionError, match="policy has no option depth; it takes init, network, width"):
+    with pytest.raises(OptionError, match="policy has no option depth; it takes init, kl_coef, network, width"):
         make_learner(venv, {"algorithm": "ppo"}, CNN | {"depth": 3}, 0)
 
 
 def test_conf_offers_every_algorithm_with_options_that_it_has(make_toy_venv):
     assert {file.stem for file in (CONF / "agent").glob("*.yaml")} == set(ALGORITHMS)
-    venv = make_toy_venv(num_envs=25)
+    venv = make_toy_venv(num_envs=25, observation="evidence")
     for name in ALGORITHMS:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose("train", [f"agent={name}", "agent.buffer_size=100" if "dqn" in name else "seed=1"])
