@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs, so that ``--help`` and completi
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -191,6 +192,7 @@ def label(
         with served_labels(project, port) as address:
             print(f"{len(found.photographs)} photographs are to be labelled at {address} (Ctrl-C ends it)")
             print(f"Masks are saved in {found.masks}. To train on them:\n{training_command(project)}", flush=True)
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a training is interrupted with it
             threading.Event().wait()
 
 

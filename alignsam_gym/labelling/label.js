@@ -105,7 +105,9 @@ async function follow() {
   const isRunning = training.state === "running";
   const words = {
     none: state.labelled < state.fewest ? `It can be trained from ${state.fewest} masks on.` : "It can be trained.",
-    running: `${training.agent} is being trained: ${training.done ? percent(training.done) : "it begins"}.`,
+    running: training.done === 1
+      ? `${training.agent} is trained, and is being measured.`
+      : `${training.agent} is being trained: ${training.done ? percent(training.done) : "it begins"}.`,
     stopped: `The training of ${training.agent} was stopped at ${percent(training.done)}.`,
     failed: `The training of ${training.agent} failed: ${training.message}`,
     finished: `${training.agent} is trained.`,
@@ -222,7 +224,12 @@ function place(event) {
   const bounds = canvas.getBoundingClientRect(), density = canvas.width / bounds.width;
   const x = ((event.clientX - bounds.left) * density - view.x) / view.scale;
   const y = ((event.clientY - bounds.top) * density - view.y) / view.scale;
-  return inside([x, y]);
+  return [x, y];
+}
+
+function isBeside(at) { // the photograph, farther than a hand may miss its edge
+  const [x, y] = inside(at);
+  return Math.hypot(at[0] - x, at[1] - y) * view.scale > 12;
 }
 
 function choose(name) {
@@ -269,7 +276,9 @@ canvas.addEventListener("pointerdown", (event) => {
   canvas.focus({ focusVisible: false });
   canvas.setPointerCapture(event.pointerId);
   event.preventDefault();
-  cross = place(event);
+  const at = place(event);
+  if (event.button !== 1 && isBeside(at)) return;
+  cross = inside(at);
   if (event.button === 1) drag = { x: event.clientX, y: event.clientY };
   else if (event.button === 2) act("point", { at: cross, positive: false });
   else if (tool === "brush" || tool === "eraser") stroke = [cross];
@@ -278,7 +287,7 @@ canvas.addEventListener("pointerdown", (event) => {
 });
 canvas.addEventListener("pointermove", (event) => {
   if (!shown) return;
-  cross = place(event);
+  cross = inside(place(event));
   if (drag) {
     const density = window.devicePixelRatio || 1;
     view.x += (event.clientX - drag.x) * density;
@@ -289,7 +298,7 @@ canvas.addEventListener("pointermove", (event) => {
   draw();
 });
 canvas.addEventListener("pointerup", (event) => {
-  const at = shown && place(event);
+  const at = shown && inside(place(event));
   drag = null;
   if (stroke) {
     const drawn = stroke;

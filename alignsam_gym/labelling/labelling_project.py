@@ -22,6 +22,8 @@ from alignsam_gym.labelling.training_process import TrainingProcess
 FEWEST_MASKS = 5
 """Masks before a training makes sense. [ours]"""
 
+_BRIEF_EVALUATION = ("evaluate.strategies=[agent]", "evaluate.filmstrips=0")  # the table would be of few images
+
 _IMAGES, _ENCODINGS = 4, 16  # of the latest photographs, in memory
 
 
@@ -49,7 +51,8 @@ class LabellingProject:
         self.folder, self.sam, self._device = folder, sam, device
         self.masks = SavedMasks(folder)
         self.training_options = [*folder.dataset_options, *options]
-        self.training = TrainingProcess(train, self.training_options, folder.state, self.take_agent)
+        options = [*_BRIEF_EVALUATION, *self.training_options]
+        self.training = TrainingProcess(train, options, folder.state, self.take_agent)
         self.outcomes = ProposalOutcomes(folder.state / "outcomes.json")
         self.proposals: Proposals | None = None
         self.pixels = lru_cache(_IMAGES)(self._read)

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from alignsam_gym.envs.prompting_session import UserPoint
 from alignsam_gym.errors import OptionError
-from alignsam_gym.labelling.clicked_sam import Box
+from alignsam_gym.labelling.clicked_sam import Box, clean_mask
 from alignsam_gym.labelling.labelling_project import LabellingProject
 from alignsam_gym.metrics import overlap
-from alignsam_gym.transforms import mask_from_logits
 
 _SUBPIXEL = 4  # bits after the point, with which OpenCV draws strokes
 
@@ -81,7 +80,7 @@ class Draft:
 
     def mask(self) -> np.ndarray:
         """Make the mask, bool (H, W)."""
-        answer = self.start if self.logits is None else mask_from_logits(self.logits, self.start.shape)
+        answer = self.start if self.logits is None else clean_mask(self.logits, self.start.shape)
         mask = (self.kept | answer).astype(np.uint8)
         for stroke in self.strokes:
             stroke.draw(mask)

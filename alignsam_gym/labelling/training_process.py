@@ -19,7 +19,7 @@ from alignsam_gym.errors import OptionError
 _OUTPUT = "output.txt"
 _SEEN = 4000  # bytes of the output's end, which hold its last lines
 _NUMBER = re.compile(r"agent-(\d+)")
-_STEPS = re.compile(r"(\d+)/(\d+) steps")
+_STEPS = re.compile(r"(?P<done>\d+)/(?P<all>\d+) steps|evaluating")
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # of the terminal, for colours and progress bars
 _PATIENCE = 20  # seconds that an interrupted training has to end by itself
 
@@ -96,8 +96,6 @@ class TrainingProcess:
         if folder is None:
             return TrainingStatus("none")
         tail = _tail(folder / _OUTPUT)
-        steps = _STEPS.findall(tail)
-        done = int(steps[-1][0]) / int(steps[-1][1]) if steps else 0.0
         lines = [line.strip() for line in tail.splitlines() if line.strip()]
         finished = (folder / METRICS_FILE).exists()
         state: TrainingState = "running"
@@ -105,7 +103,7 @@ class TrainingProcess:
             interrupted = self._process is None or self._process.returncode in (130, -signal.SIGINT)
             state = "finished" if finished else "stopped" if interrupted else "failed"
         can_resume = state in ("stopped", "failed") and (folder / CHECKPOINT).exists()
-        return TrainingStatus(state, folder.name, done, lines[-1] if lines else "", can_resume)
+        return TrainingStatus(state, folder.name, _done(tail), lines[-1] if lines else "", can_resume)
 
     def finished_agent(self) -> Path | None:
         """Return the folder of the latest training that has finished."""
@@ -145,6 +143,15 @@ class TrainingProcess:
     def _numbers(self) -> list[int]:
         names = [_NUMBER.fullmatch(path.name) for path in self._home.glob("agent-*")]
         return [int(name[1]) for name in names if name]
+
+
+def _done(output: str) -> float:
+    """Read the share of the steps that have been played from the end of a training's output."""
+    found = [(step["done"], step["all"]) for step in _STEPS.finditer(output)]
+    if not found:
+        return 0.0
+    done, count = found[-1]
+    return int(done) / int(count) if count else 1.0  # it is being evaluated
 
 
 def _tail(file: Path) -> str:
