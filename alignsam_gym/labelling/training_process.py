@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from alignsam_gym.agents.trained_run import METRICS_FILE
 from alignsam_gym.agents.training_state import CHECKPOINT
-from alignsam_gym.errors import OptionError
+from alignsam_gym.errors import AlignSAMError, OptionError
 
 _OUTPUT = "output.txt"
 _SEEN = 4000  # bytes of the output's end, which hold its last lines
@@ -59,6 +59,7 @@ class TrainingProcess:
     ) -> None:
         self._command, self._options, self._home, self._on_finished = command, options, home, on_finished
         self._process: subprocess.Popen[bytes] | None = None
+        self._problem = ""  # with what was trained
 
     def start(self) -> None:
         """Begin a new training.
@@ -96,14 +97,15 @@ class TrainingProcess:
         if folder is None:
             return TrainingStatus("none")
         tail = _tail(folder / _OUTPUT)
-        lines = [line.strip() for line in tail.splitlines() if line.strip()]
+        last = next((line.strip() for line in reversed(tail.splitlines()) if line.strip()), "")
         finished = (folder / METRICS_FILE).exists()
         state: TrainingState = "running"
         if not self._is_running():
             interrupted = self._process is None or self._process.returncode in (130, -signal.SIGINT)
+            finished = finished and not self._problem
             state = "finished" if finished else "stopped" if interrupted else "failed"
         can_resume = state in ("stopped", "failed") and (folder / CHECKPOINT).exists()
-        return TrainingStatus(state, folder.name, _done(tail), lines[-1] if lines else "", can_resume)
+        return TrainingStatus(state, folder.name, _done(tail), self._problem or last, can_resume)
 
     def finished_agent(self) -> Path | None:
         """Return the folder of the latest training that has finished."""
@@ -125,11 +127,14 @@ class TrainingProcess:
                 [*self._command, *arguments, f"hydra.run.dir={folder.name}"],
                 cwd=self._home, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
-        self._process = process
+        self._process, self._problem = process, ""
 
         def wait() -> None:
             if process.wait() == 0:
-                self._on_finished(folder)
+                try:
+                    self._on_finished(folder)
+                except AlignSAMError as error:
+                    self._problem = str(error)
 
         Thread(target=wait, name="training", daemon=True).start()
 

@@ -126,8 +126,6 @@ def test_a_port_in_use_and_a_missing_package_are_told(project, monkeypatch):
         return find(name, *arguments)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with (
-        pytest.raises(OptionError, match=r"needs uvicorn: pip install 'alignsam-gym\[demo\]'"),
-        served_labels(project, 0),
-    ):
+    told = r"needs uvicorn: pip install 'alignsam-gym\[demo\]'"
+    with pytest.raises(OptionError, match=told), served_labels(project, 0):
         pass
