@@ -48,7 +48,7 @@ function act(action, body) {
 async function run(job) {
   byId("told").textContent = "Working …";
   const told = await post(`/jobs/${job}`);
-  byId("told").textContent = told.told || "";
+  byId("told").textContent = ["predict", "export"].includes(job) ? told.told || "" : "";
   if (told.error) notify(told.error, false);
   follow();
 }

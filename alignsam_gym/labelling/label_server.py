@@ -69,8 +69,9 @@ class Windows:
                 session.open(body["shown"])
                 raise OptionError("The page has been started anew. This is the mask as it was saved.")
             elif action == "move":
-                order = list(self.project.folder.photographs)
-                session.open(order[(order.index(session.stem) + int(body["by"])) % len(order)])
+                others = self.project.others(session.stem)
+                if others:
+                    session.open(others[0 if body["by"] > 0 else -1])
             elif action == "next":
                 session.accept()
                 self._go_on(session)

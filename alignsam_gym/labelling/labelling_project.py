@@ -37,6 +37,16 @@ class LabellingProject:
         options: Further arguments of that command.
         device: Where agents run.
         run: The folder of a run, or a bundle, whose agent proposes masks until another is trained.
+
+    Attributes:
+        masks: Those on the disk.
+        training: Of agents on these masks.
+        outcomes: What became of the agent's proposals.
+        proposals: The agent's; None while there is no agent.
+        unreadable: Photographs that could not be opened, or their masks.
+
+    Raises:
+        AlignSAMError: The agent cannot be loaded.
     """
 
     def __init__(
@@ -55,6 +65,7 @@ class LabellingProject:
         self.training = TrainingProcess(train, options, folder.state, self.take_agent)
         self.outcomes = ProposalOutcomes(folder.state / "outcomes.json")
         self.proposals: Proposals | None = None
+        self.unreadable: set[str] = set()
         self.pixels = lru_cache(_IMAGES)(self._read)
         self._encoder = ThreadPoolExecutor(1, "encoder")
         self._encodings: dict[str, Future[Tensor]] = {}
@@ -117,14 +128,18 @@ class LabellingProject:
         Returns:
             None if all others have masks.
         """
-        order = list(self.folder.photographs)
-        start = order.index(present) + 1 if present in order else 0
-        rest = set(self.unlabelled()).difference(taken, [present])
+        rest = set(self.unlabelled()).difference(taken, self.unreadable, [present])
         if self.proposals:
             doubts = {stem: doubt for stem, doubt in self.proposals.doubts().items() if stem in rest}
             if doubts:
                 return max(doubts, key=lambda stem: doubts[stem])
-        return next((stem for stem in order[start:] + order[:start] if stem in rest), None)
+        return next((stem for stem in self.others(present) if stem in rest), None)
+
+    def others(self, present: str) -> list[str]:
+        """Return all other photographs that can be read, in their order, from the one after the present one on."""
+        order = list(self.folder.photographs)
+        start = order.index(present) + 1 if present in order else 0
+        return [stem for stem in order[start:] + order[:start] if stem != present and stem not in self.unreadable]
 
     def close(self) -> None:
         """End what goes on in the background. A training is interrupted, and may go on later."""

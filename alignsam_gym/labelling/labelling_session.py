@@ -107,17 +107,20 @@ class LabellingSession:
     def open(self, stem: str) -> None:
         """Show a photograph with its mask, or else with the agent's proposal, or without a mask.
 
+        One that cannot be read is passed over from then on, when photographs are chosen in their order.
+
         Raises:
             OptionError: There is no such photograph.
             DataError: The photograph or its mask cannot be read.
         """
         if stem not in self.project.folder.photographs:
             raise OptionError(f"There is no photograph {stem} in {self.project.folder.images}.")
-        image = self.project.pixels(stem)
-        size = image.shape[:2]
+        self.project.unreadable.add(stem)
+        size = self.project.pixels(stem).shape[:2]
         content = self.project.masks.content(stem)
         saved = self.project.masks.read(stem, size)
         proposal = self.project.proposal(stem)
+        self.project.unreadable.remove(stem)
         start = saved if saved is not None else proposal
         self.stem, self.size, self.proposal = stem, size, proposal
         self._content_before = self._content = content

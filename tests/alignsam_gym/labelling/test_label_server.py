@@ -44,8 +44,8 @@ def test_a_photograph_is_opened_clicked_and_left(client, project):
     assert window["mask"].startswith("data:image/png;base64,")
     assert project.masks.read("a", SIZE)[20, 30]
     assert ask(client, "next")["window"]["stem"] == "b"
-    assert ask(client, "move", by=-2)["window"]["stem"] == "f"
-    assert ask(client, "move", by=1)["window"]["stem"] == "a"
+    assert ask(client, "move", by=-1)["window"]["stem"] == "a"
+    assert ask(client, "move", by=-1)["window"]["stem"] == "f"
 
 
 def test_two_windows_get_different_photographs(client):
