@@ -77,6 +77,7 @@ async function show(told) {
     canvas.setAttribute("aria-label", `Photograph ${told.stem}, ${told.width} × ${told.height} pixels`);
     fit();
   }
+  byId("where").textContent = `${told.stem}: ${told.number} of ${told.count}`;
   byId("status").textContent = told.sentence;
   for (const button of document.querySelectorAll('[data-do="undo"]')) button.disabled = !told.edits;
   draw();
@@ -100,7 +101,6 @@ async function follow() {
     return;
   }
   const { training, outcomes, proposals } = state;
-  if (shown) byId("where").textContent = `${shown.stem}: ${shown.number} of ${state.count}`;
   byId("labelled").textContent = `${state.labelled} of ${state.count} photographs have masks.`;
   const isRunning = training.state === "running";
   const words = {
@@ -122,8 +122,8 @@ async function follow() {
   byId("proposals").textContent = state.agent
     ? `${state.agent} proposes: ${proposals.made} of the ${proposals.rest} photographs without a mask are ready. The most doubtful comes first.`
     : "";
-  byId("outcomes").textContent = outcomes.count
-    ? `Of ${outcomes.count} proposals ${outcomes.unchanged} were accepted unchanged; mean IoU of proposal and saved mask ${outcomes.mean_iou.toFixed(3)}.`
+  byId("outcomes").textContent = outcomes.proposed
+    ? `Of ${outcomes.proposed} proposals ${outcomes.unchanged} were accepted unchanged; mean IoU of proposal and saved mask ${outcomes.mean_iou.toFixed(3)}.`
     : "";
   byId("command").textContent = state.command;
 }

@@ -69,9 +69,8 @@ class LabellingProject:
         self.pixels = lru_cache(_IMAGES)(self._read)
         self._encoder = ThreadPoolExecutor(1, "encoder")
         self._encodings: dict[str, Future[Tensor]] = {}
-        trained = self.training.finished_agent()
-        if run or trained:
-            self.take_agent(run or trained)
+        if agent := run or self.training.finished_agent():
+            self.take_agent(agent)
 
     def take_agent(self, run: Path) -> None:
         """Let the agent of a run, or of a bundle, propose masks from now on.

@@ -84,7 +84,7 @@ class Draft:
         mask = (self.kept | answer).astype(np.uint8)
         for stroke in self.strokes:
             stroke.draw(mask)
-        return mask > 0
+        return np.asarray(mask > 0)
 
 
 class LabellingSession:
@@ -244,8 +244,6 @@ class LabellingSession:
             masks.put(self.stem, None, self._content)
             self._content = None
         if self.proposal is not None:
-            self.project.outcomes.record(self.stem, self._iou_of_proposal() if self.is_saved else None)
-
-    def _iou_of_proposal(self) -> float:
-        intersection, union = overlap(self.proposal, self._mask)
-        return intersection / union if union else 1.0
+            intersection, union = overlap(self.proposal, self._mask)
+            iou = intersection / union if union else 1.0
+            self.project.outcomes.record(self.stem, iou if self.is_saved else None)

@@ -16,12 +16,12 @@ class OutcomeSummary(NamedTuple):
 
     Attributes:
         unchanged: How many masks were saved as they had been proposed.
-        count: How many masks were saved that had been proposed.
+        proposed: How many masks were saved that had been proposed.
         mean_iou: Of these proposals and the saved masks, in [0, 1]; None if there are none.
     """
 
     unchanged: int
-    count: int
+    proposed: int
     mean_iou: float | None
 
 

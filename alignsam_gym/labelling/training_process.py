@@ -76,20 +76,21 @@ class TrainingProcess:
         Raises:
             OptionError: One is going on, or there is none to go on with.
         """
-        if not self.status().can_resume:
-            raise OptionError("There is no training to go on with; begin one.")
         folder = self._latest()
+        if folder is None or not self.status().can_resume:
+            raise OptionError("There is no training to go on with; begin one.")
         self._run(folder, [f"resume={folder.name}"])
 
     def stop(self) -> None:
         """Interrupt the training that is going on, if there is one, and wait until it has ended."""
-        if self._is_running():
-            self._process.send_signal(signal.SIGINT)
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGINT)
             try:
-                self._process.wait(_PATIENCE)
+                process.wait(_PATIENCE)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+                process.kill()
+                process.wait()
 
     def status(self) -> TrainingStatus:
         """Tell where the latest training stands."""

@@ -54,6 +54,7 @@ def window_state(session: LabellingSession) -> dict[str, Any]:
     return {
         "stem": session.stem,
         "number": order.index(session.stem) + 1,
+        "count": len(order),
         "width": width,
         "height": height,
         "points": [[point.x_px, point.y_px, point.positive] for point in draft.points],

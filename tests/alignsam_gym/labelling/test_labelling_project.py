@@ -154,7 +154,7 @@ def test_the_state_tells_how_far_the_folder_is(proposing):
     proposing.accept()
     state = project_state(proposing.project)
     assert (state["labelled"], state["count"], state["canTrain"], state["agent"]) == (1, 6, False, "agent")
-    assert state["outcomes"] == {"unchanged": 1, "count": 1, "mean_iou": 1.0}
+    assert state["outcomes"] == {"unchanged": 1, "proposed": 1, "mean_iou": 1.0}
     assert state["command"].startswith("alignsam train dataset=folder dataset.root=")
     json.dumps(state)
 
