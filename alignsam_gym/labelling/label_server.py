@@ -98,7 +98,7 @@ class Windows:
 
 
 _EDITS: dict[str, Callable[[LabellingSession, Body], None]] = {
-    "point": lambda session, body: session.add_point(*body["at"], body["positive"]),
+    "point": lambda session, body: session.add_point(body["at"][0], body["at"][1], body["positive"]),
     "box": lambda session, body: session.set_box(*body["corners"]),
     "paint": lambda session, body: session.paint(body["path"], body["radius"], body["adds"]),
     "object": lambda session, body: session.next_object(),
