@@ -179,7 +179,7 @@ def make_app(project: LabellingProject) -> Any:
             if window is not None and windows.session(window).stem:
                 told["window"] = window_state(windows.session(window))
             return JSONResponse(told, 409)
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError) as error:
             return JSONResponse({"error": f"The request makes no sense ({error!r}).", "isChanged": False}, 400)
 
     routes = [
