@@ -43,6 +43,6 @@ def test_the_page_is_served_until_it_is_ended(tmp_path, end):
             assert answer.status == 200
     finally:
         served.send_signal(end)
-        rest, _ = served.communicate(timeout=60)
+        rest, _ = served.communicate(timeout=600)
     assert "Traceback" not in rest
     assert served.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[end]

@@ -53,7 +53,7 @@ def open_window(chromium, address):
 
 
 def says(page, words):
-    page.get_by_role("status").filter(has_text=words).wait_for(timeout=30_000)
+    page.get_by_role("status").filter(has_text=words).wait_for(timeout=120_000)
 
 
 def at(page, x, y):
@@ -65,7 +65,7 @@ def at(page, x, y):
 
 def until(page, condition):
     """Wait for it, without `eval`, which the page's policy forbids."""
-    for _ in range(300):
+    for _ in range(2400):
         if page.evaluate(condition):
             return
         page.wait_for_timeout(50)
@@ -163,7 +163,7 @@ def test_a_window_that_is_closed_loses_nothing_and_two_do_not_overwrite(open_win
     mask = mask_of(project)
     two.keyboard.press("b")
     two.mouse.click(*at(two, 50, 30))
-    two.get_by_role("alert").filter(has_text="has been changed elsewhere").wait_for()
+    two.get_by_role("alert").filter(has_text="has been changed elsewhere").wait_for(timeout=120_000)
     np.testing.assert_array_equal(mask_of(project), mask)
     one.close()
     two.get_by_role("button", name="Load the other one").click()
@@ -181,7 +181,7 @@ def test_a_broken_photograph_is_told_and_then_passed_over(open_window, project, 
     (photos / "images/b.png").write_bytes(b"no photograph")
     project.pixels.cache_clear()
     page.keyboard.press(key)
-    page.get_by_role("alert").filter(has_text="cannot be read").wait_for()
+    page.get_by_role("alert").filter(has_text="cannot be read").wait_for(timeout=120_000)
     assert page.evaluate("shown.stem") == "a"
     page.keyboard.press(key)
     until(page, "shown.stem === 'c'")

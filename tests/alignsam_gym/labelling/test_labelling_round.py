@@ -25,13 +25,13 @@ TRAIN = [sys.executable, "-m", "alignsam_gym.experiments.cli", "train"]
 
 
 def wait_for_agent(project):
-    for _ in range(2400):
+    for _ in range(12_000):
         status = project.training.status()
         assert status.state in ("running", "finished"), status.message
         if project.proposals:
             return status
         time.sleep(0.1)
-    return pytest.fail("the training has not ended in four minutes")
+    return pytest.fail("the training has not ended in twenty minutes")
 
 
 @pytest.mark.slow
