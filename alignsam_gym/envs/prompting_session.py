@@ -23,6 +23,7 @@ from alignsam_gym.foundation.encoding.embedding_store import RecentStore, Store
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
+from alignsam_gym.metrics import overlap
 from alignsam_gym.srm import SRM
 from alignsam_gym.transforms import (
     frame_to_image,
@@ -272,6 +273,21 @@ class PromptingSession:
             prompts = given[initial:].sum() + len(own)
             answer = self._answer_all(row, points_frame, labels, prompts)
         return Prediction(points_px.cpu().numpy(), labels.cpu().numpy(), answer.clone(), size)
+
+    def disagreement(self, row: int = 0) -> float:
+        """Tell how much the SRM's map and SAM's last mask of an image disagree, a user's points left aside.
+
+        Returns:
+            1 − IoU of the two, in [0, 1], at the resolution of SAM's logits.
+
+        Raises:
+            OptionError: There is no image yet.
+        """
+        episode = self._playing()
+        answer = episode.logits[row]
+        srm_map = resize_map(episode.srm_logits[row], answer.shape)
+        intersection, union = overlap((answer > 0).cpu().numpy(), (srm_map > 0).cpu().numpy())
+        return 1 - (intersection / union if union else 1.0)
 
     def _answer_all(self, row: int, points_frame: Tensor, labels: Tensor, prompts: Tensor) -> Tensor:
         """The answer (4h, 4w) to these points on an image, `prompts` of them after the initial pair."""
