@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
-import numpy as np
-
 from alignsam_gym.agents import bundle
-from alignsam_gym.data.image_files import stated_size
+from alignsam_gym.data.annotation_export import CocoExport
 from alignsam_gym.data.mask_files import write_file
 from alignsam_gym.data.mask_rule import MaskRule
-from alignsam_gym.data.region_drawing import pycocotools_mask
 from alignsam_gym.errors import DataError, OptionError
 from alignsam_gym.labelling.labelling_project import LabellingProject
 from alignsam_gym.labelling.saved_masks import encode_mask
@@ -59,7 +53,7 @@ def export_labels(project: LabellingProject) -> str:
     told = [f"Masks are in {project.folder.masks}."]
     try:
         annotations = project.folder.beside(ANNOTATIONS)
-        write_file(annotations, json.dumps(_coco(project)).encode())
+        _coco(project).save(annotations)
         told.append(f"COCO's annotations are in {annotations}.")
     except OptionError as error:
         told.append(f"COCO's annotations were left out: {error}")
@@ -72,30 +66,12 @@ def export_labels(project: LabellingProject) -> str:
     return " ".join(told)
 
 
-def _coco(project: LabellingProject) -> dict[str, Any]:
-    """Make the content of a COCO annotation file, with a compressed RLE for each photograph that shows something."""
-    coco, labelled = pycocotools_mask(), project.masks.stems()
-    images, annotations = [], []
-    for number, (stem, file) in enumerate(project.folder.photographs.items(), start=1):
+def _coco(project: LabellingProject) -> CocoExport:
+    """Collect the masks of the photographs that have one."""
+    labelled, annotations = project.masks.stems(), CocoExport("target")
+    for stem, photograph in project.folder.photographs.items():
         source = project.folder.masks if stem in labelled else project.folder.beside(PREDICTIONS)
-        mask_file = source / f"{stem}.png"
-        if not mask_file.is_file():
-            continue
-        width, height = stated_size(file)
-        name = file.relative_to(project.folder.images).as_posix()
-        images.append({"id": number, "file_name": name, "width": width, "height": height})
-        mask = MaskRule().read(mask_file)
-        if mask.any():
-            rle = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
-            annotations.append(
-                {
-                    "id": number,
-                    "image_id": number,
-                    "category_id": 1,
-                    "iscrowd": 0,
-                    "area": int(mask.sum()),
-                    "bbox": coco.toBbox(rle).tolist(),
-                    "segmentation": {"size": list(mask.shape), "counts": rle["counts"].decode("ascii")},
-                }
-            )
-    return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "target"}]}
+        file = source / f"{stem}.png"
+        if file.is_file():
+            annotations.add(photograph.relative_to(project.folder.images).as_posix(), MaskRule().read(file))
+    return annotations

@@ -146,7 +146,7 @@ def test_without_pycocotools_the_rest_is_exported(session, photos, monkeypatch):
     def missing():
         raise OptionError("pip install 'alignsam-gym[coco]'")
 
-    monkeypatch.setattr("alignsam_gym.labelling.labelling_exports.pycocotools_mask", missing)
+    monkeypatch.setattr("alignsam_gym.data.annotation_export.pycocotools_mask", missing)
     assert "alignsam-gym[coco]" in export_labels(session.project)
 
 
