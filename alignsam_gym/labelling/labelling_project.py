@@ -142,7 +142,7 @@ class LabellingProject:
 
     def close(self) -> None:
         """End what goes on in the background. A training is interrupted, and may go on later."""
-        self.training.stop()
+        self.training.close()
         if self.proposals:
             self.proposals.close()
         self._encoder.shutdown(cancel_futures=True)

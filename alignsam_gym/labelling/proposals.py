@@ -40,6 +40,7 @@ class Proposals:
         self.agent, self._files = agent, files
         self._made: dict[str, Proposal] = {}
         self._ended = Event()
+        self._thread: Thread | None = None
 
     def doubts(self) -> dict[str, float]:
         """Return the doubt in each proposal that has been made."""
@@ -66,11 +67,14 @@ class Proposals:
                 except DataError:
                     continue  # it is told when the photograph is opened
 
-        Thread(target=make, name="proposals", daemon=True).start()
+        self._thread = Thread(target=make, name="proposals", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
-        """End what goes on in the background."""
+        """End what goes on in the background, after the proposal that is being made."""
         self._ended.set()
+        if self._thread:
+            self._thread.join()
 
     def _get(self, stem: str, session: PromptingSession) -> Proposal:
         if stem not in self._made:

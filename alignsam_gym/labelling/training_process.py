@@ -60,6 +60,7 @@ class TrainingProcess:
         self._command, self._options, self._home, self._on_finished = command, options, home, on_finished
         self._process: subprocess.Popen[bytes] | None = None
         self._problem = ""  # with what was trained
+        self._watcher: Thread | None = None
 
     def start(self) -> None:
         """Begin a new training.
@@ -91,6 +92,12 @@ class TrainingProcess:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def close(self) -> None:
+        """Interrupt the training that is going on, and wait until what follows one that has finished is done."""
+        self.stop()
+        if self._watcher:
+            self._watcher.join()
 
     def status(self) -> TrainingStatus:
         """Tell where the latest training stands."""
@@ -137,7 +144,8 @@ class TrainingProcess:
                 except AlignSAMError as error:
                     self._problem = str(error)
 
-        Thread(target=wait, name="training", daemon=True).start()
+        self._watcher = Thread(target=wait, name="training", daemon=True)
+        self._watcher.start()
 
     def _is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None

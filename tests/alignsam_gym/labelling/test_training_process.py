@@ -37,7 +37,7 @@ def make_process(tmp_path):
 
     yield make
     for process in made:
-        process.stop()
+        process.close()
 
 
 def wait_until(condition):
