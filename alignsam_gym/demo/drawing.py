@@ -51,7 +51,8 @@ def draw_image(
 
     Args:
         image: To show.
-        layers: What is laid over it. Layers that there are not (see `layers_of`) are left out.
+        layers: What is laid over it. Layers that there are not (see `layers_of`) are left out. Over a map, answer and
+            ground truth are outlined instead of tinted.
         prediction: Its answer and prompts.
         maps: What guided them.
         names: Of the prompts.
@@ -61,15 +62,16 @@ def draw_image(
     """
     height, width = (max(1, round(side * SIDE / max(image.size))) for side in image.size)
     drawn = resize_image(image.pixels, (height, width))
-    for layer, colour in LAYER_COLOURS.items():
-        probability = maps and {SRM_MAP: maps.srm, CLIP_MAP: maps.clip}.get(layer)
-        if layer in layers and probability is not None:
-            drawn = _tint(drawn, probability, colour)
+    shown_maps = {SRM_MAP: maps.srm, CLIP_MAP: maps.clip} if maps else {}
+    shown_maps = {layer: values for layer, values in shown_maps.items() if layer in layers and values is not None}
+    for layer, values in shown_maps.items():
+        drawn = _tint(drawn, values, LAYER_COLOURS[layer])
+    lay = _outline if shown_maps else overlay  # so that maps are not hidden under masks
     if TRUTH in layers and image.truth is not None:
-        drawn = overlay(drawn, resize_mask(image.truth, (height, width)), TRUTH_COLOUR)
+        drawn = lay(drawn, resize_mask(image.truth, (height, width)), TRUTH_COLOUR)
     if prediction:
         if ANSWER in layers:
-            drawn = overlay(drawn, mask_from_logits(prediction.logits, (height, width)), ANSWER_COLOUR)
+            drawn = lay(drawn, mask_from_logits(prediction.logits, (height, width)), ANSWER_COLOUR)
         scale = np.array([width, height]) / image.size[::-1]
         for point, label, name in zip(prediction.points * scale, prediction.labels, names, strict=True):
             x, y = np.clip(point, _MARGIN, (width - _MARGIN, height - _MARGIN)).astype(int).tolist()
@@ -90,7 +92,13 @@ def _tint(picture: np.ndarray, probability: np.ndarray, colour: tuple[int, int, 
     height, width = picture.shape[:2]
     fine = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
     opacity = _OPACITY * fine[..., None]
-    tinted = np.ascontiguousarray((picture * (1 - opacity) + np.array(colour) * opacity).astype(np.uint8))
-    outlines, _ = cv2.findContours((fine > 0.5).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(tinted, outlines, -1, colour, 2, cv2.LINE_AA)
-    return tinted
+    tinted = (picture * (1 - opacity) + np.array(colour) * opacity).astype(np.uint8)
+    return _outline(tinted, fine > 0.5, colour, 2)
+
+
+def _outline(picture: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], thickness: int = 4) -> np.ndarray:
+    """Outline a mask (h, w) on a copy of a picture (h, w, 3)."""
+    outlined = picture.copy()
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(outlined, outlines, -1, colour, thickness, cv2.LINE_AA)
+    return outlined

@@ -20,8 +20,8 @@ from alignsam_gym.demo.page_handlers import (
     choose_example,
     choose_photograph,
     click,
+    keep_episode,
     look,
-    make_episode,
     reset,
     undo,
     upload_image,
@@ -74,18 +74,18 @@ class _Parts:
         gr.Markdown("## 1. Choose an image")
         self.photograph = gr.Radio(list(PHOTOGRAPHS), value=next(iter(PHOTOGRAPHS)), label="A photograph")
         self.example = gr.Radio(list(EXAMPLES), label="Or a drawn scene, with its ground truth")
-        self.upload = gr.File(label="Or an image of yours", file_types=types, height=_DROP)
-        gr.Markdown(_LIMITS)
-        with gr.Accordion("Ground truth for it (optional)", open=False):
-            self.truth = gr.File(label="A mask of the image's size", file_types=types, height=_DROP)
-            gr.Markdown("Light is foreground. With it, the page shows IoU and rewards.")
+        with gr.Accordion("Or an image of yours", open=False):
+            self.upload = gr.File(label="An image", file_types=types, height=_DROP)
+            gr.Markdown(_LIMITS)
+            self.truth = gr.File(label="Its ground truth, if you have it", file_types=types, height=_DROP)
+            gr.Markdown("A mask of the image's size; light is foreground. With it, the page shows IoU and rewards.")
         gr.Markdown(_SOURCES, elem_classes="small")
 
     def _lay_out_pointers(self, names: list[str]) -> None:
         gr.Markdown("## 2. Let it be prompted")
         self.pointer = gr.Dropdown(names, value=names[0], label="What prompts")
         self.other = gr.Dropdown([ALONE, *names], value=ALONE, label="Compare with")
-        with gr.Accordion("Another agent", open=False):
+        with gr.Accordion("Or an agent of yours", open=False):
             self.agent = gr.File(label="An agent's file or folder", file_count="multiple", height=_DROP)
             gr.Markdown(_AGENTS)
         self.how = gr.Markdown()
@@ -100,20 +100,20 @@ class _Parts:
     def _lay_out_answers(self) -> None:
         with gr.Row():
             self.sides = [self._lay_out_side("picture", True), self._lay_out_side("beside", False)]
-        self.legend = gr.HTML()
         self.layers = gr.CheckboxGroup(list(LAYER_COLOURS), value=[ANSWER], label="Layers")
+        self.legend = gr.HTML()
         self.step = gr.Slider(0, 1, step=1, precision=0, label="t: prompts after the initial pair", interactive=False)
         with gr.Row():
-            self.formats = [gr.Button(f"Make a {format} of all steps", min_width=140) for format in FORMATS]
+            self.formats = [gr.Button(f"All steps as {format}", min_width=140) for format in FORMATS]
         self.episode = gr.DownloadButton("Save", visible=False, variant="primary")
 
     def _lay_out_side(self, name: str, visible: bool) -> list[Any]:
-        """An agent's picture, what it shows in words, and its mask."""
+        """An agent's picture, and what it shows in words, with its mask."""
         with gr.Column(min_width=240, visible=visible) as column:
             picture = gr.Image(
                 label="Picture", interactive=False, format="jpeg", buttons=[], show_label=False, elem_id=name
             )
-            side = [picture, gr.HTML(), gr.HTML()]
+            side = [picture, gr.HTML()]
         if not visible:
             self.beside = column
         return side
@@ -174,4 +174,4 @@ class _Parts:
         on(self.undo.click, undo, seen, self.shown, busy="multiple")
         on(self.reset.click, reset, seen, self.shown)
         for button, format in zip(self.formats, FORMATS, strict=True):
-            on(button.click, make_episode, [self.visits, self.layers, gr.State(format)], [self.episode])
+            on(button.click, keep_episode, [self.visits, self.layers, gr.State(format)], [self.episode])

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 from gradio.processing_utils import save_file_to_cache
+from gradio.utils import get_upload_folder
 
 from alignsam_gym.demo import words
 from alignsam_gym.demo.drawing import click_to_image, draw_image
@@ -138,7 +139,7 @@ def reset(visits: Visits, step: int, layers: Layers) -> Shown:
     return _show(visits, step, layers)
 
 
-def make_episode(visits: Visits, layers: Layers, format: str) -> Shown:
+def keep_episode(visits: Visits, layers: Layers, format: str) -> Shown:
     """Make a file of all steps as they are shown, for the visitor to save."""
     steps = max(visit.session.steps for visit in _prompted(visits))
     frames = [side_by_side([_draw(visit, step, layers) for visit in visits]) for step in range(steps + 1)]
@@ -146,7 +147,7 @@ def make_episode(visits: Visits, layers: Layers, format: str) -> Shown:
         file = Path(folder) / f"{PurePath(visits[0].image.name).stem}-episode.{format.lower()}"
         save_episode(frames, file)
         size = file.stat().st_size / 1e6
-        kept = save_file_to_cache(file, gr.DownloadButton.GRADIO_CACHE)
+        kept = save_file_to_cache(file, get_upload_folder())
     return (gr.DownloadButton(f"Save the {format} ({len(frames)} pictures, {size:.1f} MB)", value=kept, visible=True),)
 
 
@@ -172,19 +173,19 @@ def _unprompted(image: DemoImage, layers: Layers) -> Shown:
     height, width = image.size
     sentence = f"{image.name}: {width} × {height} pixels, not prompted yet."
     picture = gr.Image(draw_image(image, layers), alt_text=sentence)
-    return picture, words.status(sentence), "", *_nothing_beside(), "", words.legend(layers, image, ()), _no_episode()
+    return picture, words.status(sentence), *_nothing_beside(), "", words.legend(layers, image, ()), _no_episode()
 
 
 def _show(visits: Visits, step: int, layers: Layers) -> Shown:
-    """Each agent's picture, what it shows and the mask to save; then tables, legend, and no episode to save yet."""
+    """Each agent's picture, what it shows with the mask to save; then tables, legend, and no episode to save yet."""
     image = visits[0].image
     sides = [part for visit in visits for part in _show_side(visit, step, layers)]
-    beside = (gr.Column(visible=True), *sides[3:]) if len(visits) > 1 else _nothing_beside()
+    beside = (gr.Column(visible=True), *sides[2:]) if len(visits) > 1 else _nothing_beside()
     tables = []
     for number, visit in enumerate(visits, 1):
         t = min(step, visit.session.steps)
         tables.append(words.table(visit, t, visit.session.prediction(step=t), number))
-    return *sides[:3], *beside, "".join(tables), words.legend(layers, image, visits), _no_episode()
+    return *sides[:2], *beside, "".join(tables), words.legend(layers, image, visits), _no_episode()
 
 
 def _show_side(visit: Visit, step: int, layers: Layers) -> Shown:
@@ -193,8 +194,7 @@ def _show_side(visit: Visit, step: int, layers: Layers) -> Shown:
     sentence = words.summary(visit, t, prediction)
     return (
         gr.Image(_draw(visit, step, layers), alt_text=f"{visit.image.name}, {sentence}"),
-        words.status(sentence),
-        words.download_link(visit.image, png(prediction.mask)),
+        words.status(sentence) + words.download_link(visit.image, png(prediction.mask)),
     )
 
 
@@ -206,7 +206,7 @@ def _draw(visit: Visit, step: int, layers: Layers) -> np.ndarray:
 
 
 def _nothing_beside() -> Shown:
-    return gr.Column(visible=False), None, "", ""
+    return gr.Column(visible=False), None, ""
 
 
 def _no_episode() -> Any:
