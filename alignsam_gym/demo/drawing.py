@@ -62,11 +62,11 @@ def draw_image(
     """
     height, width = (max(1, round(side * SIDE / max(image.size))) for side in image.size)
     drawn = resize_image(image.pixels, (height, width))
-    shown_maps = {SRM_MAP: maps.srm, CLIP_MAP: maps.clip} if maps else {}
-    shown_maps = {layer: values for layer, values in shown_maps.items() if layer in layers and values is not None}
-    for layer, values in shown_maps.items():
-        drawn = _tint(drawn, values, LAYER_COLOURS[layer])
-    lay = _outline if shown_maps else overlay  # so that maps are not hidden under masks
+    lay = overlay
+    for layer, values in ((SRM_MAP, maps.srm), (CLIP_MAP, maps.clip)) if maps else ():
+        if layer in layers and values is not None:
+            drawn = _tint(drawn, values, LAYER_COLOURS[layer])
+            lay = _outline  # so that no map is hidden under a mask
     if TRUTH in layers and image.truth is not None:
         drawn = lay(drawn, resize_mask(image.truth, (height, width)), TRUTH_COLOUR)
     if prediction:

@@ -132,7 +132,7 @@ def test_it_can_be_used_by_keyboard_alone(page):
 
 def drop(page, path):
     """Drop a file or folder, as a hand does, on the last field for files."""
-    field = page.get_by_role("button", name="Drop File Here").last
+    field = page.locator("button", has_text="Drop File Here").last
     field.scroll_into_view_if_needed()
     box = field.bounding_box()
     at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
