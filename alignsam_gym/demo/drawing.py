@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import cv2
 import numpy as np
@@ -62,7 +62,7 @@ def draw_image(
     """
     height, width = (max(1, round(side * SIDE / max(image.size))) for side in image.size)
     drawn = resize_image(image.pixels, (height, width))
-    lay = overlay
+    lay: Callable[[np.ndarray, np.ndarray, tuple[int, int, int]], np.ndarray] = overlay
     for layer, values in ((SRM_MAP, maps.srm), (CLIP_MAP, maps.clip)) if maps else ():
         if layer in layers and values is not None:
             drawn = _tint(drawn, values, LAYER_COLOURS[layer])
