@@ -28,6 +28,8 @@ print("evaluating --- 1/1", flush=True)
 @pytest.fixture
 def make_process(tmp_path):
     made, finished = [], []
+    # A shell that runs the tests in the background has interruptions ignored, and processes inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def make(*options):
         process = TrainingProcess([sys.executable, "-c", STUB], options, tmp_path, finished.append)
@@ -38,6 +40,7 @@ def make_process(tmp_path):
     yield make
     for process in made:
         process.close()
+    signal.signal(signal.SIGINT, before)
 
 
 def wait_until(condition):
