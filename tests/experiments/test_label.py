@@ -27,19 +27,22 @@ def test_what_cannot_be_labelled_is_one_line(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_the_page_is_served_until_it_is_ended(tmp_path, end):
+@pytest.mark.parametrize(("end", "port"), [(signal.SIGINT, 7893), (signal.SIGTERM, 7894)])
+def test_the_page_is_served_until_it_is_ended(tmp_path, end, port):
     pytest.importorskip("starlette", reason="the extra demo is not installed")
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
-    command = [sys.executable, "-m", "alignsam_gym.experiments.cli", "label", tmp_path, "--port", "7893"]
+    command = [sys.executable, "-m", "alignsam_gym.experiments.cli", "label", tmp_path, "--port", str(port)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    served = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    served = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # it is ignored where tests run in the background
+    )  # fmt: skip
     try:
-        assert "1 photographs are to be labelled at http://127.0.0.1:7893" in served.stdout.readline()
+        assert f"1 photographs are to be labelled at http://127.0.0.1:{port}" in served.stdout.readline()
         served.stdout.readline()
         command = served.stdout.readline().split()
         assert command[:3] == ["alignsam", "train", "dataset=folder"]
-        with urllib.request.urlopen("http://127.0.0.1:7893/state") as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/state") as answer:
             assert answer.status == 200
     finally:
         served.send_signal(end)
