@@ -35,7 +35,7 @@ def test_the_page_is_served_until_it_is_ended(tmp_path, end, port):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     served = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # it is ignored where tests run in the background
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background it is ignored
     )  # fmt: skip
     try:
         assert f"1 photographs are to be labelled at http://127.0.0.1:{port}" in served.stdout.readline()
