@@ -43,7 +43,7 @@ class TaskPlayer:
         """Play a task with an SRM of a quality that is drawn, and try patches out.
 
         Args:
-            task: At least 40 images.
+            task: More images than are played, `config.images`.
             policy: The policy so far, which chooses most prompts; None if there is none yet.
             rng: Draws images, SRM, prompts and the patches that are tried out.
 
@@ -53,7 +53,7 @@ class TaskPlayer:
             ``curve`` float32 (T + 1,), the mean IoU after so many prompts; ``srm_iou`` of the SRM's maps.
         """
         order = rng.permutation(len(task)).tolist()
-        shots = int(rng.choice(self.config.shots))
+        shots = min(int(rng.choice(self.config.shots)), len(task) - self.config.images)
         learned, played = order[:shots], order[shots:][: self.config.images]
         srm = self.teach(Subset(task, learned), str(rng.choice(_FEATURES)), int(rng.choice(self.config.srm_steps)), rng)
         episode = self.episode(Subset(task, played), srm)
