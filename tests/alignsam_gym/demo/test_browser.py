@@ -26,7 +26,7 @@ def page(request, address):
         page.on("request", lambda asked: hosts.add(asked.url.split("/")[2]) if asked.url.startswith("http") else None)
         page.on("console", lambda told: errors.append(told.text) if told.type == "error" else None)
         page.goto(address)
-        page.get_by_role("status").filter(has_text="not prompted yet").wait_for(timeout=60_000)
+        page.get_by_role("status").filter(has_text="not prompted yet").wait_for(timeout=240_000)
         yield page
         chromium.close()
     assert hosts == {address.split("/")[2]}
@@ -34,7 +34,7 @@ def page(request, address):
 
 
 def says(page, words):
-    page.get_by_role("status").filter(has_text=words).wait_for(timeout=30_000)
+    page.get_by_role("status").filter(has_text=words).wait_for(timeout=120_000)
 
 
 def names(page):
@@ -155,7 +155,7 @@ def test_an_agent_is_dropped_compared_and_kept_as_a_gif(page, tmp_path):
     check_accessibility(page)
     page.get_by_role("button", name="Or an agent of yours").click()
     drop(page, tmp_path / "run")
-    page.get_by_text("The trained agent of dropped run 1").wait_for(timeout=30_000)
+    page.get_by_text("The trained agent of dropped run 1").wait_for(timeout=120_000)
     page.get_by_label("Compare with").click()
     page.get_by_role("option", name=str(tmp_path / "run")).click()
     page.get_by_role("button", name="Prompt SAM").click()
@@ -164,7 +164,7 @@ def test_an_agent_is_dropped_compared_and_kept_as_a_gif(page, tmp_path):
     page.get_by_role("checkbox", name="Answer").uncheck()
     assert page.get_by_role("img", name="A cat, ").count() == 2
     page.get_by_role("button", name="All steps as GIF").click()
-    with page.expect_download(timeout=30_000) as download:
+    with page.expect_download(timeout=120_000) as download:
         page.get_by_text("Save the GIF").click()
     download.value.save_as(tmp_path / "episode.gif")
     with Image.open(tmp_path / "episode.gif") as gif:
@@ -175,14 +175,14 @@ def test_an_agent_is_dropped_compared_and_kept_as_a_gif(page, tmp_path):
 def test_too_large_a_file_is_told_before_it_is_taken(page, tmp_path):
     (tmp_path / "big.png").write_bytes(b"0" * (MOST_BYTES + 1))
     upload(page, tmp_path / "big.png")
-    page.get_by_text("exceed the maximum").wait_for(timeout=30_000)
+    page.get_by_text("exceed the maximum").wait_for(timeout=120_000)
     assert page.get_by_role("status").filter(has_text="A cat").count()
 
 
 def test_bad_files_are_told_in_the_page(page, files):
     upload(page, files / "text.png")
     alert = page.get_by_role("alert").filter(has_text="cannot be read as an image")
-    alert.wait_for(timeout=30_000)
+    alert.wait_for(timeout=120_000)
     page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
     shown = alert.bounding_box()
     assert 0 < shown["y"] < shown["y"] + shown["height"] <= page.viewport_size["height"]
