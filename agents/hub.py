@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from types import ModuleType
 
 from alignsam_gym.agents.agent_config import read_agent_config
 from alignsam_gym.agents.bundle import MEMBERS, export
 from alignsam_gym.agents.trained_run import METRICS_FILE
-from alignsam_gym.errors import OptionError, WeightsError, first_line
+from alignsam_gym.errors import WeightsError, first_line
+from alignsam_gym.foundation.sam.hf_checkpoints import import_hub
 
 PICTURE = "samples.png"
 """What the picture of a card is called, beside it."""
@@ -30,7 +30,7 @@ def download_bundle(repo: str, revision: str | None = None) -> Path:
         WeightsError: The Hub does not have it, or does not answer.
         OptionError: The extra ``hub`` is not installed.
     """
-    hub = _import_hub()
+    hub = import_hub("The Hugging Face Hub")
     try:
         return Path(hub.snapshot_download(repo, revision=revision, allow_patterns=list(MEMBERS)))
     except Exception as error:  # its own, or those of the HTTP library that its version has
@@ -81,7 +81,7 @@ def upload(
         licence: For the card.
         data: For the card.
     """
-    api = _import_hub().HfApi()
+    api = import_hub("The Hugging Face Hub").HfApi()
     from alignsam_gym.agents.hub_card import make_card  # which needs the extra
 
     found = json.loads(metrics.read_text()) if metrics and metrics.is_file() else None
@@ -94,11 +94,3 @@ def upload(
     except Exception as error:
         raise WeightsError(f"{repo} cannot be pushed to the Hub ({first_line(error)}).") from error
     return str(url)
-
-
-def _import_hub() -> ModuleType:
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise OptionError("The Hugging Face Hub needs huggingface_hub: pip install 'alignsam-gym[hub]'.") from error
-    return huggingface_hub

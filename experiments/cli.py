@@ -6,7 +6,9 @@ Nothing heavy is imported before a command runs, so that ``--help`` and completi
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -150,6 +152,61 @@ def demo(
         with served(pointers, host, port) as page:
             print(f"AlignSAM's demo is at {page.local_url} (Ctrl-C ends it)")
             page.block_thread()
+
+
+@app.command(rich_help_panel=AGENT)
+def label(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Photographs, or a folder with images/ in it.")],
+    sam: Annotated[str, typer.Option(help="What answers clicks: tiny, vit_b, …, or a checkpoint.")] = "tiny",
+    run: Annotated[
+        Path | None,
+        typer.Option(parser=path, help="An agent that proposes masks at once: a training's folder, or a bundle."),
+    ] = None,
+    train: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Key of `alignsam train`; as often as you like.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port to serve at.", min=1, max=65535)] = 7861,
+    device: Device = "auto",
+) -> None:
+    """Serves a page for the browser: label photographs by clicks, train, and correct what the agent proposes.
+
+    SAM answers each click. Each mask is saved at once, as PNG: for photos/images in photos/masks, for photographs that
+    lie flat in photos/ in photos-masks/ beside it. After five masks an agent can be trained on them; it then proposes
+    masks for the rest, the most doubtful first.
+
+    alignsam label photos/
+
+    alignsam label photos/ --sam vit_b --train clip=vit_b_16
+    """
+    with exit_on_user_error:
+        from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
+        from alignsam_gym.foundation.sam.predictor import load_sam
+        from alignsam_gym.labelling.clicked_sam import ClickedSam
+        from alignsam_gym.labelling.label_server import served_labels
+        from alignsam_gym.labelling.labelling_project import LabellingProject
+        from alignsam_gym.labelling.photo_folder import PhotoFolder
+        from alignsam_gym.labelling.window_state import training_command
+
+        found = PhotoFolder.find(folder)
+        trainer = [sys.executable, "-m", "alignsam_gym.experiments.cli", "train"]
+        keys = [*_sam_keys(sam), *(train or [])]
+        project = LabellingProject(
+            found, ClickedSam(load_sam(sam, device), EmbeddingStore()), trainer, keys, device, run
+        )
+        with served_labels(project, port) as address:
+            print(f"{len(found.photographs)} photographs are to be labelled at {address} (Ctrl-C ends it)")
+            print(f"Masks are saved in {found.masks}. To train on them:\n{training_command(project)}", flush=True)
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a training is interrupted with it
+            threading.Event().wait()
+
+
+def _sam_keys(sam: str) -> list[str]:
+    """The keys of `alignsam train` for a SAM by its name, or by the path of its checkpoint."""
+    from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS
+
+    if sam == "tiny":
+        return []
+    return [f"sam={sam}"] if sam in CHECKPOINTS else [f"env.sam={Path(sam).expanduser().resolve()}"]
 
 
 @app.command(rich_help_panel=AGENT)

@@ -158,8 +158,8 @@ def match_files(
         OptionError: If `mask_name` names neither.
         DataError: If a folder is missing or holds no image; and in the cases that `skip` forgives.
     """
-    image_files = _files_by_stem(images, skip, pattern)
-    mask_files = _files_by_stem(masks, skip)
+    image_files = files_by_stem(images, skip, pattern)
+    mask_files = files_by_stem(masks, skip)
     name_of = {stem: _mask_path(mask_name, stem, file) for stem, file in image_files.items()}
     if images.samefile(masks):
         image_files = {stem: file for stem, file in image_files.items() if stem not in name_of.values()}
@@ -216,8 +216,17 @@ def _proposal(unmatched: Sequence[tuple[str, Path]], masks: Sequence[str]) -> st
     return f" With dataset.mask_name='{best}', {fits[best]} of them have one."
 
 
-def _files_by_stem(folder: Path, skip: bool, pattern: str = "*") -> dict[str, Path]:
-    """Return the image files below a folder by their paths without suffix, in the order of the paths."""
+def files_by_stem(folder: Path, skip: bool, pattern: str = "*") -> dict[str, Path]:
+    """Return the image files below a folder by their paths without suffix, in the order of the paths.
+
+    Args:
+        folder: Searched recursively.
+        skip: Whether to leave out, with a warning, one of two files with the same path.
+        pattern: Pattern (`fnmatch`) of the files' names.
+
+    Raises:
+        DataError: The folder is missing or holds no image, or two files have one path.
+    """
     if not folder.is_dir():
         raise DataError(
             f"There is no folder {folder}; images= and masks= name the two folders below root."

@@ -1,4 +1,4 @@
-"""Images to segment, uploaded or drawn."""
+"""Images to segment: photographs of the package's own, drawn scenes, and uploads."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
+import yaml
 
 from alignsam_gym.data import drawn_scenes
 from alignsam_gym.data.image_files import read_image, stated_size
@@ -42,6 +43,19 @@ class DemoImage:
     def size(self) -> tuple[int, int]:
         """(H, W)."""
         return self.pixels.shape[0], self.pixels.shape[1]
+
+
+_PHOTOGRAPHS = Path(__file__).with_name("photographs")
+_SOURCES = yaml.safe_load((_PHOTOGRAPHS / "sources.yaml").read_text("utf-8"))
+
+PHOTOGRAPHS = {name: f"{name}: {about['source']}" for name, about in _SOURCES.items()}
+"""The package's photographs by their names on the page, with who made each and its licence."""
+
+
+def read_photograph(name: str) -> DemoImage:
+    """Read the photograph of that name in `PHOTOGRAPHS`."""
+    about = _SOURCES[name]
+    return DemoImage(name, read_image(_PHOTOGRAPHS / about["file"]), text=about["text"])
 
 
 EXAMPLES = {

@@ -6,11 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from shutil import copyfile
+from tempfile import TemporaryDirectory
 
+from alignsam_gym.agents.bundle import MEMBERS, SUFFIX
 from alignsam_gym.agents.pretrained import AlignSAM
 from alignsam_gym.agents.vec_env import make_environments
 from alignsam_gym.envs.prompters import clip_prompter
 from alignsam_gym.envs.prompting_session import PromptingSession, UnlabelledImages
+from alignsam_gym.errors import AlignSAMError, OptionError
 from alignsam_gym.foundation.encoding.embedding_store import RecentStore
 
 UNTRAINED = "CLIP's map of a text (no training)"
@@ -34,11 +38,13 @@ class Pointer:
     """A prompting strategy with its models.
 
     Attributes:
+        name: As the page calls it.
         how: What it does, as Markdown.
         guided: Whether a text guides it.
         new_session: Makes a session for one visit. Sessions share their models and encodings.
     """
 
+    name: str
     how: str
     guided: bool
     new_session: Callable[[], PromptingSession]
@@ -64,14 +70,43 @@ class Pointers:
         """Those of the runs, then the one that needs no run."""
         return [*self.runs, UNTRAINED]
 
-    def _load(self, name: str) -> Pointer:
-        return self._agent(self.runs[name]) if name in self.runs else self._untrained()
+    def load_dropped(self, files: Sequence[Path], name: str) -> Pointer:
+        """Load an agent of a stranger's; see `AlignSAM.from_pretrained` for what it may not do.
 
-    def _agent(self, run: Path) -> Pointer:
+        Args:
+            files: A bundle, or the files of a run that it is made of.
+            name: What a run is called, whose folder's name the files do not tell. A bundle is called by its own.
+
+        Raises:
+            OptionError: These are other files.
+            AlignSAMError: The agent is refused, damaged, or needs weights that are not here.
+        """
+        found = {file.name: file for file in files}
+        with TemporaryDirectory() as folder:
+            if len(files) == 1 and files[0].suffix == SUFFIX:
+                source, name = files[0], files[0].name
+            elif set(MEMBERS) <= set(found):
+                source = Path(folder)
+                for member in MEMBERS:
+                    copyfile(found[member], source / member)
+            else:
+                raise OptionError(
+                    f"{', '.join(sorted(found))}: this is no agent. Drop a file NAME{SUFFIX}, or a run's folder with "
+                    f"{', '.join(MEMBERS)} in it."
+                )
+            try:
+                return self._agent(source, name)
+            except AlignSAMError as error:  # which names a temporary place
+                raise type(error)(str(error).replace(str(source), name)) from None
+
+    def _load(self, name: str) -> Pointer:
+        return self._agent(self.runs[name], name) if name in self.runs else self._untrained()
+
+    def _agent(self, run: Path, name: str) -> Pointer:
         agent = AlignSAM.from_pretrained(run, sam=self.sam, clip=self.clip, device=self.device, batch_size=1)
         guided = "A text guides it." if agent.clip else "No text guides it: it looks for what it was trained on."
-        how = BY_AGENT.format(run=run.name, labels=LABELS[agent.rules.label_source], guided=guided)
-        return Pointer(how, agent.clip is not None, agent.session)
+        how = BY_AGENT.format(run=Path(name).name, labels=LABELS[agent.rules.label_source], guided=guided)
+        return Pointer(name, how, agent.clip is not None, agent.session)
 
     def _untrained(self) -> Pointer:
         episode = make_environments(
@@ -91,4 +126,4 @@ class Pointers:
         def new_session() -> PromptingSession:
             return PromptingSession(episode.rules, episode.model, episode.srm, clip_prompter, clip=clip, store=store)
 
-        return Pointer(BY_CLIP, True, new_session)
+        return Pointer(UNTRAINED, BY_CLIP, True, new_session)

@@ -78,6 +78,7 @@ def served(pointers: Pointers, host: str, port: int | None) -> Iterator[Any]:
                 state_session_capacity=_VISITS,
                 theme=theme.set(button_primary_background_fill="*primary_700", body_text_color_subdued="*neutral_600"),
                 css_paths=[Path(__file__).with_name("page.css")],
+                js=Path(__file__).with_name("folders.js").read_text("utf-8"),
                 app_kwargs={"middleware": [Middleware(OwnSourcesOnly)]},
                 prevent_thread_lock=True,
                 quiet=True,

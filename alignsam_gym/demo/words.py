@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader
 
+from alignsam_gym.demo.drawing import CLIP_MAP, LAYER_COLOURS, SRM_MAP, TRUTH, layers_of
 from alignsam_gym.demo.images import DemoImage
 from alignsam_gym.demo.visit import Measured, Visit, measure
 from alignsam_gym.envs.prompting_session import Prediction
@@ -66,10 +68,12 @@ def rows(visit: Visit, step: int, prediction: Prediction) -> list[Row]:
     return found
 
 
-def table(visit: Visit, step: int, prediction: Prediction) -> str:
-    """Write the rows as HTML; see `rows`."""
+def table(visit: Visit, step: int, prediction: Prediction, number: int = 1) -> str:
+    """Write the rows as HTML; see `rows`. `number` tells the tables on a page apart."""
     template = _templates.get_template("steps.html")
     return template.render(
+        number=number,
+        pointer=PurePath(visit.pointer).name,
         rows=rows(visit, step, prediction),
         measured=visit.image.truth is not None,
         step=step,
@@ -82,7 +86,7 @@ def summary(visit: Visit, step: int, prediction: Prediction) -> str:
     positive = int(prediction.labels.sum())
     own = len(visit.session.user_points())
     share, iou, _ = _in_words(measure(visit.image, prediction))
-    parts = [f"t = {step} of {visit.session.steps}"]
+    parts = [f"{PurePath(visit.pointer).name}: t = {step} of {visit.session.steps}"]
     if own:
         parts.append(f"{own} {'point' if own == 1 else 'points'} of yours")
     parts.append(f"{positive} positive and {len(prediction.labels) - positive} negative prompts in all")
@@ -90,6 +94,29 @@ def summary(visit: Visit, step: int, prediction: Prediction) -> str:
     if iou:
         parts.append(f"IoU with the ground truth {iou}")
     return "; ".join(parts) + "."
+
+
+def legend(layers: Sequence[str], image: DemoImage, visits: Sequence[Visit]) -> str:
+    """Write what the layers that are switched on look like, and which of them there are not, as HTML.
+
+    Args:
+        layers: Switched on.
+        image: That is shown.
+        visits: Its prompts; none before it is prompted.
+    """
+    described = []
+    for layer, colour in LAYER_COLOURS.items():
+        if layer not in layers or not (visits or layer == TRUTH):
+            continue
+        lacking = [visit for visit in visits if layer not in layers_of(image, visit.session.maps())]
+        absent = ""
+        if len(lacking) == len(visits) and (visits or image.truth is None):
+            absent = "there is none"
+        elif lacking:
+            absent = f"{PurePath(lacking[0].pointer).name} has none"
+        shown = "#{:02x}{:02x}{:02x}".format(*colour)
+        described.append({"name": layer, "colour": shown, "is_map": layer in (SRM_MAP, CLIP_MAP), "absent": absent})
+    return _templates.get_template("legend.html").render(layers=described, prompts=bool(visits))
 
 
 def notice(message: str) -> str:

@@ -23,6 +23,7 @@ from alignsam_gym.foundation.encoding.embedding_store import RecentStore, Store
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
+from alignsam_gym.metrics import overlap
 from alignsam_gym.srm import SRM
 from alignsam_gym.transforms import (
     frame_to_image,
@@ -82,15 +83,28 @@ class Prediction:
         return float(self.probability[self.mask].mean()) if self.mask.any() else 0.0
 
 
+class PromptMaps(NamedTuple):
+    """What guides the prompts on an image; float32 (g, g) in [0, 1] each, on the SRM's grid.
+
+    Attributes:
+        srm: The SRM's map (Eq. 12); None of an SRM that has learned nothing.
+        clip: CLIP's map of the text, M_c; None where no text guides the prompts.
+    """
+
+    srm: np.ndarray | None
+    clip: np.ndarray | None
+
+
 class _Played(NamedTuple):
-    """SAM's logits after a step, and the answer; float (B, 4h, 4w) both."""
+    """What a step led to: SAM's logits and the answers, float (B, 4h, 4w), and the SRM's logits, (B, g, g)."""
 
     logits: Tensor
     answers: Tensor
+    srm_logits: Tensor
 
     @classmethod
     def of(cls, episode: Episode) -> _Played:
-        return cls(episode.logits.clone(), episode.answers.clone())
+        return cls(episode.logits.clone(), episode.answers.clone(), episode.srm_logits.clone())
 
 
 class PromptingSession:
@@ -243,6 +257,23 @@ class PromptingSession:
         """The patches that the prompter has chosen on an image, in their order."""
         return tuple(self._patches[row])
 
+    def maps(self, row: int = 0, step: int | None = None) -> PromptMaps:
+        """Give the maps by which the prompter goes on after a step, a user's points left aside.
+
+        Args:
+            row: Which image.
+            step: How many of the prompter's steps to regard, from 0 to `steps`; by default all.
+
+        Raises:
+            OptionError: There is no image yet.
+        """
+        episode = self._playing()
+        srm_map = self._played[self.steps if step is None else step].srm_logits[row].sigmoid()
+        return PromptMaps(
+            srm_map.cpu().numpy() if self.srm.learned else None,
+            episode.similarity[row].cpu().numpy() if self.clip else None,
+        )
+
     @torch.no_grad()
     def prediction(self, row: int = 0, step: int | None = None) -> Prediction:
         """Give the answer to the prompts on an image, a user's points among them.
@@ -271,6 +302,21 @@ class PromptingSession:
             labels = torch.cat([labels, labels.new_tensor([int(positive) for *_, positive in own])])
             answer = self._answer_all(row, points_frame, labels)
         return Prediction(points_px.cpu().numpy(), labels.cpu().numpy(), answer.clone(), size)
+
+    def disagreement(self, row: int = 0) -> float:
+        """Tell how much the SRM's map and SAM's last mask of an image disagree, a user's points left aside.
+
+        Returns:
+            1 − IoU of the two, in [0, 1], at the resolution of SAM's logits.
+
+        Raises:
+            OptionError: There is no image yet.
+        """
+        episode = self._playing()
+        answer = episode.logits[row]
+        srm_map = resize_map(episode.srm_logits[row], answer.shape)
+        intersection, union = overlap((answer > 0).cpu().numpy(), (srm_map > 0).cpu().numpy())
+        return 1 - (intersection / union if union else 1.0)
 
     def _answer_all(self, row: int, points_frame: Tensor, labels: Tensor) -> Tensor:
         """The answer (4h, 4w) to these points on an image."""

@@ -8,9 +8,11 @@ import alignsam_gym
 PACKAGE = Path(alignsam_gym.__file__).parent
 ROOT = PACKAGE.parent
 ABOVE = {
-    **dict.fromkeys(("data", "envs", "foundation", "metrics", "srm"), ("agents", "evaluation", "baselines", "demo")),
-    "agents": ("evaluation", "baselines", "demo"),
-    **dict.fromkeys(("evaluation", "baselines", "demo"), ()),
+    **dict.fromkeys(
+        ("data", "envs", "foundation", "metrics", "srm"), ("agents", "evaluation", "baselines", "demo", "labelling")
+    ),
+    "agents": ("evaluation", "baselines", "demo", "labelling"),
+    **dict.fromkeys(("evaluation", "baselines", "demo", "labelling"), ()),
 }
 """For each package, those that stand above it, and so may not be imported; `experiments` stands above all."""
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alignsam_gym.data.shapes_dataset import ShapesDataset
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = ["--shots", "4", "--num-envs", "4", "--steps", "3", "--epochs", "2"]
 
@@ -43,6 +45,21 @@ def test_wrappers_record_episodes_and_videos(main, tmp_path):
     videos = sorted(tmp_path.glob("*.mp4"))
     assert [video.name.split("-")[0] for video in videos] == ["single", "single", "vector"]
     assert all(video.stat().st_size > 1000 for video in videos)
+
+
+@pytest.mark.slow
+def test_a_simulated_person_labels_by_clicks(main, tmp_path):
+    scenes = ShapesDataset("saliency", "test")
+    for index in range(2):
+        for kind, content in (("images", scenes[index].image), ("masks", scenes[index].mask)):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            Image.fromarray(content).save(tmp_path / kind / f"{index}.png")
+    labelled = main("clicks_to_masks")([str(tmp_path), "--iou", "0.8", "--most", "6"])
+    assert [each.stem for each in labelled] == ["0", "1"]
+    for each in labelled:
+        assert max(each.ious[:-1]) < 0.8
+        assert each.ious[-1] >= 0.8 or len(each.ious) == 7
+    assert sorted(file.name for file in (tmp_path / "masks").iterdir()) == ["0.png", "1.png"]
 
 
 @pytest.mark.slow

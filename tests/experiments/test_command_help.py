@@ -32,7 +32,7 @@ def shown(*arguments):
 
 def test_these_are_all_commands():
     expected = (
-        "train evaluate predict score baseline reproduce report summarize embed datasets weights export push demo"
+        "train evaluate predict score baseline reproduce report summarize embed datasets weights export push demo label"
     )
     assert set(COMMANDS) == {*expected.split(), "benchmark", "pretrain"}
     assert set(HYDRA_COMMANDS) == {file.stem for file in CONF.glob("*.yaml")}

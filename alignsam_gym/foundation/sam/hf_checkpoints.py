@@ -84,7 +84,7 @@ def _folder(name: str) -> Path:
 
 
 def _cached_file(repository: str, file: str) -> Path | None:
-    hub = _import_hub()
+    hub = import_hub("sam=hf:…")
     try:
         found = hub.try_to_load_from_cache(repository, file)
     except hub.errors.HFValidationError:  # no repository can be called so
@@ -93,7 +93,7 @@ def _cached_file(repository: str, file: str) -> Path | None:
 
 
 def _download(repository: str, file: str) -> Path:
-    hub, name, page = _import_hub(), f"{HF}{repository}", f"https://huggingface.co/{repository}"
+    hub, name, page = import_hub("sam=hf:…"), f"{HF}{repository}", f"https://huggingface.co/{repository}"
     try:
         return Path(hub.hf_hub_download(repository, file))
     except hub.errors.GatedRepoError as error:
@@ -127,9 +127,10 @@ def _lacks(name: str, file: str) -> WeightsError:
     return WeightsError(message)
 
 
-def _import_hub() -> ModuleType:
+def import_hub(user: str) -> ModuleType:
+    """Import huggingface_hub, an extra; where it is not there, an `OptionError` says that `user` needs it."""
     try:
         import huggingface_hub
     except ImportError as error:
-        raise OptionError("sam=hf:… needs huggingface_hub: pip install 'alignsam-gym[hub]'.") from error
+        raise OptionError(f"{user} needs huggingface_hub: pip install 'alignsam-gym[hub]'.") from error
     return huggingface_hub

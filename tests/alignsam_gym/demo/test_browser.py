@@ -5,6 +5,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from alignsam_gym.demo.images import MOST_BYTES
 
@@ -25,7 +26,7 @@ def page(request, address):
         page.on("request", lambda asked: hosts.add(asked.url.split("/")[2]) if asked.url.startswith("http") else None)
         page.on("console", lambda told: errors.append(told.text) if told.type == "error" else None)
         page.goto(address)
-        page.get_by_role("status").filter(has_text="not prompted yet").wait_for(timeout=60_000)
+        page.get_by_role("status").filter(has_text="not prompted yet").wait_for(timeout=240_000)
         yield page
         chromium.close()
     assert hosts == {address.split("/")[2]}
@@ -33,7 +34,7 @@ def page(request, address):
 
 
 def says(page, words):
-    page.get_by_role("status").filter(has_text=words).wait_for(timeout=30_000)
+    page.get_by_role("status").filter(has_text=words).wait_for(timeout=120_000)
 
 
 def names(page):
@@ -42,6 +43,9 @@ def names(page):
 
 
 def upload(page, file):
+    opened = page.get_by_role("button", name="Upload").first
+    if not opened.is_visible():
+        page.get_by_role("button", name="Or an image of yours").click()
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Upload").first.click()
     chooser.value.set_files(file)
@@ -56,7 +60,7 @@ def test_a_scene_is_prompted_watched_corrected_and_saved(page, tmp_path):
     page.get_by_role("slider").focus()
     page.keyboard.press("ArrowLeft")
     says(page, "t = 2 of 3")
-    picture = page.get_by_role("img", name="A mirror: t = 2 of 3")
+    picture = page.get_by_role("img", name="A mirror, run: t = 2 of 3")
     page.get_by_role("radio", name="Negative").check()
     box = picture.bounding_box()
     picture.click(position={"x": box["width"] * 0.25, "y": box["height"] * 0.75})
@@ -126,17 +130,59 @@ def test_it_can_be_used_by_keyboard_alone(page):
     assert page.get_by_role("row").last.locator("td").all_inner_texts()[:3] == ["40", "50", "+ positive"]
 
 
+def drop(page, path):
+    """Drop a file or folder, as a hand does, on the last field for files."""
+    field = page.locator("button", has_text="Drop File Here").last
+    field.scroll_into_view_if_needed()
+    box = field.bounding_box()
+    at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    hand = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        hand.send("Input.dispatchDragEvent", {"type": kind, **at, "data": data})
+
+
+def check_accessibility(page):
+    """Whoever cannot see the page, or has no mouse, can use it, as far as axe-core tells (WCAG 2.2, A and AA)."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+    found = axe.Axe().run(page, options={"runOnly": {"type": "tag", "values": tags}}).response
+    assert len(found["passes"]) > 10
+    assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found["violations"]] == []
+
+
+def test_an_agent_is_dropped_compared_and_kept_as_a_gif(page, tmp_path):
+    check_accessibility(page)
+    page.get_by_role("button", name="Or an agent of yours").click()
+    drop(page, tmp_path / "run")
+    page.get_by_text("The trained agent of dropped run 1").wait_for(timeout=120_000)
+    page.get_by_label("Compare with").click()
+    page.get_by_role("option", name=str(tmp_path / "run")).click()
+    page.get_by_role("button", name="Prompt SAM").click()
+    says(page, "dropped run 1: t = 3 of 3")
+    says(page, "run: t = 3 of 3")
+    page.get_by_role("checkbox", name="Answer").uncheck()
+    assert page.get_by_role("img", name="A cat, ").count() == 2
+    page.get_by_role("button", name="All steps as GIF").click()
+    with page.expect_download(timeout=120_000) as download:
+        page.get_by_text("Save the GIF").click()
+    download.value.save_as(tmp_path / "episode.gif")
+    with Image.open(tmp_path / "episode.gif") as gif:
+        assert (gif.n_frames, gif.width) == (4, 2 * 640 + 8)
+    check_accessibility(page)
+
+
 def test_too_large_a_file_is_told_before_it_is_taken(page, tmp_path):
     (tmp_path / "big.png").write_bytes(b"0" * (MOST_BYTES + 1))
     upload(page, tmp_path / "big.png")
-    page.get_by_text("exceed the maximum").wait_for(timeout=30_000)
-    assert page.get_by_role("status").filter(has_text="An odd one out").count()
+    page.get_by_text("exceed the maximum").wait_for(timeout=120_000)
+    assert page.get_by_role("status").filter(has_text="A cat").count()
 
 
 def test_bad_files_are_told_in_the_page(page, files):
     upload(page, files / "text.png")
     alert = page.get_by_role("alert").filter(has_text="cannot be read as an image")
-    alert.wait_for(timeout=30_000)
+    alert.wait_for(timeout=120_000)
     page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
     shown = alert.bounding_box()
     assert 0 < shown["y"] < shown["y"] + shown["height"] <= page.viewport_size["height"]

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -13,6 +15,19 @@ def test_every_example_has_something_to_find_and_a_text(name):
     assert drawn.pixels.shape == (*drawn.size, 3)
     assert 0 < drawn.truth.mean() < 1
     assert drawn.text
+
+
+def test_photographs_are_small_and_name_their_makers_and_licences():
+    assert 3 <= len(images.PHOTOGRAPHS) <= 6
+    for name, source in images.PHOTOGRAPHS.items():
+        photograph = images.read_photograph(name)
+        assert photograph.text
+        assert photograph.truth is None
+        assert max(photograph.size) <= 640
+        assert " by " in source
+        assert "CC0" in source or "public domain" in source
+    folder = Path(images.__file__).with_name("photographs")
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 400_000
 
 
 @pytest.mark.parametrize(

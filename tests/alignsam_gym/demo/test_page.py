@@ -14,7 +14,7 @@ from alignsam_gym.demo.pointers import Pointers
 from alignsam_gym.errors import OptionError
 
 pytestmark = pytest.mark.slow
-NEGATIVE, VIEW = "Negative (square): not part of it", "Mask"
+NEGATIVE, LAYERS, ALONE = "Negative (square): not part of it", ["Answer"], "Nothing"
 
 
 @pytest.fixture
@@ -43,19 +43,19 @@ def upload(file):
 
 
 def test_an_image_is_prompted_and_corrected(visit, run, files, picture):
-    assert "80 × 50 pixels, not prompted yet" in visit("upload_image", upload(files / "photo.png"))
-    visit("upload_truth", upload(files / "mask.png"))
-    prompted = visit("prompt", run, None, VIEW)
+    assert "80 × 50 pixels, not prompted yet" in visit("upload_image", upload(files / "photo.png"), LAYERS)
+    visit("upload_truth", upload(files / "mask.png"), LAYERS)
+    prompted = visit("prompt", run, ALONE, None, LAYERS)
     assert "t = 3 of 3" in prompted
     assert "IoU with the ground truth" in prompted
-    corrected = visit("add_typed", 3, VIEW, NEGATIVE, 30, 20)
+    corrected = visit("add_typed", 3, LAYERS, NEGATIVE, 30, 20)
     assert "1 point of yours" in corrected
     mask = cv2.imdecode(saved(corrected), cv2.IMREAD_UNCHANGED)
     assert mask.shape == picture.size
     assert set(np.unique(mask)) <= {0, 255}
-    assert "t = 1 of 3; 1 point of yours" in visit("look", 1, VIEW)
-    assert "of yours" not in visit("undo", 1, VIEW)
-    np.testing.assert_array_equal(saved(visit("look", 3, VIEW)), saved(prompted))
+    assert "t = 1 of 3; 1 point of yours" in visit("look", 1, LAYERS)
+    assert "of yours" not in visit("undo", 1, LAYERS)
+    np.testing.assert_array_equal(saved(visit("look", 3, LAYERS)), saved(prompted))
 
 
 def saved(answer):
@@ -64,13 +64,21 @@ def saved(answer):
 
 
 def test_mistakes_are_told_and_change_nothing(visit, run, files):
-    assert "Choose an image first" in visit("prompt", run, None, VIEW)
-    assert "text.png cannot be read as an image" in visit("upload_image", upload(files / "text.png"))
-    visit("upload_image", upload(files / "photo.png"))
-    assert "Press “Prompt SAM” first" in visit("add_typed", 0, VIEW, NEGATIVE, 3, 3)
-    visit("prompt", run, None, VIEW)
-    assert "x from 0 to 80" in visit("add_typed", 3, VIEW, NEGATIVE, 300, 3)
-    assert "of yours" not in visit("look", 3, VIEW)
+    assert "Choose an image first" in visit("prompt", run, ALONE, None, LAYERS)
+    assert "text.png cannot be read as an image" in visit("upload_image", upload(files / "text.png"), LAYERS)
+    visit("upload_image", upload(files / "photo.png"), LAYERS)
+    assert "Press “Prompt SAM” first" in visit("add_typed", 0, LAYERS, NEGATIVE, 3, 3)
+    visit("prompt", run, ALONE, None, LAYERS)
+    assert "x from 0 to 80" in visit("add_typed", 3, LAYERS, NEGATIVE, 300, 3)
+    assert "of yours" not in visit("look", 3, LAYERS)
+
+
+def test_files_that_are_no_agent_are_told(visit, files):
+    told = visit("load_agent", [upload(files / "photo.png")], ALONE)
+    assert '"notice">photo.png: this is no agent. Drop a file NAME.alignsam' in told
+    (files / "torn.alignsam").write_bytes(b"no bundle")
+    told = visit("load_agent", [upload(files / "torn.alignsam")], ALONE)
+    assert '"notice">torn.alignsam is no bundle, or is torn' in told
 
 
 def test_browsers_may_load_from_the_page_alone(address):

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from alignsam_gym.demo import words
+from alignsam_gym.demo.drawing import LAYER_COLOURS
 from alignsam_gym.demo.images import png
 from alignsam_gym.demo.visit import Visit, add_point, prompt_to_end
-from alignsam_gym.envs.prompting_session import Prediction
+from alignsam_gym.envs.prompting_session import Prediction, PromptMaps
 
 
 @pytest.fixture
@@ -66,9 +67,9 @@ def test_the_summary_counts_what_the_picture_shows(picture):
     logits[0] = 1.0
     prediction = Prediction(np.zeros((2, 2)), np.array([1, 0]), logits, picture.size)
     session = Mock(steps=0, user_points=Mock(return_value=()))
-    visit = Visit(replace(picture, truth=None), None, session, [])
+    visit = Visit("photos/agent", replace(picture, truth=None), None, session, [])
     assert words.summary(visit, 0, prediction) == (
-        "t = 0 of 0; 1 positive and 1 negative prompts in all; the mask covers 25.0% of the image."
+        "agent: t = 0 of 0; 1 positive and 1 negative prompts in all; the mask covers 25.0% of the image."
     )
 
 
@@ -78,6 +79,28 @@ def test_the_link_holds_the_mask(visit, picture):
     assert link.get("download") == "photo-mask.png"
     assert base64.b64decode(link.get("href").partition("base64,")[2]) == file
     assert "80 × 50" in link.text
+
+
+def test_the_legend_tells_which_layers_there_are_not(visit, picture):
+    def told(visits, image=picture):
+        root = ElementTree.fromstring(words.legend(list(LAYER_COLOURS), image, visits))
+        return ["".join(item.itertext()) for item in root.iter("li")]
+
+    guided, line = Mock(pointer="clip"), ", from 0 to 1; the line is at 0.5"
+    srm_map, clip_map = f"SRM's map{line}", f"CLIP's map{line}"
+    guided.session.maps.return_value = PromptMaps(None, np.ones((4, 4)))
+    visit.session.srm.learned = True
+    prompts = ["Positive prompt", "Negative prompt"]
+    assert told([]) == ["Ground truth"]
+    assert told([], replace(picture, truth=None)) == ["Ground truth (there is none)"]
+    assert told([visit]) == [
+        "Answer",
+        f"SRM's map{line}",
+        f"CLIP's map{line} (there is none)",
+        "Ground truth",
+        *prompts,
+    ]
+    assert told([visit, guided])[1:3] == [f"{srm_map} (clip has none)", f"{clip_map} (run has none)"]
 
 
 @pytest.mark.parametrize("make", [words.notice, words.status])

@@ -66,6 +66,23 @@ def test_earlier_steps_can_be_looked_back_on(make_session, images):
         same(session.prediction(step=step), prediction)
 
 
+def test_the_maps_of_a_step_are_those_the_prompter_saw(make_session, images):
+    seen = []
+
+    def prompter(episode):
+        seen.append(episode.srm_logits[0].sigmoid().numpy())
+        return grid_prompter(episode)
+
+    session = make_session(prompter)
+    session.set_image(images[1])
+    assert session.maps() == (None, None)  # the SRM has learned nothing, and there is no CLIP
+    session.srm.learned = True
+    finish(session).add_point(5, 5, positive=True)
+    for step, expected in enumerate(seen):
+        np.testing.assert_array_equal(session.maps(step=step).srm, expected)
+    assert not np.array_equal(seen[0], seen[1])
+
+
 def test_several_images_are_prompted_as_each_is_alone(make_session, images):
     together, alone = make_session(), make_session()
     assert together.set_images(iter(images)) == 3

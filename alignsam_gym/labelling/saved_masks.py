@@ -1,0 +1,137 @@
+"""Masks on disk that several windows, and several programs, may change."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from PIL import Image
+
+from alignsam_gym.data.image_files import SUFFIXES, read_header
+from alignsam_gym.data.image_listing import list_images
+from alignsam_gym.data.mask_files import write_file
+from alignsam_gym.data.mask_rule import MaskRule
+from alignsam_gym.data.paired_files import mask_orientation
+from alignsam_gym.errors import DataError
+from alignsam_gym.labelling.photo_folder import PhotoFolder
+from alignsam_gym.transforms import resize_mask
+
+_ORIENTATION, _UPRIGHT = 0x0112, 1
+
+
+class MaskChangedError(DataError):
+    """A mask on disk is not the one that was loaded: another window or program has changed it."""
+
+
+class SavedMasks:
+    """The masks of a folder of photographs, PNG files of 0 and 255 in the photographs' own sizes.
+
+    A file is written whole or not at all, and only if it still is what the writer has seen last.
+
+    Args:
+        folder: The photographs and the place of their masks.
+    """
+
+    def __init__(self, folder: PhotoFolder) -> None:
+        self._folder = folder
+        self._lock = folder.state / "masks.lock"
+
+    def stems(self) -> set[str]:
+        """Return the photographs that have a mask."""
+        if not self._folder.masks.is_dir():
+            return set()
+        found = {Path(path).with_suffix("").as_posix() for path in list_images(self._folder.masks)}
+        return found & self._folder.photographs.keys()
+
+    def content(self, stem: str) -> bytes | None:
+        """Return what the mask's file holds; None if there is no file.
+
+        Raises:
+            DataError: The photograph has a mask that is no PNG, or the file cannot be read.
+        """
+        file = self._file(stem)
+        try:
+            return file.read_bytes()
+        except FileNotFoundError:
+            self._check_free(file)
+            return None
+        except OSError as error:
+            raise DataError(f"{file} cannot be read ({error.strerror}).") from error
+
+    def read(self, stem: str, size: tuple[int, int]) -> np.ndarray | None:
+        """Read a mask as `dataset=folder` does, bool (H, W) of that size; None if there is none.
+
+        Raises:
+            DataError: It cannot be read, is of another size, or does not say what is foreground.
+        """
+        file = self._file(stem)
+        if self.content(stem) is None:
+            return None
+        mask = MaskRule().read(file, mask_orientation(self._folder.photographs[stem], file))
+        return mask if mask.shape == size else resize_mask(mask, size)
+
+    def write(self, stem: str, mask: np.ndarray, seen: bytes | None) -> bytes:
+        """Write a mask, if its file is as it was seen.
+
+        Args:
+            stem: The photograph.
+            mask: bool (H, W).
+            seen: The file's content when it was read or written last; None if there was no file.
+
+        Returns:
+            The file's content now.
+
+        Raises:
+            MaskChangedError: The file has changed since.
+            DataError: It cannot be written.
+        """
+        content = encode_mask(mask, self._folder.photographs[stem])
+        self.put(stem, content, seen)
+        return content
+
+    def put(self, stem: str, content: bytes | None, seen: bytes | None) -> None:
+        """Make the file hold this content, or remove it for None, if it is as it was seen; see `write`."""
+        try:
+            self._lock.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._lock):
+                if self.content(stem) != seen:
+                    raise MaskChangedError(f"The mask of {stem} has been changed elsewhere since it was loaded here.")
+                if content is None:
+                    self._file(stem).unlink(missing_ok=True)
+                elif content != seen:
+                    write_file(self._file(stem), content)
+        except OSError as error:
+            raise DataError(f"The mask of {stem} cannot be saved ({error}); make its folder writable.") from error
+
+    def _check_free(self, file: Path) -> None:
+        for other in sorted(file.parent.glob("*")):
+            if other.stem == file.stem and other.suffix.lower() in SUFFIXES:
+                raise DataError(f"{other} is in the place of a mask, but no PNG file; convert it, or move it away.")
+
+    def _file(self, stem: str) -> Path:
+        return self._folder.masks / f"{stem}.png"
+
+
+def encode_mask(mask: np.ndarray, photograph: Path) -> bytes:
+    """Encode a mask as a PNG file that `dataset=folder` reads as it is here.
+
+    A photograph that EXIF turns would turn a mask that says nothing of its own orientation: this one says upright.
+
+    Args:
+        mask: bool (H, W), upright. It is brought to the photograph's size, which is larger where that was reduced.
+        photograph: Its file.
+
+    Returns:
+        The file's content: 0 and 255, 8 bits.
+    """
+    header = read_header(photograph)
+    width, height = header.size
+    picture = Image.fromarray(mask if mask.shape == (height, width) else resize_mask(mask, (height, width)))
+    exif = Image.Exif()
+    if header.orientation not in (None, _UPRIGHT):
+        exif[_ORIENTATION] = _UPRIGHT
+    file = io.BytesIO()
+    picture.convert("L").save(file, "PNG", exif=exif, compress_level=4)
+    return file.getvalue()

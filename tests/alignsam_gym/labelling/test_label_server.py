@@ -1,0 +1,131 @@
+import builtins
+import socket
+from urllib.parse import quote
+
+import cv2
+import numpy as np
+import pytest
+
+from alignsam_gym.errors import OptionError
+from alignsam_gym.labelling.label_server import make_app, served_labels
+from tests.alignsam_gym.labelling.conftest import SIZE
+
+pytest.importorskip("starlette", reason="the extra demo is not installed")
+
+
+@pytest.fixture
+def client(project):
+    from starlette.testclient import TestClient
+
+    return TestClient(make_app(project), base_url="http://127.0.0.1")
+
+
+def ask(client, action, window="one", status=200, **body):
+    answer = client.post(f"/windows/{window}/{action}", json=body)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def test_the_page_loads_nothing_from_elsewhere(client):
+    page = client.get("/")
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    for name in ("label.css", "label.js"):
+        assert f"/{name}" in page.text
+        assert client.get(f"/{name}").status_code == 200
+    assert "//" not in page.text.replace("<!doctype html>", "")
+    assert client.get("/label_server.py").status_code == 404
+
+
+def test_a_photograph_is_opened_clicked_and_left(client, project):
+    window = ask(client, "open", stem=None)["window"]
+    assert (window["stem"], window["number"], window["width"], window["height"]) == ("a", 1, 60, 40)
+    window = ask(client, "paint", path=[[30, 20]], radius=5, adds=True)["window"]
+    assert window["sentence"].startswith("Saved: the mask covers")
+    assert window["mask"].startswith("data:image/png;base64,")
+    assert project.masks.read("a", SIZE)[20, 30]
+    assert ask(client, "next")["window"]["stem"] == "b"
+    assert ask(client, "move", by=-1)["window"]["stem"] == "a"
+    assert ask(client, "move", by=-1)["window"]["stem"] == "f"
+
+
+def test_two_windows_get_different_photographs(client):
+    ask(client, "open", stem=None)
+    ask(client, "open", window="two", stem="c")
+    assert ask(client, "next", window="two")["window"]["stem"] == "d"
+    ask(client, "open", window="two", stem="b")
+    assert ask(client, "next")["window"]["stem"] == "c"
+
+
+def test_the_page_is_told_of_a_mask_that_changed(client, project):
+    for window in ("one", "two"):
+        ask(client, "open", window, stem="a")
+    ask(client, "paint", "one", path=[[10, 10]], radius=3, adds=True)
+    told = ask(client, "paint", "two", 409, path=[[40, 20]], radius=3, adds=True)
+    assert told["isChanged"]
+    assert told["window"]["edits"] == 1
+    ask(client, "keep", "two")
+    mask = project.masks.read("a", SIZE)
+    assert mask[20, 40]
+    assert not mask[10, 10]
+
+
+def test_a_window_goes_on_after_the_server_was_started_anew(client):
+    told = ask(client, "undo", status=409, shown="c")
+    assert told["window"]["stem"] == "c"
+    assert "started anew" in told["error"]
+    ask(client, "nothing")
+
+
+def test_the_end_is_told(client, project):
+    ask(client, "open", stem="a")
+    for _ in range(5):
+        ask(client, "nothing")
+        ask(client, "next")
+    ask(client, "nothing")
+    assert "All photographs have masks" in ask(client, "next", status=409)["error"]
+
+
+@pytest.mark.parametrize(("action", "body"), [("fly", {}), ("point", {}), ("point", {"at": "x", "positive": True})])
+def test_a_request_that_makes_no_sense_is_refused(client, action, body):
+    ask(client, "open", stem="a")
+    assert "makes no sense" in ask(client, action, status=400, **body)["error"]
+
+
+def test_jobs_say_what_they_did_or_why_not(client):
+    assert "Label 5 photographs first" in client.post("/jobs/train", json={}).json()["error"]
+    assert client.post("/jobs/predict", json={}).status_code == 409
+    assert "Masks are in" in client.post("/jobs/export", json={}).json()["told"]
+    assert client.post("/jobs/stop", json={}).json()["told"]
+    assert client.get("/state").json()["count"] == 6
+
+
+def test_other_sites_can_neither_write_nor_read(client):
+    form = client.post("/windows/one/open", content='{"stem": null}', headers={"content-type": "text/plain"})
+    assert form.status_code == 415
+    assert client.get("/state", headers={"host": "elsewhere.example"}).status_code == 400
+
+
+def test_photographs_are_sent_as_they_are_shown(client, photos):
+    cv2.imwrite(str(photos / "images/large name.png"), np.zeros((100, 3000, 3), np.uint8))
+    answer = client.get(f"/photograph?stem={quote('deep/e')}")
+    assert cv2.imdecode(np.frombuffer(answer.content, np.uint8), 1).shape == (*SIZE, 3)
+    assert client.get("/photograph?stem=../../etc/passwd").status_code == 404
+
+
+def test_a_port_in_use_and_a_missing_package_are_told(project, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(OptionError, match="choose another --port"), served_labels(project, taken.getsockname()[1]):
+            pass
+    find = builtins.__import__
+
+    def without(name, *arguments):
+        if name == "uvicorn":
+            raise ImportError(name="uvicorn")
+        return find(name, *arguments)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    told = r"needs uvicorn: pip install 'alignsam-gym\[demo\]'"
+    with pytest.raises(OptionError, match=told), served_labels(project, 0):
+        pass

@@ -1,0 +1,176 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from alignsam_gym import AlignSAM
+from alignsam_gym.data.coco_dataset import CocoDataset
+from alignsam_gym.errors import OptionError
+from alignsam_gym.labelling.labelling_exports import export_labels, predict_rest
+from alignsam_gym.labelling.labelling_session import LabellingSession
+from alignsam_gym.labelling.window_state import project_state
+from alignsam_gym.metrics import overlap
+from tests.alignsam_gym.labelling.conftest import SIZE
+
+
+@pytest.fixture
+def run(make_run):
+    """An agent with the toy SAM."""
+    return make_run("agent")
+
+
+@pytest.fixture
+def proposing(make_project, photos, run):
+    """A project whose agent proposes masks, and a window that shows the photograph a."""
+    project = make_project(photos, run=run)
+    window = LabellingSession(project)
+    window.open("a")
+    return window
+
+
+def test_a_proposal_is_the_agents_mask_and_is_not_saved(proposing, run, photos):
+    expected = AlignSAM.from_pretrained(run).predict(photos / "images/a.png").mask
+    assert (proposing.mask == expected).mean() > 0.999  # it is kept in half precision
+    assert proposing.shows_proposal
+    assert not proposing.is_saved
+    assert proposing.project.masks.stems() == set()
+
+
+def test_a_proposal_that_is_accepted_is_saved_unchanged(proposing):
+    proposal = proposing.mask.copy()
+    proposing.accept()
+    np.testing.assert_array_equal(proposing.project.masks.read("a", SIZE), proposal)
+    assert not proposing.shows_proposal
+    assert proposing.project.outcomes.summary() == (1, 1, 1.0)
+    proposing.accept()
+    assert proposing.edits == 1
+    proposing.undo()
+    assert proposing.shows_proposal
+    assert proposing.project.outcomes.summary() == (0, 0, None)
+
+
+def test_a_correction_counts_with_its_iou_also_when_it_comes_later(proposing):
+    proposal = proposing.mask.copy()
+    proposing.accept()
+    proposing.open("b")
+    proposing.accept()
+    proposing.open("a")
+    assert proposing.is_saved
+    proposing.paint([(5, 5)], 6, adds=not proposal[5, 5])
+    intersection, union = overlap(proposal, proposing.mask)
+    summary = proposing.project.outcomes.summary()
+    assert summary == (1, 2, pytest.approx((1 + intersection / union) / 2))
+    assert intersection < union
+
+
+def test_outcomes_outlive_the_page_and_belong_to_their_agent(proposing, make_project, photos, run, make_run):
+    proposing.accept()
+    assert make_project(photos, run=run).outcomes.summary() == (1, 1, 1.0)
+    assert make_project(photos, run=make_run("another")).outcomes.summary() == (0, 0, None)
+
+
+def test_prompts_change_the_proposal_itself(proposing):
+    proposing.add_point(30, 20, positive=True)
+    sam, project = proposing.project.sam, proposing.project
+    before = sam.as_logits(proposing.proposal)
+    expected = sam.answer(project.encoding("a"), SIZE, proposing.draft.points, None, before)
+    torch.testing.assert_close(proposing.draft.logits, expected)
+
+
+def test_photographs_come_in_their_order_without_an_agent(session):
+    project = session.project
+    assert project.next_stem("a") == "b"
+    assert project.next_stem("f") == "a"
+    assert project.next_stem("a", taken=["b", "c"]) == "d"
+    for stem in ("b", "c", "d", "deep/e", "f"):
+        session.open(stem)
+        session.nothing_here()
+    assert project.next_stem("b") == "a"
+    assert project.next_stem("a") is None
+
+
+def test_the_most_doubtful_proposal_comes_first(proposing, monkeypatch):
+    project = proposing.project
+    doubts = {"a": 0.9, "b": 0.1, "c": 0.8, "d": 0.7}
+    monkeypatch.setattr(project.proposals, "doubts", lambda: doubts)
+    assert project.next_stem("f") == "a"
+    assert project.next_stem("a") == "c"
+    assert project.next_stem("a", taken=["c"]) == "d"
+    proposing.open("c")
+    proposing.accept()
+    assert project.next_stem("a") == "d"
+
+
+def test_doubt_is_where_the_srm_and_sam_disagree(run, photos):
+    session = AlignSAM.from_pretrained(run).session()
+    session.set_image(photos / "images/a.png")
+    while session.step():
+        pass
+    episode = session._episode
+    srm_map = torch.nn.functional.interpolate(episode.srm_logits[None], (32, 32), mode="bilinear")[0, 0]
+    sam, srm = episode.logits[0] > 0, srm_map > 0
+    assert session.disagreement() == pytest.approx(1 - float((sam & srm).sum() / (sam | srm).sum()))
+
+
+def test_the_rest_is_predicted_and_everything_exported(proposing, photos, run):
+    project = proposing.project
+    proposing.accept()
+    accepted = proposing.mask.copy()
+    proposing.open("b")
+    proposing.nothing_here()
+    assert predict_rest(project) == f"4 masks are in {photos / 'predictions'}."
+    assert project.masks.stems() == {"a", "b"}
+    told = export_labels(project)
+    for name in ("annotations.json", "agent.alignsam"):
+        assert str(photos / name) in told
+    AlignSAM.from_pretrained(photos / "agent.alignsam")
+    assert len(json.loads((photos / "annotations.json").read_text())["images"]) == 6
+    samples = CocoDataset("test", photos, annotations="annotations.json", test=["*"])
+    by_id = {stem: samples[index] for index, stem in enumerate(samples.ids)}
+    np.testing.assert_array_equal(by_id["a"].mask, accepted)
+    predicted = AlignSAM.from_pretrained(run).predict(photos / "images/deep/e.png").mask
+    if predicted.any():
+        assert (by_id["deep/e"].mask == predicted).mean() > 0.999
+
+
+def test_without_an_agent_nothing_is_predicted_and_masks_are_exported_alone(session, photos):
+    with pytest.raises(OptionError, match="train one first"):
+        predict_rest(session.project)
+    session.paint([(5, 5)], 3, adds=True)
+    assert "There is no agent to export" in export_labels(session.project)
+    assert (photos / "annotations.json").exists()
+
+
+def test_without_pycocotools_the_rest_is_exported(session, photos, monkeypatch):
+    def missing():
+        raise OptionError("pip install 'alignsam-gym[coco]'")
+
+    monkeypatch.setattr("alignsam_gym.data.annotation_export.pycocotools_mask", missing)
+    assert "alignsam-gym[coco]" in export_labels(session.project)
+
+
+def test_the_state_tells_how_far_the_folder_is(proposing):
+    proposing.accept()
+    state = project_state(proposing.project)
+    assert (state["labelled"], state["count"], state["canTrain"], state["agent"]) == (1, 6, False, "agent")
+    assert state["outcomes"] == {"unchanged": 1, "proposed": 1, "mean_iou": 1.0}
+    assert state["command"].startswith("alignsam train dataset=folder dataset.root=")
+    json.dumps(state)
+
+
+def test_a_broken_photograph_keeps_no_proposal_from_the_others(make_project, photos, run):
+    (photos / "images/b.png").write_bytes(b"no photograph")
+    project = make_project(photos, run=run)
+    told = predict_rest(project)
+    assert "5 masks are in" in told
+    assert "b.png cannot be read" in told
+
+
+def test_the_latest_agent_that_was_trained_proposes_when_the_page_is_opened_again(make_project, photos, run):
+    trained = photos / ".alignsam/agent-1"
+    trained.parent.mkdir()
+    run.rename(trained)
+    assert make_project(photos).proposals is None  # it has no metrics yet: it is not finished
+    (trained / "metrics.json").write_text("{}")
+    assert make_project(photos).outcomes.agent == "agent-1"

@@ -1,0 +1,51 @@
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from alignsam_gym.experiments.cli import app
+
+
+def told(*arguments, status=1):
+    result = CliRunner().invoke(app, ["label", *map(str, arguments)])
+    assert result.exit_code == status, result.output
+    assert "Traceback" not in result.output
+    return " ".join(result.output.split())
+
+
+def test_what_cannot_be_labelled_is_one_line(tmp_path):
+    assert told(tmp_path / "nowhere") == f"error: There is no folder {tmp_path / 'nowhere'}."
+    assert told(tmp_path).startswith(f"error: {tmp_path} holds no PNG, JPEG")
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    assert "sam='vit_x' is unknown" in told(tmp_path, "--sam", "vit_x")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("end", "port"), [(signal.SIGINT, 7893), (signal.SIGTERM, 7894)])
+def test_the_page_is_served_until_it_is_ended(tmp_path, end, port):
+    pytest.importorskip("starlette", reason="the extra demo is not installed")
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    command = [sys.executable, "-m", "alignsam_gym.experiments.cli", "label", tmp_path, "--port", str(port)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    served = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background it is ignored
+    )  # fmt: skip
+    try:
+        assert f"1 photographs are to be labelled at http://127.0.0.1:{port}" in served.stdout.readline()
+        served.stdout.readline()
+        command = served.stdout.readline().split()
+        assert command[:3] == ["alignsam", "train", "dataset=folder"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/state") as answer:
+            assert answer.status == 200
+    finally:
+        served.send_signal(end)
+        rest, _ = served.communicate(timeout=600)
+    assert "Traceback" not in rest
+    assert served.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[end]
