@@ -236,7 +236,7 @@ class _SRM(nn.Module):
 class _Answer(nn.Module):
     def __init__(self, rules: Rules) -> None:
         super().__init__()
-        self.fused = rules.answer == "fused"
+        self.fused = rules.answer != "sam"
 
     def forward(self, sam_logits: Tensor, srm_logits: Tensor) -> Tensor:
         return fuse_answers(sam_logits, srm_logits) if self.fused else sam_logits.clone()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import CallbackList
 
+from alignsam_gym.agents.agent_prompter import AgentPrompter
 from alignsam_gym.agents.agent_weights import save_agent
 from alignsam_gym.agents.algorithms import make_learner, make_policy
 from alignsam_gym.agents.callbacks import Checkpoints, EpisodeStatistics, ProgressBar
@@ -27,6 +29,7 @@ from alignsam_gym.agents.training_state import CHECKPOINT, check_training_state,
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.errors import OptionError, check_count
+from alignsam_gym.evaluation.answer_choice import better_answer
 from alignsam_gym.evaluation.filmstrips import learning_curve
 from alignsam_gym.experiments.evaluate import evaluate_agent
 from alignsam_gym.experiments.evaluation_options import check_evaluation_options, chosen_strategies
@@ -65,7 +68,7 @@ def train(folder: Path, config: DictConfig) -> float:
     Args:
         folder: Where everything about the run is written.
         config: The configuration, as ``conf/train.yaml`` composes it. What training finds out is added to it:
-            ``env.branch`` instead of ``auto``, ``embedded`` and ``text``.
+            ``env.branch`` and ``env.answer`` instead of ``auto``, ``embedded`` and ``text``.
 
     Returns:
         The final mIoU in [0, 1] of the first prompting strategy, which is the agent unless ``evaluate.strategies``
@@ -99,10 +102,13 @@ def train(folder: Path, config: DictConfig) -> float:
         model.set_logger(logger)
         learn(checkpoint, config, model, history, total)
     minutes = (time.perf_counter() - started) / 60
+    if config.env.answer == "auto":
+        config.env.answer = better_answer(env.episode, AgentPrompter(model.policy, deterministic=True))
+        test_env.episode.rules = replace(test_env.episode.rules, answer=config.env.answer)
     if env.episode.encoded.clip:
         with open_dict(config):
             config.text = env.episode.encoded.common_text()  # the agent's default where no text is given
-        save_config(folder, config)
+    save_config(folder, config)
     save_agent(folder, model.policy, env.episode.srm)
     learning_curve(history, folder / "learning_curve.png")
     learned_from = len(env.episode.encoded)
@@ -122,7 +128,8 @@ def resume(folder: Path, config: DictConfig, model: BaseAlgorithm, env: AlignSAM
         OptionError: That training had another configuration.
         WeightsError: Its state cannot be read.
     """
-    changed = config_diff(folder, config, _MAY_CHANGE)
+    found_out = ("env.answer",) if config.env.answer == "auto" else ()
+    changed = config_diff(folder, config, (*_MAY_CHANGE, *found_out))
     if changed:
         raise OptionError(
             f"{folder} holds a training with another {', '.join(changed)}; choose another folder, or go on with "

@@ -135,7 +135,7 @@ class Episode:
 
     def answer_of(self, logits: Tensor, srm_logits: Tensor) -> Tensor:
         """Make the answer, by `Rules.answer`, of SAM's logits and the SRM's map of what they led to."""
-        return fuse_answers(logits, srm_logits) if self.rules.answer == "fused" else logits
+        return logits if self.rules.answer == "sam" else fuse_answers(logits, srm_logits)
 
     def evidence(self) -> Tensor:
         """Describe each patch by what any SAM gives (see `patch_evidence`), float32 (B, channels, side, side)."""
@@ -360,6 +360,10 @@ class Episode:
 
     def _iou(self, at: Tensor, logits: Tensor) -> Tensor:
         return logits_iou(logits, self.truth[at], self.valid[at])
+
+    def answer_ious(self) -> Tensor:
+        """Compute the IoU of every row's answer by the rules as they are now, float (B,) in [0, 1]."""
+        return self._iou(torch.arange(len(self)), self.answer_of(self.logits, self.srm_logits))
 
     def _recalibrate(self, at: Tensor) -> None:
         self.srm_logits[at] = self.srm_map(at, self.mask[at])

@@ -16,7 +16,7 @@ from alignsam_gym.state import StateKind
 
 LabelSource = Literal["srm", "last", "clip", "positive", "oracle"]
 InitialPrompts = Literal["auto", "truth", "srm", "clip"]
-AnswerName = Literal["sam", "fused"]
+AnswerName = Literal["auto", "sam", "fused"]
 RewardName = Literal["foreground", "delta_iou"]
 
 
@@ -62,7 +62,8 @@ class Rules(Options):
     stop: bool = option("Whether the agent may stop prompting. The paper's may not.")
     answer: AnswerName = option(
         "What is scored, rewarded, predicted, shown and exported. `sam`: SAM's logits, as in the paper. `fused`: SAM's "
-        "logits and the SRM's map together (`fuse_answers`). The agent observes SAM's in either case. [ours]"
+        "logits and the SRM's map together (`fuse_answers`). `auto`: `fused`, until `alignsam train` has both compared on the "
+        "labelled images at its end and keeps the better (`better_answer`). The agent always observes SAM's. [ours]"
     )
     srm_grid_size: int = option(
         'The SRM, `observation="patches"` and `observation="cells"` see the state on a grid of at most so many cells a '
@@ -90,7 +91,7 @@ class Rules(Options):
     @property
     def needs_srm(self) -> bool:
         """Whether the SRM has a say in prompts, labels or answers."""
-        return "srm" in (self.label_source, self.initial_prompts) or self.answer == "fused"
+        return "srm" in (self.label_source, self.initial_prompts) or self.answer != "sam"
 
     @cached_property
     def grid(self) -> PatchGrid:
