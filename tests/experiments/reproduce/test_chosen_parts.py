@@ -16,7 +16,7 @@ from alignsam_gym.experiments.reproduce.__main__ import reproduce
         (["table=2", "seeds=3"], "seeds=3: a list"),
         (["table=2", "seeds=[]"], "seeds="),
         (["table=2", "baselines=persam"], r"baselines=persam: a list, such as \[persam\]"),
-        (["table=2", "baselines=[sam3]"], "baselines='sam3' is unknown; choose one of persam"),
+        (["table=2", "baselines=[nothing]"], "baselines='nothing' is unknown; choose one of persam"),
         (["table=beyond", "beyond=[salience]"], "beyond='salience' is unknown"),
         (["table=2", "figure7.tasks=[foo]"], "figure7.tasks='foo' is unknown"),
         (["figure=7", "~tasks.glass", "figure7.tasks=[glass]"], "Figure 7 shows none of the tasks"),
