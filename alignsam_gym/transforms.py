@@ -82,6 +82,18 @@ def mask_from_logits(logits: Tensor, size: tuple[int, int]) -> np.ndarray:
     return np.asarray((upsample_logits(logits, size) > 0).cpu().numpy())
 
 
+def deepest_point(region: np.ndarray) -> tuple[float, float, float]:
+    """Find the pixel of a region, bool (H, W), that is farthest from where the region or the image ends.
+
+    Returns:
+        Its centre's (x, y), and the distance, in pixels; 0 if the region is empty.
+    """
+    padded = np.pad(region.astype(np.uint8), 1)
+    depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+    return float(x + 0.5), float(y + 0.5), float(depth[y, x])
+
+
 def frame_to_unit(points_frame: Tensor, frame_side: int) -> Tensor:
     """Turn points (..., 2) of the frame into fractions of its side."""
     return points_frame / frame_side

@@ -72,7 +72,13 @@ class Person:
     """
 
     def __init__(
-        self, page: Page, project: LabellingProject, truths: Mapping[str, np.ndarray], iou: float, most: int, pace: float
+        self,
+        page: Page,
+        project: LabellingProject,
+        truths: Mapping[str, np.ndarray],
+        iou: float,
+        most: int,
+        pace: float,
     ) -> None:
         self.page, self.project, self.truths = page, project, truths
         self.wanted, self.most, self.pace = iou, most, pace
@@ -112,12 +118,12 @@ class Person:
         return time.perf_counter() - began
 
     def _mask(self, stem: str) -> np.ndarray:
-        """The mask that is shown: what is saved, or else what is proposed."""
+        """The mask that is shown: what is saved, or else what is proposed, if that has not been changed."""
         truth = self.truths[stem]
-        saved = self.project.masks.read(stem, truth.shape)
-        if saved is None:
-            saved = self.project.proposal(stem)
-        return np.zeros_like(truth) if saved is None else saved
+        shown = self.project.masks.read(stem, truth.shape)
+        if shown is None and self.page.evaluate("shown.isProposal"):
+            shown = self.project.proposal(stem)
+        return np.zeros_like(truth) if shown is None else shown
 
     def _iou(self, stem: str, truth: np.ndarray) -> float:
         intersection, union = overlap(self._mask(stem), truth)
@@ -203,7 +209,9 @@ def report(labelled: Sequence[Labelled], trained: Sequence[float], wanted: float
     """Print what all of it took."""
     clicks, seconds = (sum(getattr(one, name) for one in labelled) for name in ("clicks", "seconds"))
     reached = sum(one.iou >= wanted for one in labelled)
-    print(f"{reached} of {len(labelled)} masks reach IoU {wanted}, the mean is {np.mean([o.iou for o in labelled]):.3f}")
+    print(
+        f"{reached} of {len(labelled)} masks reach IoU {wanted}, the mean is {np.mean([o.iou for o in labelled]):.3f}"
+    )
     print(f"{clicks} clicks; {seconds / 60:.1f} minutes of labelling, {sum(trained) / 60:.1f} of training")
     agents: dict[Any, list[Labelled]] = {}
     for one in labelled:

@@ -194,7 +194,7 @@ def label(
             found, ClickedSam(load_sam(sam, device), EmbeddingStore()), trainer, keys, device, run
         )
         with served_labels(project, port) as address:
-            print(f"{len(found.photographs)} photographs are to be labelled at {address} (Ctrl-C ends it)")
+            print(f"Photographs: {len(found.photographs)}. Label them at {address} (Ctrl-C ends it).")
             print(f"Masks are saved in {found.masks}. To train on them:\n{training_command(project)}", flush=True)
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a training is interrupted with it
             threading.Event().wait()

@@ -14,7 +14,7 @@ from alignsam_gym.envs.prompting_session import UnlabelledImages, UserPoint
 from alignsam_gym.foundation.encoding.embedding_store import Store
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
-from alignsam_gym.transforms import mask_from_logits, resize_image
+from alignsam_gym.transforms import deepest_point, mask_from_logits, resize_image
 
 FRAME_SIDE = 800
 """Side of the frame that photographs are encoded in, as in training, which finds these encodings in the store."""
@@ -50,6 +50,20 @@ def clean_mask(logits: Tensor, size: tuple[int, int]) -> np.ndarray:
     for kind in ("holes", "islands"):
         mask, _ = remove_small_regions(mask, least, kind)
     return np.asarray(mask, bool)
+
+
+def inner_point(mask: np.ndarray, points: Sequence[UserPoint]) -> UserPoint:
+    """Choose the point deepest inside a mask, bool (H, W), and away from negative points.
+
+    Beside the logits of a mask, SAM needs it to know what a click is to change: a negative click alone may end in an
+    empty mask. [ours] Of an agent's proposals for 120 development photographs those below IoU .8 took 4.2 clicks of a
+    simulated person to reach it instead of 5.4 (GDD, 24 of 60), and 8.0 instead of 9.0 (ECSSD, 28 of 60).
+    """
+    left = mask.copy()
+    for x, y in ((point.x_px, point.y_px) for point in points if not point.positive):
+        left[min(int(y), mask.shape[0] - 1), min(int(x), mask.shape[1] - 1)] = False
+    x, y, _ = deepest_point(left)
+    return UserPoint(x, y, positive=True)
 
 
 class ClickedSam:

@@ -101,7 +101,7 @@ async function follow() {
     return;
   }
   const { training, outcomes, proposals } = state;
-  byId("labelled").textContent = `${state.labelled} of ${state.count} photographs have masks.`;
+  byId("labelled").textContent = `Photographs with a mask: ${state.labelled} of ${state.count}.`;
   const isRunning = training.state === "running";
   const words = {
     none: state.labelled < state.fewest ? `It can be trained from ${state.fewest} masks on.` : "It can be trained.",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from alignsam_gym.envs.prompting_session import UserPoint
 from alignsam_gym.errors import OptionError
-from alignsam_gym.labelling.clicked_sam import Box, clean_mask
+from alignsam_gym.labelling.clicked_sam import Box, clean_mask, inner_point
 from alignsam_gym.labelling.labelling_project import LabellingProject
 from alignsam_gym.metrics import overlap
 
@@ -220,11 +220,12 @@ class LabellingSession:
         """Let SAM answer a draft's prompts; it sees what it answered before them."""
         if draft.can_be_answered:
             sam = self.project.sam
-            before = draft.logits
-            if before is None and draft.start.any():
-                before = sam.as_logits(draft.start)
+            points, before = draft.points, draft.logits
+            if draft.start.any():
+                points = (inner_point(draft.start, points), *points)
+                before = sam.as_logits(draft.start) if before is None else before
             encoding = self.project.encoding(self.stem)
-            draft = replace(draft, logits=sam.answer(encoding, self.size, draft.points, draft.box, before))
+            draft = replace(draft, logits=sam.answer(encoding, self.size, points, draft.box, before))
         self._edit(draft)
 
     def _edit(self, draft: Draft) -> None:

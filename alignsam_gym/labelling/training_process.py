@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import Literal, NamedTuple
 
 from alignsam_gym.agents.trained_run import METRICS_FILE
@@ -61,6 +61,7 @@ class TrainingProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._problem = ""  # with what was trained
         self._watcher: Thread | None = None
+        self._beginning = Lock()  # a folder without a process is a training that was stopped
 
     def start(self) -> None:
         """Begin a new training.
@@ -101,14 +102,15 @@ class TrainingProcess:
 
     def status(self) -> TrainingStatus:
         """Tell where the latest training stands."""
-        folder = self._latest()
+        with self._beginning:
+            folder, is_running = self._latest(), self._is_running()
         if folder is None:
             return TrainingStatus("none")
         tail = _tail(folder / _OUTPUT)
         last = next((line.strip() for line in reversed(tail.splitlines()) if line.strip()), "")
         finished = (folder / METRICS_FILE).exists()
         state: TrainingState = "running"
-        if not self._is_running():
+        if not is_running:
             interrupted = self._process is None or self._process.returncode in (130, -signal.SIGINT)
             finished = finished and not self._problem
             state = "finished" if finished else "stopped" if interrupted else "failed"
@@ -123,19 +125,20 @@ class TrainingProcess:
     def _run(self, folder: Path, arguments: Sequence[str]) -> None:
         if self._is_running():
             raise OptionError("A training is going on; stop it first.")
-        folder.mkdir(parents=True, exist_ok=True)
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # it finds what this process finds
             "PYTHONUNBUFFERED": "1",
             "FORCE_COLOR": "1",  # without a terminal, there would be no progress bar to read from
             "COLUMNS": "200",
         }
-        with (folder / _OUTPUT).open("wb") as output:
-            process = subprocess.Popen(
-                [*self._command, *arguments, f"hydra.run.dir={folder.name}"],
-                cwd=self._home, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-        self._process, self._problem = process, ""
+        with self._beginning:
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / _OUTPUT).open("wb") as output:
+                process = subprocess.Popen(
+                    [*self._command, *arguments, f"hydra.run.dir={folder.name}"],
+                    cwd=self._home, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                )  # fmt: skip
+            self._process, self._problem = process, ""
 
         def wait() -> None:
             if process.wait() == 0:

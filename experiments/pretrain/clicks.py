@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
+from alignsam_gym.transforms import deepest_point
 
 
 def sample_clicks(where: Tensor, target: Tensor, count: int, pixel: float) -> tuple[Tensor, Tensor]:
@@ -35,8 +35,6 @@ def hardest_click(prediction: np.ndarray, target: np.ndarray) -> tuple[float, fl
     """
     best = (-1.0, 0.0, 0.0, 0)
     for label, error in ((1, target & ~prediction), (0, prediction & ~target)):
-        padded = np.pad(error.astype(np.uint8), 1)
-        depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-        y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-        best = max(best, (float(depth[y, x]), x + 0.5, y + 0.5, label))
+        x, y, depth = deepest_point(error)
+        best = max(best, (depth, x, y, label))
     return best[1:]

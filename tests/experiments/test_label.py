@@ -38,7 +38,7 @@ def test_the_page_is_served_until_it_is_ended(tmp_path, end, port):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background it is ignored
     )  # fmt: skip
     try:
-        assert f"1 photographs are to be labelled at http://127.0.0.1:{port}" in served.stdout.readline()
+        assert f"Photographs: 1. Label them at http://127.0.0.1:{port}" in served.stdout.readline()
         served.stdout.readline()
         command = served.stdout.readline().split()
         assert command[:3] == ["alignsam", "train", "dataset=folder"]

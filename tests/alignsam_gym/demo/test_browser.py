@@ -1,34 +1,30 @@
 """The page as a person uses it, in the Chromium that is here."""
 
-import shutil
-
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from alignsam_gym.demo.images import MOST_BYTES
+from tests.browsing import check_accessibility
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(params=[1280, 360], ids=["wide", "narrow"])
-def page(request, address):
+both_widths = pytest.mark.parametrize("page", [1280, 360], ids=["wide", "narrow"], indirect=True)
+
+
+@pytest.fixture
+def page(request, chromium, address):
     """A window of that width with the page in it, which reaches for no other host and makes no errors."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not browser:
-        pytest.skip("there is no Chromium")
     hosts, errors = set(), []
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])  # containers forbid its own
-        page = chromium.new_page(viewport={"width": request.param, "height": 800})
-        page.on("request", lambda asked: hosts.add(asked.url.split("/")[2]) if asked.url.startswith("http") else None)
-        page.on("console", lambda told: errors.append(told.text) if told.type == "error" else None)
-        page.goto(address)
-        page.get_by_role("status").filter(has_text="not prompted yet").wait_for(timeout=240_000)
-        yield page
-        chromium.close()
+    page = chromium.new_page(viewport={"width": getattr(request, "param", 1280), "height": 800})
+    page.on("request", lambda asked: hosts.add(asked.url.split("/")[2]) if asked.url.startswith("http") else None)
+    page.on("console", lambda told: errors.append(told.text) if told.type == "error" else None)
+    page.goto(address)
+    page.get_by_role("status").filter(has_text="not prompted yet").wait_for(timeout=240_000)
+    yield page
+    page.close()
     assert hosts == {address.split("/")[2]}
     assert not errors
 
@@ -51,6 +47,7 @@ def upload(page, file):
     chooser.value.set_files(file)
 
 
+@both_widths
 def test_a_scene_is_prompted_watched_corrected_and_saved(page, tmp_path):
     page.get_by_role("radio", name="A mirror").check()
     says(page, "A mirror: 256 × 256 pixels")
@@ -89,6 +86,7 @@ def test_a_scene_is_prompted_watched_corrected_and_saved(page, tmp_path):
     assert box["x"] + box["width"] <= page_width
 
 
+@both_widths
 def test_clicks_on_a_tall_picture_are_where_they_are_seen(page, tmp_path):
     cv2.imwrite(str(tmp_path / "tall.png"), np.zeros((200, 60, 3), np.uint8))
     upload(page, tmp_path / "tall.png")
@@ -142,15 +140,7 @@ def drop(page, path):
         hand.send("Input.dispatchDragEvent", {"type": kind, **at, "data": data})
 
 
-def check_accessibility(page):
-    """Whoever cannot see the page, or has no mouse, can use it, as far as axe-core tells (WCAG 2.2, A and AA)."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-    found = axe.Axe().run(page, options={"runOnly": {"type": "tag", "values": tags}}).response
-    assert len(found["passes"]) > 10
-    assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found["violations"]] == []
-
-
+@both_widths
 def test_an_agent_is_dropped_compared_and_kept_as_a_gif(page, tmp_path):
     check_accessibility(page)
     page.get_by_role("button", name="Or an agent of yours").click()

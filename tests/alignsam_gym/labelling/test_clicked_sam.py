@@ -5,7 +5,7 @@ from segment_anything import SamPredictor
 
 from alignsam_gym.envs.prompting_session import UserPoint
 from alignsam_gym.foundation.encoding.embedding_store import RecentStore
-from alignsam_gym.labelling.clicked_sam import Box, ClickedSam, clean_mask
+from alignsam_gym.labelling.clicked_sam import Box, ClickedSam, clean_mask, inner_point
 
 H, W = 40, 60
 POINTS = [UserPoint(10, 20, True), UserPoint(50.5, 3, False), UserPoint(31, 39, True)]
@@ -74,3 +74,16 @@ def test_small_islands_and_holes_are_dropped_but_not_the_only_one():
     logits = torch.full((100, 100), -1.0)
     logits[90:93, 90:93] = 1
     assert clean_mask(logits, (100, 100)).sum() == 9
+
+
+@pytest.mark.parametrize("negatives", [[], [UserPoint(20.5, 20.5, False)], [UserPoint(60, 40, False)]])
+def test_the_inner_point_is_as_deep_in_the_mask_as_can_be_and_away_from_negative_points(negatives):
+    mask = np.zeros((H, W), bool)
+    mask[10:31, 10:31] = mask[35:, 50:] = True
+    x, y, positive = inner_point(mask, [UserPoint(20.5, 5.5, True), *negatives])
+    outside = np.argwhere(np.pad(~mask, 1, constant_values=True)) - 1.0
+    outside = [*outside, *([int(p.y_px), int(p.x_px)] for p in negatives)]
+    depths = {(i, j): np.hypot(*(np.array([i, j]) - outside).T).min() for i, j in np.argwhere(mask)}
+    assert positive
+    assert depths[int(y), int(x)] == pytest.approx(max(depths.values()), abs=1e-3)
+    assert (x % 1, y % 1) == (0.5, 0.5)

@@ -1,27 +1,14 @@
 """The page as a person uses it, in the Chromium that is here."""
 
-import shutil
-
 import numpy as np
 import pytest
 
 from alignsam_gym.labelling.label_server import served_labels
 from tests.alignsam_gym.labelling.conftest import SIZE
+from tests.browsing import check_accessibility
 
 pytestmark = pytest.mark.slow
 H, W = SIZE
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not browser:
-        pytest.skip("there is no Chromium")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])  # containers forbid its own
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
@@ -83,6 +70,7 @@ def mask_of(project, stem="a"):
 @pytest.mark.parametrize("width", [1280, 360], ids=["wide", "narrow"])
 def test_a_photograph_is_labelled_by_mouse(open_window, project, width):
     page = open_window(width)
+    check_accessibility(page)
     page.mouse.click(*at(page, 30.5, 20.5))
     page.mouse.click(*at(page, 10.5, 5.5), button="right")
     answered(page)
@@ -104,6 +92,7 @@ def test_a_photograph_is_labelled_by_mouse(open_window, project, width):
     answered(page)
     np.testing.assert_allclose(page.evaluate("shown.box"), [5, 5, 25, 20], atol=0.2)
     says(page, "Saved: the mask covers")
+    check_accessibility(page)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 

@@ -7,6 +7,7 @@ import torch
 from alignsam_gym import AlignSAM
 from alignsam_gym.data.coco_dataset import CocoDataset
 from alignsam_gym.errors import OptionError
+from alignsam_gym.labelling.clicked_sam import inner_point
 from alignsam_gym.labelling.labelling_exports import export_labels, predict_rest
 from alignsam_gym.labelling.labelling_session import LabellingSession
 from alignsam_gym.labelling.window_state import project_state
@@ -74,7 +75,8 @@ def test_prompts_change_the_proposal_itself(proposing):
     proposing.add_point(30, 20, positive=True)
     sam, project = proposing.project.sam, proposing.project
     before = sam.as_logits(proposing.proposal)
-    expected = sam.answer(project.encoding("a"), SIZE, proposing.draft.points, None, before)
+    points = [inner_point(proposing.proposal, proposing.draft.points), *proposing.draft.points]
+    expected = sam.answer(project.encoding("a"), SIZE, points, None, before)
     torch.testing.assert_close(proposing.draft.logits, expected)
 
 

@@ -6,6 +6,7 @@ from alignsam_gym.data.folder_dataset import FolderDataset
 from alignsam_gym.envs.env_config import SampleOptions
 from alignsam_gym.envs.episode_factory import open_samples
 from alignsam_gym.errors import DataError, OptionError
+from alignsam_gym.labelling.clicked_sam import inner_point
 from alignsam_gym.labelling.labelling_session import LabellingSession
 from alignsam_gym.labelling.saved_masks import MaskChangedError
 from tests.alignsam_gym.labelling.conftest import SIZE
@@ -156,8 +157,8 @@ def test_a_mask_from_the_disk_is_where_correction_begins(session, photos):
     session.open("b")
     np.testing.assert_array_equal(session.mask, drawn > 0)
     session.add_point(20, 20, False)
-    sam = session.project.sam
-    expected = sam.answer(session.project.encoding("b"), SIZE, session.draft.points, None, sam.as_logits(drawn > 0))
+    sam, points = session.project.sam, [inner_point(drawn > 0, session.draft.points), *session.draft.points]
+    expected = sam.answer(session.project.encoding("b"), SIZE, points, None, sam.as_logits(drawn > 0))
     np.testing.assert_allclose(session.draft.logits, expected, atol=1e-5)
     session.undo()
     assert (photos / "masks/b.png").read_bytes() == content
