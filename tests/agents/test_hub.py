@@ -3,15 +3,12 @@
 import base64
 import hashlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from unittest.mock import Mock
 
 import cv2
 import huggingface_hub
 import numpy as np
 import pytest
-from huggingface_hub import constants
 
 from alignsam_gym import AlignSAM
 from alignsam_gym.agents.agent_config import AgentConfig
@@ -19,18 +16,16 @@ from alignsam_gym.agents.bundle import MEMBERS, export
 from alignsam_gym.agents.hub import download_bundle, push
 from alignsam_gym.agents.hub_card import make_card
 from alignsam_gym.errors import OptionError, WeightsError
+from tests.hub_stand_in import HubHandler, served_hub
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
 
-class Hub(BaseHTTPRequestHandler):
+class Hub(HubHandler):
     """One repository, me/agent; `files` maps its paths to their content."""
 
     files: dict[str, bytes]
-
-    def do_HEAD(self):
-        self.do_GET()
 
     def do_GET(self):
         path = self.path.partition("?")[0]
@@ -44,9 +39,9 @@ class Hub(BaseHTTPRequestHandler):
         elif path.startswith("/me/agent/resolve/") and (name := path.rpartition("/")[2]) in self.files:
             content = self.files[name]
             headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
-            self.send(content, headers)
+            self.send(200, headers, content)
         else:
-            self.send(b"", {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}, 404)
+            self.send(404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
 
     def do_POST(self):
         content = self.rfile.read(int(self.headers["Content-Length"]))
@@ -68,39 +63,15 @@ class Hub(BaseHTTPRequestHandler):
             self.answer({}, 404)
 
     def answer(self, value, status=200):
-        self.send(json.dumps(value).encode(), {"Content-Type": "application/json"}, status)
-
-    def send(self, content, headers, status=200):
-        self.send_response(status)
-        for name, value in (headers | {"Content-Length": str(len(content))}).items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    def log_message(self, *arguments):
-        pass
+        self.send(status, {"Content-Type": "application/json"}, json.dumps(value).encode())
 
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
     """The files of the repository that the stand-in serves."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Repository", (Hub,), {"files": {}}))
-    server.url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
-    )
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_TOKEN", "hf_test")
-    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.RequestHandlerClass.files
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served_hub(type("Repository", (Hub,), {"files": {}}), tmp_path / "hub") as server:
+        yield server.RequestHandlerClass.files
 
 
 def test_an_agent_is_loaded_from_the_hub(hub, make_run, tmp_path):

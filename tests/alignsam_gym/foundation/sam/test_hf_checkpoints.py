@@ -3,27 +3,22 @@
 import builtins
 import hashlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
-from huggingface_hub import constants
 
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.sam.hf_checkpoints import is_cached, is_repository
 from alignsam_gym.foundation.sam.predictor import load_sam
+from tests.hub_stand_in import HubHandler, served_hub
 
 
-class Hub(BaseHTTPRequestHandler):
+class Hub(HubHandler):
     """One repository, me/sam; `files` maps its paths to their content, and `refusal` is an error for all of them."""
 
     files: dict[str, bytes]
     asked: list[str]
     refusal: tuple[int, str] | None = None
-
-    def do_HEAD(self):
-        self.do_GET()
 
     def do_GET(self):
         name = self.path.rpartition("/")[2]
@@ -39,33 +34,11 @@ class Hub(BaseHTTPRequestHandler):
             content = self.files[name]
             self.send(200, {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": "0" * 40}, content)
 
-    def send(self, status, headers, content=b""):
-        self.send_response(status)
-        for name, value in (headers | {"Content-Length": str(len(content))}).items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    def log_message(self, *arguments):
-        pass
-
 
 @pytest.fixture
-def hub(monkeypatch, tmp_path):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Repository", (Hub,), {"files": {}, "asked": []}))
-    url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.RequestHandlerClass
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def hub(tmp_path):
+    with served_hub(type("Repository", (Hub,), {"files": {}, "asked": []}), tmp_path / "hub") as server:
+        yield server.RequestHandlerClass
 
 
 @pytest.fixture
