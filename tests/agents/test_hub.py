@@ -9,6 +9,7 @@ import cv2
 import huggingface_hub
 import numpy as np
 import pytest
+from huggingface_hub import constants
 
 from alignsam_gym import AlignSAM
 from alignsam_gym.agents.agent_config import AgentConfig

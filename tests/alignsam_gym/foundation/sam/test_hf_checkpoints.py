@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.sam.hf_checkpoints import is_cached, is_repository
