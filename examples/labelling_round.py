@@ -4,9 +4,9 @@
 
 The person clicks once a second, always in the middle of the largest region where the mask is still wrong, until the
 mask has the IoU wanted. After each number of masks in --train-after, an agent is trained; from then on the person
-accepts a proposal that is good enough with one key, and corrects the others. Without --train-after SAM alone answers.
-Photographs and masks are in the layout of `dataset=folder`; the photographs are copied to a temporary folder, where the
-labelling happens. Needs playwright and a Chromium that is installed.
+accepts a proposal that is good enough with one key, takes one that is hopeless away, and corrects the others. Without
+--train-after SAM alone answers. Photographs and masks are in the layout of `dataset=folder`; the photographs are copied
+to a temporary folder, where the labelling happens. Needs playwright and a Chromium that is installed.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from alignsam_gym.labelling.saved_masks import SavedMasks
 from alignsam_gym.metrics import overlap
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+HOPELESS = 0.5
+"""IoU below which the person takes a proposal away and begins anew."""
 TRAIN = [sys.executable, "-m", "alignsam_gym.experiments.cli", "train"]
 
 
@@ -86,19 +88,20 @@ class Person:
     def label(self) -> Labelled:
         """Label the photograph that is shown, and go on to the next."""
         began = time.perf_counter()
+        self._next = began + self.pace
         stem = self.page.evaluate("shown.stem")
         agent = self.project.outcomes.agent if self.page.evaluate("shown.isProposal") else None
         truth, clicks = self.truths[stem], 0
         iou = proposed = self._iou(stem, truth)
+        if agent and proposed < HOPELESS:
+            self._press("Delete")
+            iou = self._iou(stem, truth)
         while iou < self.wanted and clicks < self.most:
             x, y, label = hardest_click(self._mask(stem), truth)
-            self._wait(began + (clicks + 1) * self.pace)
             self._click(x, y, label == 1)
             clicks += 1
             iou = self._iou(stem, truth)
-        self._wait(began + (clicks + 1) * self.pace)
-        self.page.keyboard.press("Enter")
-        self.page.evaluate("waiting")
+        self._press("Enter")
         return Labelled(stem, agent, proposed, clicks, iou, time.perf_counter() - began)
 
     def train(self) -> float:
@@ -129,15 +132,22 @@ class Person:
         intersection, union = overlap(self._mask(stem), truth)
         return intersection / union
 
+    def _press(self, key: str) -> None:
+        self._wait()
+        self.page.keyboard.press(key)
+        self.page.evaluate("waiting")
+
     def _click(self, x: float, y: float, positive: bool) -> None:
+        self._wait()
         box = self.page.locator("#picture").bounding_box()
         left, top = self.page.evaluate("at => toPage(at)", [x, y])
         self.page.mouse.click(box["x"] + left, box["y"] + top, button="left" if positive else "right")
         self.page.evaluate("waiting")
 
-    @staticmethod
-    def _wait(moment: float) -> None:
-        time.sleep(max(0.0, moment - time.perf_counter()))
+    def _wait(self) -> None:
+        """Wait until it is time for the next click or key."""
+        time.sleep(max(0.0, self._next - time.perf_counter()))
+        self._next = time.perf_counter() + self.pace
 
 
 @contextmanager

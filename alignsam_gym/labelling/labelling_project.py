@@ -22,7 +22,8 @@ from alignsam_gym.labelling.training_process import TrainingProcess
 FEWEST_MASKS = 5
 """Masks before a training makes sense. [ours]"""
 
-_BRIEF_EVALUATION = ("evaluate.strategies=[agent]", "evaluate.filmstrips=0")  # the table would be of few images
+# A table would be of few images, and how proposals are received tells more: as many masks as can be are learned from.
+_BRIEF_EVALUATION = ("evaluate.strategies=[agent]", "evaluate.filmstrips=0", "dataset.test=0.001")
 
 _IMAGES, _ENCODINGS = 4, 16  # of the latest photographs, in memory
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from alignsam_gym.agents.pretrained import AlignSAM
 from alignsam_gym.envs.prompting_session import PromptingSession
 from alignsam_gym.errors import DataError
-from alignsam_gym.transforms import mask_from_logits
+from alignsam_gym.labelling.clicked_sam import clean_mask
 
 
 class Proposal(NamedTuple):
@@ -47,12 +47,12 @@ class Proposals:
         return {stem: proposal.doubt for stem, proposal in self._made.copy().items()}
 
     def mask(self, stem: str, size: tuple[int, int]) -> np.ndarray:
-        """Return the proposal for a photograph of that (H, W), bool; it is made if need be.
+        """Return the proposal for a photograph of that (H, W), bool, cleaned as SAM's answers; it is made if need be.
 
         Raises:
             DataError: The photograph cannot be read.
         """
-        return mask_from_logits(self._get(stem, self.agent.session()).logits.float(), size)
+        return clean_mask(self._get(stem, self.agent.session()).logits.float(), size)
 
     def make_in_background(self, stems: Callable[[], Iterable[str]]) -> None:
         """Make the proposals for these photographs, in a thread of its own that `close` ends."""
