@@ -1,6 +1,7 @@
 """The scripts as they are, on a toy SAM and few steps."""
 
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from alignsam_gym.data.shapes_dataset import ShapesDataset
+from tests.browsing import BROWSERS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = ["--shots", "4", "--num-envs", "4", "--steps", "3", "--epochs", "2"]
@@ -47,19 +49,38 @@ def test_wrappers_record_episodes_and_videos(main, tmp_path):
     assert all(video.stat().st_size > 1000 for video in videos)
 
 
-@pytest.mark.slow
-def test_a_simulated_person_labels_by_clicks(main, tmp_path):
-    scenes = ShapesDataset("saliency", "test")
+@pytest.fixture
+def scenes(tmp_path):
+    """A folder with two drawn scenes and their masks."""
+    drawn = ShapesDataset("saliency", "test")
     for index in range(2):
-        for kind, content in (("images", scenes[index].image), ("masks", scenes[index].mask)):
+        for kind, content in (("images", drawn[index].image), ("masks", drawn[index].mask)):
             (tmp_path / kind).mkdir(exist_ok=True)
             Image.fromarray(content).save(tmp_path / kind / f"{index}.png")
-    labelled = main("clicks_to_masks")([str(tmp_path), "--iou", "0.8", "--most", "6"])
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_simulated_person_labels_by_clicks(main, scenes):
+    labelled = main("clicks_to_masks")([str(scenes), "--iou", "0.8", "--most", "6"])
     assert [each.stem for each in labelled] == ["0", "1"]
     for each in labelled:
         assert max(each.ious[:-1]) < 0.8
         assert each.ious[-1] >= 0.8 or len(each.ious) == 7
-    assert sorted(file.name for file in (tmp_path / "masks").iterdir()) == ["0.png", "1.png"]
+    assert sorted(file.name for file in (scenes / "masks").iterdir()) == ["0.png", "1.png"]
+
+
+@pytest.mark.slow
+def test_clicks_on_the_page_do_what_clicks_without_it_do(main, scenes):
+    pytest.importorskip("playwright", reason="playwright is not installed")
+    if not any(map(shutil.which, BROWSERS)):
+        pytest.skip("there is no Chromium")
+    given = [str(scenes), "--iou", "0.8", "--most", "6"]
+    alone, on_page = main("clicks_to_masks")(given), main("labelling_round")([*given, "--pace", "0"])
+    assert [each.stem for each in on_page] == ["0", "1"]
+    assert [each.clicks for each in on_page] == [len(each.ious) - 1 for each in alone]
+    assert [each.iou for each in on_page] == pytest.approx([each.ious[-1] for each in alone], abs=0.02)
+    assert {(each.agent, each.proposed) for each in on_page} == {(None, 0.0)}
 
 
 @pytest.mark.slow
