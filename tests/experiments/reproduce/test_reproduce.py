@@ -233,7 +233,7 @@ def test_tasks_that_are_left_out_are_not_run(configured, stub):
 
 
 def test_sweeps_and_strips(configured, stub):
-    config = configured("figure=all", "figure7.T=[5,15]", "figure7.E=[15,30]", "figure7.tasks=[blur]", "seeds=[0]")
+    config = configured("figure=all", "figure7.T=[5,15]", "figure7.E=[8,30]", "figure7.tasks=[blur]", "seeds=[0]")
     assert reproduce(config, stub, stub.interrupt) == 0
     output = Path(config.output)
     assert {folder.name for folder in (output / "runs/shapes-defocus").iterdir()} == {
