@@ -349,7 +349,13 @@ def benchmark(
     the ratio of bytes, and for store a start with an empty cache over one with
     a full one.
 
+    gpu is for whoever has one: it checks that answers are the CPU's and that a
+    training repeats and resumes, and measures decoding, steps, a whole run and
+    encoding, in less than eight minutes. It takes no --sam.
+
     alignsam benchmark decode
+
+    alignsam benchmark gpu
 
     alignsam benchmark store --sam tiny --quick
     """
