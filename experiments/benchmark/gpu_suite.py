@@ -38,6 +38,8 @@ from alignsam_gym.result_table import ResultTable
 SIDE = 800
 """Of the encoded images, in pixels."""
 
+_LONG_ROUNDS = 2  # of what takes seconds
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -49,7 +51,7 @@ class Sizes:
         batches: Prompt sets decoded at once.
         environments: Of the environments and trainings that are timed.
         steps: T, prompts an episode.
-        rounds: How often everything but the whole run is timed.
+        rounds: How often a decode is timed; what takes longer is timed twice at most.
         encoded: Images that are encoded at once.
         images: Labelled images of the whole run.
         episodes: E of the whole run.
@@ -74,7 +76,7 @@ FULL = Sizes(
     batches=(1, 8, 32, 64),
     environments=(16, 64, 256),
     steps=15,
-    rounds=5,
+    rounds=10,
     encoded=16,
     images=50,
     episodes=50,
@@ -139,7 +141,8 @@ def _decode(device: str, sizes: Sizes) -> dict[str, Any]:
 
 def _steps(device: str, sizes: Sizes) -> dict[str, Any]:
     """Time steps of environments, and steps of trainings, each with its share of the SRM's and PPO's learning."""
-    rows, lines = [], []
+    rows: list[dict[str, Any]] = []
+    rounds = min(sizes.rounds, _LONG_ROUNDS)
     for name in sizes.architectures:
         model = benchmark_model(name, device, encoder=False)
         for count in sizes.environments:
@@ -152,13 +155,12 @@ def _steps(device: str, sizes: Sizes) -> dict[str, Any]:
                 options = PPO_OPTIONS | {"n_steps": sizes.steps, "batch_size": batch}
                 learner = make_learner(PromptVecEnv(envs), options, NETWORK, seed=0)
                 training = {"training": partial(learner.learn, done, reset_num_timesteps=False)}
-                seconds = {
-                    **alternate(playing, sizes.rounds, model.device),
-                    **alternate(training, sizes.rounds, model.device),
-                }
-            rates = {f"{what}_steps_per_second": done / median(times) for what, times in seconds.items()}
-            rows.append({"sam": name, "environments": count, **rates})
-            lines.append([name, count, *(f"{rate:.0f}" for rate in rates.values())])
+                seconds = {**alternate(playing, rounds, model.device), **alternate(training, rounds, model.device)}
+            rates = {what: done / median(times) for what, times in seconds.items()}
+            rows.append({"sam": name, "environments": count, "steps_per_second": rates})
+    lines = [
+        [row["sam"], row["environments"], *(f"{rate:.0f}" for rate in row["steps_per_second"].values())] for row in rows
+    ]
     ResultTable(["SAM", "environments", "steps/s", "training steps/s"], lines).print()
     return {"rows": rows}
 
@@ -166,13 +168,14 @@ def _steps(device: str, sizes: Sizes) -> dict[str, Any]:
 def _encode(device: str, sizes: Sizes) -> dict[str, Any]:
     """Time encoding, with the resizing of the images on the CPU."""
     images = list(np.random.default_rng(0).integers(0, 256, (sizes.encoded, SIDE, SIDE, 3), dtype=np.uint8))
-    rows = []
+    rows: list[dict[str, Any]] = []
+    rounds = min(sizes.rounds, _LONG_ROUNDS)
     for name in sizes.encoders:
         with torch.device(device):  # where random weights are drawn sooner
             sam = BUILDERS[name]()
         for precision in ("float32", "auto"):
             model = BatchedSamPredictor(sam, name, torch.device(device), precision)
-            seconds = alternate({name: partial(model.encode, images)}, min(sizes.rounds, 2), model.device)[name]
+            seconds = alternate({name: partial(model.encode, images)}, rounds, model.device)[name]
             precise = str(model.encode_type).removeprefix("torch.")
             rows.append({"sam": name, "precision": precise, "images_per_second": len(images) / median(seconds)})
     lines = [[row["sam"], row["precision"], f"{row['images_per_second']:.1f}"] for row in rows]

@@ -83,6 +83,6 @@ def test_every_other_part_runs_on_a_cpu(run):
     assert not measured["failed"]
     assert [row["batch"] for row in measured["decode"]["rows"]] == [1, 2, 1, 2]
     assert measured["decode"]["rows"][2]["largest_difference"] < 1e-3
-    assert all(row["training_steps_per_second"] > 0 for row in measured["steps"]["rows"])
+    assert all(row["steps_per_second"]["training"] > 0 for row in measured["steps"]["rows"])
     assert measured["whole_run"]["timesteps"] == 8
     assert measured["encode"]["rows"][0]["images_per_second"] > 0
