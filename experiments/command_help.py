@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import inspect
 import itertools
 import re
 from pathlib import Path
@@ -77,4 +77,4 @@ def module_of(command: str) -> str:
 
 def _docstring(command: str) -> str:
     source = EXPERIMENTS / f"{module_of(command).replace('.', '/')}.py"
-    return ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
+    return inspect.cleandoc(source.read_text(encoding="utf-8").split('"""', 2)[1])

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alignsam_gym.baselines.sample_texts import texts_of
+from alignsam_gym.foundation.clip_loading import load_clip
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, decoder_of
@@ -29,8 +30,6 @@ class ClipPoints:
     def __init__(
         self, model: BatchedSamPredictor, clip: str, threshold: float, down_sample: int, multimask: bool
     ) -> None:
-        from alignsam_gym.foundation.clip_surgery import load_clip  # open_clip takes seconds to import
-
         self.model, self.clip = model, load_clip(clip, model.device)
         self.threshold, self.multimask = threshold, multimask
         self.side = max(1, self.clip.grid // down_sample)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from gymnasium.vector import AutoresetMode
@@ -14,14 +14,10 @@ from alignsam_gym.data import Dataset
 from alignsam_gym.data.samples import ShotsPer
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.errors import OptionError, check_choice
+from alignsam_gym.foundation.clip_model import ClipModel
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, DecodePrecision, Precision
 from alignsam_gym.options import Options, Preset, option
 from alignsam_gym.srm import SRM, SRMConfig
-
-if TYPE_CHECKING:
-    from alignsam_gym.foundation.clip_model import ClipModel
-else:
-    ClipModel = object  # open_clip takes seconds to import
 
 
 @dataclass(frozen=True, kw_only=True)

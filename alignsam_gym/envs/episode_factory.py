@@ -6,7 +6,6 @@ import logging
 import os
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,15 +13,14 @@ from alignsam_gym.data import Dataset, all_but, draw_shots, load_dataset, prefer
 from alignsam_gym.envs.env_config import EnvConfig, SampleOptions
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.errors import OptionError
+from alignsam_gym.foundation.clip_loading import load_clip
+from alignsam_gym.foundation.clip_model import ClipModel
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.decode_calibration import calibrate_decode_batch
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, load_sam
 from alignsam_gym.srm import SRM
 from alignsam_gym.state import srm_state, state_channels
-
-if TYPE_CHECKING:
-    from alignsam_gym.foundation.clip_model import ClipModel
 
 if hasattr(os, "register_at_fork"):  # a forked worker that uses OpenMP waits for ever for its parent's threads
     os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
@@ -115,15 +113,13 @@ def _load_model(config: EnvConfig) -> BatchedSamPredictor:
 
 
 def _load_clip(config: EnvConfig) -> ClipModel:
-    """Load the CLIP that was asked for by name. open_clip takes seconds to import, so only who needs it waits."""
+    """Load the CLIP that was asked for by name."""
     if config.clip is None:
         raise OptionError(
             "branch='explicit', and 'clip' as label_source or initial_prompts, need a CLIP, such as clip='tiny'."
         )
     if not isinstance(config.clip, str):
         return config.clip
-    from alignsam_gym.foundation.clip_surgery import load_clip
-
     return load_clip(config.clip, config.device)
 
 

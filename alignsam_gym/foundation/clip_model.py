@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
-import open_clip
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,16 +20,6 @@ from alignsam_gym.errors import OptionError
 
 PREPROCESSING = 3
 """The version of what a `ClipModel` does to an image and a text. It is part of every cached map's key."""
-
-TEMPLATES: tuple[Callable[[str], str], ...] = (
-    *open_clip.OPENAI_IMAGENET_TEMPLATES,
-    lambda text: f"there is a {text} in the scene.",
-    lambda text: f"there is the {text} in the scene.",
-    lambda text: f"this is a {text} in the scene.",
-    lambda text: f"this is the {text} in the scene.",
-    lambda text: f"this is one {text} in the scene.",
-)
-"""CLIP Surgery's 85 prompts: CLIP's 80 for ImageNet, and 5 that mention a scene."""
 
 _MOST_TEXTS = 1024  # features of so many texts are kept, some kilobytes each; a demo's visitors give ever new texts
 
@@ -132,7 +121,7 @@ class ClipModel(ABC):
         """Encode texts. The features of the latest texts are kept.
 
         Args:
-            texts: K texts, each of which is put into all `TEMPLATES`.
+            texts: K texts, each of which is put into all `prompt_templates`.
 
         Returns:
             The means over the templates, brought to unit length: float32 (K, D).
@@ -140,7 +129,7 @@ class ClipModel(ABC):
         return torch.stack([self._remembered(text) for text in texts])
 
     def _encode_text(self, text: str) -> Tensor:
-        prompts = self.tokenizer([template(text) for template in TEMPLATES]).to(self.device)
+        prompts = self.tokenizer([template(text) for template in prompt_templates()]).to(self.device)
         return F.normalize(self.model.encode_text(prompts, normalize=True).mean(dim=0), dim=-1)
 
     def resize(self, frames: Tensor) -> Tensor:
@@ -162,6 +151,21 @@ class ClipModel(ABC):
         spread = (high - low).clamp_min(torch.finfo(answers.dtype).tiny)
         maps: Tensor = ((answers - low) / spread).unflatten(-1, (self.grid, self.grid))
         return maps
+
+
+@cache
+def prompt_templates() -> tuple[Callable[[str], str], ...]:
+    """Return CLIP Surgery's 85 prompts: CLIP's 80 for ImageNet, and 5 that mention a scene."""
+    from open_clip import OPENAI_IMAGENET_TEMPLATES  # takes seconds, and only texts need it
+
+    return (
+        *OPENAI_IMAGENET_TEMPLATES,
+        lambda text: f"there is a {text} in the scene.",
+        lambda text: f"there is the {text} in the scene.",
+        lambda text: f"this is a {text} in the scene.",
+        lambda text: f"this is the {text} in the scene.",
+        lambda text: f"this is one {text} in the scene.",
+    )
 
 
 def single_text_surgery(image_features: Tensor, text_features: Tensor, redundant_features: Tensor) -> Tensor:

@@ -35,12 +35,8 @@ from torch.nn import functional as F
 
 from alignsam_gym.errors import OptionError, WeightsError, first_line
 from alignsam_gym.foundation.clip_model import ClipModel
-from alignsam_gym.foundation.devices import resolve_device
 from alignsam_gym.foundation.sam.official_checkpoints import file_digest
-from alignsam_gym.foundation.tiny import CLIP_WEIGHTS
 from alignsam_gym.foundation.tiny.tiny_backbone import normalised
-from alignsam_gym.foundation.tiny.tiny_clip import EmbeddedClip, load_tiny_clip
-from alignsam_gym.foundation.tiny.tiny_sam import INPUT_SIZE
 from alignsam_gym.weight_files import check_finite, read_tensors, without_common_prefix
 
 DUAL_BLOCKS = 6
@@ -127,27 +123,15 @@ def dual_path(visual: VisionTransformer, pixels: Tensor, positions: Tensor) -> T
     return cast(Tensor, visual.ln_post(tokens) @ visual.proj)
 
 
-def load_clip(name: str, device: str | torch.device = "auto", image_size: int | None = None) -> ClipModel:
-    """Load a CLIP by its name.
-
-    Args:
-        name: ``tiny`` for the embedded CLIP, or ``ARCHITECTURE/WEIGHTS`` for a ViT of ``open_clip``. WEIGHTS is a
-            pretrained tag, which ``open_clip`` downloads once into its own cache, or the path of a checkpoint:
-            ``ViT-B-16/openai``, ``ViT-B-16-quickgelu/weights/clip.safetensors``, ``ViT-L-14//home/me/clip.pt``. A tag
-            determines the activation and the colour normalisation. A file gets those of the architecture, so OpenAI's
-            weights need an architecture that ends in ``-quickgelu``. Nothing in a file is executed.
-        device: As for `resolve_device`.
-        image_size: Side to which frames are resized, in pixels; 512 if None. The embedded CLIP has 256 only.
+def load_open_clip(name: str, device: torch.device, image_size: int) -> ClipSurgery:
+    """Load a ViT of ``open_clip`` by its name; the arguments are those of `clip_loading.load_clip`, resolved.
 
     Raises:
-        OptionError: The name, model, device or size cannot be used.
+        OptionError: The name, model or size cannot be used.
         WeightsError: The weights cannot be downloaded or read, or are another model's.
     """
-    if name == "tiny":
-        return _load_tiny(resolve_device(device), image_size)
     architecture, _, source = name.partition("/")
     _check_architecture(name, architecture)
-    resolved = resolve_device(device)
     tag = open_clip.get_pretrained_cfg(architecture, source)
     path = _download(name, architecture, tag) if tag else Path(source).expanduser()
     if not path.is_file():
@@ -158,11 +142,11 @@ def load_clip(name: str, device: str | torch.device = "auto", image_size: int | 
     model, tokenizer = _read_model(name, architecture, tag, path)
     # With another activation or colour normalisation, the same file is another model.
     kind = (architecture, tag.get("quick_gelu", False), model.visual.image_mean, model.visual.image_std)
-    return ClipSurgery(model, tokenizer, f"{kind}|{file_digest(path)}", resolved, image_size or 512)
+    return ClipSurgery(model, tokenizer, f"{kind}|{file_digest(path)}", device, image_size)
 
 
 def is_downloaded(name: str) -> bool:
-    """Tell whether open_clip's cache has the weights of a pretrained tag, ``ARCHITECTURE/TAG``, for `load_clip`."""
+    """Tell whether open_clip's cache has the weights that `load_open_clip` needs for ``ARCHITECTURE/TAG``."""
     architecture, _, tag = name.partition("/")
     repository = open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub", "").rpartition("/")[0]
     if not repository:
@@ -217,13 +201,6 @@ def _plain_file(path: Path, folder: Path) -> Path:
     plain = folder / "clip.safetensors"
     save_file({name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}, plain)
     return plain
-
-
-def _load_tiny(device: torch.device, image_size: int | None) -> ClipModel:
-    if image_size not in (None, INPUT_SIZE):
-        raise OptionError(f"image_size={image_size}: clip='tiny' looks at {INPUT_SIZE} pixels a side only.")
-    # The file contains the digest of the backbone that it needs, so its own digest covers both.
-    return EmbeddedClip(load_tiny_clip(), file_digest(CLIP_WEIGHTS), device)
 
 
 def _download(name: str, architecture: str, tag: dict[str, Any]) -> Path:

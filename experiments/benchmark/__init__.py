@@ -9,6 +9,7 @@ class Benchmark(StrEnum):
     decode = "decode"
     env = "env"
     evaluate = "evaluate"
+    gpu = "gpu"
     memory = "memory"
     store = "store"
     train = "train"

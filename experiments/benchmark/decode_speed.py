@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,16 +13,37 @@ from torch import Tensor
 from alignsam_gym.experiments.benchmark.models import Setting, benchmark_model
 from alignsam_gym.experiments.benchmark.timing import alternate, statistics
 from alignsam_gym.foundation.sam.decode_calibration import fastest_batch
+from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 from alignsam_gym.result_table import ResultTable
 
 POINTS = 9  # the pair that an episode begins with, and half of its 15 steps
 
 
-@torch.no_grad()
 def time_decoding(setting: Setting) -> dict[str, Any]:
     """Time both at several batch sizes; the ratio is that at our best size."""
     model = benchmark_model(setting.sam, setting.device)
     sizes, rounds = ((1, 2, 4), 3) if setting.quick else ((1, 2, 4, 8, 16, 32), 15)
+    rows = compare_decoders(model, sizes, rounds)
+    best = min(rows, key=lambda row: row["ours"]["median"])
+    what = f"throughput over segment_anything's own decoder at our best batch, {best['batch']}"
+    return {"ratio": best["ratio"], "what": what, "rows": rows}
+
+
+@torch.no_grad()
+def compare_decoders(model: BatchedSamPredictor, sizes: Sequence[int], rounds: int) -> list[dict[str, Any]]:
+    """Time both on random encodings and prompts, and print a table.
+
+    Ours decodes as many prompt sets at once as it does fastest. ``segment_anything`` decodes in float32, whatever
+    precision ours has.
+
+    Args:
+        model: The SAM.
+        sizes: Numbers of prompt sets, each on an image of its own.
+        rounds: How often each is timed.
+
+    Returns:
+        For each size the ``batch``, the ``largest_difference`` of two logits, and what `statistics` gives.
+    """
     model.decode_batch = fastest_batch(model)
     print(f"measured best: {model.decode_batch} prompt sets at once")
     rows: list[dict[str, Any]] = []
@@ -44,9 +65,7 @@ def time_decoding(setting: Setting) -> dict[str, Any]:
         lines.append([row["batch"], *times, f"{row['ratio']:.2f}", f"{row['largest_difference']:.0e}"])
     columns = ["prompt sets", "ours, ms each", "segment_anything, ms each", "ratio", "largest difference"]
     ResultTable(columns, lines).print()
-    best = min(rows, key=lambda row: row["ours"]["median"])
-    what = f"throughput over segment_anything's own decoder at our best batch, {best['batch']}"
-    return {"ratio": best["ratio"], "what": what, "rows": rows}
+    return rows
 
 
 def _one_by_one(sam: Sam, embeddings: Tensor, points: Tensor, labels: Tensor) -> Tensor:

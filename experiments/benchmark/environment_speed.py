@@ -35,10 +35,10 @@ def time_environments(setting: Setting) -> dict[str, Any]:
         for envs in (train, frozen, reference):
             envs.reset()
         strategies: dict[str, Callable[[], object]] = {
-            "ours": partial(_play, train, steps),
-            "ours, SRM frozen": partial(_play, frozen, steps),
+            "ours": partial(play_episodes, train, steps),
+            "ours, SRM frozen": partial(play_episodes, frozen, steps),
             "bare decoder": partial(_decode, train),
-            "reference": partial(_play, reference, steps),
+            "reference": partial(play_episodes, reference, steps),
         }
         seconds = alternate(strategies, rounds, model.device)
     compared = {
@@ -83,8 +83,8 @@ def our_environments(
     return make_environments(count, sam=model, dataset=data, shots=len(data), max_steps=steps, **options)
 
 
-def _play(envs: AlignSAMVectorEnv | DummyVecEnv, steps: int) -> None:
-    """One episode of each environment, and the beginning of the next."""
+def play_episodes(envs: AlignSAMVectorEnv | DummyVecEnv, steps: int) -> None:
+    """Play one episode in each environment at random, and begin the next."""
     rng = np.random.default_rng(0)
     for _ in range(steps):
         envs.step(rng.integers(0, SIDE**2, envs.num_envs))

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from segment_anything import sam_model_registry
+from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
 from alignsam_gym.data import Sample
 from alignsam_gym.experiments.benchmark import Architecture
 from alignsam_gym.foundation.devices import resolve_device
+from alignsam_gym.foundation.sam.mobile_sam import build_mobile_sam
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 from alignsam_gym.foundation.tiny import load_tiny_sam
+
+BUILDERS: dict[str, Callable[[], Sam]] = {
+    "tiny": load_tiny_sam,
+    "vit_t": build_mobile_sam,
+    **{name: sam_model_registry[name] for name in ("vit_b", "vit_l", "vit_h")},
+}
+"""By name, what makes a SAM: the embedded one, and architectures with random weights."""
 
 
 @dataclass(frozen=True)
@@ -35,22 +44,25 @@ class Setting:
     output: Path
 
 
-def benchmark_model(name: Architecture, device: str, encoder: bool = True) -> BatchedSamPredictor:
+def benchmark_model(
+    name: Architecture, device: str, encoder: bool = True, decode_precision: str = "float32"
+) -> BatchedSamPredictor:
     """Return a SAM to time; vit_b has random weights.
 
     Args:
         name: The architecture.
         device: Where to compute, such as ``auto`` or ``cuda:0``.
         encoder: False to put one convolution in the image encoder's place, where only decoding is timed.
+        decode_precision: As for `BatchedSamPredictor`.
     """
     torch.manual_seed(0)
-    sam = load_tiny_sam() if name == "tiny" else sam_model_registry[name]()
+    sam = BUILDERS[name]()
     fingerprint = f"benchmark-{name}"
     if not encoder:
         cells, channels = sam.prompt_encoder.image_embedding_size[0], sam.prompt_encoder.embed_dim
         sam.image_encoder = _StandIn(sam.image_encoder.img_size, cells, channels)
         fingerprint += "-stand-in"
-    return BatchedSamPredictor(sam, fingerprint, resolve_device(device))
+    return BatchedSamPredictor(sam, fingerprint, resolve_device(device), decode_precision=decode_precision)
 
 
 class _StandIn(nn.Module):

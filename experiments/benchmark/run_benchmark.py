@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import sys
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,7 @@ from alignsam_gym.experiments.benchmark import Architecture, Benchmark
 from alignsam_gym.experiments.benchmark.decode_speed import time_decoding
 from alignsam_gym.experiments.benchmark.environment_speed import time_environments
 from alignsam_gym.experiments.benchmark.evaluation_speed import time_evaluation
+from alignsam_gym.experiments.benchmark.gpu_suite import measure_gpu
 from alignsam_gym.experiments.benchmark.memory import measure_memory
 from alignsam_gym.experiments.benchmark.models import Setting
 from alignsam_gym.experiments.benchmark.store_speed import time_store
@@ -25,6 +27,7 @@ FUNCTIONS = {
     Benchmark.decode: time_decoding,
     Benchmark.env: time_environments,
     Benchmark.evaluate: time_evaluation,
+    Benchmark.gpu: measure_gpu,
     Benchmark.memory: measure_memory,
     Benchmark.store: time_store,
     Benchmark.train: time_training,
@@ -63,6 +66,8 @@ def run_benchmark(
     path = output / f"{name}.json"
     path.write_text(json.dumps({**about, **results}, indent=2))
     print(f"{name}: ratio {results['ratio']:.2f} ({results['what']}); {path}")
+    if failed := results.get("failed"):
+        sys.exit(f"error: of {name} failed {', '.join(failed)}; {path} says how.")
 
 
 def processor() -> str:

@@ -24,16 +24,16 @@ from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.experiments.pretrain.noun_embeddings import imagenet_classes
 from alignsam_gym.experiments.pretrain.optimise import one_cycle
 from alignsam_gym.experiments.pretrain.published_backbone import fold_batch_norm, published_efficientnet
-from alignsam_gym.foundation.clip_model import TEMPLATES
+from alignsam_gym.foundation.clip_model import prompt_templates
 from alignsam_gym.foundation.tiny.tiny_clip import (
     CONTEXT,
     FEATURES,
     TextTower,
     TinyClip,
-    TinyTokenizer,
     build_tiny_clip,
     save_tiny_clip,
 )
+from alignsam_gym.foundation.tiny.tiny_tokenizer import TOKENIZER
 
 _DEFINED = 0.15  # how often a definition is read instead of a name
 _IN_TEMPLATE = 0.8  # how often a name stands in a template
@@ -68,11 +68,11 @@ def train_tower(
     tower: TextTower, names: list[str], looks: Tensor, sentences: list[str], sentence_looks: Tensor, steps: int
 ) -> None:
     """Train the tower to give names in random templates, and definitions, their appearances."""
-    tokenizer = TinyTokenizer()
-    defined, named = tokenizer(sentences), tokenizer(names)
+    defined, named = TOKENIZER(sentences), TOKENIZER(names)
     nothing = F.one_hot(torch.tensor(FEATURES - 1), FEATURES).float()
     # The tower does not see order, so a template may stand before the name, without its end.
-    around = [words[None, : int((words != 0).sum()) - 1] for words in tokenizer([each("") for each in TEMPLATES])]
+    prompts = TOKENIZER([template("") for template in prompt_templates()])
+    around = [words[None, : int((words != 0).sum()) - 1] for words in prompts]
     initialise_tower(tower, named, looks)
     adam = torch.optim.Adam(tower.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: one_cycle(step, 50, steps))

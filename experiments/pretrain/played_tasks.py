@@ -19,7 +19,7 @@ from alignsam_gym.envs.env_config import EnvConfig
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.episode_factory import make_episode
 from alignsam_gym.envs.prompters import Prompter, RandomPrompter, begin, disagreement_prompter, play, srm_prompter
-from alignsam_gym.foundation.clip_surgery import load_clip
+from alignsam_gym.foundation.clip_loading import load_clip
 from alignsam_gym.foundation.sam.predictor import load_sam
 from alignsam_gym.metrics.logits_iou import logits_iou
 from alignsam_gym.srm import SRM

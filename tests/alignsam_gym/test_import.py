@@ -1,9 +1,12 @@
 import ast
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 import alignsam_gym
+from alignsam_gym.foundation.sam.predictor import load_sam
 
 PACKAGE = Path(alignsam_gym.__file__).parent
 ROOT = PACKAGE.parent
@@ -64,6 +67,25 @@ def test_playing_needs_neither_stable_baselines_nor_hydra(run_python):
     ).split()
     assert "torch" in loaded
     assert not {"stable_baselines3", "hydra"} & set(loaded)
+
+
+@pytest.mark.slow
+def test_prediction_with_the_embedded_models_imports_only_what_it_uses(make_run, monkeypatch, tmp_path, run_python):
+    monkeypatch.setattr("alignsam_gym.envs.episode_factory.load_sam", load_sam)
+    run, photo = make_run(features="both"), tmp_path / "photo.png"
+    cv2.imwrite(str(photo), np.zeros((40, 60, 3), np.uint8))
+    arguments = ["predict", str(run), str(photo), "--out", str(tmp_path / "out")]
+    program = f"""
+import sys
+from alignsam_gym.experiments.cli import app
+try: app({arguments})
+except SystemExit: print(*sys.modules)
+"""
+    loaded = set(run_python(program).split())
+    assert (tmp_path / "out/photo.png").exists()
+    assert "torch" in loaded
+    unused = {"open_clip", "timm", "transformers", "wandb", "hydra", "matplotlib", "pandas", "py_sod_metrics", "gradio"}
+    assert not unused & loaded
 
 
 @pytest.mark.parametrize(("source", "package"), SOURCES, ids=lambda value: getattr(value, "stem", value))

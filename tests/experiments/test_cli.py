@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+import alignsam_gym
 from alignsam_gym import AlignSAM
 from alignsam_gym.data import image_files
 from alignsam_gym.experiments import cli
 from tests.experiments.test_hydra_arguments import FOLDERS
 from tests.pictures import png_that_states
+
+
+def test_the_version_is_told(alignsam):
+    assert alignsam("--version") == f"alignsam-gym {alignsam_gym.__version__}"
 
 
 def test_masks_have_the_images_names_and_sizes(alignsam, make_run, photos, tmp_path):

@@ -1,7 +1,6 @@
 """The embedded SAM and CLIP: small enough to ship, built from the parts of the real ones.
 
-The cards beside this file say how they were trained. The SAM's loader is here; the CLIP's is in `tiny_clip`, because
-that imports ``open_clip``, which takes seconds.
+The cards beside this file say how they were trained.
 """
 
 from __future__ import annotations

@@ -7,12 +7,10 @@ its answer to the empty text, is the log-odds of the named thing there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from open_clip.tokenizer import SimpleTokenizer
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -44,40 +42,15 @@ CONTEXT = 32
 MERGES = 32000
 """The number of byte-pair merges that the tokenizer has, of CLIP's 48,894. Almost every everyday noun is one token."""
 
+BYTES = 512
+"""The number of tokens for single bytes: two for each, one inside a word and one at its end."""
+
 CLASSIFIER_FEATURES = 1280
 """Width of the layer that ImageNet's classifier reads."""
 
 _MEANING = 128  # elements of a token's meaning
-_BYTES = 512  # two tokens for each byte: one inside a word, one at its end
-_START, _END = _BYTES + MERGES, _BYTES + MERGES + 1
+_START, _END = BYTES + MERGES, BYTES + MERGES + 1
 _BACKBONE = "image.backbone."
-
-
-class TinyTokenizer(SimpleTokenizer):  # type: ignore[misc]  # open_clip has no types
-    """CLIP's tokenizer with the most frequent `MERGES` only: n texts → int64 (n, 32), ids below `vocab_size`.
-
-    CLIP's whole vocabulary of 49,408 would be most of the weights. Here a rare word takes a few tokens more, and every
-    text can still be written.
-
-    Attributes:
-        vocab_size: The number of tokens.
-    """
-
-    encoder: dict[str, int]
-    decoder: dict[int, str]
-    bpe_ranks: dict[tuple[str, str], int]
-    all_special_ids: list[int]
-
-    def __init__(self) -> None:
-        super().__init__(context_length=CONTEXT)
-        # CLIP's vocabulary begins with the bytes, goes on with the merges in order, and ends with the special tokens.
-        tokens = [*islice(self.encoder, _BYTES + MERGES), *(self.decoder[i] for i in self.all_special_ids)]
-        self.bpe_ranks = dict(islice(self.bpe_ranks.items(), MERGES))
-        self.encoder = {token: number for number, token in enumerate(tokens)}
-        self.decoder = dict(enumerate(tokens))
-        self.vocab_size = len(tokens)
-        self.all_special_ids = [self.vocab_size - 2, self.vocab_size - 1]
-        self.sot_token_id, self.eot_token_id = self.all_special_ids
 
 
 class TextTower(nn.Module):
@@ -85,7 +58,7 @@ class TextTower(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        vocabulary = _BYTES + MERGES + 2
+        vocabulary = BYTES + MERGES + 2
         self.meanings = nn.Embedding(vocabulary, _MEANING)
         self.weights = nn.Embedding(vocabulary, 1)
         self.project = nn.Linear(_MEANING, FEATURES, bias=False)
@@ -186,7 +159,7 @@ class EmbeddedClip(ClipModel):
     """
 
     def __init__(self, model: TinyClip, fingerprint: str, device: torch.device) -> None:
-        super().__init__(model, TinyTokenizer(), fingerprint, device, INPUT_SIZE, GRID, sum(CHANNELS[1:]))
+        super().__init__(model, _tokenize, fingerprint, device, INPUT_SIZE, GRID, sum(CHANNELS[1:]))
 
     @torch.no_grad()
     def encode(self, images: Sequence[np.ndarray]) -> Tensor:
@@ -257,6 +230,13 @@ def save_tiny_clip(model: TinyClip, weights: Path) -> None:
     """
     own = {name: value for name, value in tiny.half_precision(model).items() if not name.startswith(_BACKBONE)}
     save_file(own, weights, {"backbone": tiny.weights_digest(model.image.backbone)})
+
+
+def _tokenize(texts: list[str]) -> Tensor:
+    from alignsam_gym.foundation.tiny.tiny_tokenizer import TOKENIZER  # takes seconds, and only texts need it
+
+    tokens: Tensor = TOKENIZER(texts)
+    return tokens
 
 
 def _on_grid(x: Tensor) -> Tensor:

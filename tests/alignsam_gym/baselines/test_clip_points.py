@@ -3,7 +3,6 @@ import torch
 
 from alignsam_gym.baselines.clip_points import ClipPoints, points_of
 from alignsam_gym.errors import DataError
-from alignsam_gym.foundation import clip_surgery
 from tests.alignsam_gym.baselines.conftest import Named
 
 
@@ -45,7 +44,7 @@ class Clip:
 
 @pytest.fixture
 def baseline(toy_model, monkeypatch):
-    monkeypatch.setattr(clip_surgery, "load_clip", lambda *_: Clip())
+    monkeypatch.setattr("alignsam_gym.baselines.clip_points.load_clip", lambda *_: Clip())
     return ClipPoints(toy_model, "hand-made", 0.8, 2, multimask=True)
 
 

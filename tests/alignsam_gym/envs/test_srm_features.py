@@ -10,7 +10,7 @@ import torch
 from alignsam_gym.agents.pretrained import AlignSAM
 from alignsam_gym.envs.prompters import srm_prompter
 from alignsam_gym.envs.prompting_session import PromptingSession
-from alignsam_gym.foundation.clip_surgery import load_clip
+from alignsam_gym.foundation.clip_loading import load_clip
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore, RecentStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.predictor import load_sam

@@ -6,7 +6,7 @@ import numpy as np
 import open_clip
 import torch
 
-from alignsam_gym.foundation.clip_model import TEMPLATES
+from alignsam_gym.foundation.clip_model import prompt_templates
 
 NATIVE, PATCH, LAYERS, HEADS = 32, 8, 8, 4
 
@@ -126,7 +126,7 @@ def unit(x):
 
 def reference_text(model, tokenizer, text):
     """The mean of the prompts' features, float64 (D), prompt by prompt."""
-    features = [model.encode_text(tokenizer([template(text)]))[0].double().numpy() for template in TEMPLATES]
+    features = [model.encode_text(tokenizer([template(text)]))[0].double().numpy() for template in prompt_templates()]
     return unit(np.mean([unit(feature) for feature in features], axis=0))
 
 

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from alignsam_gym.errors import OptionError, WeightsError
-from alignsam_gym.foundation.clip_surgery import is_downloaded, load_clip
+from alignsam_gym.foundation.clip_loading import load_clip
+from alignsam_gym.foundation.clip_surgery import is_downloaded
 from alignsam_gym.foundation.sam.official_checkpoints import file_digest
 from tests.alignsam_gym.foundation.clip_reference import (
     HEADS,

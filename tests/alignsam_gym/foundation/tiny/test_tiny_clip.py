@@ -10,20 +10,15 @@ from safetensors.torch import load_file, save_file
 from alignsam_gym.data import drawn_scenes
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation import tiny
-from alignsam_gym.foundation.clip_model import TEMPLATES
-from alignsam_gym.foundation.clip_surgery import load_clip
+from alignsam_gym.foundation.clip_loading import load_clip
+from alignsam_gym.foundation.clip_model import prompt_templates
 from alignsam_gym.foundation.tiny.tiny_clip import (
     TextTower,
     TinyClip,
-    TinyTokenizer,
     load_tiny_clip,
     save_tiny_clip,
 )
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return TinyTokenizer()
+from alignsam_gym.foundation.tiny.tiny_tokenizer import TOKENIZER
 
 
 @pytest.fixture(scope="module")
@@ -32,38 +27,38 @@ def clip():
 
 
 @pytest.mark.parametrize("text", ["", "star", "potted plant", "zygomorphic", "ü 漢字 🙂", "<end_of_text>", "a " * 200])
-def test_any_text_becomes_tokens_that_the_model_knows(tokenizer, text):
-    tokens = tokenizer([text, "a photo."])
+def test_any_text_becomes_tokens_that_the_model_knows(text):
+    tokens = TOKENIZER([text, "a photo."])
     assert tokens.shape == (2, 32)
     assert tokens.dtype == torch.int64
     assert tokens.min() >= 0
-    assert tokens.max() == tokenizer.vocab_size - 1  # the end, which the model finds as the highest
-    assert tokens[0, 0] == tokenizer.vocab_size - 2
-    assert load_file(tiny.CLIP_WEIGHTS)["text.meanings.weight"].shape[0] == tokenizer.vocab_size
+    assert tokens.max() == TOKENIZER.vocab_size - 1  # the end, which the model finds as the highest
+    assert tokens[0, 0] == TOKENIZER.vocab_size - 2
+    assert load_file(tiny.CLIP_WEIGHTS)["text.meanings.weight"].shape[0] == TOKENIZER.vocab_size
 
 
-def test_the_tokens_are_clips_where_its_merges_suffice(tokenizer):
+def test_the_tokens_are_clips_where_its_merges_suffice():
     whole = open_clip.get_tokenizer("ViT-B-16")
     ids = whole.encode("a photo of the car.")
-    assert max(ids) < tokenizer.vocab_size - 2  # else the test says nothing
-    assert tokenizer.encode("a photo of the car.") == ids
+    assert max(ids) < TOKENIZER.vocab_size - 2  # else the test says nothing
+    assert TOKENIZER.encode("a photo of the car.") == ids
 
 
 @pytest.mark.parametrize("text", ["aeroplane", "a bad photo of the diningtable.", "x zyzzyva 7"])
-def test_tokens_spell_the_text(tokenizer, text):
-    assert tokenizer.decode(tokenizer.encode(text)).replace(" .", ".").strip() == text
+def test_tokens_spell_the_text(text):
+    assert TOKENIZER.decode(TOKENIZER.encode(text)).replace(" .", ".").strip() == text
 
 
-def test_the_templates_are_not_cut(tokenizer):
-    prompts = tokenizer([template("defocus background") for template in TEMPLATES])
-    assert (prompts == tokenizer.eot_token_id).any(1).all()
+def test_the_templates_are_not_cut():
+    prompts = TOKENIZER([template("defocus background") for template in prompt_templates()])
+    assert (prompts == TOKENIZER.eot_token_id).any(1).all()
     assert (prompts[:, -1] == 0).all()
 
 
-def test_the_text_tower_reads_all_tokens_before_the_end_and_no_others(tokenizer):
+def test_the_text_tower_reads_all_tokens_before_the_end_and_no_others():
     torch.manual_seed(0)
     tower = TextTower()
-    tokens = tokenizer(["toy dog", "dog toy", "toy dog!", ""])
+    tokens = TOKENIZER(["toy dog", "dog toy", "toy dog!", ""])
     padded = tokens.clone()
     padded[:, -3:] = 7  # after the end
     features = tower(tokens)
@@ -73,9 +68,9 @@ def test_the_text_tower_reads_all_tokens_before_the_end_and_no_others(tokenizer)
     torch.testing.assert_close(features[3], tower.mix(torch.zeros(1, features.shape[1]))[0])
 
 
-def test_everyday_nouns_are_one_token(tokenizer):
+def test_everyday_nouns_are_one_token():
     words = ["dog", "sofa", "sheep", "shadow", "mirror", "bottle", "giraffe", "umbrella", "kettle", "tractor"]
-    assert [len(tokenizer.encode(word)) for word in words] == [1] * len(words)
+    assert [len(TOKENIZER.encode(word)) for word in words] == [1] * len(words)
 
 
 def test_a_noun_without_masks_is_nearer_to_its_kind_than_to_another(clip):
