@@ -17,7 +17,6 @@ from stable_baselines3.common.policies import BasePolicy
 import alignsam_gym
 from alignsam_gym.data.mask_files import write_mask
 from alignsam_gym.envs.episode import Episode
-from alignsam_gym.errors import OptionError
 from alignsam_gym.evaluation.resume_log import ResumeLog
 from alignsam_gym.experiments.run_config import ANY_MACHINE
 from alignsam_gym.experiments.shard import WHOLE, Shard
@@ -48,8 +47,6 @@ def resumable(folder: Path, config: DictConfig, episode: Episode, policy: BasePo
 def images_of(config: DictConfig, episode: Episode, shard: Shard = WHOLE) -> Sequence[int]:
     """Choose the images that are measured.
 
-    A shard has whole batches of the evaluation by one process, as the last bits of a result may depend on the batch.
-
     Args:
         config: The run's.
         episode: Of all images.
@@ -61,14 +58,7 @@ def images_of(config: DictConfig, episode: Episode, shard: Shard = WHOLE) -> Seq
     Raises:
         OptionError: There are more shards than batches.
     """
-    images, rows = range(len(episode.encoded))[: config.evaluate.limit], len(episode)
-    batches = [images[start : start + rows] for start in range(0, len(images), rows)]
-    if shard.count > max(1, len(batches)):
-        raise OptionError(
-            f"num_shards={shard.count}: the {len(images)} images are {len(batches)} batches of "
-            f"evaluate.batch_size={rows}, and no shard has less than one; take fewer shards."
-        )
-    return [image for batch in shard.part(batches) for image in batch]
+    return shard.whole_batches(range(len(episode.encoded))[: config.evaluate.limit], len(episode))
 
 
 def mask_keeper(folder: Path, config: DictConfig) -> Callable[[str, str, np.ndarray], None] | None:
