@@ -113,30 +113,54 @@ def predict(
     clip: Clip = None,
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(help="Images prompted at once.")] = 16,
+    shard: Annotated[
+        str, typer.Option(metavar="INDEX/COUNT", help="Part of the files, such as 0/8: the first of eight.")
+    ] = "0/1",
 ) -> None:
     """Predicts masks for images and videos that have none.
 
     Files that cannot be read are skipped, and named at the end. The exit status is 0 if any mask was written.
+    Several commands divide the files among themselves by --shard.
 
     alignsam predict outputs/train/2026-01-01_12-00-00 photos/ --out masks/
 
     alignsam predict shadows.alignsam photo.jpg --format overlay
 
     alignsam predict shadows.alignsam clip.mp4 --format video
+
+    alignsam predict shadows.alignsam photos/ --shard 0/8
     """
     with exit_on_user_error:
         from alignsam_gym.agents.prediction_files import predict_files, prediction_writer
         from alignsam_gym.agents.prediction_sources import find_sources
         from alignsam_gym.agents.pretrained import AlignSAM
+        from alignsam_gym.experiments.shard import WHOLE, Shard
 
+        part = Shard.parsed(shard)
+        if part != WHOLE:
+            _check_one_file_an_image(format)
         found = find_sources(images, [out])
         agent = AlignSAM.from_pretrained(run, sam=sam, clip=clip, device=device, batch_size=batch_size)
+        found = part.whole_batches(found, batch_size)
         writer = prediction_writer(format, out, category, text or agent.config.text)
         outcome = predict_files(agent, found, writer, text)
         for problem in outcome.skipped:
             print(f"skipped: {problem}", file=sys.stderr)
         frames = f", as {outcome.frames} frames" if outcome.frames != outcome.files else ""
         print(f"{outcome.files} of {len(found)} files are in {writer.place}{frames}")
+
+
+def _check_one_file_an_image(format: Format) -> None:
+    """Raise `OptionError` if a format puts several images into one file, which several commands cannot share."""
+    from alignsam_gym.errors import OptionError
+
+    if format is Format.coco:
+        raise OptionError("--format coco writes one file of all images; with --shard take --format yolo or mask.")
+    if format is Format.video:
+        raise OptionError(
+            "--format video may make one video of a folder's images; with --shard take --format overlay, or name some "
+            "of the videos in each command instead."
+        )
 
 
 @app.command(rich_help_panel=AGENT)

@@ -17,6 +17,7 @@ from alignsam_gym.agents.trained_run import dataset_options
 from alignsam_gym.data import load_dataset
 from alignsam_gym.errors import OptionError, check_count
 from alignsam_gym.experiments.hydra_command import hydra_command
+from alignsam_gym.experiments.shard import Shard
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.predictor import load_sam
@@ -27,11 +28,7 @@ log = logging.getLogger(__name__)
 @hydra_command("embed")
 def main(config: DictConfig) -> int:
     """Encode what is missing of a shard, as conf/embed.yaml documents it, and return the number of images encoded."""
-    check_count("num_shards", config.num_shards, "the images are dealt to at least one command")
-    if check_count("shard", config.shard, "shards are numbered from 0", least=0) >= config.num_shards:
-        raise OptionError(
-            f"shard={config.shard}: shards are numbered from 0 to num_shards − 1 = {config.num_shards - 1}."
-        )
+    shard = Shard.checked(config.shard, config.num_shards)
     check_count("batch_size", config.batch_size, "at least one image is encoded at once")
     name, options = dataset_options(config)
     model = load_sam(config.env.sam, config.device, config.env.precision)
@@ -40,7 +37,7 @@ def main(config: DictConfig) -> int:
     for split in config.splits:
         samples = load_dataset(name, split, config.on_error, **options)
         images = EncodedDataset(samples, model, store, config.env.image_size)
-        mine = range(config.shard, len(samples), config.num_shards)
+        mine = shard.part(range(len(samples)))
         batches = [mine[start : start + config.batch_size] for start in range(0, len(mine), config.batch_size)]
         made = 0
         for batch in track(batches, f"{samples.name}, {split}"):

@@ -2,64 +2,77 @@
 
 python -m experiments.evaluate run=outputs/train/<date>
 python -m experiments.evaluate run=<dir> dataset=folder dataset.root=photos
+python -m experiments.evaluate -m run=<dir> num_shards=4 shard=0,1,2,3 hydra/launcher=local
+python -m experiments.evaluate run=<dir> num_shards=4 merge=true
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.policies import BasePolicy
 
-import alignsam_gym
 from alignsam_gym.agents.algorithms import make_policy
 from alignsam_gym.agents.trained_run import CONFIG, METRICS_FILE, load_config, load_run
 from alignsam_gym.agents.vec_env import PromptVecEnv
-from alignsam_gym.data.mask_files import write_mask
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
-from alignsam_gym.envs.episode import Episode
+from alignsam_gym.errors import OptionError, check_switch
 from alignsam_gym.evaluation.filmstrips import filmstrip
 from alignsam_gym.evaluation.metrics_file import write_metrics
 from alignsam_gym.evaluation.prompting_evaluation import compare
 from alignsam_gym.evaluation.prompting_tables import metrics_table, prompting_table
-from alignsam_gym.evaluation.resume_log import ResumeLog
 from alignsam_gym.experiments.evaluation_options import check_evaluation_options, chosen_strategies
+from alignsam_gym.experiments.evaluation_shards import SHARDS, measure_shard, merge_shards
 from alignsam_gym.experiments.hydra_command import hydra_command
+from alignsam_gym.experiments.resumable_evaluation import images_of, mask_keeper, resumable
 from alignsam_gym.experiments.run_config import config_diff, save_config
 from alignsam_gym.experiments.run_lock import run_lock
+from alignsam_gym.experiments.shard import WHOLE, Shard
 
 log = logging.getLogger(__name__)
 
 
 @hydra_command("evaluate")
-def main(config: DictConfig) -> float:
-    """Measure a run again.
+def main(config: DictConfig) -> float | None:
+    """Measure a run again, or a shard of it, or put the shards together.
 
     Returns:
-        The mIoU of the first prompting strategy, the agent unless `evaluate.strategies` says otherwise.
+        The mIoU of the first prompting strategy, the agent unless `evaluate.strategies` says otherwise; None of a
+        shard.
     """
     folder, output = Path(config.run), Path(config.output)
+    shard = Shard.checked(config.shard, config.num_shards)
+    check_switch("merge", config.merge)
+    if config.merge and shard == WHOLE:
+        raise OptionError("merge=true puts shards together: give their number, num_shards=….")
     run = load_config(folder)
     trained_with = run.seed
     _change(run, config)
     check_evaluation_options(run)
     env, policy = load_run(folder, run)
     untrained = make_policy(PromptVecEnv(env), run.agent, run.policy, trained_with)
-    chosen_strategies(run, env.episode, policy, untrained)  # before anything in the output is changed
+    strategies, _ = chosen_strategies(run, env.episode, policy, untrained)  # before anything in the output is changed
+    if shard != WHOLE and not config.merge:
+        measure_shard(output, shard, run, env.episode, policy, strategies)
+        return None
     output.mkdir(parents=True, exist_ok=True)
     extra = {"run": str(config.run), "dataset": OmegaConf.to_container(run.dataset, resolve=True)}
     with run_lock(output):
+        if config.merge:  # the whole evaluation then finds everything measured
+            merge_shards(output, shard.count, run, env.episode, policy)
         if output.resolve() != folder.resolve():
             if (output / CONFIG).exists() and config_diff(output, run):
                 (output / METRICS_FILE).unlink(missing_ok=True)  # another configuration's
             save_config(output, run)  # what a report tells evaluations apart by
-        return evaluate_agent(output, run, env, policy, untrained, extra)
+        miou = evaluate_agent(output, run, env, policy, untrained, extra)
+    if config.merge:
+        shutil.rmtree(output / SHARDS)
+    return miou
 
 
 def _change(run: DictConfig, config: DictConfig) -> None:
@@ -98,22 +111,13 @@ def evaluate_agent(
     """
     options, episode = config.evaluate, env.episode
     dataset = episode.encoded.dataset
-
-    def keep(strategy: str, name: str, mask: np.ndarray) -> None:
-        write_mask(folder / "predictions" / re.sub(r"\W+", "_", strategy), name, mask)
-
     strategies, drawn = chosen_strategies(config, episode, policy, untrained)
-    resume_log = ResumeLog(folder / "evaluation.jsonl", _signature(config, episode, policy))
-    try:
-        results = compare(
-            episode, options.limit, strategies, resume_log, keep if options.get("save_predictions") else None
-        )
+    with resumable(folder, config, episode, policy) as resume_log:
+        images = images_of(config, episode)
+        results = compare(episode, images, strategies, resume_log, mask_keeper(folder, config))
         count = min(options.filmstrips, len(episode.encoded))
         if count:
             filmstrip(episode, _spread(count, len(episode.encoded)), drawn, folder / "filmstrip.png")
-    except KeyboardInterrupt:
-        log.warning("interrupted; the same evaluation goes on from %s", resume_log.path)
-        raise SystemExit(130) from None
     metrics = write_metrics(folder, results, dataset, {**extra, "seed": config.seed})  # last: it tells that all is done
     resume_log.remove()
     summaries = metrics["prompting"]
@@ -128,22 +132,6 @@ def evaluate_agent(
 def _spread(count: int, images: int) -> list[int]:
     """Choose `count` of some images, as far apart as can be."""
     return [round(place * (images - 1) / max(1, count - 1)) for place in range(count)]
-
-
-def _signature(config: DictConfig, episode: Episode, policy: BasePolicy) -> dict[str, Any]:
-    """Gather what an evaluation's results depend on, but for the data set's pixels."""
-    weights, clip = hashlib.sha256(), episode.encoded.clip or episode.encoded.features
-    for module in (policy, episode.srm.members):
-        for name, tensor in module.state_dict().items():
-            weights.update(name.encode() + tensor.cpu().numpy().tobytes())
-    return {
-        "version": alignsam_gym.__version__,
-        "config": OmegaConf.to_container(config, resolve=True),
-        "sam": episode.model.fingerprint,
-        "clip": clip.fingerprint if clip else None,
-        "weights": weights.hexdigest(),
-        "ids": list(episode.encoded.dataset.ids),
-    }
 
 
 if __name__ == "__main__":

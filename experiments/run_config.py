@@ -21,7 +21,7 @@ VERSIONS_FILE = "versions.json"
 LONGEST_NAME = 120
 """Characters of a folder's name; file systems take 255 bytes."""
 _LONGEST_OVERRIDE = 40
-_ANY_MACHINE = ("resume", "device", "cache_dir", "logger")
+ANY_MACHINE = ("resume", "device", "cache_dir", "logger")
 """Keys that a run's results do not depend on, so that its folder is not named by them."""
 _PACKAGES = ("torch", "gymnasium", "stable-baselines3", "segment-anything", "numpy")
 
@@ -49,7 +49,7 @@ def folder_name(overrides: Iterable[str]) -> str:
         The overrides, such as ``env.max_steps=5_seed=0``. Where they are long, or hold characters that are awkward in a
         name, they are shortened, and the first digits of their SHA-256 stand at the end. Without any, ``default``.
     """
-    told = sorted(each for each in overrides if each.lstrip("+").partition("=")[0] not in _ANY_MACHINE)
+    told = sorted(each for each in overrides if each.lstrip("+").partition("=")[0] not in ANY_MACHINE)
     whole = "_".join(told)
     plain = [re.sub(r"[^A-Za-z0-9_.=,+-]+", "_", each)[:_LONGEST_OVERRIDE].strip("_") for each in told]
     name = "_".join(plain)[:LONGEST_NAME]

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LONGEST_FILE = 400
 MOST_PARAMETERS = 10
+MOST_OPTIONS = 12  # of a command, which are given by name
 ENDINGS = {"", "d", "e", "er", "ers", "es", "ed", "ing", "ion", "ions", "ation", "or", "s"}
 NAMED_BY_PYTHON = {"__init__", "__main__", "conftest"}
 
@@ -95,10 +96,11 @@ def test_no_two_neighbours_differ_by_an_ending_alone():
 def test_no_function_takes_many_parameters():
     long = set()
     for module in PACKAGE:
+        most = MOST_OPTIONS if module.name == "cli.py" else MOST_PARAMETERS
         for node in ast.walk(tree_of(module)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-                if len([each for each in arguments if each.arg not in ("self", "cls")]) > MOST_PARAMETERS:
+                if len([each for each in arguments if each.arg not in ("self", "cls")]) > most:
                     long.add(f"{module.as_posix()}: {node.name}")
     assert not long
 

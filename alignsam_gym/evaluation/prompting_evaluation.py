@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -73,16 +73,16 @@ def score_prompting(
 
 def compare(
     episode: Episode,
-    limit: int | None,
+    indices: Sequence[int],
     strategies: Mapping[str, PromptingStrategy],
     resume_log: ResumeLog,
     keep: Callable[[str, str, np.ndarray], None] | None = None,
 ) -> dict[str, PromptingScores]:
-    """Score every strategy on the first images of the episode's data set.
+    """Score every strategy on images of the episode's data set.
 
     Args:
         episode: As many images are prompted at once as it has rows.
-        limit: How many images; None for all.
+        indices: Which images, by their places in the data set.
         strategies: By name.
         resume_log: Images that it holds are not prompted again; those that are done are added.
         keep: Called with a strategy's name, an image's id and the last mask, bool (H, W).
@@ -97,7 +97,6 @@ def compare(
             results[name].add(PromptedImage.from_json(image))
         done.add(record["id"])
     ids, rows = episode.encoded.dataset.ids, len(episode)
-    indices = range(len(ids))[:limit]
     left = [index for index in indices if ids[index] not in done]
     if done:
         log.info("%d of %d images were evaluated before", len(indices) - len(left), len(indices))

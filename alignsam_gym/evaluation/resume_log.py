@@ -22,14 +22,16 @@ class ResumeLog:
                 records would not be repeated now.
         """
         self.path = path
-        digest = hashlib.sha256(json.dumps(signature, sort_keys=True).encode()).hexdigest()
-        head = json.dumps({"signature": digest})
-        found = path.read_bytes() if path.exists() else b""
-        if found.startswith(head.encode() + b"\n"):
-            os.truncate(path, found.rfind(b"\n") + 1)  # a last line may have been cut short
+        if self.belongs_to(path, signature):
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)  # a last line may have been cut short
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(head + "\n")
+            path.write_bytes(_head(signature))
+
+    @staticmethod
+    def belongs_to(path: Path, signature: Any) -> bool:
+        """Tell whether there is a file of this signature."""
+        return path.exists() and path.read_bytes().startswith(_head(signature))
 
     def read(self) -> Iterator[dict[str, Any]]:
         """Yield the records so far."""
@@ -45,3 +47,9 @@ class ResumeLog:
     def remove(self) -> None:
         """Delete the file, once everything is in the results."""
         self.path.unlink()
+
+
+def _head(signature: Any) -> bytes:
+    """Write the first line."""
+    digest = hashlib.sha256(json.dumps(signature, sort_keys=True).encode()).hexdigest()
+    return json.dumps({"signature": digest}).encode() + b"\n"

@@ -29,6 +29,30 @@ def test_masks_have_the_images_names_and_sizes(alignsam, make_run, photos, tmp_p
         np.testing.assert_array_equal(mask, agent.predict(photos / name).mask * np.uint8(255))
 
 
+def test_shards_divide_the_files(alignsam, make_run, photos, tmp_path):
+    run, out = make_run(), tmp_path / "out"
+    whole = "predict", run, photos, "--batch-size", 1
+    assert "1 of 1 files" in alignsam(*whole, "--out", out, "--shard", "0/2")
+    assert len(list(out.rglob("*.png"))) == 1
+    assert "1 of 1 files" in alignsam(*whole, "--out", out, "--shard", "1/2")
+    alignsam(*whole, "--out", tmp_path / "whole")
+    for name in ("wide.png", "deep/tall.png"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--shard", "2/2"], "shard=2: shards are numbered from 0 to num_shards − 1 = 1"),
+        (["--shard", "0/3"], "3 shards: 2 images are 2 batches of 1"),
+        (["--shard", "0/2", "--format", "coco"], "with --shard take --format yolo or mask"),
+        (["--shard", "0/2", "--format", "video"], "with --shard take --format overlay"),
+    ],
+)
+def test_files_that_cannot_be_divided_are_told(alignsam, make_run, photos, options, says):
+    assert says in alignsam("predict", make_run(), photos, "--batch-size", 1, *options, status=1)
+
+
 def test_overlays_tint_the_image_inside_the_mask_alone(alignsam, make_run, photos, tmp_path):
     run = make_run()
     alignsam("predict", run, photos / "wide.jpg", "--out", tmp_path / "out", "--format", "overlay")

@@ -41,8 +41,10 @@ def command(*overrides):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", "local"])
+@pytest.mark.parametrize("launcher", ["basic", "local", "ray_cluster"])
 def test_shards_together_encode_everything_once(photos, tmp_path, launcher):
+    if launcher == "ray_cluster":
+        pytest.importorskip("hydra_plugins.hydra_ray_launcher")  # which wants an environment of its own
     cache = tmp_path / "cache"
     swept = embed(photos, cache, "-m", f"hydra/launcher={launcher}", "num_shards=2", "shard=0,1")
     assert swept.returncode == 0, swept.stderr

@@ -47,7 +47,7 @@ def test_every_image_is_measured_once_and_its_last_mask_kept(make_episode, make_
         assert (strategy, name) not in kept
         kept[strategy, name] = mask
 
-    results = compare(episode, None, STRATEGIES, make_resume_log(), keep)
+    results = compare(episode, range(5), STRATEGIES, make_resume_log(), keep)
     dataset = episode.encoded.dataset
     for strategy, scores in results.items():
         assert scores.ids == list(dataset.ids)
@@ -63,7 +63,7 @@ def test_every_image_is_measured_once_and_its_last_mask_kept(make_episode, make_
 
 
 def test_an_interrupted_evaluation_ends_as_if_it_had_not_been(make_episode, make_resume_log):
-    whole = summaries(compare(make_episode(2), None, STRATEGIES, make_resume_log()))
+    whole = summaries(compare(make_episode(2), range(5), STRATEGIES, make_resume_log()))
     make_resume_log().remove()
     asked = []
 
@@ -73,21 +73,25 @@ def test_an_interrupted_evaluation_ends_as_if_it_had_not_been(make_episode, make
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        compare(make_episode(2), None, STRATEGIES, make_resume_log(), interrupt)
+        compare(make_episode(2), range(5), STRATEGIES, make_resume_log(), interrupt)
     assert [record["id"] for record in make_resume_log().read()] == ["toy0", "toy1"]
     again = []
     resumed = compare(
-        make_episode(2), None, STRATEGIES, make_resume_log(), lambda strategy, name, mask: again.append(name)
+        make_episode(2), range(5), STRATEGIES, make_resume_log(), lambda strategy, name, mask: again.append(name)
     )
     assert set(again) == {"toy2", "toy3", "toy4"}
     assert summaries(resumed) == whole
     assert resumed["random"].ids == [f"toy{i}" for i in range(5)]
-    done = compare(make_episode(2), None, STRATEGIES, make_resume_log(), interrupt)
+    done = compare(make_episode(2), range(5), STRATEGIES, make_resume_log(), interrupt)
     assert summaries(done) == whole
 
 
-def test_a_limit_takes_the_first_images(make_episode, make_resume_log):
-    assert compare(make_episode(2), 3, STRATEGIES, make_resume_log())["oracle"].ids == ["toy0", "toy1", "toy2"]
+def test_only_the_images_asked_for_are_measured(make_episode, make_resume_log):
+    assert compare(make_episode(2), range(1, 4), STRATEGIES, make_resume_log())["oracle"].ids == [
+        "toy1",
+        "toy2",
+        "toy3",
+    ]
 
 
 def test_random_prompts_do_not_depend_on_the_batch(make_episode):
@@ -138,7 +142,7 @@ def test_an_agent_prompted_for_longer_does_the_same_at_first(make_strategies, ma
     for steps in (1, 3, 6):
         episode, strategies = make_strategies(["agent", "random"], max_steps=steps)
         resume_log = make_resume_log()
-        results = compare(episode, None, strategies, resume_log)
+        results = compare(episode, range(5), strategies, resume_log)
         resume_log.remove()
         curves[steps] = {name: scores.ious() for name, scores in results.items()}
     for name in ("agent", "random"):
@@ -167,7 +171,7 @@ def test_draws_depend_on_the_seed_and_not_on_what_was_drawn_before(make_strategi
 
 def test_one_step_is_the_agents_first(make_strategies, make_resume_log):
     episode, strategies = make_strategies(["agent", "agent, one step"])
-    results = compare(episode, None, strategies, make_resume_log())
+    results = compare(episode, range(5), strategies, make_resume_log())
     assert np.array_equal(results["agent, one step"].ious(), results["agent"].ious()[:, :2])
     assert episode.rules.max_steps == 3
 
@@ -216,6 +220,6 @@ def test_names_without_a_strategy_are_errors(make_strategies, names, says):
 
 def test_the_untrained_agent_chooses_by_its_own_policy(make_strategies, make_resume_log):
     episode, strategies = make_strategies(["agent", "agent, untrained"])
-    results = compare(episode, None, strategies, make_resume_log())
+    results = compare(episode, range(5), strategies, make_resume_log())
     assert np.array_equal(results["agent"].ious()[:, 0], results["agent, untrained"].ious()[:, 0])
     assert not np.array_equal(results["agent"].ious(), results["agent, untrained"].ious())
