@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +17,7 @@ import typer
 
 import alignsam_gym
 from alignsam_gym.experiments.benchmark import Architecture, Benchmark
+from alignsam_gym.experiments.cli_options import Clip, Device, Format, Run, Sam, path
 from alignsam_gym.experiments.command_help import HELP_OPTIONS, first_sentence, help_page, module_of
 from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.experiments.command_output import prepare_output
@@ -30,27 +30,7 @@ app = typer.Typer(
 )
 
 
-def path(text: str) -> Path:
-    """Read an option's path. In ``--out=~/masks`` no shell puts the home folder in."""
-    return Path(text).expanduser()
-
-
 AGENT, COMPARISON, PREPARATION, DEVELOPMENT = "An agent", "Comparisons", "Data and weights", "Development"
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A training's folder, or a bundle: a folder or one file.")]
-Sam = Annotated[str | None, typer.Option(help="Checkpoint or hf:…, where the agent's own is a file, or not here.")]
-Clip = Annotated[str | None, typer.Option(help="ARCHITECTURE/WEIGHTS, where the agent's own is a file, or not here.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps, …")]
-
-
-class Format(StrEnum):
-    """What predictions are written as."""
-
-    mask = "mask"
-    overlay = "overlay"
-    video = "video"
-    coco = "coco"
-    yolo = "yolo"
-    yolo_scores = "yolo-scores"
 
 
 def _print_version(wanted: bool) -> None:
@@ -138,7 +118,7 @@ def predict(
 
         part = Shard.parsed(shard)
         if part != WHOLE:
-            _check_one_file_an_image(format)
+            format.check_one_file_an_image()
         found = find_sources(images, [out])
         agent = AlignSAM.from_pretrained(run, sam=sam, clip=clip, device=device, batch_size=batch_size)
         found = part.whole_batches(found, batch_size)
@@ -148,19 +128,6 @@ def predict(
             print(f"skipped: {problem}", file=sys.stderr)
         frames = f", as {outcome.frames} frames" if outcome.frames != outcome.files else ""
         print(f"{outcome.files} of {len(found)} files are in {writer.place}{frames}")
-
-
-def _check_one_file_an_image(format: Format) -> None:
-    """Raise `OptionError` if a format puts several images into one file, which several commands cannot share."""
-    from alignsam_gym.errors import OptionError
-
-    if format is Format.coco:
-        raise OptionError("--format coco writes one file of all images; with --shard take --format yolo or mask.")
-    if format is Format.video:
-        raise OptionError(
-            "--format video may make one video of a folder's images; with --shard take --format overlay, or name some "
-            "of the videos in each command instead."
-        )
 
 
 @app.command(rich_help_panel=AGENT)
