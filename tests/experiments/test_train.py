@@ -72,7 +72,8 @@ def test_any_choice_trains_and_answers_again_as_it_was_measured(trained, choices
     for index, id in enumerate(metrics["iou_by_image"]["agent"]):
         answer = agent.predict(samples[index].image, samples[index].text if guided_by_text else None)
         differs = answer.mask != MaskRule().read(run / f"predictions/agent/{id}.png")
-        assert (np.abs(answer.probability[differs] - 0.5) < 1e-4).all()  # a pixel on the very outline may fall either way
+        # A pixel on the very outline may fall either way.
+        assert (np.abs(answer.probability[differs] - 0.5) < 1e-4).all()
 
 
 def test_by_the_papers_letter_each_episode_and_each_action_is_followed_by_an_update(tmp_path, monkeypatch):
