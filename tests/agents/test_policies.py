@@ -82,6 +82,6 @@ def test_ppo_learns_to_hit_the_target(network):
         rates.append(np.mean([info["foreground"] for info in variables["infos"]]))
         return True
 
-    model.learn(2400, callback=record)
+    model.learn(1600, callback=record)
     assert np.mean(rates[-100:]) > 2 * np.mean(rates[:100])
     assert np.mean(rates[-100:]) > 0.4
