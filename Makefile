@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 PYTEST ?= --numprocesses 2 --dist worksteal
+# Of the modules that are installed most are never imported: each is compiled when it is.
+INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile
 
 train: $(VENV)/.installed
 	$(VENV)/bin/python -m experiments.train $(ARGS)
@@ -21,11 +23,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(VENV)/bin/python setup.cfg
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e .
+	$(INSTALL) -e .
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/bin/python setup.cfg
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[docs,test]"
+	$(INSTALL) -e ".[docs,test]"
 	touch $(VENV)/.installed $@
 
 .PHONY: docs train test
