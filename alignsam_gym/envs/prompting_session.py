@@ -16,6 +16,7 @@ from torch import Tensor
 from alignsam_gym.data.image_files import IntensityRange, read_image, rgb_of
 from alignsam_gym.data.samples import Sample
 from alignsam_gym.envs.episode import Episode
+from alignsam_gym.envs.fused_answer import agreement
 from alignsam_gym.envs.prompters import Prompter, begin
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.errors import DataError, OptionError
@@ -23,7 +24,6 @@ from alignsam_gym.foundation.encoding.embedding_store import RecentStore, Store
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
-from alignsam_gym.metrics import overlap
 from alignsam_gym.srm import SRM
 from alignsam_gym.transforms import (
     frame_to_image,
@@ -313,10 +313,8 @@ class PromptingSession:
             OptionError: There is no image yet.
         """
         episode = self._playing()
-        answer = episode.logits[row]
-        srm_map = resize_map(episode.srm_logits[row], answer.shape)
-        intersection, union = overlap((answer > 0).cpu().numpy(), (srm_map > 0).cpu().numpy())
-        return 1 - (intersection / union if union else 1.0)
+        answers = episode.logits[row : row + 1]
+        return 1 - float(agreement(answers, resize_map(episode.srm_logits[row : row + 1], answers.shape[-2:])))
 
     def _answer_all(self, row: int, points_frame: Tensor, labels: Tensor) -> Tensor:
         """The answer (4h, 4w) to these points on an image."""

@@ -50,6 +50,13 @@ def at(page, x, y):
     return box["x"] + left, box["y"] + top
 
 
+def drag(page, start, end):
+    page.mouse.move(*at(page, *start))
+    page.mouse.down()
+    page.mouse.move(*at(page, *end), steps=4)
+    page.mouse.up()
+
+
 def until(page, condition):
     """Wait for it, without `eval`, which the page's policy forbids."""
     for _ in range(2400):
@@ -78,17 +85,11 @@ def test_a_photograph_is_labelled_by_mouse(open_window, project, width):
     assert [point[2] for point in window["points"]] == [True, False]
     np.testing.assert_allclose([point[:2] for point in window["points"]], [[30.5, 20.5], [10.5, 5.5]], atol=0.2)
     page.get_by_role("button", name="Brush").click()
-    page.mouse.move(*at(page, 10, 30))
-    page.mouse.down()
-    page.mouse.move(*at(page, 50, 30), steps=4)
-    page.mouse.up()
+    drag(page, (10, 30), (50, 30))
     answered(page)
     assert mask_of(project)[29:32, 10:50].all()
     page.get_by_role("button", name="Box").click()
-    page.mouse.move(*at(page, 5, 5))
-    page.mouse.down()
-    page.mouse.move(*at(page, 25, 20), steps=4)
-    page.mouse.up()
+    drag(page, (5, 5), (25, 20))
     answered(page)
     np.testing.assert_allclose(page.evaluate("shown.box"), [5, 5, 25, 20], atol=0.2)
     says(page, "Saved: the mask covers")
