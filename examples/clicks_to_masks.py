@@ -26,7 +26,7 @@ from alignsam_gym.labelling.labelling_project import LabellingProject
 from alignsam_gym.labelling.labelling_session import LabellingSession
 from alignsam_gym.labelling.photo_folder import PhotoFolder
 from alignsam_gym.labelling.saved_masks import SavedMasks
-from alignsam_gym.metrics import overlap
+from alignsam_gym.metrics import iou_of
 
 
 class Labelled(NamedTuple):
@@ -47,8 +47,7 @@ def label_by_clicks(session: LabellingSession, stem: str, truth: np.ndarray, iou
         x, y, label = hardest_click(session.mask, truth)
         spent_looking += time.perf_counter() - looked
         session.add_point(x, y, label == 1)
-        intersection, union = overlap(session.mask, truth)
-        ious.append(intersection / union if union else 1.0)
+        ious.append(iou_of(session.mask, truth))
     return Labelled(stem, ious, time.perf_counter() - began - spent_looking)
 
 

@@ -33,7 +33,7 @@ from alignsam_gym.labelling.label_server import served_labels
 from alignsam_gym.labelling.labelling_project import LabellingProject
 from alignsam_gym.labelling.photo_folder import PhotoFolder
 from alignsam_gym.labelling.saved_masks import SavedMasks
-from alignsam_gym.metrics import overlap
+from alignsam_gym.metrics import iou_of
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 HOPELESS = 0.5
@@ -129,8 +129,7 @@ class Person:
         return np.zeros_like(truth) if shown is None else shown
 
     def _iou(self, stem: str, truth: np.ndarray) -> float:
-        intersection, union = overlap(self._mask(stem), truth)
-        return intersection / union
+        return iou_of(self._mask(stem), truth)
 
     def _press(self, key: str) -> None:
         self._wait()

@@ -11,7 +11,7 @@ from alignsam_gym.demo.images import DemoImage
 from alignsam_gym.demo.pointers import Pointer
 from alignsam_gym.envs.prompting_session import Prediction, PromptingSession
 from alignsam_gym.errors import OptionError
-from alignsam_gym.metrics import overlap
+from alignsam_gym.metrics import iou_of
 
 LETTERS = string.ascii_lowercase
 """Names of the visitor's own points, in their order."""
@@ -111,5 +111,4 @@ def measure(image: DemoImage, prediction: Prediction, hit: bool | None = None) -
     covered = float((prediction.logits > 0).float().mean())
     if image.truth is None:
         return Measured(covered, None)
-    intersection, union = overlap(prediction.mask, image.truth)
-    return Measured(covered, intersection / union if union else 1.0, hit)
+    return Measured(covered, iou_of(prediction.mask, image.truth), hit)

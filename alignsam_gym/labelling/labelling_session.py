@@ -14,7 +14,7 @@ from alignsam_gym.envs.prompting_session import UserPoint
 from alignsam_gym.errors import OptionError
 from alignsam_gym.labelling.clicked_sam import Box, clean_mask, inner_point
 from alignsam_gym.labelling.labelling_project import LabellingProject
-from alignsam_gym.metrics import overlap
+from alignsam_gym.metrics import iou_of
 
 _SUBPIXEL = 4  # bits after the point, with which OpenCV draws strokes
 
@@ -245,6 +245,5 @@ class LabellingSession:
             masks.put(self.stem, None, self._content)
             self._content = None
         if self.proposal is not None:
-            intersection, union = overlap(self.proposal, self._mask)
-            iou = intersection / union if union else 1.0
+            iou = iou_of(self.proposal, self._mask)
             self.project.outcomes.record(self.stem, iou if self.is_saved else None)

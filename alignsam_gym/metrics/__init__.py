@@ -2,7 +2,7 @@
 
 from alignsam_gym.metrics.mask_scores import Counts, MaskScores, score_mask
 from alignsam_gym.metrics.metric_totals import MetricTotals
-from alignsam_gym.metrics.prompting_scores import PromptedImage, PromptingScores, overlap
+from alignsam_gym.metrics.prompting_scores import PromptedImage, PromptingScores, iou_of, overlap
 from alignsam_gym.metrics.shown_metrics import AVERAGES, TITLES, heading, shown_metrics, table_metrics
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "PromptedImage",
     "PromptingScores",
     "heading",
+    "iou_of",
     "overlap",
     "score_mask",
     "shown_metrics",

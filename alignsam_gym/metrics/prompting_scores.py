@@ -19,6 +19,12 @@ def overlap(answer: np.ndarray, truth: np.ndarray, void: np.ndarray | None = Non
     return int(both.sum()), int(either.sum())
 
 
+def iou_of(answer: np.ndarray, truth: np.ndarray) -> float:
+    """Compute the IoU of two masks, bool (H, W), in [0, 1]; 1 where both are empty."""
+    intersection, union = overlap(answer, truth)
+    return intersection / union if union else 1.0
+
+
 @dataclass(frozen=True)
 class PromptedImage:
     """What one prompting strategy did on one image, after each number of prompts t = 0 … T.
