@@ -20,25 +20,35 @@ by side, so that it can see where the SRM and SAM disagree; the SRM sees ``conca
 
 @dataclass(frozen=True)
 class State:
-    """The states of B images, before the embeddings are multiplied.
+    """B states, before the embeddings are multiplied.
 
-    The products are as large as SAM's embeddings, and `StateProjection` needs none of them.
+    The products are as large as SAM's embeddings, and `StateProjection` needs none of them. Nor does it need copies:
+    some of the states share the embeddings of all.
 
     Attributes:
-        embeddings: float (B, C, h, w), E(x).
+        embeddings: float (N, C, h, w), E(x) of N images.
         factors: float (B, K, h, w). The state has the product of the embeddings with each of the K factors.
         maps: float (B, L, h, w), further channels of the state.
+        rows: int64 (B,), on the CPU, the place of each state's image among the N; None where state i is of image i.
+        gains: float (B, C), what the channels of each state's embedding are multiplied by; None for 1.
     """
 
     embeddings: Tensor
     factors: Tensor
     maps: Tensor
+    rows: Tensor | None = None
+    gains: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.embeddings)
+        return len(self.factors)
 
-    def __getitem__(self, rows: Tensor | slice) -> State:
-        return State(self.embeddings[rows], self.factors[rows], self.maps[rows])
+    def __getitem__(self, chosen: Tensor | slice) -> State:
+        gains = None if self.gains is None else self.gains[chosen]
+        factors, maps = self.factors[chosen], self.maps[chosen]
+        if self.rows is None and isinstance(chosen, slice):
+            return State(self.embeddings[chosen], factors, maps, None, gains)
+        rows = torch.arange(len(self)) if self.rows is None else self.rows
+        return State(self.embeddings, factors, maps, rows[chosen], gains)
 
     def split(self, size: int) -> list[State]:
         """Split the states into consecutive parts of at most `size`. No state gives one empty part, as in torch."""
@@ -54,8 +64,14 @@ class State:
 
     def formed(self) -> Tensor:
         """Return the states as float (B, K·C + L, h, w): the product with each factor, then the maps."""
-        products = [self.embeddings * factor[:, None] for factor in self.factors.unbind(1)]
+        embeddings = self.gathered()
+        products = [embeddings * factor[:, None] for factor in self.factors.unbind(1)]
         return torch.cat([*products, self.maps], dim=1)
+
+    def gathered(self) -> Tensor:
+        """Return the embedding of each state, its channels multiplied, float (B, C, h, w)."""
+        embeddings = self.embeddings if self.rows is None else self.embeddings[self.rows]
+        return embeddings if self.gains is None else embeddings * self.gains[:, :, None, None]
 
 
 def make_state(kind: str, embeddings: Tensor, mask: Tensor, srm_map: Tensor) -> State:
@@ -107,10 +123,28 @@ class StateProjection(nn.Module):
 
     def forward(self, state: State) -> Tensor:
         """Return float (B, width, h, w), for B states."""
-        weight, bias = self.convolution.weight, cast(Tensor, self.convolution.bias)
-        count, channels = state.factors.shape[1], state.embeddings.shape[1]
-        on_products, on_maps = weight.tensor_split([count * channels], dim=1)
-        on_products = on_products.unflatten(1, (count, channels)).transpose(0, 1).flatten(0, 1)
-        terms = F.conv2d(state.embeddings, on_products).unflatten(1, (count, -1))
-        projected: Tensor = (terms * state.factors[:, :, None]).sum(1) + bias[:, None, None]
-        return projected + F.conv2d(state.maps, on_maps) if state.maps.shape[1] else projected
+        weight, bias = self.convolution.weight[..., 0, 0], cast(Tensor, self.convolution.bias)
+        count = state.factors.shape[1]
+        *on_products, on_maps = weight.split([state.embeddings.shape[1]] * count + [state.maps.shape[1]], dim=1)
+        terms = _convolved(state, torch.cat(on_products)).unflatten(1, (count, -1))
+        projected: Tensor = bias[:, None, None] + sum(
+            term * factor[:, None] for term, factor in zip(terms.unbind(1), state.factors.unbind(1), strict=True)
+        )
+        for channel, values in zip(on_maps.unbind(1), state.maps.unbind(1), strict=True):
+            projected = projected + channel[:, None, None] * values[:, None]
+        return projected
+
+
+def _convolved(state: State, weight: Tensor) -> Tensor:
+    """Multiply the embedding of each of B states by `weight`, float (n, C): float (B, n, h, w).
+
+    On a CPU to copy the embeddings of some images would take as long as to multiply them, so it goes image by image.
+    """
+    together = state.rows is None and state.gains is None
+    if together or not state.embeddings.is_cpu:
+        return F.conv2d(state.gathered(), weight[..., None, None])
+    rows = range(len(state)) if state.rows is None else state.rows.tolist()
+    weights = [weight] * len(state) if state.gains is None else (weight * state.gains[:, None]).unbind(0)
+    cells = state.embeddings.flatten(2).transpose(1, 2)
+    products = torch.stack([F.linear(cells[row], weight) for row, weight in zip(rows, weights, strict=True)])
+    return products.transpose(1, 2).unflatten(2, state.embeddings.shape[2:])

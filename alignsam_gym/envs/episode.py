@@ -6,6 +6,7 @@ This is the only copy of the rules: the single environment plays a batch of one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -23,7 +24,6 @@ from alignsam_gym.envs.shuffled_draws import ShuffledDraws
 from alignsam_gym.errors import DataError, OptionError, check_count
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample, fraction_of
 from alignsam_gym.foundation.sam.batched_decoder import PADDING, PreparedImage
-from alignsam_gym.foundation.sam.predictor import take_rows
 from alignsam_gym.metrics.logits_iou import logits_iou
 from alignsam_gym.srm import SRM
 from alignsam_gym.state import State, make_state, srm_state, state_channels
@@ -379,7 +379,9 @@ class Episode:
 
     def _srm_states(self, at: Tensor, masks: Tensor) -> State:
         """Make s_t, with s_c before it if the branch is explicit."""
-        state = make_state(srm_state(self.rules.state), take_rows(self.semantics, at), masks, masks)
+        state = make_state(srm_state(self.rules.state), self.semantics, masks, masks)
+        if len(at) < len(self):
+            state = replace(state, rows=at.cpu())
         return state.after_text(self.similarity[at]) if self.srm.kind == "explicit" else state
 
     def _teach(self, at: Tensor) -> None:

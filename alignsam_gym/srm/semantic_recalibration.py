@@ -94,7 +94,7 @@ class SRM:
         if folds is None:
             maps = torch.stack([member(states) for member in self.members]).mean(0)
         else:
-            maps = torch.empty_like(states.embeddings[:, 0])
+            maps = torch.empty_like(states.factors[:, 0])
             for fold, member in enumerate(self.members):
                 rows = folds == fold
                 if rows.any():
@@ -172,8 +172,9 @@ class SRM:
         rate = self.config.dropout
         if not rate:
             return states
-        kept = torch.rand(states.embeddings.shape[:2], generator=self.generator, device=self.device) >= rate
-        return replace(states, embeddings=states.embeddings * (kept / (1 - rate))[:, :, None, None])
+        shape = len(states), states.embeddings.shape[1]
+        kept = torch.rand(shape, generator=self.generator, device=self.device) >= rate
+        return replace(states, gains=kept / (1 - rate))
 
     def state_dict(self) -> dict[str, Any]:
         """Copy weights, optimiser and generator, for `load_state_dict`."""
