@@ -44,7 +44,7 @@ class AgentPrompter:
             self.memory = None
         generator = None if self.deterministic else self._generator(episode)
         actions, self.memory = self.policy.choose_actions(
-            observe(episode, self.observation), self.memory, begins, generator
+            observe(episode, self.observation), self.memory, begins.to(self.policy.device), generator
         )
         return np.asarray(actions.cpu().numpy())
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from alignsam_gym.rows import index_on
+
 StateKind = Literal["product", "concat", "guided"]
 """Kinds of state.
 
@@ -42,17 +44,14 @@ class State:
     def __len__(self) -> int:
         return len(self.factors)
 
-    def __getitem__(self, chosen: Tensor | slice) -> State:
-        gains = None if self.gains is None else self.gains[chosen]
-        factors, maps = self.factors[chosen], self.maps[chosen]
-        if self.rows is None and isinstance(chosen, slice):
-            return State(self.embeddings[chosen], factors, maps, None, gains)
-        rows = torch.arange(len(self)) if self.rows is None else self.rows
-        return State(self.embeddings, factors, maps, rows[chosen], gains)
-
-    def split(self, size: int) -> list[State]:
-        """Split the states into consecutive parts of at most `size`. No state gives one empty part, as in torch."""
-        return [self[start : start + size] for start in range(0, max(1, len(self)), size)]
+    def __getitem__(self, chosen: Tensor) -> State:
+        """Return some of the states, int64 (n,), on the CPU."""
+        there = index_on(self.factors.device, chosen)
+        factors, maps = self.factors[there], self.maps[there]
+        gains = None if self.gains is None else self.gains[there]
+        if self.rows is None and isinstance(there, slice):
+            return State(self.embeddings[there], factors, maps, None, gains)
+        return State(self.embeddings, factors, maps, chosen if self.rows is None else self.rows[chosen], gains)
 
     def after_text(self, similarity: Tensor) -> State:
         """Return what an explicit branch sees: s_c = E(x) · M_c, and the state after it.
@@ -70,7 +69,9 @@ class State:
 
     def gathered(self) -> Tensor:
         """Return the embedding of each state, its channels multiplied, float (B, C, h, w)."""
-        embeddings = self.embeddings if self.rows is None else self.embeddings[self.rows]
+        embeddings = self.embeddings
+        if self.rows is not None:
+            embeddings = embeddings[index_on(embeddings.device, self.rows)]
         return embeddings if self.gains is None else embeddings * self.gains[:, :, None, None]
 
 
@@ -147,4 +148,5 @@ def _convolved(state: State, weight: Tensor) -> Tensor:
     weights = [weight] * len(state) if state.gains is None else (weight * state.gains[:, None]).unbind(0)
     cells = state.embeddings.flatten(2).transpose(1, 2)
     products = torch.stack([F.linear(cells[row], weight) for row, weight in zip(rows, weights, strict=True)])
-    return products.transpose(1, 2).unflatten(2, state.embeddings.shape[2:])
+    convolved: Tensor = products.transpose(1, 2).unflatten(2, state.embeddings.shape[2:])
+    return convolved

@@ -32,6 +32,9 @@ class _Module(_DummyBackendModule):
 
 _setup_privateuseone_for_python_backend("apple", backend_module=_Module())
 DEVICE = torch.device("apple", 0)
+READS: list[str] = []
+"""The operations for whose result the CPU would have waited, since the list was cleared."""
+
 _TAKES_BOTH = ("aten::copy_", "aten::_to_copy", "aten::index.Tensor", "aten::index_put_", "aten::_index_put_impl_")
 
 
@@ -54,6 +57,7 @@ class DeviceTensor(Tensor):
         return f"DeviceTensor({self.inner})"
 
     def tolist(self) -> Any:
+        READS.append("tolist")
         return self.inner.tolist()
 
     @classmethod
@@ -89,10 +93,25 @@ def _run(func: Any, args: Any, kwargs: Any) -> Any:
     if wanted is not None:
         inner_kwargs["device"] = torch.device("cpu")
     results = func(*inner_args, **inner_kwargs)
+    if not here and tensors and func.name().startswith("aten::_to_copy") and not kwargs.get("non_blocking"):
+        READS.append("a blocking copy to the device")
+    if here and _waits(func.name(), args, results, to_device):
+        READS.append(func.name())
     if not to_device:
         return results
     # What was changed in place is returned as itself.
     return tree_map_only(Tensor, lambda inner: here[id(inner)] if id(inner) in here else DeviceTensor(inner), results)
+
+
+def _waits(name: str, args: Any, results: Any, to_device: bool) -> bool:
+    """Tell whether a result goes to the CPU, or has a shape that depends on values."""
+    if not to_device or not any(isinstance(leaf, Tensor) for leaf in tree_leaves(results)):
+        return True
+    if name.startswith("aten::copy_"):
+        return not isinstance(args[0], DeviceTensor)
+    chosen = args[1] if name.startswith(("aten::index", "aten::_index_put")) and len(args) > 1 else ()
+    masks = [index for index in tree_leaves(chosen) if isinstance(index, DeviceTensor) and index.dtype == torch.bool]
+    return bool(masks) or name.startswith(("aten::nonzero", "aten::masked_select"))
 
 
 @contextmanager

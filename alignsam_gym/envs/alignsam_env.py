@@ -11,7 +11,7 @@ from alignsam_gym.envs.env_config import EnvConfig
 from alignsam_gym.envs.episode_factory import make_episode
 from alignsam_gym.envs.rendering import RENDER_FPS, RENDER_MODES, close_window, render_row, show
 from alignsam_gym.envs.resumable import ResumableMixin
-from alignsam_gym.envs.spaces import action_space, infos_of, observation_space, observe, whole_numbers
+from alignsam_gym.envs.spaces import action_space, observation_space, outcome_of, whole_numbers
 from alignsam_gym.errors import OptionError
 from alignsam_gym.options import options_table, takes_options_of
 from alignsam_gym.srm import SRM
@@ -141,7 +141,8 @@ class AlignSAMEnv(ResumableMixin, gym.Env[Any, Any]):
         self._finished[:] = False
         if self.render_mode == "human":
             self.render()
-        return self._observe(), self._info()
+        observation, _, infos = outcome_of(self.episode, self.config.observation)
+        return _only(observation), _only(infos)
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Prompt at the centre of a patch.
@@ -160,12 +161,13 @@ class AlignSAMEnv(ResumableMixin, gym.Env[Any, Any]):
             raise gym.error.ResetNeeded("Call reset() before step(): no episode is in progress.")
         if not self.action_space.contains(action):
             raise OptionError(f"Action {action!r} is not in {self.action_space}.")
-        reward = float(self.episode.step([0], [int(action)])[0])
+        self.episode.step([0], [int(action)])
         if self.render_mode == "human":
             self.render()
         terminated, truncated = bool(self.episode.terminated()[0]), bool(self.episode.truncated()[0])
         self._finished[:] = terminated or truncated
-        return self._observe(), reward, terminated, truncated, self._info()
+        observation, rewards, infos = outcome_of(self.episode, self.config.observation)
+        return _only(observation), float(rewards[0]), terminated, truncated, _only(infos)
 
     def action_masks(self) -> np.ndarray:
         """Return the actions that the `revisit` rule leaves, bool (N,), with stopping (N + 1,)."""
@@ -196,12 +198,10 @@ class AlignSAMEnv(ResumableMixin, gym.Env[Any, Any]):
         self.episode.start_run(int(self.np_random_seed))
         self._started = True
 
-    def _observe(self) -> Any:
-        batch = observe(self.episode, self.config.observation)
-        return {name: part[0] for name, part in batch.items()} if isinstance(batch, dict) else batch[0]
 
-    def _info(self) -> dict[str, Any]:
-        return {name: values[0] for name, values in infos_of(self.episode).items()}
+def _only(batch: Any) -> Any:
+    """Return the one row of a batch, an array or a dictionary of arrays."""
+    return {name: part[0] for name, part in batch.items()} if isinstance(batch, dict) else batch[0]
 
 
 if AlignSAMEnv.__doc__:  # python -OO leaves docstrings out

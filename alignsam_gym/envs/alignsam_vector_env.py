@@ -16,7 +16,7 @@ from alignsam_gym.envs.env_config import EnvConfig, VectorEnvConfig
 from alignsam_gym.envs.episode_factory import make_episode
 from alignsam_gym.envs.rendering import RENDER_FPS, RENDER_MODES, close_window, render_row, show
 from alignsam_gym.envs.resumable import ResumableMixin
-from alignsam_gym.envs.spaces import action_space, infos_of, observation_space, observe, whole_numbers
+from alignsam_gym.envs.spaces import action_space, observation_space, observe, outcome_of, whole_numbers
 from alignsam_gym.errors import OptionError
 from alignsam_gym.options import options_table, takes_options_of
 from alignsam_gym.srm import SRM
@@ -101,7 +101,8 @@ class AlignSAMVectorEnv(ResumableMixin, VectorEnv[Any, Any, Any]):
         self._begin(rows, indices)
         if self.render_mode == "human":
             self.render()
-        return self.observe(), self._info(rows)
+        observation, _, infos = outcome_of(self.episode, self.config.observation)
+        return observation, _about(rows, infos)
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Prompt each row once. With ``NextStep``, a row that has ended begins anew instead.
@@ -125,21 +126,23 @@ class AlignSAMVectorEnv(ResumableMixin, VectorEnv[Any, Any, Any]):
             raise OptionError(f"Actions {actions!r} are not in {self.action_space}.")
         restarting = self._finished.copy()
         acting = np.flatnonzero(~restarting)
-        rewards = np.zeros(self.num_envs, np.float64)
         if len(acting):
-            rewards[acting] = self.episode.step(acting.tolist(), chosen[acting])
+            self.episode.step(acting.tolist(), chosen[acting])
         if restarting.any():
             self._begin(restarting)
         terminations, truncations = self.episode.terminated(), self.episode.truncated()
         ended = terminations | truncations
         self._finished = ended
+        observation, rewards, infos = outcome_of(self.episode, self.config.observation)
+        rewards[restarting] = 0.0
         final: dict[str, Any] = {}
         if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
-            final = self._final(ended)
+            final = self._final(ended, observation, infos)
             self._begin(ended)
+            observation, _, infos = outcome_of(self.episode, self.config.observation)
         if self.render_mode == "human":
             self.render()
-        return self.observe(), rewards, terminations, truncations, self._info() | final
+        return observation, rewards, terminations, truncations, _about(np.ones(self.num_envs, bool), infos) | final
 
     def observe(self) -> Any:
         """Return the current observation of every row, as `reset` and `step` do."""
@@ -197,24 +200,23 @@ class AlignSAMVectorEnv(ResumableMixin, VectorEnv[Any, Any, Any]):
         self.episode.reset(which, indices, generators)
         self._finished[rows] = False
 
-    def _info(self, rows: np.ndarray | None = None) -> dict[str, Any]:
-        """Return the infos of all rows, each with Gymnasium's mask of the rows that it is about: `rows`, or all."""
-        infos = infos_of(self.episode)
-        about = np.ones(self.num_envs, bool) if rows is None else rows
-        return infos | {f"_{name}": about.copy() for name in infos}
-
-    def _final(self, ended: np.ndarray) -> dict[str, Any]:
+    def _final(self, ended: np.ndarray, observation: Any, infos: dict[str, np.ndarray]) -> dict[str, Any]:
         """Return the last observations and infos of rows that restart within this step."""
         observations = np.full(self.num_envs, None, dtype=object)
-        for row, observation in enumerate(iterate(self.observation_space, self.observe())):
+        for row, last in enumerate(iterate(self.observation_space, observation)):
             if ended[row]:
-                observations[row] = observation
+                observations[row] = last
         return {
             "final_obs": observations,
             "_final_obs": ended.copy(),
-            "final_info": self._info(ended),
+            "final_info": _about(ended, infos),
             "_final_info": ended.copy(),
         }
+
+
+def _about(rows: np.ndarray, infos: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Give each of the infos Gymnasium's mask of the rows that it is about, bool (B,)."""
+    return infos | {f"_{name}": rows.copy() for name in infos}
 
 
 if AlignSAMVectorEnv.__doc__:

@@ -25,15 +25,19 @@ from alignsam_gym.errors import DataError, OptionError, check_count
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample, fraction_of
 from alignsam_gym.foundation.sam.batched_decoder import PADDING, PreparedImage
 from alignsam_gym.metrics.logits_iou import logits_iou
+from alignsam_gym.rows import Rows
 from alignsam_gym.srm import SRM
-from alignsam_gym.state import State, make_state, srm_state, state_channels
+from alignsam_gym.state import State, make_state, srm_state
 from alignsam_gym.transforms import frame_to_unit, resize_map
 
 _PROGRESS = ("index", "points", "labels", "steps", "visited", "stopped", "hit", "repeated", "logits", "answers")
 
 
 class Episode:
-    """B episodes in progress, whose tensors are on the model's device.
+    """B episodes in progress.
+
+    What a device computes is on the model's device. What follows from actions and files alone is on the CPU, so that
+    nobody waits for the device to read it: index, steps, visited, stopped, hit, repeated, centre_is_foreground.
 
     The SRM and the agent see E(x), M and M_c on a grid of g cells a side: the embedding's own h, or
     `Rules.srm_grid_size` if that is less, where each cell is the mean of several. [ours]
@@ -66,6 +70,7 @@ class Episode:
         similarity: float32 (B, g, g) in [0, 1], M_c, CLIP's map of the image's text; zeros without a CLIP.
         srm_logits: float32 (B, g, g), the SRM's map y_r of the current state (Eq. 12), as logits.
         iou: float32 (B,), of `answers`, at the logits' own resolution.
+        gains: float32 (B,), the change of `iou` by the last action.
         centre_is_foreground: bool (B, N), whether each patch's centre is foreground.
         hit: bool (B,), whether the last action's patch is foreground; `repeated`, whether it was chosen before.
     """
@@ -80,7 +85,7 @@ class Episode:
         cells = min(rules.srm_grid_size, height)
         zeros = partial(torch.zeros, device=device)
         self.centres = grid.centres.to(device)
-        self.index, self.steps = zeros(count, dtype=torch.int64), zeros(count, dtype=torch.int64)
+        self.index, self.steps = (torch.zeros(count, dtype=torch.int64) for _ in range(2))
         # Channels last, as all that follows is products over channels.
         self.embeddings = zeros(count, cells, cells, channels).permute(0, 3, 1, 2)
         self.semantics = self.embeddings
@@ -94,10 +99,10 @@ class Episode:
         self.truth_coarse, self.valid_coarse = (zeros(count, cells, cells) for _ in range(2))
         self.points = zeros(count, slots, 2)
         self.labels = torch.full((count, slots), PADDING, device=device)
-        self.iou = zeros(count)
-        self.centre_is_foreground, self.visited = (zeros(count, grid.count, dtype=torch.bool) for _ in range(2))
-        self.hit, self.repeated, self.stopped = (zeros(count, dtype=torch.bool) for _ in range(3))
-        self._folds = torch.tensor(assign_folds(encoded.dataset, srm.config.folds), device=device) if learns else None
+        self.iou, self.gains = zeros(count), zeros(count)
+        self.centre_is_foreground, self.visited = (torch.zeros(count, grid.count, dtype=torch.bool) for _ in range(2))
+        self.hit, self.repeated, self.stopped = (torch.zeros(count, dtype=torch.bool) for _ in range(3))
+        self._folds = torch.tensor(assign_folds(encoded.dataset, srm.config.folds)) if learns else None
         self.draws = ShuffledDraws(encoded.dataset, count)
 
     def __len__(self) -> int:
@@ -108,12 +113,6 @@ class Episode:
         """The number of actions: the patches, and after them, where the rules have it, stopping."""
         return self.rules.grid.count + self.rules.stop
 
-    @property
-    def state_shape(self) -> tuple[int, int, int]:
-        """(channels, h, w) of a row of `states`."""
-        channels, height, width = self.model.embedding_shape
-        return state_channels(self.rules.state, channels), height, width
-
     def states(self) -> Tensor:
         """Form s_t of Eq. 4, float32 (B, channels, h, w)."""
         size, embeddings, mask = self.model.embedding_shape[1:], self.embeddings, self.mask
@@ -122,12 +121,6 @@ class Episode:
             mask = resize_map(self.logits.sigmoid(), size)
         srm_map = resize_map(self.srm_logits.sigmoid(), size)
         return make_state(self.rules.state, embeddings, mask, srm_map).formed().contiguous()
-
-    @property
-    def patches_shape(self) -> tuple[int, int, int]:
-        """(channels, side, side) of a row of `patches`."""
-        side = self.rules.grid.side
-        return self.state_shape[0] + 2 * (self.rules.state == "guided"), side, side
 
     def patches(self) -> Tensor:
         """Average the state over patches (see `patch_means`), float32 (B, channels, side, side)."""
@@ -171,96 +164,94 @@ class Episode:
         outside = [index for index in indices if not 0 <= index < len(self.encoded)]
         if outside:
             raise OptionError(f"index={outside[0]} is outside the data set's {len(self.encoded)} samples.")
-        at = torch.tensor(rows, dtype=torch.int64, device=self.model.device)
+        at = self._rows(rows)
         samples = self._load(at, indices)
-        self.labels[at] = PADDING
-        for fresh in (self.points, self.steps, self.visited, self.hit, self.repeated, self.stopped):
-            fresh[at] = 0
+        self.labels[at.there] = PADDING
+        self.points[at.there], self.gains[at.there] = 0, 0
+        for fresh in (self.steps, self.visited, self.hit, self.repeated, self.stopped):
+            fresh[at.here] = 0
         side = self.rules.grid.image_size
         match self.rules.initial_prompts:
             case "truth":
-                for row, sample, generator in zip(at, samples, generators, strict=True):
+                for row, sample, generator in zip(rows, samples, generators, strict=True):
                     self._place_initial(row, prompts_from_truth(sample.mask, sample.void, side, generator))
             case "srm":  # its map (§3.3) with M = 1, as nothing is known yet [ours]
-                self.mask[at] = 1.0
+                self.mask[at.there] = 1.0
                 self._recalibrate(at)
-                self._place_initial(at, prompts_from_map(self.srm_logits[at], side))
+                self._place_initial(at.there, prompts_from_map(self.srm_logits[at.there], side))
             case "clip":
-                self._place_initial(at, prompts_from_map(self.similarity[at], side))
+                self._place_initial(at.there, prompts_from_map(self.similarity[at.there], side))
         self._answer(at)
         self._recalibrate(at)
         self._settle(at)
 
-    def step(self, rows: Sequence[int], actions: Sequence[int] | np.ndarray) -> np.ndarray:
+    def step(self, rows: Sequence[int], actions: Sequence[int] | np.ndarray) -> None:
         """Prompt at the chosen patches (lines 5–10 of Algorithm 1).
 
-        Rows that stop now, or have stopped, stay as they are.
+        Rows that stop now, or have stopped, stay as they are. Nothing waits for the device.
 
         Args:
             rows: The rows that act.
             actions: The patch of each, or N to stop.
-
-        Returns:
-            Rewards, float64 (rows,); 0 where a row has stopped.
         """
-        at = torch.tensor(rows, dtype=torch.int64, device=self.model.device)
-        action = torch.as_tensor(np.asarray(actions), dtype=torch.int64, device=self.model.device)
-        self.stopped[at] |= action == self.rules.grid.count
-        self.hit[at], self.repeated[at] = False, False
-        rewards = np.zeros(len(at))
-        going = ~self.stopped[at]
+        acting = torch.tensor(rows, dtype=torch.int64)
+        action = torch.as_tensor(np.asarray(actions), dtype=torch.int64)
+        self.stopped[acting] |= action == self.rules.grid.count
+        self.hit[acting], self.repeated[acting] = False, False
+        self.gains.zero_()
+        going = ~self.stopped[acting]
         if going.any():
-            rewards[going.cpu().numpy()] = self._prompt(at[going], action[going])
-        return rewards
+            self._prompt(self._rows(acting[going]), action[going])
 
-    def _prompt(self, at: Tensor, action: Tensor) -> np.ndarray:
-        """Prompt rows `at` at the patches `action`; return the rewards, float64 (rows,)."""
-        point = self.centres[action]
-        slot = INITIAL_PROMPTS + self.steps[at]
+    def _prompt(self, at: Rows, action: Tensor) -> None:
+        """Prompt rows `at` at the patches `action`, int64 (rows,), on the CPU."""
+        point = self.centres[self._upload(action)]
+        slot = self._upload(INITIAL_PROMPTS + self.steps[at.here])
         label = self._label(at, action, point)  # by the state that the agent saw
-        self.points[at, slot], self.labels[at, slot] = point, label
-        self.steps[at] += 1
-        self.hit[at], self.repeated[at] = self.centre_is_foreground[at, action], self.visited[at, action]
-        self.visited[at, action] = True
-        before = self.iou[at].clone()
+        place = self._upload(at.here), slot
+        self.points[place], self.labels[place] = point, label
+        self.steps[at.here] += 1
+        self.hit[at.here] = self.centre_is_foreground[at.here, action]
+        self.repeated[at.here] = self.visited[at.here, action]
+        self.visited[at.here, action] = True
+        before = self.iou.clone()
         self._answer(at)
         if self.learns:
             self._teach(at)
         self._recalibrate(at)
         self._settle(at)
-        return self.rules.rewards(self.hit[at].cpu().numpy(), (self.iou[at] - before).cpu().numpy())
+        self.gains = self.iou - before
 
     @torch.no_grad()
     def lookahead_iou(self, actions: Tensor) -> Tensor:
         """Compute the IoU of the answer to one more prompt, with the SRM's present map, and change nothing.
 
         Args:
-            actions: int64 (B, K), the patches to try in each row.
+            actions: int64 (B, K), on the CPU, the patches to try in each row.
 
         Returns:
             float (B, K) in [0, 1].
         """
-        at = torch.arange(len(self), device=actions.device).repeat_interleave(actions.shape[1])
-        action = actions.flatten()
-        point = self.centres[action]
         used = int(INITIAL_PROMPTS + self.steps.max())
-        points = torch.cat([self.points[at, :used], point[:, None]], dim=1)
-        labels = torch.cat([self.labels[at, :used], self._label(at, action, point)[:, None]], dim=1)
+        every_row = torch.arange(len(self)).repeat_interleave(actions.shape[1])
         ious = []
-        for start in range(0, len(at), len(self)):  # all at once would fill the memory
+        for start in range(0, len(every_row), len(self)):  # all at once would fill the memory
             some = slice(start, start + len(self))
-            logits = self._decode(at[some], points[some], labels[some])
-            answers = self.answer_of(logits, self.srm_logits[at[some]])
-            ious.append(self._iou(at[some], answers))
+            at, action = self._rows(every_row[some]), actions.flatten()[some]
+            point = self.centres[self._upload(action)]
+            points = torch.cat([self.points[at.there, :used], point[:, None]], dim=1)
+            labels = torch.cat([self.labels[at.there, :used], self._label(at, action, point)[:, None]], dim=1)
+            answers = self.answer_of(self._decode(at, points, labels), self.srm_logits[at.there])
+            ious.append(self._iou(at, answers))
         return torch.cat(ious).view(actions.shape)
 
     def truncated(self) -> np.ndarray:
         """Tell which rows have taken all their steps, bool (B,)."""
-        return np.asarray((self.steps >= self.rules.max_steps).cpu().numpy())
+        return np.asarray((self.steps >= self.rules.max_steps).numpy())
 
     def terminated(self) -> np.ndarray:
         """Tell which rows chose to stop, bool (B,)."""
-        return np.array(self.stopped.cpu().numpy())
+        return self.stopped.numpy().copy()
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the episodes and the SRM stand. What follows from prompts and images is left out."""
@@ -285,28 +276,35 @@ class Episode:
             )
         self.srm.load_state_dict(state["srm"])
         self.draws.load_state(state["shuffled_indices"])
-        self._load(torch.arange(len(self), device=self.model.device), state["index"].tolist())
+        everywhere = self._rows(range(len(self)))
+        self._load(everywhere, state["index"].tolist())
         for name in _PROGRESS:
             getattr(self, name).copy_(state[name])
-        everywhere = torch.arange(len(self), device=self.model.device)
         self._keep(everywhere, self.logits.clone())
         self._recalibrate(everywhere)
-        self.iou[everywhere] = self._iou(everywhere, self.answers)
+        self.iou.copy_(self._iou(everywhere, self.answers))
 
     def allowed(self) -> np.ndarray:
         """Return the actions that the `revisit` rule leaves, bool (B, actions); all, once nothing is left."""
         allowed = np.ones((len(self), self.actions), bool)
         if self.rules.revisit == "forbid":
             free = ~self.visited
-            allowed[:, : self.rules.grid.count] = (free | ~free.any(1, keepdim=True)).cpu().numpy()
+            allowed[:, : self.rules.grid.count] = (free | ~free.any(1, keepdim=True)).numpy()
         return allowed
 
-    def _load(self, at: Tensor, indices: Sequence[int]) -> list[EncodedSample]:
+    def _rows(self, rows: Sequence[int] | Tensor) -> Rows:
+        return Rows.of(rows, self.model.device)
+
+    def _upload(self, x: Tensor) -> Tensor:
+        """Return a tensor of the CPU on the device, and do not wait until it is there."""
+        return x.to(self.model.device, non_blocking=True)
+
+    def _load(self, at: Rows, indices: Sequence[int]) -> list[EncodedSample]:
         """Load images into rows; return their samples."""
         samples = self.encoded.fetch(indices)
-        self.index[at] = torch.tensor(indices, dtype=torch.int64, device=self.model.device)
+        self.index[at.here] = torch.tensor(indices, dtype=torch.int64)
         cells = self.embeddings.shape[2:]
-        for row, sample in zip(at, samples, strict=True):  # one by one, as an image fills megabytes
+        for row, sample in zip(at.here.tolist(), samples, strict=True):  # one by one, as an image fills megabytes
             encoding = sample.encoding[None].float()
             self.embeddings[row] = resize_map(encoding[0, : sample.channels], cells)
             if sample.features is not None:
@@ -316,85 +314,90 @@ class Episode:
                 kept[row] = new[0]
         truth = torch.stack([sample.truth for sample in samples])
         valid = torch.stack([sample.valid for sample in samples])
-        self.truth[at], self.valid[at] = truth, valid
-        self.valid_coarse[at] = resize_map(valid, cells)
-        self.truth_coarse[at] = fraction_of(resize_map(truth * valid, cells), self.valid_coarse[at])
+        self.truth[at.there], self.valid[at.there] = truth, valid
+        valid_coarse = resize_map(valid, cells)
+        self.valid_coarse[at.there] = valid_coarse
+        self.truth_coarse[at.there] = fraction_of(resize_map(truth * valid, cells), valid_coarse)
         if self.encoded.clip:
             similarity = [cast(Tensor, sample.similarity) for sample in samples]
-            self.similarity[at] = resize_map(torch.stack(similarity), cells)
+            self.similarity[at.there] = resize_map(torch.stack(similarity), cells)
         centres = np.stack([self.rules.grid.truth(sample.mask) for sample in samples])
-        self.centre_is_foreground[at] = torch.from_numpy(centres).to(self.model.device)
+        self.centre_is_foreground[at.here] = torch.from_numpy(centres)
         return samples
 
-    def _place_initial(self, rows: Tensor, prompts: tuple[Tensor, Tensor]) -> None:
+    def _place_initial(self, rows: Tensor | slice | int, prompts: tuple[Tensor, Tensor]) -> None:
         points_frame, labels = prompts
         self.points[rows, :INITIAL_PROMPTS] = points_frame.to(self.points)
         self.labels[rows, :INITIAL_PROMPTS] = labels.to(self.labels)
 
-    def _label(self, at: Tensor, action: Tensor, point: Tensor) -> Tensor:
+    def _label(self, at: Rows, action: Tensor, point: Tensor) -> Tensor:
         """Label each chosen point 1 or 0, by the rules' label source (Table 8)."""
         match self.rules.label_source:
             case "srm":
-                return (self.rules.grid.sample(self.srm_logits[at], point) > 0).long()
+                return (self.rules.grid.sample(self.srm_logits[at.there], point) > 0).long()
             case "last":
-                return (self.rules.grid.sample(self.logits[at], point) > 0).long()
+                return (self.rules.grid.sample(self.logits[at.there], point) > 0).long()
             case "clip":
-                return (self.rules.grid.sample(self.similarity[at], point) > 0.5).long()
+                return (self.rules.grid.sample(self.similarity[at.there], point) > 0.5).long()
             case "oracle":
-                return self.centre_is_foreground[at, action].long()
-        return torch.ones_like(action)
+                return self._upload(self.centre_is_foreground[at.here, action].long())
+        return torch.ones_like(self.labels[at.there, 0])
 
-    def _answer(self, at: Tensor) -> None:
+    def _answer(self, at: Rows) -> None:
         """Decode the prompts so far (Eq. 2) and keep what follows from the answer."""
-        used = int(INITIAL_PROMPTS + self.steps[at].max())
-        self._keep(at, self._decode(at, self.points[at, :used], self.labels[at, :used]))
+        used = int(INITIAL_PROMPTS + self.steps[at.here].max())
+        self._keep(at, self._decode(at, self.points[at.there, :used], self.labels[at.there, :used]))
 
-    def _decode(self, at: Tensor, points: Tensor, labels: Tensor) -> Tensor:
+    def _decode(self, at: Rows, points: Tensor, labels: Tensor) -> Tensor:
         """Decode prompts on the images of rows `at`: logits float (rows, 4h, 4w)."""
         points_unit = frame_to_unit(points, self.rules.grid.image_size)
-        return self.model.decode(self.image, at, points_unit, labels)
+        return self.model.decode(self.image, at.here, points_unit, labels)
 
-    def _keep(self, at: Tensor, logits: Tensor) -> None:
-        self.logits[at] = logits
-        self.mask[at] = resize_map(logits.sigmoid(), self.mask.shape[1:])
+    def _keep(self, at: Rows, logits: Tensor) -> None:
+        self.logits[at.there] = logits
+        self.mask[at.there] = resize_map(logits.sigmoid(), self.mask.shape[1:])
 
-    def _iou(self, at: Tensor, logits: Tensor) -> Tensor:
-        return logits_iou(logits, self.truth[at], self.valid[at])
+    def _iou(self, at: Rows, logits: Tensor) -> Tensor:
+        return logits_iou(logits, self.truth[at.there], self.valid[at.there])
 
     def answer_ious(self) -> Tensor:
         """Compute the IoU of every row's answer by the rules as they are now, float (B,) in [0, 1]."""
-        return self._iou(torch.arange(len(self)), self.answer_of(self.logits, self.srm_logits))
+        return logits_iou(self.answer_of(self.logits, self.srm_logits), self.truth, self.valid)
 
-    def _recalibrate(self, at: Tensor) -> None:
-        self.srm_logits[at] = self.srm_map(at, self.mask[at])
+    def _recalibrate(self, at: Rows) -> None:
+        states = self._srm_states(at, self.mask[at.there])
+        self.srm_logits[at.there] = self.srm.logits(states, self._folds_at(at))
 
-    def _settle(self, at: Tensor) -> None:
+    def _settle(self, at: Rows) -> None:
         """Make the answer, and compare it with the truth."""
-        self.answers[at] = self.answer_of(self.logits[at], self.srm_logits[at])
-        self.iou[at] = self._iou(at, self.answers[at])
+        answers = self.answer_of(self.logits[at.there], self.srm_logits[at.there])
+        self.answers[at.there] = answers
+        self.iou[at.there] = self._iou(at, answers)
 
-    def srm_map(self, at: Tensor, masks: Tensor) -> Tensor:
-        """Let the SRM draw its map of rows `at` where M is `masks`, float (rows, g, g): logits of the same shape."""
-        return self.srm.logits(self._srm_states(at, masks), self._folds_at(at))
+    def srm_map(self, row: int, mask: Tensor) -> Tensor:
+        """Let the SRM draw its map of a row where M is `mask`, float (1, g, g): logits of the same shape."""
+        at = self._rows([row])
+        return self.srm.logits(self._srm_states(at, mask), self._folds_at(at))
 
-    def _srm_states(self, at: Tensor, masks: Tensor) -> State:
+    def _srm_states(self, at: Rows, masks: Tensor) -> State:
         """Make s_t, with s_c before it if the branch is explicit."""
         state = make_state(srm_state(self.rules.state), self.semantics, masks, masks)
-        if len(at) < len(self):
-            state = replace(state, rows=at.cpu())
-        return state.after_text(self.similarity[at]) if self.srm.kind == "explicit" else state
+        if len(at.here) < len(self):
+            state = replace(state, rows=at.here)
+        return state.after_text(self.similarity[at.there]) if self.srm.kind == "explicit" else state
 
-    def _teach(self, at: Tensor) -> None:
+    def _teach(self, at: Rows) -> None:
         """Update the SRM q times, on the states that the action led to (§3.3)."""
-        masks = self.mask[at]
+        masks = self.mask[at.there]
         every = self.srm.config.full_mask_every
         if every:
-            masks[(at + self.steps[at]) % every == 0] = 1.0
+            full = (at.here + self.steps[at.here]) % every == 0
+            masks = masks.masked_fill(self._upload(full)[:, None, None], 1.0)
         states = self._srm_states(at, masks)
-        self.srm.learn(states, self.truth_coarse[at], self.valid_coarse[at], self._folds_at(at))
+        self.srm.learn(states, self.truth_coarse[at.there], self.valid_coarse[at.there], self._folds_at(at))
 
-    def _folds_at(self, at: Tensor) -> Tensor | None:
-        """Look up the fold of each row's image; None where the SRM has one branch, or has seen none of the images."""
+    def _folds_at(self, at: Rows) -> Tensor | None:
+        """Look up the fold of each image of rows `at`; None where the SRM has one branch, or has seen no image."""
         if self._folds is None or self.srm.config.folds == 1:
             return None
-        return self._folds[self.index[at]]
+        return self._folds[self.index[at.here]]

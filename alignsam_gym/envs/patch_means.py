@@ -30,6 +30,6 @@ def patch_means(rules: Rules, embeddings: Tensor, mask: Tensor, srm_logits: Tens
     means.append(grid.pool(state.maps))
     if rules.state == "guided":
         means.append(grid.pool((srm_map - mask).abs())[:, None])
-        centres = grid.centres.to(srm_logits.device).expand(srm_logits.shape[0], -1, -1)
+        centres = grid.centres.to(srm_logits.device, non_blocking=True).expand(srm_logits.shape[0], -1, -1)
         means.append(grid.sample(srm_logits, centres).sigmoid().unflatten(1, (1, grid.side, -1)))
     return torch.cat(means, dim=1)

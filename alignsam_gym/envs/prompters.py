@@ -56,7 +56,7 @@ def grid_prompter(episode: Episode) -> np.ndarray:
 
     The order begins in the middle; each next patch is the farthest from all before it.
     """
-    order = _spread(episode.rules.grid).to(episode.visited.device)
+    order = _spread(episode.rules.grid)
     return _best(episode, -order.expand(len(episode), -1).float())
 
 
@@ -89,7 +89,7 @@ def oracle_prompter(episode: Episode) -> np.ndarray:
     answer = episode.logits > 0
     wrong = (answer.float() - (episode.truth > 0.5).float()).abs() * episode.valid
     error = grid.pool(wrong).flatten(1)
-    missed = (episode.at_centres(episode.logits) > 0) != episode.centre_is_foreground
+    missed = (episode.at_centres(episode.logits) > 0) != episode.centre_is_foreground.to(error.device)
     missed &= episode.at_centres(episode.valid) > 0.5
     allowed = torch.from_numpy(episode.allowed()[:, : grid.count]).to(error.device)
     scores = (error + missed * 2.0).masked_fill(~allowed, -1.0)
@@ -108,6 +108,6 @@ def _spread(grid: PatchGrid) -> Tensor:
 
 def _best(episode: Episode, scores: Tensor) -> np.ndarray:
     """The highest of scores, (B, N) or (B, side, side), among unvisited patches; among all, once none is left."""
-    visited = episode.visited.to(scores.device)  # the host, for draws: a device may lack their float64
-    closed = visited & ~visited.all(1, keepdim=True)
+    closed = episode.visited & ~episode.visited.all(1, keepdim=True)
+    closed = closed.to(scores.device)
     return np.asarray(scores.flatten(1).masked_fill(closed, float("-inf")).argmax(1).cpu().numpy())

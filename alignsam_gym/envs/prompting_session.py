@@ -318,10 +318,10 @@ class PromptingSession:
 
     def _answer_all(self, row: int, points_frame: Tensor, labels: Tensor) -> Tensor:
         """The answer (4h, 4w) to these points on an image."""
-        episode, at = self._playing(), torch.tensor([row], device=self.model.device)
+        episode = self._playing()
         points_unit = frame_to_unit(points_frame, self.rules.grid.image_size)[None]
-        logits = self.model.decode(episode.image, at, points_unit, labels[None])
-        srm_logits = episode.srm_map(at, resize_map(logits.sigmoid(), episode.mask.shape[1:]))
+        logits = self.model.decode(episode.image, torch.tensor([row]), points_unit, labels[None])
+        srm_logits = episode.srm_map(row, resize_map(logits.sigmoid(), episode.mask.shape[1:]))
         return episode.answer_of(logits, srm_logits)[0]
 
     def _playing(self) -> Episode:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -44,6 +46,19 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
+def to_host(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Return tensors as arrays of the same shapes and dtypes; all copies from a GPU are waited for together.
+
+    Args:
+        tensors: On one device. An array of one on the CPU shares its memory.
+    """
+    device = next(iter(tensors.values())).device
+    together = device.type in ("cuda", "mps")
+    copies = {name: tensor.to("cpu", non_blocking=together) for name, tensor in tensors.items()}
+    synchronize(device)
+    return {name: copy.numpy() for name, copy in copies.items()}
+
+
 @cache
 def answers_as_cpu(device: torch.device) -> bool:
     """Tell whether a device encodes, decodes and learns as the CPU does, up to rounding; if not, the log says why.
@@ -81,9 +96,7 @@ def _small_step(device: torch.device) -> list[Tensor]:
     pixels = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8, generator=generator)
     encodings = model.encode([pixels.numpy()])
     points, labels = torch.tensor([[[0.3, 0.4], [0.8, 0.7]]], device=device), torch.tensor([[1, 0]], device=device)
-    logits = model.decode(
-        model.prepare_image(encodings), torch.zeros(1, dtype=torch.int64, device=device), points, labels
-    )
+    logits = model.decode(model.prepare_image(encodings), torch.zeros(1, dtype=torch.int64), points, labels)
     cells = model.embedding_shape[1:]
     mask = resize_map(logits.sigmoid(), cells)
     state = make_state("product", encodings, mask, mask)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.errors import WeightsError
 from alignsam_gym.metrics.logits_iou import logits_iou
+from alignsam_gym.rows import index_on
 from alignsam_gym.srm.branches import BRANCHES
 from alignsam_gym.srm.segmentation_loss import segmentation_loss
 from alignsam_gym.srm.srm_config import SRMConfig
@@ -85,8 +86,8 @@ class SRM:
 
         Args:
             states: B states.
-            folds: int64 (B,), the fold of each state's image. The branch of that fold, which has not seen the image,
-                draws its map. None for new images, whose map is the mean of all branches.
+            folds: int64 (B,), on the CPU, the fold of each state's image. The branch of that fold, which has not seen
+                the image, draws its map. None for new images, whose map is the mean of all branches.
 
         Returns:
             Logits, float (B, h, w).
@@ -96,9 +97,9 @@ class SRM:
         else:
             maps = torch.empty_like(states.factors[:, 0])
             for fold, member in enumerate(self.members):
-                rows = folds == fold
-                if rows.any():
-                    maps[rows] = member(states[rows])
+                rows = _places(folds == fold)
+                if len(rows):
+                    maps[index_on(maps.device, rows)] = member(states[rows])
         return maps + self._clip_logits(states)
 
     def _clip_logits(self, states: State) -> Tensor | float:
@@ -115,8 +116,8 @@ class SRM:
             states: B states.
             target: float (B, h, w) in [0, 1], the foreground's fraction of each cell's labelled pixels.
             valid: float (B, h, w) in [0, 1], the fraction of each cell's pixels that have a label.
-            folds: int64 (B,), the fold of each state's image. The branch of that fold does not learn from it. None if
-                there is one branch.
+            folds: int64 (B,), on the CPU, the fold of each state's image. The branch of that fold does not learn from
+                it. None if there is one branch.
 
         Returns:
             The mean loss, a scalar; NaN if no branch had anything to learn.
@@ -127,17 +128,13 @@ class SRM:
             self._stop_early(states, target, valid, folds)
         for _ in range(self.updates):
             for fold, learner in enumerate(self.learners):
-                rows = slice(None) if folds is None else folds != fold
-                batches = zip(
-                    states[rows].split(self.config.batch_size),
-                    target[rows].split(self.config.batch_size),
-                    valid[rows].split(self.config.batch_size),
-                    strict=True,
-                )
-                for some, some_target, some_valid in batches:
-                    if not len(some):
+                rows = torch.arange(len(states)) if folds is None else _places(folds != fold)
+                for batch in rows.split(self.config.batch_size):
+                    if not len(batch):
                         continue
-                    loss = segmentation_loss(learner(self._drop_channels(some)), some_target, some_valid)
+                    there = index_on(target.device, batch)
+                    maps = learner(self._drop_channels(states[batch]))
+                    loss = segmentation_loss(maps, target[there], valid[there])
                     self.optimizer.zero_grad(set_to_none=True)
                     loss.backward()
                     self.optimizer.step()
@@ -149,10 +146,10 @@ class SRM:
         """Measure the learners on images that they have not seen, and make members of those that were never better."""
         highest, total, count = self._unseen
         for fold, learner in enumerate(self.learners):
-            rows = folds == fold
-            if rows.any():
-                unseen = states[rows]
-                ious = logits_iou(learner(unseen) + self._clip_logits(unseen), target[rows], valid[rows])
+            rows = _places(folds == fold)
+            if len(rows):
+                unseen, there = states[rows], index_on(target.device, rows)
+                ious = logits_iou(learner(unseen) + self._clip_logits(unseen), target[there], valid[there])
                 total[fold] += ious.sum()
                 count[fold] += len(ious)
         interval, before = self.config.early_stopping_interval, self._states_learned
@@ -216,3 +213,8 @@ class SRM:
             raise WeightsError(f"{path} does not hold the weights of this SRM{older}: {error}") from error
         check_finite(path, dict(self.members.named_parameters()))
         self.learned = True
+
+
+def _places(chosen: Tensor) -> Tensor:
+    """Return where bool (B,) is true, int64 (n,)."""
+    return chosen.nonzero()[:, 0]

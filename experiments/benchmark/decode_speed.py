@@ -51,7 +51,7 @@ def compare_decoders(model: BatchedSamPredictor, sizes: Sequence[int], rounds: i
         embeddings = torch.randn(size, *model.embedding_shape, device=model.device)
         points = torch.rand(size, POINTS, 2, device=model.device)
         labels = torch.randint(0, 2, (size, POINTS), device=model.device)
-        image, every = model.prepare_image(embeddings), torch.arange(size, device=model.device)
+        image, every = model.prepare_image(embeddings), torch.arange(size)
         strategies: dict[str, Callable[[], Tensor]] = {
             "ours": partial(model.decode, image, every, points, labels),
             "segment_anything": partial(_one_by_one, model.sam, embeddings, points * model.input_size, labels),

@@ -63,7 +63,7 @@ def _answers(model: BatchedSamPredictor) -> Tensor:
     encodings = model.encode([Scenes(ENVIRONMENTS)[index].image for index in range(ENVIRONMENTS)])
     points = torch.rand(ENVIRONMENTS, STEPS, 2, generator=generator).to(model.device)
     labels = torch.randint(0, 2, (ENVIRONMENTS, STEPS), generator=generator).to(model.device)
-    rows = torch.arange(ENVIRONMENTS, device=model.device)
+    rows = torch.arange(ENVIRONMENTS)
     return model.decode(model.prepare_image(encodings), rows, points, labels).cpu()
 
 

@@ -93,11 +93,11 @@ def play_episodes(envs: AlignSAMVectorEnv | DummyVecEnv, steps: int) -> None:
 def _decode(envs: AlignSAMVectorEnv) -> None:
     """The decodes of one such episode alone, on images that the decoder has not seen."""
     episode = envs.episode
-    rows = torch.arange(len(episode), device=episode.model.device)
+    rows = torch.arange(len(episode))
     image = episode.model.prepare_image(
         torch.stack([episode.encoded[i].encoding for i in episode.index.tolist()]).float()
     )
     for used in range(2, episode.points.shape[1] + 1):
-        points = torch.rand(len(rows), used, 2, device=rows.device)
-        labels = torch.randint(0, 2, (len(rows), used), device=rows.device)
+        points = torch.rand(len(rows), used, 2, device=episode.model.device)
+        labels = torch.randint(0, 2, (len(rows), used), device=episode.model.device)
         episode.model.decode(image, rows, points, labels)

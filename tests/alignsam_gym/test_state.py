@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -36,11 +37,22 @@ def test_projecting_equals_forming_and_then_projecting(seed, factors, maps):
     torch.testing.assert_close(projection(state), projection.convolution(state.formed()), atol=1e-5, rtol=1e-4)
 
 
-def test_rows_and_parts_are_those_of_the_formed_state():
+def test_some_states_are_those_of_the_formed_state():
     state = _state(0, rows=5)
     whole = state.formed()
     assert len(state) == 5
-    for rows in (slice(1, 3), torch.tensor([4, 0]), torch.tensor([True, False, True, True, False])):
-        assert torch.equal(state[rows].formed(), whole[rows])
-    assert torch.equal(torch.cat([part.formed() for part in state.split(2)]), whole)
-    assert [len(part) for part in state.split(2)] == [2, 2, 1]
+    for rows in ([1, 2], [4, 0], [0, 2, 3], []):
+        some = state[torch.tensor(rows, dtype=torch.int64)]
+        assert len(some) == len(rows)
+        assert torch.equal(some.formed(), whole[rows])
+    assert torch.equal(state[torch.tensor([4, 0, 1])][torch.tensor([2, 1])].formed(), whole[[1, 0]])
+
+
+def test_projecting_some_states_equals_forming_and_then_projecting():
+    state = _state(0, rows=5)
+    state = replace(state, gains=torch.rand(5, state.embeddings.shape[1]))
+    projection = StateProjection(state.formed().shape[1], 7)
+    for rows in ([3, 0, 4], [1, 2, 3]):
+        some = state[torch.tensor(rows)]
+        for part in (some, replace(some, gains=None)):
+            torch.testing.assert_close(projection(part), projection.convolution(part.formed()), atol=1e-5, rtol=1e-4)

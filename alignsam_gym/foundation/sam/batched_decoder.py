@@ -123,11 +123,26 @@ class BatchedDecoder:
             Low-resolution logits (B, K, 4h, 4w), positive in the mask, and predicted IoU (B, K).
         """
         with torch.autocast(points.device.type, enabled=False):  # positions need all their digits
-            sparse, _ = self.prompt_encoder(points=(points, labels), boxes=boxes, masks=None)
+            sparse = self._embed_prompts(points, labels, boxes)
         # After the points come the two corners of a box, or the "not a point" token that SamPredictor, too, adds.
         real = F.pad(labels != PADDING, (len(self.output_tokens), 1 if boxes is None else 2), value=True)
-        visible = None if bool(real.all()) else real[:, None, None, :]
+        # Without padding a CPU attends faster. To ask whether there is some, one would have to wait for another device.
+        visible = None if real.is_cpu and bool(real.all()) else real[:, None, None, :]
         return self.decode_tokens(image, sparse, visible, multimask_output)
+
+    def _embed_prompts(self, points: Tensor, labels: Tensor, boxes: Tensor | None) -> Tensor:
+        """Turn prompts into tokens, float (B, n, C), as `prompt_encoder` does, without waiting for a device.
+
+        It adds the tokens of labels where they are, and so asks the device how many points have each label.
+        """
+        encoder = self.prompt_encoder
+        points = points + 0.5  # from pixels' corners to their centres
+        if boxes is None:
+            points, labels = F.pad(points, (0, 0, 0, 1)), F.pad(labels, (0, 1), value=PADDING)
+        positions = encoder.pe_layer.forward_with_coords(points, encoder.input_image_size)
+        kinds = [encoder.not_a_point_embed, *encoder.point_embeddings[:2]]  # of PADDING = −1, 0 and 1
+        tokens = positions * (labels != PADDING)[..., None] + torch.cat([kind.weight for kind in kinds])[labels + 1]
+        return tokens if boxes is None else torch.cat([tokens, encoder._embed_boxes(boxes)], dim=1)
 
     def decode_tokens(
         self, image: PreparedImage, sparse: Tensor, visible: Tensor | None = None, multimask_output: bool = False

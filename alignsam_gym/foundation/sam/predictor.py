@@ -29,6 +29,7 @@ from alignsam_gym.foundation.sam.sam_hq import HQDecoder, HQMaskDecoder
 from alignsam_gym.foundation.tiny import WEIGHTS, load_tiny_sam
 from alignsam_gym.foundation.tiny.tiny_backbone import on_one_grid
 from alignsam_gym.foundation.tiny.tiny_sam import TinyImageEncoder
+from alignsam_gym.rows import index_on
 from alignsam_gym.transforms import resize_image
 
 EMBEDDED_PREPROCESSING, SAM_PREPROCESSING = 3, 3
@@ -191,7 +192,7 @@ class BatchedSamPredictor:
 
         Args:
             image: Any number of images, from `prepare_image`.
-            rows: int64 (B,), the image of each prompt set, as an index into `image`.
+            rows: int64 (B,), on the CPU, the image of each prompt set, as an index into `image`.
             points_unit: float (B, N, 2), (x, y) as fractions of the frame's sides, in [0, 1].
             labels: int (B, N), 1 foreground, 0 background, −1 padding.
 
@@ -199,8 +200,10 @@ class BatchedSamPredictor:
             Low-resolution logits, float32 (B, 4h, 4w), positive in the mask.
         """
         parts = []
-        for chosen in torch.arange(len(rows), device=rows.device).split(self.decode_batch):
-            selected = PreparedImage(*(take_rows(field, rows[chosen]) for field in image))
+        for start in range(0, len(rows), self.decode_batch):
+            chosen = slice(start, start + self.decode_batch)
+            where = index_on(self.device, rows[chosen])
+            selected = PreparedImage(*(field[where] for field in image))
             with self._arithmetic(self._decode_type):
                 masks, _ = self._decode(selected, points_unit[chosen] * self.input_size, labels[chosen])
                 # A copy: where the decoder is compiled for CUDA, the next call overwrites the answer of this one.
@@ -210,16 +213,6 @@ class BatchedSamPredictor:
     def _arithmetic(self, dtype: torch.dtype) -> torch.autocast:
         reduced = dtype != torch.float32
         return torch.autocast(self.device.type, dtype if reduced else None, enabled=reduced)
-
-
-def take_rows(x: Tensor, rows: Tensor) -> Tensor:
-    """Return ``x[rows]`` for int64 (n,), without a copy where the rows follow one another."""
-    if not len(rows):
-        return x[:0]
-    first = int(rows[0])
-    if torch.equal(rows, torch.arange(first, first + len(rows), device=rows.device)):
-        return x[first : first + len(rows)]
-    return x[rows]
 
 
 def decoder_of(sam: Sam) -> BatchedDecoder:

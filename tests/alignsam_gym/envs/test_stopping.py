@@ -7,7 +7,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-from alignsam_gym.envs.spaces import infos_of
+from alignsam_gym.envs.spaces import infos_of, outcome_of
 
 STOP = 16
 
@@ -72,7 +72,8 @@ def test_rows_that_have_stopped_stay_as_they_are(make_toy_vec):
     episode = envs.episode
     episode.step([0, 1, 2], [1, STOP, 2])
     before = episode.iou[1].item(), episode.points[1].clone(), episode.labels[1].clone()
-    assert episode.step([0, 1, 2], [5, 6, STOP]).tolist()[1:] == [0, 0]
+    episode.step([0, 1, 2], [5, 6, STOP])
+    assert outcome_of(episode, "patches").rewards.tolist()[1:] == [0, 0]
     assert (episode.iou[1].item(), True, True) == (
         before[0],
         episode.points[1].equal(before[1]),

@@ -3,12 +3,10 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from segment_anything import SamPredictor
 
 from alignsam_gym.errors import OptionError
-from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, file_digest, load_sam, take_rows
+from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, file_digest, load_sam
 from alignsam_gym.foundation.tiny.tiny_sam import build_tiny_sam
 from alignsam_gym.transforms import resize_image
 
@@ -76,17 +74,6 @@ def test_points_are_fractions_of_the_frame(toy_model):
     image = toy_model.prepare_image(predictor.features)
     logits = toy_model.decode(image, torch.tensor([0]), torch.tensor([[[0.75, 0.25]]]), torch.tensor([[1]]))
     np.testing.assert_allclose(logits.numpy(), expected, atol=1e-4)
-
-
-@given(st.lists(st.integers(0, 5), max_size=8))
-def test_rows_are_those_of_indexing(rows):
-    x, rows = torch.arange(12).view(6, 2), torch.tensor(rows, dtype=torch.int64)
-    assert torch.equal(take_rows(x, rows), x[rows])
-
-
-def test_consecutive_rows_are_not_copied():
-    x = torch.zeros(6, 2)
-    assert take_rows(x, torch.tensor([2, 3, 4])).data_ptr() == x[2:].data_ptr()
 
 
 def test_a_loaded_model_is_frozen():
