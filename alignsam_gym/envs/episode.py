@@ -233,12 +233,9 @@ class Episode:
             float (B, K) in [0, 1].
         """
         used = int(INITIAL_PROMPTS + self.steps.max())
-        every_row = torch.arange(len(self)).repeat_interleave(actions.shape[1])
-        ious = []
-        for start in range(0, len(every_row), len(self)):  # all at once would fill the memory
-            some = slice(start, start + len(self))
-            at, action = self._rows(every_row[some]), actions.flatten()[some]
-            point = self.centres[self._upload(action)]
+        every_row, ious = torch.arange(len(self)).repeat_interleave(actions.shape[1]), []
+        for row, action in zip(every_row.split(len(self)), actions.flatten().split(len(self)), strict=True):
+            at, point = self._rows(row), self.centres[self._upload(action)]  # all at once would fill the memory
             points = torch.cat([self.points[at.there, :used], point[:, None]], dim=1)
             labels = torch.cat([self.labels[at.there, :used], self._label(at, action, point)[:, None]], dim=1)
             answers = self.answer_of(self._decode(at, points, labels), self.srm_logits[at.there])
