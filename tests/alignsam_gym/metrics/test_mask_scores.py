@@ -3,10 +3,11 @@
 import json
 import math
 
+import cv2
 import numpy as np
 import py_sod_metrics
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -258,6 +259,25 @@ def test_levels_are_those_of_pysodmetrics_own_defaults():
     for name, (evaluator, key) in evaluators.items():
         evaluator.step(answer, truth.astype(np.uint8) * 255)
         assert scores.metrics()[name] == near(float(evaluator.get_results()[key]))
+
+
+@given(voids)
+@settings(max_examples=300)
+def test_a_masks_scores_are_those_of_its_levels_bit_for_bit(case):
+    """Levels are measured by PySODMetrics alone, masks by shortcuts."""
+    answer, truth, void = case
+    mask = answer > 127 if answer.dtype == np.uint8 else answer
+    for without in (None, void) if (~void).sum() > 1 else (None,):
+        by_mask, by_levels = score_mask(mask, truth, without), score_mask(np.uint8(255) * mask, truth, without)
+        assert by_mask.to_json() == by_levels.to_json()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_large_masks_scores_are_those_of_their_levels_bit_for_bit(seed):
+    rng = np.random.default_rng(seed)
+    noise = [cv2.GaussianBlur(rng.standard_normal((90, 70)), (0, 0), 6) for _ in range(2)]
+    mask, truth = (each > np.quantile(each, rng.uniform(0.2, 0.9)) for each in noise)
+    assert score_mask(mask, truth).to_json() == score_mask(np.uint8(255) * mask, truth).to_json()
 
 
 def test_two_empty_masks_agree():
