@@ -119,7 +119,7 @@ def score_mask(answer: np.ndarray, truth: np.ndarray, void: np.ndarray | None = 
     divides by pixels − 1, so a perfect answer has slightly more than 1.
 
     Args:
-        answer: bool or uint8 (H, W).
+        answer: bool or uint8 (H, W). Levels 0 and 255 alone are those of a mask.
         truth: bool (H, W).
         void: bool (H, W), pixels without a label. What counts pixels leaves them out; S-measure and weighted F_β,
             which need the whole rectangle, see background in answer and truth. [ours]
@@ -134,6 +134,8 @@ def score_mask(answer: np.ndarray, truth: np.ndarray, void: np.ndarray | None = 
         raise DataError("Fewer than two pixels have a label; there is nothing to measure.")
     if void is not None:
         truth = truth & ~void
+    if answer.dtype != bool and not ((answer > 0) & (answer < 255)).any():
+        answer = answer > THRESHOLD
     if answer.dtype == bool:
         return _score_mask(answer if void is None else answer & ~void, truth, pixels)
     return _score_levels(answer, truth, np.ones_like(truth) if void is None else ~void)
