@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 
 _MOST_THREADS = 8
-"""Metrics of a mask need 60 bytes a pixel while they are computed, so this bounds the memory."""
+"""Measuring takes up to 90 bytes a pixel in each thread, so this bounds the memory."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

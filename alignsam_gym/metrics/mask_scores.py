@@ -129,7 +129,7 @@ def score_mask(answer: np.ndarray, truth: np.ndarray, void: np.ndarray | None = 
     """
     if answer.shape != truth.shape:
         raise DataError(f"The answer's shape {answer.shape} is not the truth's, {truth.shape}.")
-    pixels = truth.size if void is None else truth.size - np.count_nonzero(void)
+    pixels = truth.size if void is None else truth.size - int(np.count_nonzero(void))
     if pixels < 2:
         raise DataError("Fewer than two pixels have a label; there is nothing to measure.")
     if void is not None:

@@ -15,8 +15,8 @@ def overlap(answer: np.ndarray, truth: np.ndarray, void: np.ndarray | None = Non
     """Count the pixels in the intersection and in the union of two masks, bool (H, W), void left out."""
     if void is not None:
         answer, truth = answer & ~void, truth & ~void
-    both = np.count_nonzero(answer & truth)
-    return both, np.count_nonzero(answer) + np.count_nonzero(truth) - both
+    both = int(np.count_nonzero(answer & truth))
+    return both, int(np.count_nonzero(answer)) + int(np.count_nonzero(truth)) - both
 
 
 def iou_of(answer: np.ndarray, truth: np.ndarray) -> float:

@@ -126,7 +126,7 @@ class _MaskWeightedFmeasure(py_sod_metrics.WeightedFmeasure):  # type: ignore[mi
     Elsewhere a pixel's error is 0, and stays so whatever its neighbours' are and however it is weighted.
     """
 
-    def cal_wfm(self, pred: np.ndarray, gt: np.ndarray) -> float:
+    def cal_wfm(self, pred: np.ndarray, gt: np.ndarray) -> Any:
         nearest = distance_transform_edt(~gt, return_distances=False, return_indices=True)
         missed, alarms, error = gt & ~pred, pred & ~gt, np.zeros(gt.shape)
         if missed.any():
