@@ -8,16 +8,21 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import py_sod_metrics
 
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.prompters import RandomPrompter
 from alignsam_gym.evaluation.prompting_evaluation import prompt_images, score_prompting
 from alignsam_gym.experiments.benchmark.environment_speed import SRM, STEPS, our_environments
 from alignsam_gym.experiments.benchmark.models import Scenes, Setting, benchmark_model
-from alignsam_gym.experiments.benchmark.reference_implementation import FRAME, SIDE, PredictorEnv, reference_environment
+from alignsam_gym.experiments.benchmark.reference_implementation import (
+    FRAME,
+    SIDE,
+    PredictorEnv,
+    reference_environment,
+    reference_iou,
+    reference_metrics,
+)
 from alignsam_gym.experiments.benchmark.timing import alternate, statistics
-from alignsam_gym.metrics.mask_scores import BETA_SQUARED
 
 
 def time_evaluation(setting: Setting) -> dict[str, Any]:
@@ -61,29 +66,6 @@ def _one_by_one(env: PredictorEnv, images: int, metrics: bool) -> None:
         ended = False
         while not ended:
             *_, ended, _ = env.step(int(rng.integers(SIDE**2)))
-            _iou(env.answer, env.truth)
+            reference_iou(env.answer, env.truth)
         if metrics:
-            _all_metrics(env.answer, env.truth)
-
-
-def _iou(answer: np.ndarray, truth: np.ndarray) -> float:
-    return float((answer & truth).sum() / max(1, (answer | truth).sum()))
-
-
-def _all_metrics(answer: np.ndarray, truth: np.ndarray) -> None:
-    """PySODMetrics' evaluators, called as its documentation does."""
-    counted = {"with_dynamic": False, "with_adaptive": False, "with_binary": True}
-    handlers = {
-        "f_beta": py_sod_metrics.FmeasureHandler(with_dynamic=True, with_adaptive=True, beta=BETA_SQUARED),
-        "iou": py_sod_metrics.IOUHandler(**counted),
-        "ber": py_sod_metrics.BERHandler(**counted),
-    }
-    for evaluator in (
-        py_sod_metrics.FmeasureV2(handlers),
-        py_sod_metrics.Emeasure(),
-        py_sod_metrics.Smeasure(),
-        py_sod_metrics.WeightedFmeasure(),
-        py_sod_metrics.MAE(),
-    ):
-        evaluator.step(answer.astype(np.uint8) * 255, truth.astype(np.uint8) * 255)
-        evaluator.get_results()
+            reference_metrics(env.answer, env.truth)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import py_sod_metrics
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -267,7 +267,6 @@ def assert_equal_to_levels(mask, truth, void=None):
 
 
 @given(voids)
-@settings(max_examples=300)
 def test_a_masks_scores_are_those_of_two_levels_bit_for_bit(case):
     answer, truth, void = case
     mask = answer > 127 if answer.dtype == np.uint8 else answer
