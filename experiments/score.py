@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,6 +25,7 @@ from alignsam_gym.data.image_files import SUFFIXES
 from alignsam_gym.data.image_listing import list_images
 from alignsam_gym.data.mask_rule import MaskRule
 from alignsam_gym.errors import DataError
+from alignsam_gym.evaluation.score_threads import map_threads
 from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.metrics import AVERAGES, TITLES, MaskScores, MetricTotals, score_mask, table_metrics
 from alignsam_gym.result_table import Cell, ResultTable, Strong
@@ -111,7 +113,7 @@ def score_predictions(
     on_error: str,
     skipped: dict[str, str],
 ) -> Iterator[tuple[Sample, MaskScores]]:
-    """Score one prediction after another.
+    """Read and score predictions, several at once.
 
     Args:
         dataset: Has the ground truth.
@@ -122,22 +124,30 @@ def score_predictions(
         skipped: Sample id -> reason; what is left out is added.
 
     Yields:
-        A sample and its prediction's scores.
+        A sample and its prediction's scores, in the data set's order.
 
     Raises:
         DataError: Unless `on_error` is ``skip``, if a file is unreadable, or of another size than its image.
     """
-    for index in track([i for i, name in enumerate(dataset.ids) if name in files], "scoring"):
+
+    def score(index: int) -> tuple[Sample, MaskScores] | DataError:
         name = dataset.ids[index]
         try:
             levels, sample = rule.read_levels(files[name]), dataset[index]
-            scores = score_mask(_at_image_size(levels, sample, files[name], resize), sample.mask, sample.void)
+            levels = _at_image_size(levels, sample, files[name], resize)
+            return sample, score_mask(levels, sample.mask, sample.void)
         except DataError as error:
-            if on_error == "raise":
-                raise DataError(f"{name}: {error}") from error
-            skipped[name] = str(error)
-            continue
-        yield sample, scores
+            return error
+
+    found = [index for index, name in enumerate(dataset.ids) if name in files]
+    with closing(map_threads(score, found)) as results:
+        for index, result in zip(found, track(results, "scoring", len(found)), strict=True):
+            if not isinstance(result, DataError):
+                yield result
+            elif on_error == "raise":
+                raise DataError(f"{dataset.ids[index]}: {result}") from result
+            else:
+                skipped[dataset.ids[index]] = str(result)
 
 
 def _at_image_size(levels: np.ndarray, sample: Sample, file: Path, resize: bool) -> np.ndarray:

@@ -9,6 +9,7 @@ from rich.progress import track
 
 from alignsam_gym.baselines import Baseline
 from alignsam_gym.evaluation.image_scorer import ImageScorer
+from alignsam_gym.evaluation.score_threads import map_threads
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.metrics import PromptingScores
 
@@ -33,10 +34,12 @@ def score_baseline(
     indices = range(len(ids))[:limit]
     for start in track(range(0, len(indices), batch_size), "evaluating"):
         batch = indices[start : start + batch_size]
-        for index, logits in zip(batch, baseline.predict(test, batch), strict=True):
-            scorer = ImageScorer(ids[index], test[index])
+        scorers = [ImageScorer(ids[index], test[index]) for index in batch]
+        for scorer, logits in zip(scorers, baseline.predict(test, batch), strict=True):
             scorer.add_answer(logits)
-            scores.add(scorer.finish())
-            if keep:
+        for image in map_threads(ImageScorer.finish, scorers):
+            scores.add(image)
+        if keep:
+            for scorer in scorers:
                 keep(scorer.name, scorer.mask)
     return scores

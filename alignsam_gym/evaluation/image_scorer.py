@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from alignsam_gym.errors import DataError
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedSample
 from alignsam_gym.metrics import PromptedImage, overlap, score_mask
 from alignsam_gym.transforms import mask_from_logits
@@ -53,12 +54,20 @@ class ImageScorer:
         self._repeats.append(repeated)
 
     def finish(self) -> PromptedImage:
-        """Return all that was measured; the metrics are those of the last answer."""
+        """Return all that was measured; the metrics are those of the last answer.
+
+        Raises:
+            DataError: The last answer cannot be measured.
+        """
+        try:
+            scores = score_mask(self.mask, self.sample.mask, self.sample.void)
+        except DataError as error:
+            raise DataError(f"{self.name}: {error}") from error
         return PromptedImage(
             self.name,
             self.sample.text,
             np.array(self._overlaps),
             np.array(self._hits, bool),
             np.array(self._repeats, bool),
-            score_mask(self.mask, self.sample.mask, self.sample.void),
+            scores,
         )

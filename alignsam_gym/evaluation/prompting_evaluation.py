@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from alignsam_gym.envs.spaces import infos_of
 from alignsam_gym.evaluation.image_scorer import ImageScorer
 from alignsam_gym.evaluation.prompting_strategies import PromptingStrategy, played_by
 from alignsam_gym.evaluation.resume_log import ResumeLog
+from alignsam_gym.evaluation.score_threads import map_threads
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
 from alignsam_gym.metrics import PromptedImage, PromptingScores
 
@@ -36,39 +37,36 @@ def prompt(episode: Episode, indices: list[int], prompter: Prompter, watch: Watc
             watch(episode, step, batch)
 
 
-def score_prompting(
-    episode: Episode, batch: list[int], prompter: Prompter, keep: Callable[[str, np.ndarray], None] | None = None
-) -> list[PromptedImage]:
-    """Prompt the images at the indices in `batch`, and score them by `ImageScorer`.
+def prompt_images(episode: Episode, batch: list[int], prompter: Prompter) -> list[ImageScorer]:
+    """Prompt the images at the indices in `batch`.
 
     Args:
         episode: Has as many rows as there are images, or fewer.
         batch: Indices of the episode's data set.
         prompter: Chooses the prompts.
-        keep: Called with each image's id and last mask, bool (H, W).
+
+    Returns:
+        The scorer of each image, which has all its answers and is not finished.
     """
     ids = episode.encoded.dataset.ids
-    scorers: dict[int, ImageScorer] = {}
-    scored = []
+    scorers = {index: ImageScorer(ids[index], episode.encoded[index]) for index in batch}
 
     def watch(episode: Episode, step: int, batch: list[int]) -> None:
         infos, answers = infos_of(episode), episode.answers
         for row, index in enumerate(batch):
-            if step == 0:
-                scorers[index] = ImageScorer(ids[index], episode.encoded[index])
-            scorer = scorers[index]
-            scorer.add_answer(answers[row])
+            scorers[index].add_answer(answers[row])
             stopped = infos["label"][row] == PADDING
             if step and not stopped:
-                scorer.add_prompt(infos["foreground"][row], infos["repeated"][row])
-            if step == episode.rules.max_steps:
-                scored.append(scorers.pop(index).finish())
-                if keep:
-                    keep(scorer.name, scorer.mask)
+                scorers[index].add_prompt(infos["foreground"][row], infos["repeated"][row])
 
     with torch.no_grad():
         prompt(episode, batch, prompter, watch)
-    return scored
+    return list(scorers.values())
+
+
+def score_prompting(episode: Episode, batch: list[int], prompter: Prompter) -> list[PromptedImage]:
+    """Prompt images, as `prompt_images` does, and score them."""
+    return list(map_threads(ImageScorer.finish, prompt_images(episode, batch, prompter)))
 
 
 def compare(
@@ -122,11 +120,25 @@ def _score_batch(
     strategies: Mapping[str, PromptingStrategy],
     keep: Callable[[str, str, np.ndarray], None] | None,
 ) -> dict[str, list[PromptedImage]]:
-    """Score each strategy on the images at the indices in `batch`."""
-    scored = {}
-    for name, strategy in strategies.items():
-        with played_by(episode, strategy.rules):
-            scored[name] = score_prompting(episode, batch, strategy.prompter, partial(keep, name) if keep else None)
+    """Score each strategy on the images at the indices in `batch`, while the next one prompts."""
+
+    def prompted() -> Iterator[tuple[str, ImageScorer]]:
+        for name, strategy in strategies.items():
+            with played_by(episode, strategy.rules):
+                scorers = prompt_images(episode, batch, strategy.prompter)
+            for scorer in scorers:
+                yield name, scorer
+
+    def finish(prompted: tuple[str, ImageScorer]) -> tuple[str, ImageScorer, PromptedImage]:
+        name, scorer = prompted
+        return name, scorer, scorer.finish()
+
+    scored: dict[str, list[PromptedImage]] = {name: [] for name in strategies}
+    with closing(map_threads(finish, prompted())) as finished:
+        for name, scorer, image in finished:
+            scored[name].append(image)
+            if keep:
+                keep(name, scorer.name, scorer.mask)
     return scored
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -119,7 +119,7 @@ def score_mask(answer: np.ndarray, truth: np.ndarray, void: np.ndarray | None = 
     divides by pixels − 1, so a perfect answer has slightly more than 1.
 
     Args:
-        answer: bool or uint8 (H, W).
+        answer: bool or uint8 (H, W). Levels 0 and 255 alone are those of a mask.
         truth: bool (H, W).
         void: bool (H, W), pixels without a label. What counts pixels leaves them out; S-measure and weighted F_β,
             which need the whole rectangle, see background in answer and truth. [ours]
@@ -127,40 +127,68 @@ def score_mask(answer: np.ndarray, truth: np.ndarray, void: np.ndarray | None = 
     Raises:
         DataError: If shapes differ, or fewer than two pixels have a label.
     """
-    from alignsam_gym.metrics import sod_metrics  # takes seconds to import
-
     if answer.shape != truth.shape:
         raise DataError(f"The answer's shape {answer.shape} is not the truth's, {truth.shape}.")
-    valid = np.ones_like(truth) if void is None else ~void
-    if valid.sum() < 2:
+    pixels = truth.size if void is None else truth.size - int(np.count_nonzero(void))
+    if pixels < 2:
         raise DataError("Fewer than two pixels have a label; there is nothing to measure.")
-    mask = (answer if answer.dtype == bool else answer > THRESHOLD)[valid]
-    levels, target = _stretch(answer[valid]), truth[valid]
-    level_map: np.ndarray = np.zeros(truth.shape)
-    level_map[valid] = levels
-    f_beta, e_phi = sod_metrics.f_beta(levels, target, BETA_SQUARED), sod_metrics.e_phi(levels, target)
+    if void is not None:
+        truth = truth & ~void
+    if answer.dtype != bool and not ((answer > 0) & (answer < 255)).any():
+        answer = answer > THRESHOLD
+    if answer.dtype == bool:
+        return _score_mask(answer if void is None else answer & ~void, truth, pixels)
+    return _score_levels(answer, truth, np.ones_like(truth) if void is None else ~void)
+
+
+def _score_mask(mask: np.ndarray, truth: np.ndarray, pixels: int) -> MaskScores:
+    """Score a mask; where a pixel has no label, mask and truth are False."""
+    from alignsam_gym.metrics import sod_metrics  # takes seconds to import
+
+    counts = _count(mask, truth, pixels)
+    counts = replace(counts, error=(counts.fp + counts.fn) / pixels * pixels)
+    f_beta, e_phi = sod_metrics.f_beta_of_mask(counts, BETA_SQUARED), sod_metrics.e_phi_of_mask(counts)
     measures = {
-        "e_phi": float(sod_metrics.e_phi(mask.astype(float), target).curve[0]),
+        "e_phi": float(e_phi.curve[0]),
         "f_beta_adaptive": f_beta.adaptive,
         "e_phi_adaptive": e_phi.adaptive,
-        "s_measure": sod_metrics.s_measure(level_map, truth & valid),
-        "f_beta_weighted": sod_metrics.f_beta_weighted(level_map, truth & valid),
+        "s_measure": sod_metrics.s_measure(mask.astype(float), truth),
+        "f_beta_weighted": sod_metrics.f_beta_weighted_of_mask(mask, truth),
     }
-    counts = _count(mask, target, sod_metrics.mae(levels, target) * len(mask))
     return MaskScores(counts, measures, {"f_beta": f_beta.curve, "e_phi": e_phi.curve})
 
 
-def _count(mask: np.ndarray, target: np.ndarray, error: float) -> Counts:
-    """Count the pixels of a mask and its target, both bool (N,)."""
-    tp = int(np.count_nonzero(mask & target))
+def _score_levels(answer: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> MaskScores:
+    """Score grey levels; where a pixel is not valid, the truth is False."""
+    from alignsam_gym.metrics import sod_metrics
+
+    levels, target = _stretch(answer[valid]), truth[valid]
+    level_map: np.ndarray = np.zeros(truth.shape)
+    level_map[valid] = levels
+    counts = _count((answer > THRESHOLD) & valid, truth, len(target))
+    f_beta, e_phi = sod_metrics.f_beta(levels, target, BETA_SQUARED), sod_metrics.e_phi(levels, target)
+    measures = {
+        "e_phi": float(sod_metrics.e_phi_of_mask(counts).curve[0]),
+        "f_beta_adaptive": f_beta.adaptive,
+        "e_phi_adaptive": e_phi.adaptive,
+        "s_measure": sod_metrics.s_measure(level_map, truth),
+        "f_beta_weighted": sod_metrics.f_beta_weighted(level_map, truth),
+    }
+    counts = replace(counts, error=sod_metrics.mae(levels, target) * len(target))
+    return MaskScores(counts, measures, {"f_beta": f_beta.curve, "e_phi": e_phi.curve})
+
+
+def _count(mask: np.ndarray, truth: np.ndarray, pixels: int) -> Counts:
+    """Count the pixels of a mask and its truth, of as many as have a label."""
+    tp = int(np.count_nonzero(mask & truth))
     answered = int(np.count_nonzero(mask))
-    wanted = int(np.count_nonzero(target))
-    return Counts(tp, answered - tp, wanted - tp, len(mask) - answered - wanted + tp, error)
+    wanted = int(np.count_nonzero(truth))
+    return Counts(tp, answered - tp, wanted - tp, pixels - answered - wanted + tp)
 
 
 def _stretch(levels: np.ndarray) -> np.ndarray:
-    """Turn bool or uint8 into float64, the lowest level at 0 and the highest at 1; a single level stays as it is."""
-    values = levels.astype(float) / (1 if levels.dtype == bool else 255)
+    """Turn uint8 into float64, the lowest level at 0 and the highest at 1; a single level stays as it is, of 255."""
+    values = levels.astype(float) / 255
     low, high = values.min(), values.max()
     return (values - low) / (high - low) if high > low else values
 

@@ -13,10 +13,10 @@ from alignsam_gym.metrics.metric_totals import MetricTotals
 
 def overlap(answer: np.ndarray, truth: np.ndarray, void: np.ndarray | None = None) -> tuple[int, int]:
     """Count the pixels in the intersection and in the union of two masks, bool (H, W), void left out."""
-    both, either = answer & truth, answer | truth
     if void is not None:
-        both, either = both & ~void, either & ~void
-    return int(both.sum()), int(either.sum())
+        answer, truth = answer & ~void, truth & ~void
+    both = int(np.count_nonzero(answer & truth))
+    return both, int(np.count_nonzero(answer)) + int(np.count_nonzero(truth)) - both
 
 
 def iou_of(answer: np.ndarray, truth: np.ndarray) -> float:

@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import gymnasium as gym
 import numpy as np
+import py_sod_metrics
 import torch
 from gymnasium import spaces
 from segment_anything import SamPredictor
@@ -28,6 +29,7 @@ from alignsam_gym.agents.networks import PatchExtractor, PatchHead
 from alignsam_gym.agents.policies import PromptPolicy
 from alignsam_gym.data import Dataset
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
+from alignsam_gym.metrics.mask_scores import BETA_SQUARED
 from alignsam_gym.srm.branches import ImplicitBranch
 from alignsam_gym.srm.segmentation_loss import segmentation_loss
 
@@ -154,3 +156,29 @@ def reference_ppo(env: DummyVecEnv, options: Mapping[str, Any], width: int) -> P
     options = {name: value for name, value in options.items() if name != "algorithm"}
     extractor = {"features_extractor_class": StateExtractor, "features_extractor_kwargs": {"width": width}}
     return PPO(PromptPolicy, env, policy_kwargs={"head": PatchHead, **extractor}, seed=0, **options)
+
+
+def reference_iou(answer: np.ndarray, truth: np.ndarray) -> float:
+    """Compute the IoU of two masks, bool (H, W)."""
+    return float((answer & truth).sum() / max(1, (answer | truth).sum()))
+
+
+def reference_metrics(answer: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    """Measure a mask, bool (H, W), by PySODMetrics' evaluators, called as its documentation does."""
+    counted = {"with_dynamic": False, "with_adaptive": False, "with_binary": True}
+    handlers = {
+        "f_beta": py_sod_metrics.FmeasureHandler(with_dynamic=True, with_adaptive=True, beta=BETA_SQUARED),
+        "iou": py_sod_metrics.IOUHandler(**counted),
+        "ber": py_sod_metrics.BERHandler(**counted),
+    }
+    results: dict[str, Any] = {}
+    for evaluator in (
+        py_sod_metrics.FmeasureV2(handlers),
+        py_sod_metrics.Emeasure(),
+        py_sod_metrics.Smeasure(),
+        py_sod_metrics.WeightedFmeasure(),
+        py_sod_metrics.MAE(),
+    ):
+        evaluator.step(answer.astype(np.uint8) * 255, truth.astype(np.uint8) * 255)
+        results |= evaluator.get_results()
+    return results

@@ -7,7 +7,7 @@ from alignsam_gym.agents.algorithms import make_policy
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.prompters import RandomPrompter, oracle_prompter
 from alignsam_gym.errors import OptionError
-from alignsam_gym.evaluation.prompting_evaluation import compare, prompt, score_prompting
+from alignsam_gym.evaluation.prompting_evaluation import compare, prompt, prompt_images, score_prompting
 from alignsam_gym.evaluation.prompting_strategies import (
     DEFAULT_STRATEGIES,
     PromptingStrategy,
@@ -84,6 +84,14 @@ def test_an_interrupted_evaluation_ends_as_if_it_had_not_been(make_episode, make
     assert resumed["random"].ids == [f"toy{i}" for i in range(5)]
     done = compare(make_episode(2), range(5), STRATEGIES, make_resume_log(), interrupt)
     assert summaries(done) == whole
+
+
+def test_threads_measure_what_one_image_after_another_does(make_episode):
+    episode, images = make_episode(3), [4, 1, 3]
+    one_by_one = [scorer.finish() for scorer in prompt_images(episode, images, RandomPrompter(0))]
+    together = score_prompting(episode, images, RandomPrompter(0))
+    assert [image.to_json() for image in together] == [image.to_json() for image in one_by_one]
+    assert [image.id for image in together] == ["toy4", "toy1", "toy3"]
 
 
 def test_only_the_images_asked_for_are_measured(make_episode, make_resume_log):

@@ -3,6 +3,7 @@
 import json
 import math
 
+import cv2
 import numpy as np
 import py_sod_metrics
 import pytest
@@ -258,6 +259,30 @@ def test_levels_are_those_of_pysodmetrics_own_defaults():
     for name, (evaluator, key) in evaluators.items():
         evaluator.step(answer, truth.astype(np.uint8) * 255)
         assert scores.metrics()[name] == near(float(evaluator.get_results()[key]))
+
+
+def assert_equal_to_levels(mask, truth, void=None):
+    """Levels between 0 and 255 are measured by PySODMetrics alone, which stretches them; masks by shortcuts."""
+    assert score_mask(mask, truth, void).to_json() == score_mask(np.uint8(200) * mask, truth, void).to_json()
+
+
+@given(voids)
+def test_a_masks_scores_are_those_of_two_levels_bit_for_bit(case):
+    answer, truth, void = case
+    mask = answer > 127 if answer.dtype == np.uint8 else answer
+    for without in (None, void):
+        seen = mask if without is None else mask[~without]
+        if seen.size > 1 and not seen.all():  # a single level is not stretched
+            assert_equal_to_levels(mask, truth, without)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_large_masks_scores_are_those_of_two_levels_bit_for_bit(seed):
+    rng = np.random.default_rng(seed)
+    noise = [cv2.GaussianBlur(rng.standard_normal((90, 70)), (0, 0), 6) for _ in range(2)]
+    mask, truth = (each > np.quantile(each, rng.uniform(0.2, 0.9)) for each in noise)
+    assert_equal_to_levels(mask, truth)
+    assert score_mask(np.uint8(255) * mask, truth).to_json() == score_mask(mask, truth).to_json()
 
 
 def test_two_empty_masks_agree():

@@ -6,7 +6,13 @@ import torch
 
 from alignsam_gym.experiments.benchmark.environment_speed import SRM
 from alignsam_gym.experiments.benchmark.models import Scenes
-from alignsam_gym.experiments.benchmark.reference_implementation import reference_environment, reference_environments
+from alignsam_gym.experiments.benchmark.reference_implementation import (
+    reference_environment,
+    reference_environments,
+    reference_iou,
+    reference_metrics,
+)
+from alignsam_gym.metrics import score_mask
 
 
 def test_the_reference_plays_as_our_environment_does(make_toy, toy_model):
@@ -47,3 +53,17 @@ def test_scenes_are_the_same_each_time(side):
     assert np.array_equal(first.image, again.image)
     assert first.mask.any()
     assert not first.mask.all()
+
+
+def test_the_reference_measures_what_we_do():
+    answer, truth = np.random.default_rng(0).random((2, 40, 30)) > 0.4
+    ours, reference = score_mask(answer, truth), reference_metrics(answer, truth)
+    assert reference_iou(answer, truth) == reference["iou"]["binary"] == pytest.approx(ours.counts.iou())
+    assert 100 * reference["ber"]["binary"] == pytest.approx(ours.counts.ber_percent())
+    assert ours.measures["f_beta_adaptive"] == reference["f_beta"]["adaptive"]
+    assert np.array_equal(ours.curves["f_beta"], reference["f_beta"]["dynamic"])
+    assert np.array_equal(ours.curves["e_phi"], reference["em"]["curve"])
+    assert ours.measures["e_phi_adaptive"] == reference["em"]["adp"]
+    assert ours.measures["s_measure"] == reference["sm"]
+    assert ours.measures["f_beta_weighted"] == reference["wfm"]
+    assert ours.counts.mae() == pytest.approx(reference["mae"])
