@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def map_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def map_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
     """Apply a function to items in as many threads as PyTorch has, at most 8, as `map` does in one.
 
     Threads are enough: reading images and measuring masks is the work of OpenCV, NumPy and SciPy, which let other

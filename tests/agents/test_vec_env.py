@@ -133,7 +133,5 @@ def test_advantages_are_equation_6_minus_equation_7():
 def test_rollouts_hold_patches_not_states():
     venv = make_venv()
     model = make_learner(venv, PPO, NETWORK, seed=0)
-    states = (
-        STEPS * 4 * np.prod((venv.observation_space["state"].shape[0], *venv.env.episode.model.embedding_shape[1:])) * 4
-    )
+    states = STEPS * 4 * np.prod(venv.env.episode.states().shape[1:]) * 4
     assert model.rollout_buffer.observations.nbytes < states / 20  # of SAM's own states, four times as many cells, / 80
