@@ -48,8 +48,8 @@ class ModelOptions(Options):
         "Of the image encoder's arithmetic. `auto`: bfloat16 on a GPU that has it, else float32.", "auto"
     )
     decode_precision: DecodePrecision = option(
-        "Of the mask decoder's arithmetic. `float32`, equal to `SamPredictor`, or `bfloat16`, faster where the "
-        "processor has it.",
+        "Of the mask decoder's arithmetic. `float32`, equal to `SamPredictor`; `bfloat16`, faster where the processor "
+        "has it; or `auto`, the faster of the two on this device, as is measured once.",
         "float32",
     )
 

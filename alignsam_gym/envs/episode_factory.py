@@ -17,7 +17,7 @@ from alignsam_gym.foundation.clip_loading import load_clip
 from alignsam_gym.foundation.clip_model import ClipModel
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
-from alignsam_gym.foundation.sam.decode_calibration import calibrate_decode_batch
+from alignsam_gym.foundation.sam.decode_calibration import calibrate_decoding
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, load_sam
 from alignsam_gym.srm import SRM
 from alignsam_gym.state import srm_state, state_channels
@@ -41,8 +41,8 @@ def make_episode(config: EnvConfig, count: int = 1) -> Episode:
     samples = open_samples(config)
     model = _load_model(config)
     store = EmbeddingStore(config.cache_dir)
-    if count > 1:
-        calibrate_decode_batch(model, store.directory)
+    if count > 1 or model.decode_precision == "auto":
+        calibrate_decoding(model, store.directory)
     branch = preferred_branch(samples) if config.branch == "auto" else config.branch
     given = config.srm if isinstance(config.srm, SRM) else None
     srm_config = given.config if given else config.srm_config

@@ -41,8 +41,8 @@ It is part of every cached embedding's key.
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 """Choices for the arithmetic of encoding. ``auto`` is bfloat16 on a GPU that has it, else float32."""
 
-DecodePrecision = Literal["float32", "bfloat16"]
-"""Choices for the arithmetic of decoding."""
+DecodePrecision = Literal["float32", "bfloat16", "auto"]
+"""Choices for the arithmetic of decoding. ``auto`` is float32 until `calibrate_decoding` has measured both."""
 
 _ENCODE_PIXELS = 1024 * 1024  # encoded at once: one image keeps a ViT busy, and its attention fills gigabytes
 
@@ -75,8 +75,9 @@ class BatchedSamPredictor:
         embedding_shape: (C, h, w) of E(x).
         encoding_shape: (R, h, w).
         logits_shape: (4h, 4w) of the low-resolution logits.
-        decode_batch: The number of prompt sets decoded at once; `calibrate_decode_batch` measures the best one.
+        decode_batch: The number of prompt sets decoded at once; `calibrate_decoding` measures the best one.
         encode_type: The dtype that encoding computes in.
+        decode_type: The dtype that decoding computes in.
         decode_precision: As given.
         compiled: As given by `compile`.
 
@@ -108,9 +109,8 @@ class BatchedSamPredictor:
         with torch.no_grad():
             self.decoder = decoder_of(self.sam)
         self.decode_precision, self.compiled = decode_precision, compile
-        self._decode_type = getattr(
-            torch, check_choice("decode_precision", decode_precision, get_args(DecodePrecision))
-        )
+        check_choice("decode_precision", decode_precision, get_args(DecodePrecision))
+        self.decode_type = torch.bfloat16 if decode_precision == "bfloat16" else torch.float32
         self._decode = self.decoder.decode
         if compile:
             mode = "reduce-overhead" if device.type == "cuda" else "default"
@@ -181,9 +181,9 @@ class BatchedSamPredictor:
         Returns:
             The B images, in the precision of decoding, for any number of calls of `decode`.
         """
-        with self._arithmetic(self._decode_type):
+        with self._arithmetic(self.decode_type):
             parts = [self.decoder.prepare_image(part) for part in encodings.split(self.decode_batch)]
-        fields = (torch.cat(field).to(self._decode_type) for field in zip(*parts, strict=True))
+        fields = (torch.cat(field).to(self.decode_type) for field in zip(*parts, strict=True))
         return PreparedImage(*fields)
 
     @torch.no_grad()
@@ -204,7 +204,7 @@ class BatchedSamPredictor:
             chosen = slice(start, start + self.decode_batch)
             where = index_on(self.device, rows[chosen])
             selected = PreparedImage(*(field[where] for field in image))
-            with self._arithmetic(self._decode_type):
+            with self._arithmetic(self.decode_type):
                 masks, _ = self._decode(selected, points_unit[chosen] * self.input_size, labels[chosen])
                 # A copy: where the decoder is compiled for CUDA, the next call overwrites the answer of this one.
                 parts.append(masks[:, 0].to(torch.float32, copy=True))
