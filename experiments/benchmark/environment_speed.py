@@ -32,13 +32,15 @@ def time_environments(setting: Setting) -> dict[str, Any]:
         train = our_environments(model, data, count, steps, cache_dir=cache)
         frozen = our_environments(model, data, count, steps, cache_dir=cache, split="test", srm=train.episode.srm)
         reference = reference_environments(model, data, count, steps, SRM)
-        for envs in (train, frozen, reference):
+        plain = reference_environments(model, data, count, steps, None)
+        for envs in (train, frozen, reference, plain):
             envs.reset()
         strategies: dict[str, Callable[[], object]] = {
             "ours": partial(play_episodes, train, steps),
             "ours, SRM frozen": partial(play_episodes, frozen, steps),
             "bare decoder": partial(_decode, train),
             "reference": partial(play_episodes, reference, steps),
+            "reference, no SRM": partial(play_episodes, plain, steps),
         }
         seconds = alternate(strategies, rounds, model.device)
     compared = {

@@ -56,14 +56,14 @@ class Labeller(nn.Module):
 
 
 class PredictorEnv(gym.Env[np.ndarray, np.int64]):
-    """One episode at a time: the paper's state, reward and labels."""
+    """One episode at a time: the paper's state, reward and labels; without a labeller all points are foreground."""
 
     def __init__(
         self,
         sam: Sam,
         features: Tensor,
         masks: Sequence[np.ndarray],
-        labeller: Labeller,
+        labeller: Labeller | None,
         max_steps: int,
         learns: bool = True,
     ) -> None:
@@ -98,11 +98,14 @@ class PredictorEnv(gym.Env[np.ndarray, np.int64]):
         row, column = divmod(int(action), SIDE)
         x, y = (column + 0.5) * FRAME / SIDE, (row + 0.5) * FRAME / SIDE
         cells, mask = self.features.shape[-1], self.masks[self.index]
-        with torch.no_grad():
-            guide = self.labeller(self.state[None])[0]
-        self._add(x, y, int(guide[int(y * cells / FRAME), int(x * cells / FRAME)] > 0))
+        label = 1
+        if self.labeller:
+            with torch.no_grad():
+                guide = self.labeller(self.state[None])[0]
+            label = int(guide[int(y * cells / FRAME), int(x * cells / FRAME)] > 0)
+        self._add(x, y, label)
         state = self._answer()
-        if self.learns:
+        if self.labeller and self.learns:
             self.labeller.learn(self.state[None], self.target)
         hit = mask[int(y * mask.shape[0] / FRAME), int(x * mask.shape[1] / FRAME)]
         self.steps += 1
@@ -133,21 +136,21 @@ class StateExtractor(PatchExtractor):
 
 
 def reference_environments(
-    model: BatchedSamPredictor, dataset: Dataset, count: int, max_steps: int, srm: Mapping[str, Any]
+    model: BatchedSamPredictor, dataset: Dataset, count: int, max_steps: int, srm: Mapping[str, Any] | None
 ) -> DummyVecEnv:
-    """`count` of them, with one labeller."""
+    """`count` of them, with one labeller, or none."""
     first = reference_environment(model, dataset, max_steps, srm)
     again = partial(PredictorEnv, model.sam, first.features, first.masks, first.labeller, max_steps)
     return DummyVecEnv([lambda: first, *[again] * (count - 1)])
 
 
 def reference_environment(
-    model: BatchedSamPredictor, dataset: Dataset, max_steps: int, srm: Mapping[str, Any], learns: bool = True
+    model: BatchedSamPredictor, dataset: Dataset, max_steps: int, srm: Mapping[str, Any] | None, learns: bool = True
 ) -> PredictorEnv:
-    """One, with all images' features computed."""
+    """One, with all images' features computed, and with a labeller unless `srm` is None."""
     samples = [dataset[i] for i in range(len(dataset))]
     features = torch.cat([model.encode([cv2.resize(sample.image, (FRAME, FRAME))]) for sample in samples])
-    labeller = Labeller(features.shape[1], srm["width"], srm["learning_rate"]).to(model.device)
+    labeller = Labeller(features.shape[1], srm["width"], srm["learning_rate"]).to(model.device) if srm else None
     return PredictorEnv(model.sam, features, [sample.mask for sample in samples], labeller, max_steps, learns)
 
 
