@@ -77,12 +77,13 @@ class MSA(FineTunedSAM):
             layer.norm4 = SerialAdapter(layer.norm4, Bottleneck(width, self.ratio))
 
     def _adapt_stages(self, encoder: Any) -> None:
-        stages = getattr(encoder, "stages", encoder)
+        networks = [module.stages for module in encoder.modules() if hasattr(module, "stages")] or [encoder]
         pointwise = partial(nn.Conv2d, kernel_size=1)
-        for name, stage in list(stages.named_children()):
-            convolutions = [module for module in stage.modules() if isinstance(module, nn.Conv2d)]
-            bottleneck = Bottleneck(convolutions[-1].out_channels, self.ratio, pointwise)
-            setattr(stages, name, SerialAdapter(stage, bottleneck))
+        for stages in networks:
+            for name, stage in list(stages.named_children()):
+                convolutions = [module for module in stage.modules() if isinstance(module, nn.Conv2d)]
+                bottleneck = Bottleneck(convolutions[-1].out_channels, self.ratio, pointwise)
+                setattr(stages, name, SerialAdapter(stage, bottleneck))
 
     def loss(self, logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
         weight = torch.tensor(self.positive_weight, device=logits.device)

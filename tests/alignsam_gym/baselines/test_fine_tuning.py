@@ -7,6 +7,7 @@ from torch import nn
 
 from alignsam_gym.baselines.msa import MSA
 from alignsam_gym.baselines.samed import SAMed, SplitProjection
+from alignsam_gym.foundation.sam.predictor import load_sam
 
 OPTIONS = {
     SAMed: {"rank": 2, "dice": 0.8, "warmup": 2, "learning_rate": 5e-3, "weight_decay": 0.1},
@@ -54,6 +55,17 @@ def test_only_what_is_meant_to_learns(fitted):
         assert "mask_decoder.mask_tokens.weight" in changed
     assert encoder
     assert all(torch.equal(tensor, frozen[name]) for name, tensor in baseline.model.sam.state_dict().items())
+
+
+@pytest.mark.parametrize("method", [SAMed, MSA])
+def test_the_embedded_sam_is_tuned(method, toy_dataset, encode):
+    model = load_sam("tiny", "cpu")
+    baseline = method(model, steps=1, batch_size=2, **OPTIONS[method])
+    samples = encode(toy_dataset, model)
+    baseline.fit(samples, seed=0)
+    before, after = model.sam.image_encoder.state_dict(), baseline.sam.image_encoder.state_dict()
+    assert len(after) > len(before)  # with what learns
+    assert baseline.predict(samples, [0]).shape == (1, *model.logits_shape)
 
 
 def test_the_answers_improve(fitted, toy_dataset, encode):
