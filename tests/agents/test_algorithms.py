@@ -39,7 +39,7 @@ def test_learns_is_saved_and_chooses_the_same_when_loaded(make_toy_learner, algo
     network = {"network": network, "width": 8}
     model = make_toy_learner(algorithm, network=network, stop=stop)
     before = {name: value.clone() for name, value in model.policy.state_dict().items()}
-    model.learn(72)
+    model.learn(48)
     moved = [name for name, value in model.policy.state_dict().items() if not value.equal(before[name])]
     assert len(moved) > len(before) / 2
     venv = model.get_env()
@@ -149,7 +149,7 @@ def test_learns_to_hit_the_target(make_toy_learner, algorithm):
         rates.append(np.mean([info["foreground"] for info in local["infos"]]))
         return True
 
-    model.learn(3000, callback=record)
+    model.learn(2000 if algorithm == "dqn" else 1500, callback=record)
     assert np.mean(rates[-30:]) > np.mean(rates[:10]) + 0.2
 
 

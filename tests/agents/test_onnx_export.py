@@ -46,15 +46,21 @@ def run_graph(tmp_path):
 @pytest.mark.parametrize(
     "rules",
     [
-        {"branch": "explicit", "state": "concat", "revisit": "allow"},
-        {"features": "both", "srm_grid_size": 4},
-        {"network": "full_cnn"},
+        {"branch": "explicit", "state": "concat", "revisit": "allow", "features": "both", "srm_grid_size": 4},
+        {"answer": "sam", "network": "full_cnn"},
         {"answer": "fused", "network": "evidence"},
     ],
 )
-def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, run_graph, rules):
-    agent = AlignSAM.from_pretrained(make_run(**rules))
+def test_the_graphs_answer_as_pytorch_does(make_run, toy_dataset, tmp_path, run_graph, example, rules):
+    """Each alone and, where the example in examples/ has all that the agent needs, in its loop."""
+    agent = AlignSAM.from_pretrained(make_run(max_steps=5, **rules))
     export_onnx(agent, tmp_path / "graphs")
+    if agent.clip is None:
+        assert_the_examples_loop_draws_the_same_masks(agent, example, tmp_path / "graphs")
+    assert_every_graph_answers_as_pytorch_does(agent, toy_dataset, run_graph, rules)
+
+
+def assert_every_graph_answers_as_pytorch_does(agent, toy_dataset, run_graph, rules):
     toy_dataset.samples = [type(sample)(**vars(sample) | {"text": "star"}) for sample in toy_dataset.samples]
     encoded = EncodedDataset(toy_dataset, agent.model, RecentStore(8), 64, agent.clip, agent.features)
     episode = Episode(agent.rules, encoded, agent.srm, learns=False, count=3)
@@ -95,15 +101,8 @@ def test_every_graph_answers_as_pytorch_does(make_run, toy_dataset, tmp_path, ru
     np.testing.assert_allclose(scores, wanted, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "rules",
-    [{"answer": "sam"}, {"answer": "fused", "network": "evidence"}],
-)
-def test_the_examples_loop_draws_the_same_masks(make_run, example, tmp_path, rules):
-    agent = AlignSAM.from_pretrained(make_run(max_steps=5, **rules))
-    export_onnx(agent, tmp_path / "graphs")
-    sizes, graphs = example.load(tmp_path / "graphs")
+def assert_the_examples_loop_draws_the_same_masks(agent, example, folder):
+    sizes, graphs = example.load(folder)
     for number, size in enumerate([(50, 90), (130, 70), (64, 64)]):
         image = cv2.resize(drawn_scenes.draw_scene("saliency", "test", number).image, size[::-1])
         mask, expected = example.predict(sizes, graphs, image), agent.predict(image).mask

@@ -15,7 +15,7 @@ from alignsam_gym.agents.agent_prompter import AgentPrompter
 from alignsam_gym.envs.prompters import RandomPrompter, disagreement_prompter, grid_prompter, srm_prompter
 from alignsam_gym.envs.prompting_session import PromptingSession
 
-THREADS, ROUNDS = 4, 4
+THREADS, ROUNDS = 4, 2
 IMAGES = [np.random.default_rng(i).integers(0, 256, (40 + i, 64, 3), dtype=np.uint8) for i in range(THREADS)]
 
 

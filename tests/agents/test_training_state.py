@@ -3,11 +3,12 @@ import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
+from alignsam_gym.agents.algorithms import ALGORITHMS
 from alignsam_gym.agents.callbacks import Checkpoints, EpisodeStatistics
 from alignsam_gym.agents.training_state import check_training_state, load_training_state
 from alignsam_gym.errors import DataError, WeightsError
 
-ROUND, TOTAL = 4 * 6, 4 * 4 * 6
+ROUND, TOTAL = 4 * 6, 3 * 4 * 6
 
 
 class _Interruption(BaseCallback):
@@ -43,7 +44,7 @@ def train(make_toy_learner):
     return run
 
 
-@pytest.mark.parametrize("stop", [False, True])
+@pytest.mark.parametrize(("algorithm", "stop"), [*((name, False) for name in ALGORITHMS), ("ppo", True), ("dqn", True)])
 def test_an_interrupted_training_ends_as_a_whole_one(train, algorithm, stop, tmp_path):
     whole, whole_env, whole_history = train(algorithm, tmp_path / "whole.pt", stop=stop)
     train(algorithm, tmp_path / "half.pt", interrupt=2 * ROUND + 8, stop=stop)
@@ -63,7 +64,7 @@ def test_an_interrupted_training_ends_as_a_whole_one(train, algorithm, stop, tmp
 def test_a_replay_buffer_that_has_gone_round_is_restored_whole(train, tmp_path):
     agent = {"buffer_size": 40}
     whole, _, _ = train("dqn", tmp_path / "whole.pt", agent=agent)
-    resumed, env, _ = train("dqn", tmp_path / "half.pt", interrupt=3 * ROUND + 4, agent=agent)
+    resumed, env, _ = train("dqn", tmp_path / "half.pt", interrupt=2 * ROUND + 4, agent=agent)
     load_training_state(tmp_path / "whole.pt", resumed, env)
     assert whole.replay_buffer.full
     assert resumed.replay_buffer.pos == whole.replay_buffer.pos
@@ -86,7 +87,7 @@ def test_checkpoints_come_once_a_round(make_toy_learner, algorithm, tmp_path, mo
 
 
 def test_a_damaged_file_is_told(make_toy_learner, train, tmp_path):
-    train("ppo", tmp_path / "whole.pt")
+    train("ppo", tmp_path / "whole.pt", interrupt=ROUND + 8)
     whole = (tmp_path / "whole.pt").read_bytes()
     model = make_toy_learner("ppo")
     for name, content in {"other.pt": b"not a checkpoint", "torn.pt": whole[: len(whole) // 2]}.items():
@@ -105,7 +106,7 @@ def test_a_file_of_another_version_is_told_with_the_version_that_reads_it(
     make_toy_learner, train, tmp_path, marks, version
 ):
     """Files of version 0.1.0 had no marks of their format."""
-    train("ppo", tmp_path / "c.pt")
+    train("ppo", tmp_path / "c.pt", interrupt=ROUND + 8)
     state = torch.load(tmp_path / "c.pt", weights_only=True)
     del state["format"], state["version"]
     torch.save(state | marks, tmp_path / "c.pt")
@@ -118,14 +119,14 @@ def test_a_file_of_another_version_is_told_with_the_version_that_reads_it(
 
 
 def test_a_file_of_a_training_with_another_srm_is_told(make_toy_learner, train, tmp_path):
-    train("ppo", tmp_path / "c.pt")
+    train("ppo", tmp_path / "c.pt", interrupt=ROUND + 8)
     model = make_toy_learner("ppo", srm={"width": 24})
     with pytest.raises(WeightsError, match=r"c\.pt is not a checkpoint of this configuration"):
         load_training_state(tmp_path / "c.pt", model, model.get_env().env)
 
 
 def test_other_labelled_images_than_before_are_told(make_toy_learner, train, toy_dataset, tmp_path):
-    train("ppo", tmp_path / "c.pt")
+    train("ppo", tmp_path / "c.pt", interrupt=ROUND + 8)
     toy_dataset.ids[3] = "new"
     model = make_toy_learner("ppo", dataset=toy_dataset)
     with pytest.raises(DataError, match=r"images of toy are others now \(2 differ, such as new\)"):
@@ -133,7 +134,7 @@ def test_other_labelled_images_than_before_are_told(make_toy_learner, train, toy
 
 
 def test_a_file_that_lacks_a_part_is_told(make_toy_learner, train, tmp_path):
-    train("ppo", tmp_path / "c.pt")
+    train("ppo", tmp_path / "c.pt", interrupt=ROUND + 8)
     state = torch.load(tmp_path / "c.pt", weights_only=True)
     del state["counters"]
     torch.save(state, tmp_path / "c.pt")
@@ -143,7 +144,7 @@ def test_a_file_that_lacks_a_part_is_told(make_toy_learner, train, tmp_path):
 
 
 def test_the_file_holds_no_code(train, algorithm, tmp_path):
-    train(algorithm, tmp_path / "c.pt")
+    train(algorithm, tmp_path / "c.pt", interrupt=ROUND + 8)
     torch.load(tmp_path / "c.pt", weights_only=True)
 
 

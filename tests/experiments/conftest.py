@@ -1,4 +1,9 @@
-"""The command line in this process, and a folder of photographs for it."""
+"""The command line in this process or in others, and a folder of photographs for it."""
+
+import json
+import os
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -6,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from alignsam_gym.experiments.cli import app
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -20,6 +26,27 @@ def alignsam():
         return " ".join(result.output.split())  # however wide a line is
 
     return run
+
+
+@pytest.fixture(scope="session")
+def command(tmp_path_factory):
+    """Runs the command in a process of its own, which must end with the given status; returns what it printed."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.experiments.command_server"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ,
+    ) as server:  # fmt: skip
+
+        def run(*arguments, status=0):
+            folder = tmp_path_factory.mktemp("command")
+            server.stdin.write(json.dumps([[str(one) for one in arguments], str(folder)]) + "\n")
+            server.stdin.flush()
+            ended = int(server.stdout.readline())
+            stdout, stderr = ((folder / name).read_text() for name in ("stdout", "stderr"))
+            assert ended == status, stdout + stderr
+            return subprocess.CompletedProcess(arguments, ended, stdout, stderr)
+
+        yield run
+        server.stdin.close()
 
 
 @pytest.fixture

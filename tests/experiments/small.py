@@ -6,3 +6,5 @@ _SIZES = [
 ]  # fmt: skip
 SMALL = [*_SIZES, "agent.n_epochs=1", "agent.batch_size=6"]
 SMALL_DQN = [*_SIZES, "agent.buffer_size=200", "agent.learning_starts=8", "agent.batch_size=6"]
+HARDLY_EVALUATED = ["evaluate.strategies=[agent]", "evaluate.limit=1", "evaluate.filmstrips=0"]
+"""For tests whose subject is not what was measured: measuring takes longer than learning does."""

@@ -11,7 +11,7 @@ from alignsam_gym.agents.trained_run import METRICS_FILE
 from alignsam_gym.experiments.command_output import prepare_output
 from alignsam_gym.result_table import ResultTable
 from tests.conftest import ROOT
-from tests.experiments.small import SMALL
+from tests.experiments.small import HARDLY_EVALUATED, SMALL
 
 TERMINALS = [
     {"PYTHONIOENCODING": "ascii"},
@@ -159,7 +159,7 @@ def test_unbuffered_output_stays_so(run_python, monkeypatch):
 
 @pytest.mark.slow
 def test_a_training_without_a_reader_is_finished(tmp_path):
-    arguments = ["train", f"hydra.run.dir={tmp_path}", *SMALL]
+    arguments = ["train", f"hydra.run.dir={tmp_path}", *SMALL, *HARDLY_EVALUATED]
     done = without_a_reader(
         f"import sys; sys.argv[1:] = {arguments}; from alignsam_gym.experiments.cli import main; main()", both=False
     )

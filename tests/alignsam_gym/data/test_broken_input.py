@@ -28,6 +28,9 @@ from tests.alignsam_gym.data.trees import (
 )
 
 COUNT = 8
+GAME = {"max_steps": 1, "image_size": 64, "patch_size": 16, "srm": {"width": 8}, "branch": "implicit"}
+
+pytestmark = pytest.mark.usefixtures("toy_sam")
 
 
 def cut(file):
@@ -161,7 +164,7 @@ def play(name, root, cache, **options):
     own = {each.name for each in fields(EnvConfig)}
     kwargs = {"root": root} | {key: value for key, value in options.items() if key not in own}
     options = {key: value for key, value in options.items() if key in own}
-    env = gym.make("AlignSAM-v0", dataset=name, dataset_kwargs=kwargs, cache_dir=cache, max_steps=1, **options)
+    env = gym.make("AlignSAM-v0", dataset=name, dataset_kwargs=kwargs, cache_dir=cache, **GAME | options)
     for index in range(len(env.unwrapped.episode.encoded)):
         env.reset(seed=0, options={"index": index})
         env.step(env.action_space.sample())

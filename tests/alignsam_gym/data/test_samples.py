@@ -12,6 +12,7 @@ from alignsam_gym.data import (
     all_but,
     dataset_parameters,
     draw_shots,
+    drawn_scenes,
     load_dataset,
     preferred_branch,
 )
@@ -127,6 +128,13 @@ def test_options_of_the_published_data_sets_default_to_what_their_layouts_say():
     assert defaults == {"root": None, "threshold": 127, "invert": False, "text": "defocus background"}
 
 
+@pytest.fixture
+def few_scenes(monkeypatch):
+    """All are drawn where their kinds are asked for."""
+    monkeypatch.setitem(drawn_scenes.SPLIT_SIZES, "test", 5)
+
+
+@pytest.mark.usefixtures("few_scenes")
 @pytest.mark.parametrize("name", [name for name in DATASETS if name.startswith("shapes")])
 def test_every_embedded_data_set_follows_the_protocol(name):
     data = load_dataset(name, "test")
@@ -152,6 +160,7 @@ def test_some_of_a_data_sets_samples_stay_in_their_groups(toy_dataset):
     assert sample_groups(Subset(toy_dataset, [3, 4])) == ["toy3", "toy4"]
 
 
+@pytest.mark.usefixtures("few_scenes")
 def test_the_kinds_of_one_scene_are_one_group():
     data = load_dataset("shapes-named", "test")
     scenes = [name.rpartition("_")[0] for name in data.ids]

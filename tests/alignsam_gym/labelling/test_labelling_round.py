@@ -19,9 +19,10 @@ from alignsam_gym.labelling.labelling_project import LabellingProject
 from alignsam_gym.labelling.labelling_session import LabellingSession
 from alignsam_gym.labelling.photo_folder import PhotoFolder
 from alignsam_gym.metrics import overlap
-from tests.experiments.small import SMALL
+from tests.experiments.small import HARDLY_EVALUATED, SMALL
 
 TRAIN = [sys.executable, "-m", "alignsam_gym.experiments.cli", "train"]
+OPTIONS = [*SMALL, *HARDLY_EVALUATED]
 
 
 def wait_for_agent(project):
@@ -42,7 +43,7 @@ def test_the_whole_round(tmp_path):
     for index in range(8):
         cv2.imwrite(str(folder / f"{index}.jpg"), scenes[index].image[..., ::-1])
     sam = ClickedSam(load_sam("tiny", "cpu"), EmbeddingStore())
-    project = LabellingProject(PhotoFolder.find(folder), sam, TRAIN, SMALL, "cpu")
+    project = LabellingProject(PhotoFolder.find(folder), sam, TRAIN, OPTIONS, "cpu")
     try:
         window = LabellingSession(project)
         ious = []
@@ -69,7 +70,7 @@ def test_the_whole_round(tmp_path):
     options = {"images": folder.name, "masks": project.folder.masks.name, "on_error": "skip"}
     ids = [name for split in ("train", "test") for name in FolderDataset(split, tmp_path, **options).ids]
     assert len(ids) == 6
-    again = LabellingProject(PhotoFolder.find(folder), sam, TRAIN, SMALL, "cpu")
+    again = LabellingProject(PhotoFolder.find(folder), sam, TRAIN, OPTIONS, "cpu")
     again.close()
     assert again.outcomes.summary() == (1, 1, 1.0)
     shutil.rmtree(project.folder.state)

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -40,27 +38,21 @@ def photographs(tmp_path):
     (tmp_path / "val/ImageSets/Segmentation").mkdir(parents=True)
     (tmp_path / "val/ImageSets/Segmentation/val.txt").write_text("x\ny\n")
     return [
-        f"photographs={tmp_path / 'photos'}", f"voc_val={tmp_path / 'val'}", "steps=6", "warmup=3", "batch_size=4",
+        f"photographs={tmp_path / 'photos'}", f"voc_val={tmp_path / 'val'}", "steps=3", "warmup=1", "batch_size=4",
         "drawn=2", "scenes=10", "workers=1", "score_scenes=1", "log_every=1", "precision=float32",
     ]  # fmt: skip
 
 
-def pretrain(*arguments):
-    command = [sys.executable, "-m", "experiments.pretrain", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.slow
-def test_pretraining_a_sam_runs_scores_and_repeats(tmp_path, photographs):
+def test_pretraining_a_sam_runs_scores_and_repeats(command, tmp_path, photographs):
     results = []
     for attempt in range(2):
         output = tmp_path / str(attempt)
-        pretrain(*photographs, f"output={output}")
+        command("pretrain", *photographs, f"output={output}")
         sam = load_tiny_sam(output / "sam_tiny.safetensors")
         results.append(sam.mask_decoder.iou_token.weight)
         record = json.loads((output / "scores.json").read_text())
-        assert record["step"] == 6
+        assert record["step"] == 3
         for curve in record["scores"].values():
             assert list(curve) == ["1", "2", "4", "8", "15", "click", "best_of_three", "chosen_of_three", "box"]
             assert curve["click"] == pytest.approx(curve["1"])
@@ -70,15 +62,15 @@ def test_pretraining_a_sam_runs_scores_and_repeats(tmp_path, photographs):
 
 
 @pytest.mark.slow
-def test_pretraining_a_clip_runs_scores_and_repeats(tmp_path, photographs):
+def test_pretraining_a_clip_runs_scores_and_repeats(command, tmp_path, photographs):
     results, records = [], []
     clip = ["model=clip", "classes_weight=0", "every=1"]  # without the extra `pretrain`
     for attempt in range(2):
         output = tmp_path / str(attempt)
-        pretrain(*photographs, f"output={output}", *clip)
+        command("pretrain", *photographs, f"output={output}", *clip)
         results.append(load_tiny_clip(output / "clip_tiny.safetensors").image.project.weight)
         records.append(json.loads((output / "scores.json").read_text()))
-        assert records[-1]["step"] == 6
+        assert records[-1]["step"] == 3
     assert (results[0] == results[1]).all(), "the seed determines the weights"
     assert {"shapes", "voc_val"} == records[0]["scores"].keys()
     for score in [*records[0]["scores"]["shapes"].values(), *records[0]["scores"]["voc_val"].values()]:
@@ -86,26 +78,26 @@ def test_pretraining_a_clip_runs_scores_and_repeats(tmp_path, photographs):
         assert all(0 <= score[name] <= 1 for name in ("pointing", "iou", "chance"))
 
     weights = tmp_path / "0" / "clip_tiny.safetensors"
-    pretrain(*photographs, f"output={tmp_path / 'again'}", *clip, "steps=0", f"init={weights}")
+    command("pretrain", *photographs, f"output={tmp_path / 'again'}", *clip, "steps=0", f"init={weights}")
     again = json.loads((tmp_path / "again" / "scores.json").read_text())
     assert again["scores"].keys() == records[0]["scores"].keys()
     assert again["step"] == 0
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_goes_on_and_a_finished_one_is_scored_again(tmp_path, photographs):
-    output = [f"output={tmp_path}", "save_every=2", "score_every=4"]
-    pretrain(*photographs, *output, "steps=4")
+def test_an_interrupted_training_goes_on_and_a_finished_one_is_scored_again(command, tmp_path, photographs):
+    output = [f"output={tmp_path}", "save_every=1", "score_every=2"]
+    command("pretrain", *photographs, *output, "steps=2")
     for _ in range(2):
-        pretrain(*photographs, *output, "steps=6")
+        command("pretrain", *photographs, *output, "steps=3")
     record = json.loads((tmp_path / "scores.json").read_text())
-    assert record["step"] == 6
+    assert record["step"] == 3
     log = (tmp_path / "pretrain.log").read_text()
-    assert "going on after step 4" in log
-    assert "going on after step 6" in log
+    assert "going on after step 2" in log
+    assert "going on after step 3" in log
 
 
-def command(*overrides):
+def pretrain_here(*overrides):
     with initialize_config_module("alignsam_gym.conf", version_base="1.3"):
         main(compose("pretrain", list(overrides)))
 
@@ -125,7 +117,7 @@ def test_what_is_missing_is_told_before_anything_is_trained(photographs, tmp_pat
     shutil.copytree(tmp_path / "val", tmp_path / "part")
     (tmp_path / "part/JPEGImages/x.jpg").unlink()
     with pytest.raises(SystemExit, match=f"error: .*{says}"):
-        command(*photographs, f"output={tmp_path}", *(one.format(home=tmp_path) for one in overrides))
+        pretrain_here(*photographs, f"output={tmp_path}", *(one.format(home=tmp_path) for one in overrides))
 
 
 def test_a_sam_may_be_trained_without_drawn_scenes(photographs, tmp_path):
@@ -147,7 +139,7 @@ def test_what_was_trained_is_kept_if_it_cannot_be_scored(photographs, tmp_path, 
 
     monkeypatch.setattr("alignsam_gym.experiments.pretrain.pretrain_sam.score", fail)
     with pytest.raises(SystemExit, match="error: broken"):
-        command(*photographs, f"output={tmp_path}", "steps=0")
+        pretrain_here(*photographs, f"output={tmp_path}", "steps=0")
     load_tiny_sam(tmp_path / "sam_tiny.safetensors")
 
 

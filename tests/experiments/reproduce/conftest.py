@@ -2,12 +2,17 @@
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+
+from alignsam_gym.data import drawn_scenes
+from alignsam_gym.experiments.reproduce import __main__ as reproduction
+from alignsam_gym.experiments.reproduce import planned_runs
 
 CONF = Path(__file__).parents[3] / "conf"
 KINDS = ("bottle", "ring")
@@ -73,14 +78,30 @@ class Stub:
         raise AssertionError
 
 
+@cache
+def composed_once(name, overrides):
+    """Shared by the tests, as it takes a tenth of a second and they need the same ones."""
+    return compose(name, list(overrides))
+
+
 @pytest.fixture
-def stub():
+def plotting_stub():
     return Stub()
 
 
 @pytest.fixture
-def configured(tmp_path):
+def stub(plotting_stub, monkeypatch):
+    """Plots are left out, as each takes a second."""
+    for name in ("plot_dots", "plot_curves"):
+        monkeypatch.setattr(reproduction, name, lambda *_: None)
+    return plotting_stub
+
+
+@pytest.fixture
+def configured(tmp_path, monkeypatch):
     """The configuration of `experiments.reproduce` with some overrides; Hydra stays ready to compose."""
+    monkeypatch.setattr(planned_runs, "compose", lambda name, overrides: composed_once(name, tuple(overrides)))
+    monkeypatch.setitem(drawn_scenes.SPLIT_SIZES, "test", 10)  # all are drawn where their kinds are asked for
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield lambda *overrides: compose(
             "reproduce", [f"output='{tmp_path / 'out'}'", "seeds=[0,1]", "resamples=20", *overrides]

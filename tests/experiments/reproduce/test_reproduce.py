@@ -37,9 +37,9 @@ def test_tables_share_their_runs_and_nothing_is_run_twice(configured, stub):
     assert stub.commands == []
 
 
-def test_a_cell_is_the_mean_of_what_its_runs_measured(configured, stub):
+def test_a_cell_is_the_mean_of_what_its_runs_measured(configured, plotting_stub):
     config = configured(*SOME)
-    reproduce(config, stub, stub.interrupt)
+    reproduce(config, plotting_stub, plotting_stub.interrupt)
     runs = Path(config.output) / "runs"
     measured = [json.loads((runs / f"shapes-shadow/default/seed={s}/metrics.json").read_text()) for s in (0, 1)]
     bers = [one["prompting"]["random"]["metrics"]["over_images"]["ber_percent"] for one in measured]
@@ -203,12 +203,13 @@ def test_without_rliable_nothing_begins(configured, stub, monkeypatch):
     assert stub.commands == []
 
 
-def test_all_tables_of_the_paper_can_be_made_by_its_own_settings(configured, stub):
+def test_all_tables_of_the_paper_can_be_made_by_its_own_settings(configured, plotting_stub):
     config = configured("table=all", "seeds=[0]", "overrides=['experiment=paper']")
-    assert reproduce(config, stub, stub.interrupt) == 0
+    assert reproduce(config, plotting_stub, plotting_stub.interrupt) == 0
     made = {path.name for path in Path(config.output).glob("table*.md")}
     assert made == {f"table{number}.md" for number in TABLES}
-    assert reproduce(configured("table=beyond", "seeds=[0]", "overrides=['experiment=paper']"), stub, None) == 0
+    asked = "table=beyond", "seeds=[0]", "overrides=['experiment=paper']"
+    assert reproduce(configured(*asked), plotting_stub, None) == 0
 
 
 def test_a_table_says_what_its_own_metrics_are_means_over(configured, stub):
@@ -232,9 +233,9 @@ def test_tasks_that_are_left_out_are_not_run(configured, stub):
     assert "shadow" not in ordered
 
 
-def test_sweeps_and_strips(configured, stub):
+def test_sweeps_and_strips(configured, plotting_stub):
     config = configured("figure=all", "figure7.T=[5,15]", "figure7.E=[8,30]", "figure7.tasks=[blur]", "seeds=[0]")
-    assert reproduce(config, stub, stub.interrupt) == 0
+    assert reproduce(config, plotting_stub, plotting_stub.interrupt) == 0
     output = Path(config.output)
     assert {folder.name for folder in (output / "runs/shapes-defocus").iterdir()} == {
         "default", "env.max_steps=5", "episodes=30"

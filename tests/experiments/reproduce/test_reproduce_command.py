@@ -11,14 +11,24 @@ import pytest
 
 TINY = [
     "episodes=1", "env.num_envs=4", "env.shots=4", "env.max_steps=3", "srm.width=8",
-    "agent.n_epochs=1", "agent.batch_size=6", "evaluate.limit=4", "evaluate.batch_size=4",
+    "agent.n_epochs=1", "agent.batch_size=6", "evaluate.limit=2", "evaluate.batch_size=2", "evaluate.filmstrips=0",
 ]  # fmt: skip
 
 
 def arguments(output, *further):
+    """With two jobs, though there is one run at a time: its threads are as many as the cores, divided by the jobs."""
     tasks = [f"tasks.{task}=shapes" for task in ("blur", "shadow", "glass", "saliency")]
     overrides = "overrides=[" + ",".join(f"'{each}'" for each in TINY) + "]"
-    command = [sys.executable, "-m", "experiments.reproduce", "table=2", "baselines=[]", "resamples=20", *tasks]
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.reproduce",
+        "table=2",
+        "baselines=[]",
+        "resamples=20",
+        "jobs=2",
+        *tasks,
+    ]
     return [*command, overrides, f"output='{output}'", *further]
 
 

@@ -198,6 +198,10 @@ def test_vit_b_with_random_weights_equals_sam_predictor(tmp_path, monkeypatch):
     monkeypatch.setitem(CHECKPOINTS, "vit_b", Checkpoint("vit_b", "http://localhost:9/random.pth", digest))
     model = load_sam("vit_b", "cpu")
     assert not any(tensor.is_meta for tensor in (*model.sam.parameters(), *model.sam.buffers()))
+    expected = sam.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model.sam.state_dict().items())
+    for each in (sam, model.sam):  # whose weights are equal: a quarter of the blocks is enough to compare answers
+        each.image_encoder.blocks = each.image_encoder.blocks[:3]
     assert (model.input_size, model.embedding_shape, model.logits_shape) == (1024, (256, 64, 64), (256, 256))
 
     image = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), dtype=np.uint8)
