@@ -90,16 +90,23 @@ def make_learner(env: PromptVecEnv, agent: Mapping[str, Any], policy: Mapping[st
 
 
 def make_policy(env: PromptVecEnv, agent: Mapping[str, Any], policy: Mapping[str, Any], seed: int = 0) -> BasePolicy:
-    """An untrained policy for `env`: the one that the learner of the same configuration and seed begins as."""
+    """An untrained policy for `env`: the one that the learner of the same configuration and seed begins as.
+
+    It has no optimizer: PyTorch imports its compiler for one, which takes seconds.
+    """
     episode = env.env.episode
     _, policy_class = _classes(agent["algorithm"])
-    options = _network(episode, policy) | dict(agent.get("policy_kwargs", {}))
+    options = _network(episode, policy) | dict(agent.get("policy_kwargs", {})) | {"optimizer_class": _no_optimizer}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = policy_class(env.observation_space, env.action_space, lambda _: 0.0, **options)
     if policy.get("init") == "pretrained":
         begin_pretrained(made)
     return made.to(episode.model.device)
+
+
+def _no_optimizer(*args: Any, **kwargs: Any) -> None:
+    """Make nothing, where SB3 makes a policy's optimizer."""
 
 
 def _classes(name: str) -> tuple[type[BaseAlgorithm], type[BasePolicy]]:

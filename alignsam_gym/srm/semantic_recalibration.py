@@ -64,12 +64,19 @@ class SRM:
         self.members = nn.ModuleList(members).to(self.device).to(memory_format=torch.channels_last)
         stops_early = self.config.early_stopping_interval and self.config.folds > 1
         self.learners = deepcopy(self.members) if stops_early else self.members
-        self.optimizer = torch.optim.Adam(self.learners.parameters(), lr=self.config.learning_rate)
+        self._optimizer: torch.optim.Adam | None = None
         # Of the learners on images that they have not seen: the highest mean IoU, the sum of IoUs since, their count.
         self._unseen = torch.zeros(3, self.config.folds, device=self.device)
         self._states_learned = 0
         self.learned = False
         self.generator = torch.Generator(self.device).manual_seed(seed % 2**63)
+
+    @property
+    def optimizer(self) -> torch.optim.Adam:
+        """The learners', made when it is first used: PyTorch imports its compiler for one, which takes seconds."""
+        if self._optimizer is None:
+            self._optimizer = torch.optim.Adam(self.learners.parameters(), lr=self.config.learning_rate)
+        return self._optimizer
 
     def warn_unless_learned(self) -> None:
         """Warn that what comes from this SRM is random, if it has learned nothing."""

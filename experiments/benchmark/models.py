@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from segment_anything import sam_model_registry
+from segment_anything.build_sam import sam_model_registry
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from segment_anything import sam_model_registry
+from segment_anything.build_sam import sam_model_registry
 from segment_anything.modeling import Sam
 from torch import Tensor
 

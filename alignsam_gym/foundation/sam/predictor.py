@@ -10,7 +10,6 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import torch
 from segment_anything.modeling import MaskDecoder, Sam
-from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
 from alignsam_gym.errors import OptionError, WeightsError, check_choice, first_line
@@ -132,6 +131,8 @@ class BatchedSamPredictor:
         if self._embedded:
             resized = [resize_image(image, (self.input_size, self.input_size)) for image in images]
         else:
+            from segment_anything.utils.transforms import ResizeLongestSide  # torchvision, which takes seconds
+
             transform = ResizeLongestSide(self.input_size)
             resized = [transform.apply_image(image) for image in images]
         return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import cast
 
 import torch
-from segment_anything import sam_model_registry
+from segment_anything.build_sam import sam_model_registry
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam
 from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.mask_decoder import MLP
