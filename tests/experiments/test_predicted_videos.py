@@ -36,7 +36,8 @@ def test_each_frame_of_a_video_has_a_mask_and_the_overlay_is_a_video(alignsam, m
     assert (len(pictures), video_rate(out / "clip.mp4")) == (5, 10.0)
     for number, frame in enumerate(read_video(clip)):
         mask = mask_of(out / f"clip/{number:06d}.png")
-        np.testing.assert_array_equal(mask, agent.predict(frame).mask)
+        alone = agent.predict(frame).mask
+        assert np.mean(mask != alone) < 0.002  # in a batch a logit's last bits differ, and a pixel may lie on the outline
         drawn = overlay(frame, mask, ANSWER_COLOUR).astype(int)
         assert np.abs(pictures[number] - drawn).mean() < np.abs(pictures[number].astype(int) - frame).mean() / 2
 
