@@ -37,7 +37,7 @@ def test_each_frame_of_a_video_has_a_mask_and_the_overlay_is_a_video(alignsam, m
     for number, frame in enumerate(read_video(clip)):
         mask = mask_of(out / f"clip/{number:06d}.png")
         alone = agent.predict(frame).mask
-        assert np.mean(mask != alone) < 0.002  # in a batch a logit's last bits differ, and a pixel may lie on the outline
+        assert np.mean(mask != alone) < 0.002  # a batch changes a logit's last bits: a pixel may lie on the outline
         drawn = overlay(frame, mask, ANSWER_COLOUR).astype(int)
         assert np.abs(pictures[number] - drawn).mean() < np.abs(pictures[number].astype(int) - frame).mean() / 2
 
