@@ -39,7 +39,7 @@ def test_learns_is_saved_and_chooses_the_same_when_loaded(make_toy_learner, algo
     network = {"network": network, "width": 8}
     model = make_toy_learner(algorithm, network=network, stop=stop)
     before = {name: value.clone() for name, value in model.policy.state_dict().items()}
-    model.learn(48)
+    model.learn(72)
     moved = [name for name, value in model.policy.state_dict().items() if not value.equal(before[name])]
     assert len(moved) > len(before) / 2
     venv = model.get_env()

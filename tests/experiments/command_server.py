@@ -4,6 +4,7 @@ Each line of the input is a JSON list: the arguments of `alignsam`, and a folder
 Each line of the output is the exit status of one.
 """
 
+import gc
 import json
 import os
 import signal
@@ -27,6 +28,7 @@ def redirect(folder):
         os.dup2(os.open(file, flags), stream)
 
 
+gc.freeze()  # so that no process looks through what it shares with the others, and thereby copies it
 for line in sys.stdin:
     arguments, folder = json.loads(line)
     child = os.fork()
