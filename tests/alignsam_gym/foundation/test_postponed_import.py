@@ -1,34 +1,53 @@
-import subprocess
+import importlib
 import sys
 
-
-def _run(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-
-
-def test_loading_the_embedded_models_does_not_import_torchvision():
-    code = """
-import sys
-from alignsam_gym.foundation.sam.predictor import load_sam
-load_sam("tiny", "cpu")
-print("torchvision" in sys.modules)
-from segment_anything import SamPredictor, sam_model_registry
+import pytest
 import segment_anything
-print(sorted(sam_model_registry), segment_anything.SamPredictor is SamPredictor, "torchvision" in sys.modules)
 from segment_anything.modeling import Sam
-print(segment_anything.modeling.Sam is Sam)
-"""
-    first, second, third = _run(code).splitlines()
-    assert first == "False"
-    assert second == "['default', 'vit_b', 'vit_h', 'vit_l'] True True"
-    assert third == "True"
+
+from alignsam_gym.foundation.postponed_import import postpone_import
 
 
-def test_a_package_that_was_imported_before_stays_as_it_is():
-    code = """
-import segment_anything
-predictor = segment_anything.SamPredictor
-import alignsam_gym.foundation
-print(segment_anything is __import__("segment_anything"), segment_anything.SamPredictor is predictor)
-"""
-    assert _run(code).split() == ["True", "True"]
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """The name of a package whose `__init__` sets `offered` and notes that it ran."""
+    folder = tmp_path / "slow_package"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(
+        "import slow_package.log as log\nlog.ran.append(1)\nfrom slow_package.part import offered"
+    )
+    (folder / "log.py").write_text("ran = []")
+    (folder / "part.py").write_text("offered = object()")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    yield "slow_package"
+    for name in [name for name in sys.modules if name.partition(".")[0] == "slow_package"]:
+        del sys.modules[name]
+
+
+def test_a_module_is_imported_without_its_package_which_runs_once_when_it_is_needed(package):
+    postpone_import(package)
+    part, log = importlib.import_module(f"{package}.part"), importlib.import_module(f"{package}.log")
+    assert log.ran == []
+    whole = importlib.import_module(package)
+    assert whole.offered is part.offered
+    assert log.ran == [1]
+    with pytest.raises(AttributeError, match="nothing"):
+        whole.nothing  # noqa: B018
+    assert log.ran == [1]
+
+
+def test_a_package_that_was_imported_before_stays_as_it_is(package):
+    whole = importlib.import_module(package)
+    postpone_import(package)
+    assert sys.modules[package] is whole
+
+
+def test_a_package_that_is_not_installed_is_left_alone():
+    postpone_import("not_installed_here")
+    assert "not_installed_here" not in sys.modules
+
+
+def test_all_of_segment_anything_is_there():
+    assert segment_anything.SamPredictor.__module__ == "segment_anything.predictor"
+    assert segment_anything.modeling.Sam is Sam
