@@ -66,7 +66,8 @@ def test_decode_reports_a_ratio_and_equal_answers(tmp_path):
 @pytest.mark.slow
 def test_env_reports_every_implementation(tmp_path):
     measured = benchmark("env", tmp_path)
-    assert set(measured["strategies"]) == {"ours", "ours, SRM frozen", "bare decoder", "reference"}
+    others = {"ours, SRM frozen", "bare decoder", "reference", "reference, no SRM"}
+    assert set(measured["strategies"]) == {"ours"} | others
     assert measured["ratio"] == measured["compared"]["bare decoder"]["ratio"]
 
 
