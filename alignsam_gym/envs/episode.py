@@ -244,7 +244,7 @@ class Episode:
 
     def truncated(self) -> np.ndarray:
         """Tell which rows have taken all their steps, bool (B,)."""
-        return np.asarray((self.steps >= self.rules.max_steps).numpy())
+        return (self.steps >= self.rules.max_steps).numpy()
 
     def terminated(self) -> np.ndarray:
         """Tell which rows chose to stop, bool (B,)."""

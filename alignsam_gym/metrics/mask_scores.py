@@ -146,7 +146,8 @@ def _score_mask(mask: np.ndarray, truth: np.ndarray, pixels: int) -> MaskScores:
     from alignsam_gym.metrics import sod_metrics  # takes seconds to import
 
     counts = _count(mask, truth, pixels)
-    counts = replace(counts, error=(counts.fp + counts.fn) / pixels * pixels)
+    error = (counts.fp + counts.fn) / pixels * pixels  # as of grey levels: the mean times the pixels, to the last bit
+    counts = replace(counts, error=error)
     f_beta, e_phi = sod_metrics.f_beta_of_mask(counts, BETA_SQUARED), sod_metrics.e_phi_of_mask(counts)
     measures = {
         "e_phi": float(e_phi.curve[0]),
