@@ -208,12 +208,14 @@ def label(
 
 
 def _sam_keys(sam: str) -> list[str]:
-    """The keys of `alignsam train` for a SAM by its name, or by the path of its checkpoint."""
+    """The keys of `alignsam train` for a SAM by its name, by ``hf:…``, or by the path of its checkpoint."""
+    from alignsam_gym.foundation.sam.hf_checkpoints import HF
     from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS
 
     if sam == "tiny":
         return []
-    return [f"sam={sam}"] if sam in CHECKPOINTS else [f"env.sam={Path(sam).expanduser().resolve()}"]
+    named = sam in CHECKPOINTS or sam.startswith(HF)
+    return [f"sam={sam}"] if named else [f"env.sam={Path(sam).expanduser().resolve()}"]
 
 
 @app.command(rich_help_panel=AGENT)

@@ -3,13 +3,14 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from alignsam_gym.experiments.cli import app
+from alignsam_gym.experiments.cli import _sam_keys, app
 
 
 def told(*arguments, status=1):
@@ -24,6 +25,13 @@ def test_what_cannot_be_labelled_is_one_line(tmp_path):
     assert told(tmp_path).startswith(f"error: {tmp_path} holds no PNG, JPEG")
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
     assert "sam='vit_x' is unknown" in told(tmp_path, "--sam", "vit_x")
+
+
+def test_a_training_has_the_sam_of_the_page():
+    assert _sam_keys("tiny") == []
+    assert _sam_keys("vit_b") == ["sam=vit_b"]
+    assert _sam_keys("hf:me/sam") == ["sam=hf:me/sam"]
+    assert _sam_keys("tuned.pth") == [f"env.sam={Path.cwd() / 'tuned.pth'}"]
 
 
 @pytest.mark.slow
