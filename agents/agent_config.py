@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import NoneType
 from typing import Any, NoReturn, get_type_hints
 
 from omegaconf import OmegaConf
@@ -129,6 +130,9 @@ def _checked(config: Mapping[str, Any]) -> AgentConfig:
         raise _RefusalError(f"{EMBEDDED}={embedded!r} does not name weights by their SHA-256")
     chosen = {name: env[name] for name in _PORTABLE["env"] if name in env}
     seen = {name: srm[name] for name in _PORTABLE["srm"] if name in srm}
+    if chosen.get("clip", "tiny") is None:  # as in its training, in which the SRM saw SAM's embedding alone
+        del chosen["clip"]
+        seen["features"] = "sam"
     return AgentConfig(chosen, seen, agent, policy, str(dataset.get("name", "")), text, intensity_range, embedded)
 
 
@@ -140,7 +144,8 @@ def _check_options(group: str, values: Mapping[str, Any], options: type[Options]
         if name not in declared:
             raise _RefusalError(f"{group}.{name} is unknown here (does it come from another version of alignsam-gym?)")
         portable = group != "env" or name in _PORTABLE["env"]
-        if portable and str in alternatives(hints[name]) and not isinstance(value, str):
+        words = portable and str in alternatives(hints[name])
+        if words and not isinstance(value, str) and not (value is None and NoneType in alternatives(hints[name])):
             _refuse_value(group, name, value, "a word")
         try:
             check_value(f"{group}.{name}", value, hints[name], declared[name])

@@ -32,11 +32,11 @@ class ModelOptions(Options):
         "`BatchedSamPredictor`, with its own device and precision.",
         "tiny",
     )
-    clip: str | ClipModel = option(
+    clip: str | ClipModel | None = option(
         "What reads texts. `tiny`, the embedded model, which knows the embedded data sets' targets, Pascal VOC's "
         "categories and, less well, any everyday noun; an `open_clip` ViT, `ARCHITECTURE/WEIGHTS` as in "
-        "`ViT-B-16/openai`; or a `ClipModel`. It is loaded only where `branch`, `label_source`, `initial_prompts` or "
-        "the SRM's `features` need it.",
+        "`ViT-B-16/openai`; or a `ClipModel`. `None`: there is none, and the SRM sees SAM's embedding alone. It is "
+        "loaded only where `branch`, `label_source`, `initial_prompts` or the SRM's `features` need it.",
         "tiny",
     )
     branch: Literal["auto", "implicit", "explicit"] = option(

@@ -11,7 +11,7 @@ import yaml
 
 from alignsam_gym import AlignSAM
 from alignsam_gym.agents.bundle import MEMBERS, export
-from alignsam_gym.agents.trained_run import load_config
+from alignsam_gym.agents.trained_run import load_config, load_run
 from alignsam_gym.errors import AlignSAMError, WeightsError
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -61,6 +61,16 @@ def test_run_folder_and_file_predict_alike(make_run, tmp_path):
         np.testing.assert_array_equal(answer.probability, expected.probability)
         np.testing.assert_array_equal(answer.points, expected.points)
     assert sorted(file.name for file in (tmp_path / "folder").iterdir()) == sorted(MEMBERS)
+
+
+def test_an_agent_without_a_clip_goes_without_one(make_run, toy_dataset, tmp_path):
+    run = make_run(features="both", clip=None)
+    file = tmp_path / "agent.alignsam"
+    export(run, file)
+    for source in (run, file):
+        assert AlignSAM.from_pretrained(source, trust_local_weights=True).features is None
+    env, _ = load_run(run, load_config(run), toy_dataset)
+    assert env.episode.encoded.features is None
 
 
 def test_a_bundle_can_be_exported_again_and_is_the_same(bundle, tmp_path):

@@ -131,6 +131,10 @@ def test_quotes_lists_null_and_numbers_keep_their_meaning(argument, command, val
     assert read(argument, command) == value
 
 
+def test_there_may_be_no_clip():
+    assert composed("train", "env.clip=null").env.clip is None
+
+
 def test_a_list_of_numbers_stays_one_where_a_text_may_stand_as_well(monkeypatch):
     monkeypatch.setattr(module, "key_types", lambda command: {"predictions": str | Sequence[int]})
     assert read("predictions=[0,1]") == [0, 1]
