@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
 
 from alignsam_gym.agents.training_log import STEP
-from alignsam_gym.agents.training_state import save_training_state
+from alignsam_gym.agents.training_state import Curves, save_training_state
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 
 CURVES = ("reward", "foreground_rate", "repeated", "iou")
@@ -32,15 +31,14 @@ class EpisodeStatistics(BaseCallback):
     The learner's own metrics are written with them, so the learner should write none: ``learn(log_interval=None)``.
 
     Args:
-        history: Gets a dict for each round: ``timesteps``, ``seconds`` that the round took, and `CURVES`.
+        curves: Its history gets a dict for each round: ``timesteps``, ``seconds`` that the round took, and `CURVES`.
         max_steps: Steps of a round.
     """
 
-    def __init__(self, history: list[dict[str, float]], max_steps: int) -> None:
+    def __init__(self, curves: Curves, max_steps: int) -> None:
         super().__init__()
-        self.history = history
+        self.curves = curves
         self.max_steps = max_steps
-        self._steps: list[dict[str, NDArray[np.float64]]] = []
         self._round_began = time.perf_counter()
 
     def _on_step(self) -> bool:
@@ -48,15 +46,15 @@ class EpisodeStatistics(BaseCallback):
         infos = self.locals["infos"]
         step = {name: np.array([info[name] for info in infos], float) for name in ("foreground", "repeated", "iou")}
         step["reward"] = np.array(self.locals["rewards"], float)
-        self._steps.append(step)
-        if len(self._steps) == self.max_steps:
+        self.curves.steps.append(step)
+        if len(self.curves.steps) == self.max_steps:
             self._end_round()
-            self._steps = []
+            self.curves.steps.clear()
         return True
 
     def _end_round(self) -> None:
         """Write the round that has ended to the history and to the log."""
-        now = time.perf_counter()
+        now, steps = time.perf_counter(), self.curves.steps
         seconds = now - self._round_began
         self._round_began = now
         record = {
@@ -65,20 +63,20 @@ class EpisodeStatistics(BaseCallback):
             "reward": self._mean("reward"),
             "foreground_rate": self._mean("foreground"),
             "repeated": self._mean("repeated"),
-            "iou": float(self._steps[-1]["iou"].mean()),
+            "iou": float(steps[-1]["iou"].mean()),
         }
-        self.history.append(record)
+        self.curves.history.append(record)
         for name in CURVES:
             self.logger.record(f"rollout/{name}", record[name])
-        for number, step in enumerate(self._steps, start=1):
+        for number, step in enumerate(steps, start=1):
             self.logger.record(f"iou_by_step/{number:02d}", float(step["iou"].mean()))
-        played = len(self._steps) * len(self._steps[0]["iou"])
+        played = len(steps) * len(steps[0]["iou"])
         self.logger.record("time/steps_per_second", played / seconds)
         self.logger.record(STEP, self.num_timesteps, exclude="tensorboard")  # which has it already
         self.logger.dump(self.num_timesteps)
 
     def _mean(self, name: str) -> float:
-        return float(np.mean([step[name] for step in self._steps]))
+        return float(np.mean([step[name] for step in self.curves.steps]))
 
 
 class ProgressBar(BaseCallback):
@@ -131,14 +129,14 @@ class Checkpoints(BaseCallback):
     Args:
         path: The file to write.
         env: The environment that the learner plays.
-        history: What `EpisodeStatistics` writes.
+        curves: What `EpisodeStatistics` writes.
     """
 
-    def __init__(self, path: Path, env: AlignSAMVectorEnv, history: list[dict[str, float]]) -> None:
+    def __init__(self, path: Path, env: AlignSAMVectorEnv, curves: Curves) -> None:
         super().__init__()
         self.path = path
         self.env = env
-        self.history = history
+        self.curves = curves
         self._rounds_saved = -1
 
     def _on_step(self) -> bool:
@@ -147,7 +145,7 @@ class Checkpoints(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         """SB3's hook, before steps are collected."""
-        if len(self.history) > self._rounds_saved:
+        if len(self.curves.history) > self._rounds_saved:
             self._save()
 
     def _on_training_end(self) -> None:
@@ -155,5 +153,5 @@ class Checkpoints(BaseCallback):
         self._save()
 
     def _save(self) -> None:
-        save_training_state(self.path, self.model, self.env, self.history)
-        self._rounds_saved = len(self.history)
+        save_training_state(self.path, self.model, self.env, self.curves)
+        self._rounds_saved = len(self.curves.history)

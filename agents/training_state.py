@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +24,32 @@ from alignsam_gym.weight_files import check_finite
 CHECKPOINT = "checkpoint.pt"
 """The file's name in the folder of a run."""
 
-_FORMAT = 2  # to raise whenever an older file can no longer be read; files of version 0.1.0 have no number
+_FORMAT = 3  # to raise whenever an older file can no longer be read; files of version 0.1.0 have no number
 _COUNTERS = ("num_timesteps", "_n_updates", "_n_calls", "_episode_num", "exploration_rate")
 _REPLAY_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
-def save_training_state(
-    path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv, history: list[dict[str, float]]
-) -> None:
+@dataclass(frozen=True)
+class Curves:
+    """What `EpisodeStatistics` has found so far.
+
+    Attributes:
+        history: The means of each round.
+        steps: By name, float64 (num_envs,), of each step in the round that has not ended.
+    """
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    steps: list[dict[str, NDArray[np.float64]]] = field(default_factory=list)
+
+
+def save_training_state(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv, curves: Curves) -> None:
     """Write everything that a training needs to go on. The file is replaced in one step.
 
     Args:
         path: The file to write.
         model: The learner, between two rollouts.
         env: The environment that it plays.
-        history: The curves so far, as `EpisodeStatistics` writes them.
+        curves: The curves so far.
 
     Raises:
         WeightsError: The file cannot be written. The one that was there before is kept.
@@ -52,7 +64,8 @@ def save_training_state(
         "episode_starts": model._last_episode_starts.tolist(),
         "lstm_states": [list(pair) for pair in getattr(model, "_last_lstm_states", None) or ()],
         "environment": env.state_dict(),
-        "history": history,
+        "history": curves.history,
+        "steps": [_plain(step) for step in curves.steps],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all(),
         "numpy": _plain(np.random.get_state(legacy=False)),
@@ -94,7 +107,7 @@ def check_training_state(path: Path) -> None:
         )
 
 
-def load_training_state(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv) -> list[dict[str, float]]:
+def load_training_state(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv) -> Curves:
     """Put a learner and its environment into the state that `save_training_state` wrote.
 
     Args:
@@ -103,7 +116,7 @@ def load_training_state(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv
         env: The environment that it plays.
 
     Returns:
-        The history: the curves so far, as `EpisodeStatistics` writes them.
+        The curves so far.
 
     Raises:
         WeightsError: The file is damaged, of another version, of another configuration, or holds a policy whose
@@ -119,7 +132,8 @@ def load_training_state(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv
         env.load_state_dict(state["environment"])
         _restore_learner(model, env, state)
         _restore_generators(state)
-        history: list[dict[str, float]] = state["history"]
+        steps = [{name: np.array(values, float) for name, values in step.items()} for step in state["steps"]]
+        curves = Curves(state["history"], steps)
     except AlignSAMError:  # about the weights, or the environment's own, about its images
         raise
     except Exception as error:  # parts that are missing, or have other shapes
@@ -127,7 +141,7 @@ def load_training_state(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv
             f"{path} is not a checkpoint of this configuration ({error}); begin in another folder, or go on by the "
             f"configuration there with resume={path.parent}."
         ) from error
-    return history
+    return curves
 
 
 def _restore_learner(model: BaseAlgorithm, env: AlignSAMVectorEnv, state: dict[str, Any]) -> None:

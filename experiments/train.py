@@ -25,7 +25,7 @@ from alignsam_gym.agents.callbacks import Checkpoints, EpisodeStatistics, Progre
 from alignsam_gym.agents.embedded_weights import EMBEDDED, embedded_weights
 from alignsam_gym.agents.trained_run import load_config, make_env
 from alignsam_gym.agents.training_log import check_logger, make_logger
-from alignsam_gym.agents.training_state import CHECKPOINT, check_training_state, load_training_state
+from alignsam_gym.agents.training_state import CHECKPOINT, Curves, check_training_state, load_training_state
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.errors import OptionError, check_count
@@ -93,14 +93,14 @@ def train(folder: Path, config: DictConfig) -> float:
     config.env.branch = env.episode.srm.kind  # what auto became, for other data that the agent may meet
     with open_dict(config):
         config[EMBEDDED] = embedded_weights(config.env)
-    history = resume(folder, config, model, env) if resumes else []
+    curves = resume(folder, config, model, env) if resumes else Curves()
     save_config(folder, config)
     total = total_timesteps(config, len(env.episode.encoded))
-    started = time.perf_counter() - sum(entry["seconds"] for entry in history)
+    started = time.perf_counter() - sum(entry["seconds"] for entry in curves.history)
     values: Any = OmegaConf.to_container(config, resolve=True)
     with closing(make_logger(config.logger, folder, config.agent.algorithm, values, model.num_timesteps)) as logger:
         model.set_logger(logger)
-        learn(checkpoint, config, model, history, total)
+        learn(checkpoint, config, model, curves, total)
     minutes = (time.perf_counter() - started) / 60
     if config.env.answer == "auto":
         config.env.answer = better_answer(env.episode, AgentPrompter(model.policy, deterministic=True))
@@ -110,7 +110,7 @@ def train(folder: Path, config: DictConfig) -> float:
             config.text = env.episode.encoded.common_text()  # the agent's default where no text is given
     save_config(folder, config)
     save_agent(folder, model.policy, env.episode.srm)
-    learning_curve(history, folder / "learning_curve.png")
+    learning_curve(curves.history, folder / "learning_curve.png")
     learned_from = len(env.episode.encoded)
     about_training = {"timesteps": total, "training_minutes": round(minutes, 2), "labelled_images": learned_from}
     miou = evaluate_agent(folder, config, test_env, model.policy, untrained, about_training)
@@ -118,11 +118,11 @@ def train(folder: Path, config: DictConfig) -> float:
     return miou
 
 
-def resume(folder: Path, config: DictConfig, model: BaseAlgorithm, env: AlignSAMVectorEnv) -> list[dict[str, float]]:
+def resume(folder: Path, config: DictConfig, model: BaseAlgorithm, env: AlignSAMVectorEnv) -> Curves:
     """Put a new learner and its environment where the training in `folder` stopped.
 
     Returns:
-        The history of the training so far.
+        The curves of the training so far.
 
     Raises:
         OptionError: That training had another configuration.
@@ -135,9 +135,9 @@ def resume(folder: Path, config: DictConfig, model: BaseAlgorithm, env: AlignSAM
             f"{folder} holds a training with another {', '.join(changed)}; choose another folder, or go on with "
             f"resume={folder}."
         )
-    history = load_training_state(folder / CHECKPOINT, model, env)
+    curves = load_training_state(folder / CHECKPOINT, model, env)
     log.info("going on from step %d", model.num_timesteps)
-    return history
+    return curves
 
 
 def total_timesteps(config: DictConfig, images: int) -> int:
@@ -151,16 +151,14 @@ def total_timesteps(config: DictConfig, images: int) -> int:
     return int(max(one_round, total // one_round * one_round))
 
 
-def learn(
-    checkpoint: Path, config: DictConfig, model: BaseAlgorithm, history: list[dict[str, float]], total: int
-) -> None:
+def learn(checkpoint: Path, config: DictConfig, model: BaseAlgorithm, curves: Curves, total: int) -> None:
     """Learn until `total` timesteps, with a progress bar, logs and checkpoints.
 
     Args:
         checkpoint: The file of the training state.
         config: The configuration.
         model: The learner, new or resumed.
-        history: The curves so far. Rounds are added to it.
+        curves: The curves so far. Rounds are added to their history.
         total: Timesteps of the whole training.
 
     Raises:
@@ -168,9 +166,9 @@ def learn(
     """
     venv = model.get_env()
     assert isinstance(venv, PromptVecEnv)
-    bar = ProgressBar(history, total)
-    statistics = EpisodeStatistics(history, config.env.max_steps)
-    callbacks = CallbackList([statistics, bar, Checkpoints(checkpoint, venv.env, history)])
+    bar = ProgressBar(curves.history, total)
+    statistics = EpisodeStatistics(curves, config.env.max_steps)
+    callbacks = CallbackList([statistics, bar, Checkpoints(checkpoint, venv.env, curves)])
     try:
         with closing(bar):
             if model.num_timesteps < total:

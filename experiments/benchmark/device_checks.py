@@ -11,7 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
 from alignsam_gym.agents.algorithms import make_learner
-from alignsam_gym.agents.training_state import load_training_state, save_training_state
+from alignsam_gym.agents.training_state import Curves, load_training_state, save_training_state
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.experiments.benchmark import Architecture
 from alignsam_gym.experiments.benchmark.environment_speed import our_environments
@@ -43,7 +43,7 @@ def check_device(device: str) -> dict[str, Any]:
         again = _train(_learner(model, cache), ROUNDS)
         interrupted = _learner(model, cache)
         _train(interrupted, ROUNDS // 2)
-        save_training_state(state, interrupted, _environments(interrupted).env, [])
+        save_training_state(state, interrupted, _environments(interrupted).env, Curves())
         resumed = _learner(model, cache)
         load_training_state(state, resumed, _environments(resumed).env)
         differences = {

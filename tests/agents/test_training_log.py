@@ -6,6 +6,7 @@ import pytest
 
 from alignsam_gym.agents.callbacks import EpisodeStatistics
 from alignsam_gym.agents.training_log import STEP, check_logger, make_logger
+from alignsam_gym.agents.training_state import Curves
 from alignsam_gym.errors import OptionError
 
 MAX_STEPS = 6
@@ -16,13 +17,13 @@ def learn(make_toy_learner, tmp_path):
     """Trains from a step to another, with a log in the folder, as a training that was interrupted goes on."""
 
     def train(logger, begin, end):
-        model, history = make_toy_learner("ppo"), []
+        model, curves = make_toy_learner("ppo"), Curves()
         model.num_timesteps = begin
         log = make_logger(logger, tmp_path, "ppo", {"seed": 0}, begin)
         model.set_logger(log)
-        model.learn(end - begin, EpisodeStatistics(history, MAX_STEPS), log_interval=None, reset_num_timesteps=False)
+        model.learn(end - begin, EpisodeStatistics(curves, MAX_STEPS), log_interval=None, reset_num_timesteps=False)
         log.close()
-        return history
+        return curves.history
 
     return train
 

@@ -5,7 +5,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 from alignsam_gym.agents.algorithms import ALGORITHMS
 from alignsam_gym.agents.callbacks import Checkpoints, EpisodeStatistics
-from alignsam_gym.agents.training_state import check_training_state, load_training_state
+from alignsam_gym.agents.training_state import Curves, check_training_state, load_training_state
 from alignsam_gym.errors import DataError, WeightsError
 
 ROUND, TOTAL = 4 * 6, 3 * 4 * 6
@@ -29,8 +29,8 @@ def train(make_toy_learner):
     def run(algorithm, checkpoint, resume=False, interrupt=None, **options):
         model = make_toy_learner(algorithm, seed=5, **options)
         env = model.get_env().env
-        history = load_training_state(checkpoint, model, env) if resume else []
-        callbacks = [EpisodeStatistics(history, 6), Checkpoints(checkpoint, env, history)]
+        curves = load_training_state(checkpoint, model, env) if resume else Curves()
+        callbacks = [EpisodeStatistics(curves, 6), Checkpoints(checkpoint, env, curves)]
         if interrupt:
             callbacks.append(_Interruption(interrupt))
         try:
@@ -39,7 +39,7 @@ def train(make_toy_learner):
             )
         except KeyboardInterrupt:
             assert interrupt
-        return model, env, history
+        return model, env, curves.history
 
     return run
 
@@ -61,6 +61,15 @@ def test_an_interrupted_training_ends_as_a_whole_one(train, algorithm, stop, tmp
     np.testing.assert_array_equal(resumed_env.observe()["patches"], whole_env.observe()["patches"])
 
 
+def test_a_round_goes_on_in_which_a_training_was_interrupted(train, tmp_path):
+    agent = {"n_steps": 4}  # which does not divide a round's 6
+    _, _, whole = train("a2c", tmp_path / "whole.pt", agent=agent)
+    train("a2c", tmp_path / "half.pt", interrupt=2 * ROUND, agent=agent)
+    _, _, resumed = train("a2c", tmp_path / "half.pt", resume=True, agent=agent)
+    assert [one | {"seconds": 0} for one in resumed] == [one | {"seconds": 0} for one in whole]
+    assert len(whole) == TOTAL / ROUND
+
+
 def test_a_replay_buffer_that_has_gone_round_is_restored_whole(train, tmp_path):
     agent = {"buffer_size": 40}
     whole, _, _ = train("dqn", tmp_path / "whole.pt", agent=agent)
@@ -80,8 +89,8 @@ def test_checkpoints_come_once_a_round(make_toy_learner, algorithm, tmp_path, mo
         "alignsam_gym.agents.callbacks.save_training_state", lambda path, model, *_: saved.append(model.num_timesteps)
     )
     model = make_toy_learner(algorithm)
-    history = []
-    callbacks = [EpisodeStatistics(history, 6), Checkpoints(tmp_path / "c.pt", model.get_env().env, history)]
+    curves = Curves()
+    callbacks = [EpisodeStatistics(curves, 6), Checkpoints(tmp_path / "c.pt", model.get_env().env, curves)]
     model.learn(3 * ROUND, CallbackList(callbacks), log_interval=None)
     assert saved == [0, ROUND, 2 * ROUND, 3 * ROUND]
 
