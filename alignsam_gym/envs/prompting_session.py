@@ -17,6 +17,7 @@ from alignsam_gym.data.image_files import IntensityRange, read_image, rgb_of
 from alignsam_gym.data.samples import Sample
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.fused_answer import agreement
+from alignsam_gym.envs.initial_prompts import INITIAL_PROMPTS
 from alignsam_gym.envs.prompters import Prompter, begin
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.errors import DataError, OptionError
@@ -152,10 +153,14 @@ class PromptingSession:
         for name, value in (("label_source", "oracle"), ("initial_prompts", "truth")):
             if getattr(rules, name) == value:
                 raise OptionError(f"{name}={value}: this agent prompts by the ground truth, which new images lack.")
-        self.rules, self.model, self.srm, self.prompter = rules, model, srm, prompter
+        self.rules, self.model, self.srm, self.prompter = rules.for_split("test"), model, srm, prompter
         self.clip, self.text, self._intensity_range = clip, text, intensity_range
         self._features = features
         self._store: Store = RecentStore() if store is None else store
+        self._forget()
+
+    def _forget(self) -> None:
+        """Have no images."""
         self._episode: Episode | None = None
         self._sizes: list[tuple[int, int]] = []
         self._played: list[_Played] = []
@@ -165,7 +170,7 @@ class PromptingSession:
     @property
     def steps(self) -> int:
         """How many steps have been taken since the initial pair."""
-        return len(self._played) - 1
+        return max(0, len(self._played) - 1)
 
     def set_image(self, image: ImageLike, text: str | None = None) -> None:
         """Begin anew on one image, with the initial pair; see `set_images`."""
@@ -187,7 +192,7 @@ class PromptingSession:
             DataError: An image is none, or cannot be read.
         """
         text = self._resolve_text(text)
-        self._episode = None  # so that two are never in memory
+        self._forget()  # so that two episodes are never in memory
         side = self.rules.grid.image_size
         frames, sizes = [], []
         for image in images:
@@ -236,9 +241,9 @@ class PromptingSession:
             row: Which image.
 
         Raises:
-            OptionError: The point is outside the image, or there is no image yet.
+            OptionError: The point is outside the image, or there is no such image.
         """
-        self._playing()
+        self._playing(row)
         height, width = self._sizes[row]
         if not (0 <= x_px <= width and 0 <= y_px <= height):
             raise OptionError(f"A point in this image has x from 0 to {width} and y from 0 to {height}.")
@@ -246,15 +251,17 @@ class PromptingSession:
 
     def undo(self, row: int = 0) -> None:
         """Take back the point that a user added last, if there is one."""
-        self._playing()
+        self._playing(row)
         del self._user_points[row][-1:]
 
     def user_points(self, row: int = 0) -> Sequence[UserPoint]:
         """The points that a user has added to an image, in their order."""
+        self._playing(row)
         return tuple(self._user_points[row])
 
     def patches(self, row: int = 0) -> Sequence[int]:
         """The patches that the prompter has chosen on an image, in their order."""
+        self._playing(row)
         return tuple(self._patches[row])
 
     def maps(self, row: int = 0, step: int | None = None) -> PromptMaps:
@@ -265,10 +272,11 @@ class PromptingSession:
             step: How many of the prompter's steps to regard, from 0 to `steps`; by default all.
 
         Raises:
-            OptionError: There is no image yet.
+            OptionError: There is no such image or step.
         """
-        episode = self._playing()
-        srm_map = self._played[self.steps if step is None else step].srm_logits[row].sigmoid()
+        step = self.steps if step is None else step
+        episode = self._playing(row, step)
+        srm_map = self._played[step].srm_logits[row].sigmoid()
         return PromptMaps(
             srm_map.cpu().numpy() if self.srm.learned else None,
             episode.similarity[row].cpu().numpy() if self.clip else None,
@@ -283,13 +291,12 @@ class PromptingSession:
             step: How many of the prompter's steps to regard, from 0 to `steps`; by default all.
 
         Raises:
-            OptionError: There is no image yet.
+            OptionError: There is no such image or step.
         """
-        episode = self._playing()
         step = self.steps if step is None else step
-        initial = episode.labels.shape[1] - self.rules.max_steps
+        episode = self._playing(row, step)
         given = episode.labels[row] != PADDING
-        given[initial + step :] = False
+        given[INITIAL_PROMPTS + step :] = False
         points_frame, labels = episode.points[row][given], episode.labels[row][given]
         answer, size = self._played[step].answers[row], self._sizes[row]
         points_px = frame_to_image(points_frame, self.rules.grid.image_size, size)
@@ -310,9 +317,9 @@ class PromptingSession:
             1 − IoU of the two, in [0, 1], at the resolution of SAM's logits.
 
         Raises:
-            OptionError: There is no image yet.
+            OptionError: There is no such image or step.
         """
-        episode = self._playing()
+        episode = self._playing(row)
         answers = episode.logits[row : row + 1]
         return 1 - float(agreement(answers, resize_map(episode.srm_logits[row : row + 1], answers.shape[-2:])))
 
@@ -324,9 +331,14 @@ class PromptingSession:
         srm_logits = episode.srm_map(row, resize_map(logits.sigmoid(), episode.mask.shape[1:]))
         return episode.answer_of(logits, srm_logits)[0]
 
-    def _playing(self) -> Episode:
+    def _playing(self, row: int = 0, step: int = 0) -> Episode:
+        """Return the episode, once it is clear that it has such a row and step. Raises OptionError."""
         if self._episode is None:
             raise OptionError("There is no image to prompt yet: give one, session.set_image(image).")
+        if not 0 <= row < len(self._sizes):
+            raise OptionError(f"row={row}: the session's images are numbered from 0 to {len(self._sizes) - 1}.")
+        if not 0 <= step <= self.steps:
+            raise OptionError(f"step={step}: the session's steps so far are 0 to {self.steps}.")
         return self._episode
 
     def _resolve_text(self, text: str | None) -> str | None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -81,6 +83,32 @@ def test_the_maps_of_a_step_are_those_the_prompter_saw(make_session, images):
     for step, expected in enumerate(seen):
         np.testing.assert_array_equal(session.maps(step=step).srm, expected)
     assert not np.array_equal(seen[0], seen[1])
+
+
+def test_what_auto_leaves_open_is_the_srms_pair(make_session, images):
+    auto, srm = make_session(initial_prompts="srm"), make_session(initial_prompts="srm")
+    auto = PromptingSession(replace(srm.rules, initial_prompts="auto"), auto.model, auto.srm, grid_prompter)
+    for session in (auto, srm):
+        session.srm.learned = True
+        session.set_image(images[1])
+    same(auto.prediction(), srm.prediction())
+    assert srm.prediction().labels.tolist() == [1, 0]
+
+
+def test_images_and_steps_that_are_not_there_are_errors(make_session, images):
+    session = make_session()
+    session.set_images(images)
+    session.step()
+    for wrong in ({"row": 3}, {"row": -1}, {"step": 2}, {"step": -1}):
+        with pytest.raises(OptionError, match=next(iter(wrong))):
+            session.prediction(**wrong)
+        with pytest.raises(OptionError, match=next(iter(wrong))):
+            session.maps(**wrong)
+    with pytest.raises(DataError):
+        session.set_image(np.zeros(3))
+    assert session.steps == 0
+    with pytest.raises(OptionError, match="no image"):
+        session.patches()
 
 
 def test_several_images_are_prompted_as_each_is_alone(make_session, images):
