@@ -37,6 +37,22 @@ def test_a_module_is_imported_without_its_package_which_runs_once_when_it_is_nee
     assert log.ran == [1]
 
 
+def test_all_names_of_a_package_can_be_taken(package):
+    postpone_import(package)
+    names = {}
+    exec(f"from {package} import *", names)
+    assert names["offered"] is sys.modules[f"{package}.part"].offered
+
+
+def test_a_package_that_fails_tells_why_each_time(package, tmp_path):
+    (tmp_path / package / "part.py").write_text("raise OSError('a library is missing')")
+    postpone_import(package)
+    whole = importlib.import_module(package)
+    for _ in range(2):
+        with pytest.raises(OSError, match="a library is missing"):
+            whole.offered  # noqa: B018
+
+
 def test_a_package_that_was_imported_before_stays_as_it_is(package):
     whole = importlib.import_module(package)
     postpone_import(package)
