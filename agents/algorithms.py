@@ -98,7 +98,7 @@ def make_policy(env: PromptVecEnv, agent: Mapping[str, Any], policy: Mapping[str
     _, policy_class = _classes(agent["algorithm"])
     options = _network(episode, policy) | dict(agent.get("policy_kwargs", {})) | {"optimizer_class": _no_optimizer}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         made = policy_class(env.observation_space, env.action_space, lambda _: 0.0, **options)
     if policy.get("init") == "pretrained":
         begin_pretrained(made)

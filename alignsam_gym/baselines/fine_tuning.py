@@ -90,7 +90,7 @@ class FineTunedSAM(ABC):
         """Begin again at the frozen SAM, with new weights where something learns."""
         self.sam, self.classes = deepcopy(self.model.sam), sorted(set(texts), key=str)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             self.adapt(self.sam)
             self.tokens = nn.Embedding(len(self.classes), self.sam.prompt_encoder.embed_dim)
         self.sam.to(self.model.device)

@@ -36,8 +36,8 @@ _PROGRESS = ("index", "points", "labels", "steps", "visited", "stopped", "hit", 
 class Episode:
     """B episodes in progress.
 
-    What a device computes is on the model's device. What follows from actions and files alone is on the CPU, so that
-    nobody waits for the device to read it: index, steps, visited, stopped, hit, repeated, centre_is_foreground.
+    What a device computes is on the model's device. What depends on actions and files alone is on the CPU, where
+    reading it does not wait for the device: index, steps, visited, stopped, hit, repeated, centre_is_foreground.
 
     The SRM and the agent see E(x), M and M_c on a grid of g cells a side: the embedding's own h, or
     `Rules.srm_grid_size` if that is less, where each cell is the mean of several. [ours]
@@ -57,20 +57,18 @@ class Episode:
             step.
         labels: int64 (B, 2 + T): 1, 0, or −1 where there is no prompt.
         steps: int64 (B,), prompts given by actions.
-        visited: bool (B, N), the patches that were chosen.
-        stopped: bool (B,), whether the agent chose to stop.
+        visited: bool (B, N), the patches that were chosen; `stopped`, bool (B,), whether the agent chose to stop.
         logits: float32 (B, 4h, 4w), SAM's last answer.
         answers: float32 (B, 4h, 4w), what is scored and shown, by `Rules.answer`.
         mask: float32 (B, g, g) in [0, 1], M_{t−1} of Eq. 4: the answer's probabilities, averaged over cells. [ours]
         embeddings: float32 (B, C, g, g), E(x).
-        semantics: float32 (B, F, g, g), what the SRM sees in its place (`SRMConfig.features`); the same by default.
+        semantics: float32 (B, F, g, g), what the SRM sees in the place of E(x) (`SRMConfig.features`), or E(x) itself.
         truth: float32 (B, 4h, 4w), the foreground's fraction of each logit's labelled pixels. `truth_coarse` is the
             same on the grid (y′ of Eq. 13).
         valid: float32 (B, 4h, 4w), the fraction of each logit's pixels that have a label; `valid_coarse` on the grid.
         similarity: float32 (B, g, g) in [0, 1], M_c, CLIP's map of the image's text; zeros without a CLIP.
         srm_logits: float32 (B, g, g), the SRM's map y_r of the current state (Eq. 12), as logits.
-        iou: float32 (B,), of `answers`, at the logits' own resolution.
-        gains: float32 (B,), the change of `iou` by the last action.
+        iou: float32 (B,), of `answers`, at the logits' own resolution; `gains`, its change by the last action.
         centre_is_foreground: bool (B, N), whether each patch's centre is foreground.
         hit: bool (B,), whether the last action's patch is foreground; `repeated`, whether it was chosen before.
     """
@@ -148,7 +146,7 @@ class Episode:
     def reset(self, rows: Sequence[int], indices: Sequence[int], generators: Sequence[np.random.Generator]) -> None:
         """Begin episodes in some rows, with their initial prompts.
 
-        It warns if prompts, labels or answers are to come from an SRM that has learned nothing and will not learn.
+        It warns if something is to come from an SRM that has learned nothing and will not learn.
 
         Args:
             rows: The rows.
@@ -181,6 +179,8 @@ class Episode:
                 self._place_initial(at.there, prompts_from_map(self.srm_logits[at.there], side))
             case "clip":
                 self._place_initial(at.there, prompts_from_map(self.similarity[at.there], side))
+            case undecided:
+                raise OptionError(f"initial_prompts={undecided!r} is for a split to decide: Rules.for_split.")
         self._answer(at)
         self._recalibrate(at)
         self._settle(at)
@@ -379,7 +379,7 @@ class Episode:
     def _srm_states(self, at: Rows, masks: Tensor) -> State:
         """Make s_t, with s_c before it if the branch is explicit."""
         state = make_state(srm_state(self.rules.state), self.semantics, masks, masks)
-        if len(at.here) < len(self):
+        if at.there != slice(0, len(self)):
             state = replace(state, rows=at.here)
         return state.after_text(self.similarity[at.there]) if self.srm.kind == "explicit" else state
 

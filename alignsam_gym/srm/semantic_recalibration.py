@@ -150,7 +150,7 @@ class SRM:
 
     @torch.no_grad()
     def _stop_early(self, states: State, target: Tensor, valid: Tensor, folds: Tensor) -> None:
-        """Measure the learners on images that they have not seen, and make members of those that were never better."""
+        """Measure each learner on images that it has not seen; the best so far gives its member its weights."""
         highest, total, count = self._unseen
         for fold, learner in enumerate(self.learners):
             rows = _places(folds == fold)
@@ -161,15 +161,18 @@ class SRM:
                 count[fold] += len(ious)
         interval, before = self.config.early_stopping_interval, self._states_learned
         self._states_learned += len(states)
-        compares = self._states_learned // interval > before // interval
-        mean = total / count if compares else None
-        for fold, (member, learner) in enumerate(zip(self.members, self.learners, strict=True)):
-            first_interval = self._states_learned < interval
-            if first_interval or (mean is not None and mean[fold] > highest[fold]):
-                member.load_state_dict(learner.state_dict())
-        if mean is not None:
+        if self._states_learned < interval:
+            best = torch.ones_like(highest, dtype=torch.bool)
+        elif self._states_learned // interval > before // interval:
+            mean = total / count
+            best = mean > highest
             highest.copy_(torch.fmax(highest, mean))
             self._unseen[1:] = 0
+        else:
+            return
+        for is_best, member, learner in zip(best, self.members, self.learners, strict=True):
+            for kept, new in zip(member.parameters(), learner.parameters(), strict=True):
+                kept.copy_(torch.where(is_best, new, kept))  # chosen on the device, for which nobody waits
 
     def _drop_channels(self, states: State) -> State:
         """Leave some channels of the embeddings out, and strengthen the others as much."""
@@ -188,19 +191,22 @@ class SRM:
                 "learners": self.learners.state_dict(),
                 "unseen": self._unseen,
                 "states_learned": self._states_learned,
-                "optimizer": self.optimizer.state_dict(),
+                "optimizer": self._optimizer and self._optimizer.state_dict(),
+                "learned": self.learned,
                 "generator": self.generator.get_state(),
             }
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state_dict` was called."""
-        self.learned = True
+        self.learned = state["learned"]
         self.members.load_state_dict(state["members"])
         self.learners.load_state_dict(state["learners"])
         self._unseen.copy_(state["unseen"])
         self._states_learned = state["states_learned"]
-        self.optimizer.load_state_dict(deepcopy(state["optimizer"]))
+        self._optimizer = None
+        if state["optimizer"]:
+            self.optimizer.load_state_dict(deepcopy(state["optimizer"]))
         self.generator.set_state(state["generator"].cpu())
 
     def save(self, path: Path) -> None:

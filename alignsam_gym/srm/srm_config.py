@@ -54,9 +54,10 @@ class SRMConfig(Options):
     )
     dropout: float = option("Probability that a channel of a state's embedding is left out of a gradient step. [ours]")
     early_stopping_interval: int = option(
-        "Early stopping. After every so many states, the branch that draws a fold's maps is replaced by the one that "
-        "goes on learning, if the IoU of that one on the fold, which it has not seen, is the highest so far. Until the "
-        "first comparison it always is. 0 for always. With one fold nothing is unseen, and it always is. [ours]",
+        "Early stopping. Each fold has a branch that learns and a branch that draws maps. After every so many states "
+        "the learning branch is measured on its fold, which it has not seen; if its IoU is the highest so far, the "
+        "drawing branch takes its weights. Before the first measurement it always takes them. With 0, or one fold, the "
+        "learning branch draws the maps itself. [ours]",
         least=0,
         reason="it must be a count of states, or 0 for none",
     )

@@ -80,6 +80,21 @@ def test_no_warning_where_the_srm_learned_or_labels_nothing(make_toy, tmp_path):
     assert not _warnings_of_a_reset(make_toy(split="test", label_source="positive", initial_prompts="truth"))
 
 
+def test_a_copy_of_an_srm_that_never_learned_has_not_learned_either():
+    srm, copy = (SRM("implicit", 32, SRMConfig(width=8), torch.device("cpu"), seed) for seed in range(2))
+    copy.load_state_dict(srm.state_dict())
+    assert not copy.learned
+
+
+def test_rows_may_come_in_any_order(make_toy_vec):
+    maps = []
+    for rows in ([0, 1, 2], [2, 0, 1]):
+        episode = make_toy_vec(3).unwrapped.episode
+        episode.reset(rows, rows, [np.random.default_rng(row) for row in rows])
+        maps.append(episode.srm_logits)
+    torch.testing.assert_close(*maps)
+
+
 @pytest.mark.parametrize(("full_mask_every", "blank"), [(0, 0), (1, 4), (4, 1), (2, 2)])
 def test_the_srm_is_taught_the_state_it_led_to_and_some_blank_ones(make_toy, full_mask_every, blank):
     env = make_toy(srm={"width": 8, "full_mask_every": full_mask_every}, max_steps=4)
