@@ -35,8 +35,8 @@ def index_on(device: torch.device, rows: Tensor) -> Tensor | slice:
         rows: int64 (n,), on the CPU.
 
     Returns:
-        A slice where the rows follow one another: what it takes is no copy. Else the rows on the device, on which the
-        CPU does not wait until they are there.
+        A slice if the rows are consecutive, because a slice copies nothing. Else the rows on the device; the CPU does
+        not wait for their copy.
     """
     first = int(rows[0]) if len(rows) else 0
     if torch.equal(rows, torch.arange(first, first + len(rows))):

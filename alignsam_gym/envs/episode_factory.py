@@ -28,7 +28,7 @@ if hasattr(os, "register_at_fork"):  # a forked worker that uses OpenMP waits fo
 log = logging.getLogger(__name__)
 
 _CAPACITY = {"train": 1024, "development": 256, "test": 256}
-"""Encodings kept in memory: what is learned from comes again and again."""
+"""How many encodings are kept in memory, by split. Images to learn from come again and again, so more are kept."""
 
 
 def make_episode(config: EnvConfig, count: int = 1) -> Episode:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from alignsam_gym.envs.episode import Episode
+from alignsam_gym.envs.initial_prompts import INITIAL_PROMPTS
 from alignsam_gym.errors import OptionError
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
 from alignsam_gym.transforms import frame_to_image, mask_from_logits, resize_image, resize_mask
@@ -44,7 +45,7 @@ def draw_answer(episode: Episode, row: int, image: np.ndarray) -> np.ndarray:
     labels = episode.labels[row].cpu().numpy()
     for slot in np.flatnonzero(labels != PADDING):
         x, y = points_panel[slot].astype(int).tolist()
-        mark(picture, (x, y), bool(labels[slot]), str(max(0, slot - 1)))
+        mark(picture, (x, y), bool(labels[slot]), str(max(0, slot - INITIAL_PROMPTS + 1)))
     return picture
 
 

@@ -62,9 +62,9 @@ class Rules(Options):
     stop: bool = option("Whether the agent may stop prompting. The paper's may not.")
     answer: AnswerName = option(
         "What is scored, rewarded, predicted, shown and exported. `sam`: SAM's logits, as in the paper. `fused`: SAM's "
-        "logits and the SRM's map together (`fuse_answers`). `auto`: `fused`, until `alignsam train`, at its end, has "
-        "both compared on the labelled images and keeps the better (`better_answer`). The agent always observes SAM's. "
-        "[ours]"
+        "logits and the SRM's map together (`fuse_answers`). `auto`: `fused` in training. At its end `alignsam "
+        "train` compares both on the labelled images and keeps the better (`better_answer`). The agent always observes "
+        "SAM's. [ours]"
     )
     srm_grid_size: int = option(
         'The SRM, `observation="patches"` and `observation="cells"` see the state on a grid of at most so many cells a '

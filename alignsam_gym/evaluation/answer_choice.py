@@ -45,6 +45,7 @@ def better_answer(episode: Episode, prompter: Prompter) -> AnswerName:
     answers = len(episode.encoded) * (1 + episode.rules.max_steps)
     means = {answer: total / answers for answer, total in sums.items()}
     chosen: AnswerName = "sam" if means["sam"] > means["fused"] else "fused"
+    unseen = "cross-fitted" if episode.srm.config.folds > 1 else "by a branch that has learned from them"
     told = ", ".join(f"{answer} {mean:.3f}" for answer, mean in means.items())
-    log.info("answer=%s: mIoU on the %d labelled images, cross-fitted: %s", chosen, len(episode.encoded), told)
+    log.info("answer=%s: mIoU on the %d labelled images, %s: %s", chosen, len(episode.encoded), unseen, told)
     return chosen

@@ -62,18 +62,20 @@ def _strips(
     episode: Episode, indices: list[int], name: str, strategy: PromptingStrategy
 ) -> list[list[tuple[str, np.ndarray]]]:
     """For each image, pictures uint8 (400, 400, 3) with their titles."""
+    images: dict[int, np.ndarray] = {}
     strips: dict[int, list[tuple[str, np.ndarray]]] = {}
 
     def draw(episode: Episode, step: int, batch: list[int]) -> None:
+        if step not in _SHOWN and step != episode.rules.max_steps:
+            return
         for row, index in enumerate(batch):
-            sample = episode.encoded.dataset[index]
-            image = resize_image(sample.image, PANEL)
             if step == 0:
-                truth = overlay(image, resize_mask(sample.mask, PANEL), TRUTH_COLOUR)
+                sample = episode.encoded.dataset[index]
+                images[index] = resize_image(sample.image, PANEL)
+                truth = overlay(images[index], resize_mask(sample.mask, PANEL), TRUTH_COLOUR)
                 strips[index] = [(f"{sample.id}, {name}\nground truth", truth)]
-            if step in _SHOWN or step == episode.rules.max_steps:
-                title = f"t = {step}, IoU {float(episode.iou[row]):.2f}"
-                strips[index].append((title, draw_answer(episode, row, image)))
+            title = f"t = {step}, IoU {float(episode.iou[row]):.2f}"
+            strips[index].append((title, draw_answer(episode, row, images[index])))
 
     with played_by(episode, strategy.rules):
         prompt(episode, indices, strategy.prompter, draw)

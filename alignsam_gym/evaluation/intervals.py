@@ -14,9 +14,9 @@ from alignsam_gym.errors import OptionError
 def interval(runs: Sequence[Mapping[str, float]], resamples: int) -> tuple[float, float]:
     """Return the 95% interval of a mean over runs.
 
-    Two things could have been otherwise. Test images are the same in all runs: their means over runs are bootstrapped.
-    Seeds are few, and a bootstrap of few is too narrow: runs' means have the error that Student's t gives them. Where
-    each run has test images of its own, that error is theirs, too, and nothing is bootstrapped.
+    The interval has two parts. The runs' means differ by seed: Student's t gives their error, as a bootstrap of few
+    runs is too narrow. If all runs have the same test images, the images' means over runs are bootstrapped, too. If
+    each run has its own images, the spread between runs holds that error already.
 
     Args:
         runs: For each run, a value of each test image by its id, or a single value.

@@ -21,8 +21,7 @@ def overlap(answer: np.ndarray, truth: np.ndarray, void: np.ndarray | None = Non
 
 def iou_of(answer: np.ndarray, truth: np.ndarray) -> float:
     """Compute the IoU of two masks, bool (H, W), in [0, 1]; 1 where both are empty."""
-    intersection, union = overlap(answer, truth)
-    return intersection / union if union else 1.0
+    return fraction(*overlap(answer, truth))
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,7 @@ class BatchedDecoder:
         Returns:
             Logits (B, K, 4h, 4w) and predicted IoU (B, K).
         """
-        wanted = slice(1, None) if multimask_output else slice(1)
+        wanted = wanted_masks(multimask_output)
         masks = self._paint(self._upscale(pixels), self._kernels(hidden, wanted))
         return masks, self._iou(hidden)[:, wanted]
 
@@ -214,6 +214,11 @@ class BatchedDecoder:
         return x.reshape(x.shape[0], -1, 4 * height, 4 * width)
 
 
+def wanted_masks(multimask_output: bool) -> slice:
+    """Tell which of SAM's mask tokens answer: all but the first, or the first alone."""
+    return slice(1, None) if multimask_output else slice(1)
+
+
 def space_to_depth(x: Tensor) -> Tensor:
     """Halve a map's resolution by moving each 2 × 2 block of pixels into the channels.
 
@@ -226,33 +231,6 @@ def space_to_depth(x: Tensor) -> Tensor:
     """
     x = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).permute(0, 3, 5, 1, 2, 4)
     return x.flatten(1, 3)
-
-
-def decode(
-    prompt_encoder: PromptEncoder,
-    mask_decoder: MaskDecoder,
-    embeddings: Tensor,
-    points: Tensor,
-    labels: Tensor,
-    mask_input: Tensor | None = None,
-    multimask_output: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """Prepare images and decode prompts in one call, for weights that change or images that come once.
-
-    Args:
-        prompt_encoder: SAM's.
-        mask_decoder: SAM's; SAM-HQ's and SAM 2.1's need their own subclass of `BatchedDecoder`.
-        embeddings: float (B, C, h, w), from the image encoder.
-        points: float (B, N, 2), (x, y) in pixels of the image encoder's input. N may be 0.
-        labels: int (B, N), 1 foreground, 0 background, −1 padding.
-        mask_input: float (B, 1, 4h, 4w), low-resolution logits of an earlier answer, or None.
-        multimask_output: Whether to answer with K = 3 masks instead of K = 1.
-
-    Returns:
-        Low-resolution logits (B, K, 4h, 4w) and predicted IoU (B, K).
-    """
-    decoder = BatchedDecoder(prompt_encoder, mask_decoder)
-    return decoder.decode(decoder.prepare_image(embeddings, mask_input), points, labels, multimask_output)
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

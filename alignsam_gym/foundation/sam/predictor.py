@@ -60,8 +60,8 @@ class BatchedSamPredictor:
         device: Where the model runs.
         precision: Of encoding, a `Precision`.
         decode_precision: Of decoding, a `DecodePrecision`. In bfloat16 a prepared image takes half the memory,
-            and a decode two thirds of the time where the processor multiplies bfloat16. A logit keeps only two of three
-            digits.
+            and a decode two thirds of the time where the processor multiplies bfloat16. A logit then has two to three
+            significant digits.
         compile: Whether ``torch.compile`` makes the decoder, on a GPU with CUDA graphs. The first decodes then take
             minutes.
 

@@ -21,7 +21,7 @@ from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 
-from alignsam_gym.foundation.sam.batched_decoder import BatchedDecoder, space_to_depth
+from alignsam_gym.foundation.sam.batched_decoder import BatchedDecoder, space_to_depth, wanted_masks
 
 
 class HQImageEncoder(nn.Module):
@@ -95,7 +95,7 @@ class HQDecoder(BatchedDecoder):
         self, hidden: Tensor, pixels: Tensor, high_res_features: Tensor, multimask_output: bool
     ) -> tuple[Tensor, Tensor]:
         decoder = cast(HQMaskDecoder, self.mask_decoder)
-        wanted = slice(1, None) if multimask_output else slice(1)
+        wanted = wanted_masks(multimask_output)
         upscaled = self._upscale(pixels)
         kernel = decoder.hf_mlp(hidden[:, len(self.output_tokens) - 1])[:, None]
         refined = decoder.embedding_maskfeature(self._as_map(upscaled))

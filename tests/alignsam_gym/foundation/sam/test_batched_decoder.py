@@ -4,7 +4,7 @@ import torch
 from segment_anything import SamPredictor
 from segment_anything.build_sam import sam_model_registry
 
-from alignsam_gym.foundation.sam.batched_decoder import PADDING, BatchedDecoder, decode
+from alignsam_gym.foundation.sam.batched_decoder import PADDING, BatchedDecoder
 from alignsam_gym.foundation.tiny.tiny_sam import build_tiny_sam
 
 
@@ -20,6 +20,11 @@ def _amplified(sam):
         for mlp in sam.mask_decoder.output_hypernetworks_mlps:
             mlp.layers[-1].weight *= 30
     return sam
+
+
+def decode(prompt_encoder, mask_decoder, embeddings, points, labels, mask_input=None, multimask_output=False):
+    decoder = BatchedDecoder(prompt_encoder, mask_decoder)
+    return decoder.decode(decoder.prepare_image(embeddings, mask_input), points, labels, multimask_output)
 
 
 def _predict(sam, embedding, points, labels, mask_input, multimask, box=None):
