@@ -9,7 +9,7 @@ from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 from tests.conftest import ToyDataset, build_toy_sam
 from tests.emulated_device import READS, emulated_device
 
-SRM = {"width": 8, "folds": 2, "batch_size": 2, "dropout": 0.5, "full_mask_every": 2}
+SRM = {"width": 8, "folds": 2, "batch_size": 2, "dropout": 0.5, "full_mask_every": 2, "early_stopping_interval": 8}
 GAME = {"image_size": 64, "patch_size": 16, "max_steps": 6, "preset": "best", "branch": "implicit", "shots": 4}
 
 
