@@ -67,7 +67,7 @@ def run_baseline(folder: Path, config: DictConfig) -> float:
     scores = score_baseline(
         baseline, test, options.limit, options.batch_size, keep if options.save_predictions else None
     )
-    extra = {"training_minutes": round(minutes, 2), "seed": config.seed}
+    extra = {"training_minutes": round(minutes, 2), "seed": config.seed, "split": options.split}
     metrics = write_metrics(folder, {name: scores}, test.dataset, extra)
     summary = metrics["prompting"][name]
     title = f"{test.dataset.name}, {summary['images']} {options.split} images, {minutes:.1f} minutes of training"

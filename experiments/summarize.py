@@ -71,7 +71,7 @@ def _measured(run: dict[str, Any]) -> list[str]:
         averages += [average for average in summary.get("metrics", ()) if average not in averages]
     return [
         ", ".join(summaries),
-        f"{images} images of {run.get('measured_on', 'a data set')}",
+        f"{images} {run.get('split', 'test')} images of {run.get('measured_on', 'a data set')}",
         ", ".join(prompts),
         ", ".join([*run.get("table", ()), *averages]),
     ]
@@ -86,7 +86,7 @@ def _check_one_configuration(runs: Sequence[FoundRun]) -> None:
         parts.append(f"{group.runs[0].folder}: {' '.join(different) or 'as most'}")
     raise DataError(
         f"These runs are of {len(groups)} configurations, not of one with several seeds. {'; '.join(parts)}. Name the "
-        "runs of one; experiments.report shows several beside each other."
+        "runs of one; `alignsam report` shows several beside each other."
     )
 
 
@@ -120,7 +120,9 @@ def prompting_summary(runs: Sequence[dict[str, Any]], resamples: int) -> ResultT
     rows = [_summary_row(runs, name, earlier, resamples) for name in names]
     seeds = ", ".join(str(run["seed"]) for run in runs)
     images = _first(runs[0])["images"]
-    caption = f"{len(runs)} runs (seeds {seeds}), {images} test images; FR and repeated in percent."
+    caption = (
+        f"{len(runs)} runs (seeds {seeds}), {images} {runs[0].get('split', 'test')} images; FR and repeated in percent."
+    )
     return ResultTable(columns, rows, caption)
 
 

@@ -88,7 +88,7 @@ def make_page(folders: Sequence[Path], title: str, resamples: int) -> str:
 
 
 def _overview(groups: Sequence[RunGroup]) -> list[ResultTable]:
-    columns = ["runs", "seeds", "test images", "minutes of training each"]
+    columns = ["runs", "seeds", "images", "minutes of training each"]
     rows = []
     for group in groups:
         minutes = [metrics["training_minutes"] for metrics in group.metrics if "training_minutes" in metrics]

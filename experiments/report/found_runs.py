@@ -16,13 +16,13 @@ from omegaconf import OmegaConf
 
 from alignsam_gym.agents.trained_run import METRICS_FILE
 from alignsam_gym.evaluation.metrics_file import outermost, read_metrics
-from alignsam_gym.experiments.run_config import VERSIONS_FILE, flatten
+from alignsam_gym.experiments.run_config import ANY_MACHINE, VERSIONS_FILE, flatten
 
 _CONFIGS = ("config.yaml", ".hydra/config.yaml")
 _MARKS = (*_CONFIGS, "overrides.json")
 """Files that a run begins with, in its folder."""
 _LOGS = ("log.txt", "train.log", "baseline.log")
-_IGNORED = ("seed", "env.shots_seed", "dataset.seed", "run", "output", "resume", "device", "cache_dir")
+_IGNORED = ("seed", "env.shots_seed", "dataset.seed", "run", "output", *ANY_MACHINE)
 """Keys in which runs of one configuration may differ."""
 _TAIL = 15  # lines
 

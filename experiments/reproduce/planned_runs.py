@@ -35,6 +35,7 @@ _SHARED_KEYS = (
     "env.on_error",
     "device",
     "cache_dir",
+    "evaluate.split",
     "evaluate.batch_size",
     "evaluate.limit",
 )
@@ -49,7 +50,7 @@ class PlannedRun:
 
     Attributes:
         folder: Where the run is, or will be.
-        module: Of `alignsam_gym.experiments`.
+        module: The command, and the module of `alignsam_gym.experiments` of that name.
         overrides: All that the results depend on.
         evaluations: By name, in folders inside this one.
     """
@@ -83,7 +84,7 @@ class PlannedRun:
             arguments = [f"resume={here}", f"hydra.run.dir={here}"]
         else:
             arguments = [*overrides, f"hydra.run.dir={here}"]
-        return [sys.executable, "-m", f"experiments.{self.module}", *arguments]
+        return [sys.executable, "-m", "alignsam_gym.experiments.cli", self.module, *arguments]
 
     def claim(self) -> None:
         """Note the overrides in the folder.
@@ -92,8 +93,9 @@ class PlannedRun:
             OptionError: If the folder holds a run of other overrides.
         """
         note = self.folder / _OVERRIDES_FILE
-        if self.folder.exists() and list(self.folder.iterdir()) == [note]:  # claimed, and never begun
-            note.unlink()
+        never_begun = {note, *(each.folder for each in self.evaluations.values())}
+        if self.folder.exists() and never_begun.issuperset(self.folder.iterdir()):  # nothing but claims
+            note.unlink(missing_ok=True)
         if note.exists():
             self._check_same(tuple(json.loads(note.read_text())))
         elif self.finished:

@@ -35,7 +35,7 @@ def compete(tmp_path, monkeypatch, toy_model):
 
 def test_the_record_has_an_evaluations_form(compete, tmp_path):
     metrics = compete("method=persam", "evaluate.save_predictions=true", "seed=3")
-    assert set(metrics) == {"training_minutes", "seed", "measured_on", "table", "prompting", "iou_by_image"}
+    assert set(metrics) == {"training_minutes", "seed", "split", "measured_on", "table", "prompting", "iou_by_image"}
     assert (metrics["seed"], metrics["table"]) == (3, ["iou", "f_beta"])
     summary, by_image = metrics["prompting"]["persam"], metrics["iou_by_image"]["persam"]
     assert summary["images"] == len(by_image) == 4

@@ -112,8 +112,9 @@ def test_runs_of_different_methods_are_not_averaged(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"measured_on": "VOC2012"}, "measures 3 images of VOC2012, but .* 3 images of toys"),
-        ({"images": 2}, "measures 2 images of toys, but .* 3 images of toys"),
+        ({"measured_on": "VOC2012"}, "measures 3 test images of VOC2012, but .* 3 test images of toys"),
+        ({"images": 2}, "measures 2 test images of toys, but .* 3 test images of toys"),
+        ({"split": "development"}, "measures 3 development images of toys, but .* 3 test images of toys"),
         ({"table": ["mae"]}, "measures mae, .* iou"),
         ({"miou_by_step": [0.1, 0.2, 0.3]}, "agent with 2 prompts, but .* agent with 1 prompts"),
         ({"metrics": {"over_categories": {}}}, "iou, over_categories, but .* iou, over_images"),
@@ -123,7 +124,7 @@ def test_what_was_measured_otherwise_is_not_averaged(tmp_path, changes, says):
     folders = []
     for name, changed in (("first", {}), ("second", changes)):
         summary = {"images": 3, "miou_by_step": [0.1, 0.2], "metrics": {"over_images": {}}}
-        run = {"measured_on": "toys", "table": ["iou"]}
+        run = {"measured_on": "toys", "table": ["iou"], "split": "test"}
         summary |= {key: value for key, value in changed.items() if key in summary}
         run |= {key: value for key, value in changed.items() if key in run}
         folders.append(write(tmp_path / name, run | {"prompting": {"agent": summary}}))
@@ -136,7 +137,7 @@ def test_only_seeds_may_differ_in_the_configuration_of_what_is_averaged(tmp_path
         return write(tmp_path / name, {"prompting": {"agent": {"images": 3}}}, config)
 
     first = made("a", "seed: 0\nenv: {stop: false, shots_seed: 0}\ndevice: cpu")
-    second = made("b", "seed: 1\nenv: {stop: false, shots_seed: 1}\ndevice: cuda")
+    second = made("b", "seed: 1\nenv: {stop: false, shots_seed: 1}\ndevice: cuda\nlogger: csv")
     other = made("c", "seed: 2\nenv: {stop: true, shots_seed: 2}\ndevice: cpu")
     assert len(read_runs([first, second])) == 2
     with pytest.raises(DataError, match=r"of 2 configurations.*/a: env\.stop=False; .*/c: env\.stop=True"):

@@ -51,23 +51,24 @@ class Stub:
         if self.fails(command):
             log.write_text("Loading\nerror: there is no such data set\n")
             return 1
-        evaluates = command[2] == "experiments.evaluate"
+        module = command[3]
+        evaluates = module == "evaluate"
         folder = Path(option(command, "output" if evaluates else "hydra.run.dir"))
         if option(command, "resume"):
             command = [*command, *json.loads((folder / "overrides.json").read_text())]
         origin = option(command, "run", str(folder))
         seed = int(re.search(r"seed=(\d+)", origin).group(1))
         strategies = [option(command, "method")]
-        if command[2] != "experiments.baseline":
+        if module != "baseline":
             strategies = yaml.safe_load(option(command, "evaluate.strategies", "[agent]"))
         rng = np.random.default_rng([seed, len(origin)])
-        steps = 0 if command[2] == "experiments.baseline" else int(option(command, "evaluate.max_steps", 15))
+        steps = 0 if module == "baseline" else int(option(command, "evaluate.max_steps", 15))
         prompting, by_image = {}, {}
         for strategy in strategies:
             found = summary(rng, steps, "shapes-named" in origin)
             prompting[strategy] = found
             by_image[strategy] = {f"i{k}": found["miou"] + 0.01 * (k - 1.5) for k in range(4)}
-            if command[2] == "experiments.baseline":
+            if module == "baseline":
                 del found["foreground_rate"], found["repeated"]
         metrics = {"seed": seed, "table": ["iou"], "prompting": prompting, "iou_by_image": by_image}
         (folder / "filmstrip.png").write_bytes(b"")

@@ -148,7 +148,7 @@ def test_an_interrupted_training_is_resumed(configured, stub):
 def test_baselines_have_the_trainings_model_and_images(configured, stub):
     config = configured("table=10", "seeds=[0]", "overrides=['sam=vit_b','evaluate.limit=7']")
     reproduce(config, stub, stub.interrupt)
-    baselines = [command for command in stub.commands if command[2] == "experiments.baseline"]
+    baselines = [command for command in stub.commands if command[3] == "baseline"]
     assert len(baselines) == 3 * 2
     for command in baselines:
         assert "env.sam='vit_b'" in command
@@ -164,7 +164,7 @@ def test_baselines_have_the_trainings_data_too(configured, stub):
     alone = [f"~tasks.{task}" for task in ("blur", "shadow", "glass", "semantic")]
     asked = ["table=2", "seeds=[0]", "baselines=[persam]", "tasks.saliency=shapes-named", *alone, changes]
     reproduce(configured(*asked), stub, None)
-    (baseline,) = (command for command in stub.commands if command[2] == "experiments.baseline")
+    (baseline,) = (command for command in stub.commands if command[3] == "baseline")
     assert {"dataset.category=ring", "env.shots_seed=7"} < set(baseline)
     assert "episodes=3" not in baseline
 

@@ -22,7 +22,7 @@ def arguments(output, *further):
     command = [
         sys.executable,
         "-m",
-        "experiments.reproduce",
+        "alignsam_gym.experiments.reproduce",
         "table=2",
         "baselines=[]",
         "resamples=20",
@@ -35,7 +35,7 @@ def arguments(output, *further):
 @pytest.mark.slow
 def test_a_table_is_measured_on_drawn_scenes(tmp_path):
     output = tmp_path / "out"
-    done = subprocess.run(arguments(output, "seeds=[0]"), capture_output=True, text=True, timeout=500)
+    done = subprocess.run(arguments(output, "seeds=[0]"), capture_output=True, text=True, timeout=500, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     with (output / "table2.csv").open() as file:
         line = next(
