@@ -10,11 +10,11 @@ import torch
 from gymnasium import spaces
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
 from alignsam_gym.agents.networks import EvidenceExtractor, PatchHead, RecurrentHead
-from alignsam_gym.agents.policies import PromptPolicy
+from alignsam_gym.agents.policies import PromptPolicy, PromptPolicyMixin
 from alignsam_gym.agents.q_policies import ActionValues, QPolicyMixin
 from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.envs.episode import Episode
@@ -121,7 +121,7 @@ def begin_pretrained(policy: BasePolicy) -> None:
             _copy(pretrained.value, module.value, UNIT)
         elif isinstance(module, RecurrentHead):
             nn.init.zeros_(module.remembered.weight)
-    if isinstance(policy, ActorCriticPolicy):
+    if isinstance(policy, PromptPolicyMixin):
         _copy(pretrained.value, policy.value_net, UNIT)
     if isinstance(policy, PromptPolicy):
         policy.keep_start()

@@ -83,6 +83,15 @@ def test_every_algorithm_begins_by_choosing_what_gains_most(make_toy_learner, al
         environment.episode.step(range(len(actions)), actions)
 
 
+@pytest.mark.parametrize("algorithm", ["ppo", "a2c", "maskable_ppo"])
+def test_every_critic_begins_with_the_pretrained_value(make_toy_learner, algorithm):
+    learner = make_toy_learner(algorithm, network=PRETRAINED, observation="evidence")
+    seen, _ = learner.policy.obs_to_tensor(learner.env.reset())
+    pretrained = load_prompting_policy(POLICY_WEIGHTS).for_side(4)
+    _, expected = pretrained(seen["evidence"])
+    torch.testing.assert_close(learner.policy.predict_values(seen)[:, 0], UNIT * expected)
+
+
 def test_stopping_stands_for_no_gain(make_pretrained):
     policy = make_pretrained(stop=True).policy
     features = torch.rand(5, policy.features_dim) * 0.4  # nothing is visited
