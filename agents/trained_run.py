@@ -147,6 +147,18 @@ def load_config(folder: Path) -> DictConfig:
     return config
 
 
+def load_training(folder: Path) -> DictConfig:
+    """Read the configuration of a training, with its settings of evaluation, which a bundle has not.
+
+    Raises:
+        WeightsError: As for `load_config`; or the folder is a bundle.
+    """
+    config = load_config(folder)
+    if "evaluate" not in config:
+        raise WeightsError(f"{folder} is a bundle, which has no settings of a training; give the training's folder.")
+    return config
+
+
 def _texts(value: Any) -> Iterable[str]:
     """Yield all strings in nested dicts and lists."""
     if isinstance(value, dict):

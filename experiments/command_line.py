@@ -35,6 +35,8 @@ def _message(error: BaseException) -> str | None:
     """What to tell the user, or None if the error is not the user's."""
     if isinstance(error, AlignSAMError):
         return str(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename} cannot be read or written ({error.strerror})."
     from hydra.errors import CompactHydraException, MissingConfigException  # which --help does not wait for
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.policies import BasePolicy
 
 from alignsam_gym.agents.algorithms import make_policy
-from alignsam_gym.agents.trained_run import CONFIG, METRICS_FILE, load_config, load_run
+from alignsam_gym.agents.trained_run import METRICS_FILE, load_run, load_training
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.errors import OptionError, check_switch
@@ -30,7 +30,7 @@ from alignsam_gym.experiments.evaluation_options import check_evaluation_options
 from alignsam_gym.experiments.evaluation_shards import SHARDS, measure_shard, merge_shards
 from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.experiments.resumable_evaluation import images_of, mask_keeper, resumable
-from alignsam_gym.experiments.run_config import config_diff, save_config
+from alignsam_gym.experiments.run_config import ANY_MACHINE, config_diff, save_config
 from alignsam_gym.experiments.run_lock import run_lock
 from alignsam_gym.experiments.shard import WHOLE, Shard
 
@@ -50,7 +50,7 @@ def main(config: DictConfig) -> float | None:
     check_switch("merge", config.merge)
     if config.merge and shard == WHOLE:
         raise OptionError("merge=true puts shards together: give their number, num_shards=….")
-    run = load_config(folder)
+    run = load_training(folder)
     trained_with = run.seed
     _change(run, config)
     check_evaluation_options(run)
@@ -66,8 +66,7 @@ def main(config: DictConfig) -> float | None:
         if config.merge:  # the whole evaluation then finds everything measured
             merge_shards(output, shard.count, run, env.episode, policy)
         if output.resolve() != folder.resolve():
-            if (output / CONFIG).exists() and config_diff(output, run):
-                (output / METRICS_FILE).unlink(missing_ok=True)  # another configuration's
+            _check_same_measured(output, run)
             save_config(output, run)  # what a report tells evaluations apart by
         miou = evaluate_agent(output, run, env, policy, untrained, extra)
     if config.merge:
@@ -77,12 +76,22 @@ def main(config: DictConfig) -> float | None:
 
 def _change(run: DictConfig, config: DictConfig) -> None:
     """Put what the command line gives in the place of what the run was trained with."""
-    for name in ("dataset", "device", "seed"):
+    for name in ("dataset", "device", "cache_dir", "seed"):
         if config.get(name) is not None:
             OmegaConf.update(run, name, config[name], merge=False)
     for name, value in config.evaluate.items():
         if value is not None:
             OmegaConf.update(run, f"evaluate.{name}", value, merge=False)
+
+
+def _check_same_measured(output: Path, run: DictConfig) -> None:
+    """Raise OptionError if a folder holds what was measured by another configuration."""
+    changed = config_diff(output, run, ANY_MACHINE) if (output / METRICS_FILE).exists() else []
+    if changed:
+        raise OptionError(
+            f"{output} holds an evaluation with another {', '.join(changed)}; name another folder, output=…, or delete "
+            "it."
+        )
 
 
 def evaluate_agent(
@@ -118,11 +127,12 @@ def evaluate_agent(
         count = min(options.filmstrips, len(episode.encoded))
         if count:
             filmstrip(episode, _spread(count, len(episode.encoded)), drawn, folder / "filmstrip.png")
-    metrics = write_metrics(folder, results, dataset, {**extra, "seed": config.seed})  # last: it tells that all is done
+    about = {"seed": config.seed, "split": options.get("split", "test")}
+    metrics = write_metrics(folder, results, dataset, {**extra, **about})  # last: it tells that all is done
     resume_log.remove()
     summaries = metrics["prompting"]
     first = next(iter(summaries.values()))
-    title = f"{dataset.name}, {first['images']} {options.get('split', 'test')} images"
+    title = f"{dataset.name}, {first['images']} {about['split']} images"
     prompting_table(summaries, title).print()
     last = {name: summary["metrics"] for name, summary in summaries.items()}
     metrics_table(last, metrics["table"], f"After {episode.rules.max_steps} prompts: {title}").print()

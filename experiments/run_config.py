@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import alignsam_gym
 from alignsam_gym.agents.trained_run import CONFIG, load_config
+from alignsam_gym.atomic_write import write_atomically
 
 VERSIONS_FILE = "versions.json"
 LONGEST_NAME = 120
@@ -27,8 +28,12 @@ _PACKAGES = ("torch", "gymnasium", "stable-baselines3", "segment-anything", "num
 
 
 def save_config(folder: Path, config: DictConfig) -> None:
-    """Write the resolved configuration, and the versions of this package, Python and the libraries beside it."""
-    OmegaConf.save(config, folder / CONFIG, resolve=True)
+    """Write the resolved configuration, and the versions of this package, Python and the libraries beside it.
+
+    Raises:
+        OSError: They cannot be written. What was there before stays.
+    """
+    write_atomically(folder / CONFIG, OmegaConf.to_yaml(config, resolve=True).encode())
     versions = {
         "alignsam-gym": alignsam_gym.__version__,
         "python": platform.python_version(),
@@ -36,7 +41,7 @@ def save_config(folder: Path, config: DictConfig) -> None:
         "threads": torch.get_num_threads(),
         **{name: version(name) for name in _PACKAGES},
     }
-    (folder / VERSIONS_FILE).write_text(json.dumps(versions, indent=2))
+    write_atomically(folder / VERSIONS_FILE, json.dumps(versions, indent=2).encode())
 
 
 def folder_name(overrides: Iterable[str]) -> str:

@@ -23,23 +23,24 @@ from alignsam_gym.agents.agent_weights import save_agent
 from alignsam_gym.agents.algorithms import make_learner, make_policy
 from alignsam_gym.agents.callbacks import Checkpoints, EpisodeStatistics, ProgressBar
 from alignsam_gym.agents.embedded_weights import EMBEDDED, embedded_weights
-from alignsam_gym.agents.trained_run import load_config, make_env
+from alignsam_gym.agents.trained_run import load_training, make_env
 from alignsam_gym.agents.training_log import check_logger, make_logger
 from alignsam_gym.agents.training_state import CHECKPOINT, Curves, check_training_state, load_training_state
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
-from alignsam_gym.errors import OptionError, check_count
+from alignsam_gym.errors import OptionError, WeightsError, check_count
 from alignsam_gym.evaluation.answer_choice import better_answer
 from alignsam_gym.evaluation.filmstrips import learning_curve
 from alignsam_gym.experiments.evaluate import evaluate_agent
 from alignsam_gym.experiments.evaluation_options import check_evaluation_options, chosen_strategies
+from alignsam_gym.experiments.hydra_arguments import quoted
 from alignsam_gym.experiments.hydra_command import hydra_command
-from alignsam_gym.experiments.run_config import config_diff, save_config
+from alignsam_gym.experiments.run_config import ANY_MACHINE, config_diff, save_config
 from alignsam_gym.experiments.run_lock import run_lock
 
 log = logging.getLogger(__name__)
 
-_MAY_CHANGE = ("device", "cache_dir", "logger", "evaluate", "text")
+_MAY_CHANGE = ("evaluate", "text", *ANY_MACHINE)
 """Keys and groups that may differ when a training goes on. `text` is only written when training has ended."""
 
 
@@ -57,7 +58,7 @@ def main(config: DictConfig) -> float:
         if others:
             raise OptionError(f"resume goes on by the run's own configuration; leave out {' '.join(others)}.")
         folder = Path(config.resume)
-        config = load_config(folder)
+        config = load_training(folder)
     with run_lock(folder):
         return train(folder, config)
 
@@ -130,6 +131,11 @@ def resume(folder: Path, config: DictConfig, model: BaseAlgorithm, env: AlignSAM
     """
     found_out = ("env.answer",) if config.env.answer == "auto" else ()
     changed = config_diff(folder, config, (*_MAY_CHANGE, *found_out))
+    if changed and all(key.startswith(f"{EMBEDDED}.") for key in changed):
+        raise WeightsError(
+            f"{folder} was begun with other weights of the embedded models; go on with the version of alignsam-gym "
+            "that began it, or train again."
+        )
     if changed:
         raise OptionError(
             f"{folder} holds a training with another {', '.join(changed)}; choose another folder, or go on with "
@@ -179,7 +185,7 @@ def learn(checkpoint: Path, config: DictConfig, model: BaseAlgorithm, curves: Cu
                     reset_num_timesteps=False,
                 )
     except KeyboardInterrupt:
-        log.warning("interrupted; go on with: python -m experiments.train resume=%s", checkpoint.parent)
+        log.warning("interrupted; go on with: alignsam train resume=%s", quoted(checkpoint.parent))
         raise SystemExit(130) from None
 
 

@@ -15,6 +15,11 @@ def fail(error):
     raise error
 
 
+@exit_on_user_error
+def fail_to_write(file):
+    file.write_text("{}")
+
+
 def missing_value():
     return OmegaConf.create({"dataset": {"root": "???"}}).dataset.root
 
@@ -55,6 +60,12 @@ def test_a_mistake_in_the_configuration_is_told_likewise(action, message):
 def test_hydras_errors_are_one_line(argument, message):
     with pytest.raises(SystemExit, match=message), exit_on_user_error, initialize_config_dir(CONF, version_base="1.3"):
         compose("train", [argument])
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match=r"^error: .*/file/new\.json cannot be read or written \(Not a directory\)\.$"):
+        fail_to_write(tmp_path / "file/new.json")
 
 
 def test_an_interruption_has_the_shells_exit_status():

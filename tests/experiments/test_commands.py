@@ -102,6 +102,10 @@ def test_evaluation_repeats_what_training_measured(command, trained, tmp_path):
     assert again["prompting"] == first["prompting"]
     assert again["measured_on"] == "shapes"
     assert (tmp_path / "config.yaml").read_text() == (trained / "config.yaml").read_text()
+    other = f"run={trained}", f"output={tmp_path}", "evaluate.limit=1", f"cache_dir={tmp_path / 'cache'}"
+    done = command("evaluate", *other, status=1)
+    assert f"error: {tmp_path} holds an evaluation with another evaluate.limit; name" in done.stderr
+    assert json.loads((tmp_path / "metrics.json").read_text()) == again
 
 
 @pytest.mark.slow
