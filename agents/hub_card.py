@@ -10,6 +10,8 @@ from huggingface_hub import EvalResult, ModelCardData
 from alignsam_gym.agents.agent_config import AgentConfig, is_digest
 from alignsam_gym.agents.hub import PICTURE
 from alignsam_gym.data import USER_DATASETS
+from alignsam_gym.foundation.sam.hf_checkpoints import is_repository
+from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS
 from alignsam_gym.result_table import ResultTable
 
 _CARD = """\
@@ -141,7 +143,7 @@ def _called(dataset: str) -> str:
 def _weights(config: AgentConfig) -> str:
     """The command that downloads an official SAM, if the agent has one."""
     sam = config.env.get("sam", "tiny")
-    return "" if sam == "tiny" or is_digest("sam", sam) else f"\nalignsam weights action=download names={sam}"
+    return "" if sam not in CHECKPOINTS else f"\nalignsam weights action=download names={sam}"
 
 
 def _arguments(config: AgentConfig, repo: str) -> str:
@@ -150,6 +152,8 @@ def _arguments(config: AgentConfig, repo: str) -> str:
     arguments = [f'"{repo}"']
     if is_digest("sam", sam):
         arguments.append('sam="<file of the checkpoint>"')
+    if is_repository(sam):
+        arguments.append(f'sam="{sam}"')
     if config.needs_clip and clip != "tiny":
         arguments.append(f'clip="{clip.partition("/")[0]}/<file>"' if is_digest("clip", clip) else f'clip="{clip}"')
     return ", ".join(arguments)

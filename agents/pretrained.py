@@ -274,12 +274,13 @@ def _choose_model(kind: str, trained: str, given: str | None, trust_local_weight
             return trained
         if not official(kind, trained):
             raise WeightsError(
-                f"This agent was trained with a {kind} of its maker's own, {trained}: give its file, {kind}=<path>."
+                f"This agent was trained with a {kind} of its maker's own, {trained}: give its file, {kind}=<path> (a "
+                f"command: --{kind} <path>)."
             )
         if not _is_here(kind, trained):
             raise WeightsError(
                 f"This agent was trained with {kind}={trained}, which is not here: give {kind}={trained} to have it "
-                "downloaded."
+                f"downloaded (a command: --{kind} {trained})."
             )
         return trained
     own = is_digest(kind, trained) and not official(kind, given) and weights_file(kind, given).is_file()

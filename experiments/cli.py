@@ -251,6 +251,10 @@ def export(
             from alignsam_gym.agents.sb3_export import export_sb3
 
             out = export_sb3(run, out, sam=sam, clip=clip)
+        elif sam or clip:
+            from alignsam_gym.agents.pretrained import AlignSAM
+
+            AlignSAM.from_pretrained(run, sam=sam, clip=clip, device="cpu").save_pretrained(out)
         else:
             from alignsam_gym.agents import bundle
 
@@ -283,11 +287,11 @@ def push(
     with exit_on_user_error:
         from alignsam_gym.agents import hub
 
-        if image:
+        if image or sam or clip:
             from alignsam_gym.agents.pretrained import AlignSAM
 
             agent = AlignSAM.from_pretrained(run, sam=sam, clip=clip, device="cpu")
-            place = agent.push_to_hub(repo, private=private, images=image, licence=licence, data=data)
+            place = agent.push_to_hub(repo, private=private, images=image or (), licence=licence, data=data)
         else:
             place = hub.push(run, repo, private, licence, data)
         print(f"The agent is at {place}")

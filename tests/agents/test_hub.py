@@ -141,6 +141,7 @@ def test_no_photograph_is_published_unasked(hub, make_run):
     [
         ({"sam": "tiny"}, {}, 'from_pretrained("me/agent")'),
         ({"sam": "vit_b"}, {}, "alignsam weights action=download names=vit_b"),
+        ({"sam": "hf:me/sam"}, {}, 'from_pretrained("me/agent", sam="hf:me/sam")'),
         ({"sam": "sha256:12"}, {}, 'from_pretrained("me/agent", sam="<file of the checkpoint>")'),
         (
             {"sam": "tiny", "clip": "ViT-B-16/openai"},
@@ -152,7 +153,9 @@ def test_no_photograph_is_published_unasked(hub, make_run):
     ],
 )
 def test_the_code_of_a_card_names_what_a_stranger_lacks(env, srm, says):
-    assert says in make_card(AgentConfig(env, srm, {}, {}, "toy", None), "me/agent")
+    card = make_card(AgentConfig(env, srm, {}, {}, "toy", None), "me/agent")
+    assert says in card
+    assert "names=hf:" not in card
 
 
 def test_a_loaded_agent_is_pushed_with_the_measurements_of_its_run(hub, make_run, tmp_path):
