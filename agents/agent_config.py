@@ -183,10 +183,6 @@ def _check_agent(agent: Mapping[str, Any], policy: Mapping[str, Any]) -> None:
                 _refuse_value(group, name, value, "a value or a list of values")
 
 
-def _members(value: object) -> list[object]:
-    return list(value.values()) if isinstance(value, dict) else [None]
-
-
 def _is_small(value: object) -> bool:
     return isinstance(value, bool) or (isinstance(value, int | float) and 0 < value <= 1024)
 

@@ -26,7 +26,7 @@ class PolicyConfig(Options):
     network: Literal["cnn", "full_cnn", "patch", "evidence"] = option(
         "`patch`: one score a patch, by convolutions that stay on the patch grid. `cnn`: the usual CNN of "
         "Stable-Baselines3, flattened. Both see the state's means over patches. `full_cnn`: a flattened CNN of the "
-        "whole state, on the SRM's grid, for on-policy algorithms. `evidence`: one score a patch, from what SAM and "
+        "whole state, on the SRM's grid, for `ppo` and `a2c`. `evidence`: one score a patch, from what SAM and "
         "the SRM say of it, without any embedding. [ours]",
         required=True,
     )

@@ -30,6 +30,8 @@ def main(config: DictConfig) -> int:
     """Encode what is missing of a shard, as conf/embed.yaml documents it, and return the number of images encoded."""
     shard = Shard.checked(config.shard, config.num_shards)
     check_count("batch_size", config.batch_size, "at least one image is encoded at once")
+    if isinstance(config.splits, str):
+        raise OptionError(f"splits={config.splits}: a list, such as [{config.splits}].")
     name, options = dataset_options(config)
     model = load_sam(config.env.sam, config.device, config.env.precision)
     store = EmbeddingStore(config.cache_dir)

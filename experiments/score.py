@@ -51,7 +51,7 @@ def main(config: DictConfig) -> float:
         totals.add(scores, sample.text)
     if not totals.images:
         first = ": ".join(next(iter(skipped.items())))
-        raise DataError(f"Nothing in {folder} could be valid; the first trouble: {first}")
+        raise DataError(f"Nothing in {folder} could be scored; the first trouble: {first}")
     summary = totals.summary()
     record = {
         "predictions": str(folder),
@@ -62,11 +62,11 @@ def main(config: DictConfig) -> float:
         "table": list(table_metrics(dataset.name)),
         "metrics": summary,
     }
-    write_atomically(output / "scores.csv", ResultTable(columns, rows).to_csv().encode())
-    write_atomically(output / "scores.json", json.dumps(record, indent=1).encode())
     title = f"{folder}: {dataset.name}, {totals.images} images"
     for table in score_tables(summary, table_metrics(dataset.name), title):
         table.print()
+    write_atomically(output / "scores.csv", ResultTable(columns, rows).to_csv().encode())
+    write_atomically(output / "scores.json", json.dumps(record, indent=1).encode())
     if skipped:
         log.warning("%d of %d samples were skipped; scores.json says which, and why", len(skipped), len(dataset))
     log.info("all metrics are in %s, those of each image in %s", output / "scores.json", output / "scores.csv")

@@ -52,6 +52,8 @@ def main(config: DictConfig) -> None:
         case "verify":
             with explain_read_errors(weights_dir()):
                 here = [checkpoint for checkpoint in CHECKPOINTS.values() if checkpoint.path.exists()]
+            if not named and not here:
+                log.info("There is no checkpoint in %s.", weights_dir())
             _verify(named or here)
         case "remove":
             for checkpoint in named:

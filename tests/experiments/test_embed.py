@@ -79,8 +79,9 @@ def test_a_cache_that_keeps_nothing_ends_the_command_at_once(photos, tmp_path, t
         (["shard=1"], r"shard=1: shards are numbered from 0 to num_shards − 1 = 0"),
         (["shard=-1"], r"shard=-1: shards are numbered from 0"),
         (["num_shards=0"], r"num_shards=0: .*at least one command"),
+        (["splits=train"], r"splits=train: a list, such as \[train\]"),
     ],
 )
-def test_a_shard_that_there_is_not(overrides, says):
+def test_keys_without_meaning_are_told(overrides, says):
     with pytest.raises(SystemExit, match=f"error: {says}"):
         command(*overrides)

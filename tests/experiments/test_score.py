@@ -144,7 +144,7 @@ def test_nothing_to_score_is_an_error(run, tmp_path):
     with pytest.raises(DataError, match="no folder"):
         run()
     (tmp_path / "masks").mkdir()
-    with pytest.raises(DataError, match=r"Nothing in .* could be valid"):
+    with pytest.raises(DataError, match=r"Nothing in .* could be scored"):
         run("on_error=skip")
     write_mask(tmp_path / "masks", "a/0_cat", np.ones((2, 2), bool))
     cv2.imwrite(str(tmp_path / "masks/a/0_cat.bmp"), np.zeros((2, 2), np.uint8))
