@@ -27,7 +27,7 @@ from alignsam_gym.foundation.devices import resolve_device
 from alignsam_gym.foundation.encoding.embedding_store import RecentStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.decode_calibration import fastest_batch
-from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
+from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor, load_sam
 from alignsam_gym.state import StateKind
 from tests.agents.conftest import NETWORK, OPTIONS
 from tests.conftest import ToyDataset, build_toy_sam
@@ -99,6 +99,11 @@ def test_steps(make, label_source, state):
     if label_source == "clip":
         options |= {"dataset": "shapes", "shots": 1}
     assert np.isfinite(play(make(**options))).all()
+
+
+def test_the_embedded_models(device, make):
+    models = {"sam": load_sam("tiny", device, "float32"), "clip": "tiny", "srm": {"width": 8, "features": "both"}}
+    play(make(**models, shots=1))
 
 
 @pytest.mark.parametrize("initial_prompts", get_args(InitialPrompts))

@@ -50,7 +50,7 @@ def weights_digest(model: nn.Module) -> str:
     """Return the SHA-256 of a model's tensors, as float16, and their names: it tells weights apart from others."""
     whole = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
-        half = value.half() + 0  # −0 becomes 0, as in a running average of equal weights
+        half = value.cpu().half() + 0  # −0 becomes 0, as in a running average of equal weights
         whole.update(name.encode() + half.contiguous().numpy().tobytes())
     return whole.hexdigest()
 

@@ -173,8 +173,9 @@ class EmbeddedClip(ClipModel):
 
     def describes_as(self, encoder: nn.Module) -> bool:
         """Tell whether an image encoder has this CLIP's backbone, so that its stages are these dense features."""
-        digest = tiny.weights_digest(self.model.image.backbone)
-        return isinstance(encoder, TinyImageEncoder) and tiny.weights_digest(encoder.backbone) == digest
+        if not isinstance(encoder, TinyImageEncoder):
+            return False
+        return tiny.weights_digest(encoder.backbone) == tiny.weights_digest(self.model.image.backbone)
 
     def frame_side(self, image_size: int) -> int:
         """Return the side of the frames that `resize` takes as they are: the embedded SAM's input."""
