@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -308,7 +308,8 @@ def _by_id(images: Sequence[AnnotatedImage], skip: bool) -> dict[str, AnnotatedI
 def _below(name: str) -> PurePosixPath:
     """Return an image's path as it can stand below a folder. A path on another computer is its last part."""
     path = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/")))
-    return PurePosixPath(path.name) if path.is_absolute() or ".." in path.parts else path
+    elsewhere = path.is_absolute() or PureWindowsPath(name).drive or ".." in path.parts
+    return PurePosixPath(path.name) if elsewhere else path
 
 
 def _find(annotated: AnnotatedImage, place: Place) -> Path:

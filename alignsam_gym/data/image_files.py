@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import struct
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -257,8 +258,14 @@ def reduced_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def own_orientation(picture: Image.Image) -> int | None:
-    """Return the EXIF orientation, or None. Pillow takes it from a TIFF file's image when it has turned its pixels."""
-    orientation = Image.Image.getexif(picture).get(_EXIF_ORIENTATION)  # a PNG's own getexif decodes the picture first
+    """Return the EXIF orientation; None if there is none, or its block is broken.
+
+    Pillow takes it from a TIFF file's image when it has turned its pixels.
+    """
+    try:
+        orientation = Image.Image.getexif(picture).get(_EXIF_ORIENTATION)  # a PNG's own getexif decodes the picture
+    except (struct.error, *_BROKEN):
+        return None
     return orientation if orientation in range(1, 9) else None
 
 

@@ -80,8 +80,10 @@ def _read(place: Place) -> Annotations:
                 Region(str(shape["label"]), f"shape {number}", partial(_draw, shape))
                 for number, shape in enumerate(content["shapes"], start=1)
             ]
-            size = content["imageWidth"], content["imageHeight"]
-            images.append(AnnotatedImage(by_stem.get(stem, labelled.as_posix()), file, size, regions))
+            size = content["imageWidth"], content["imageHeight"]  # null, where a program wrote the file
+            images.append(
+                AnnotatedImage(by_stem.get(stem, labelled.as_posix()), file, None if None in size else size, regions)
+            )
     if not images:
         raise DataError(f"{place.images} holds no JSON file of labelme.")
     return Annotations(images, sorted({region.label for image in images for region in image.regions}))

@@ -91,8 +91,8 @@ class UserFilesOptions(Options):
 
 
 def is_split_already(base: Path, part: str) -> bool:
-    """Return whether a folder holds ``train/`` and ``test/`` with this file or folder in each."""
-    return all((base / split / part).exists() for split in ("train", "test"))
+    """Return whether a folder holds ``train/`` and ``test/`` with this file or folder in each, not one elsewhere."""
+    return not Path(part).is_absolute() and all((base / split / part).exists() for split in ("train", "test"))
 
 
 def choose_split(
@@ -110,8 +110,10 @@ def choose_split(
 
     Raises:
         OptionError: `test` is no share.
-        DataError: The split is empty.
+        DataError: There are no samples, or the split is empty.
     """
+    if not samples:
+        raise DataError(f"No image below {options.root} is left; the warnings say why.")
     groups = groups_from_ids(list(samples)) if options.groups == "folder" else samples
     group_of = dict(zip(samples, groups, strict=True))
     if already:

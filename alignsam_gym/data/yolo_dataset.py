@@ -72,7 +72,7 @@ def _read_names(root: Path, name: str | None) -> dict[str, str]:
         return {}
     with format_errors(file, "a file of YOLO's categories"):
         try:
-            names = yaml.safe_load(file.read_text(encoding="utf-8"))["names"]
+            names = yaml.safe_load(file.read_text(encoding="utf-8-sig"))["names"]
         except yaml.YAMLError as error:
             raise ValueError(error) from error
         numbered = names if isinstance(names, dict) else dict(enumerate(names))
@@ -105,7 +105,7 @@ def _labels_of(images: Path) -> Path:
 def _regions(file: Path, names: dict[str, str]) -> list[Region]:
     regions = []
     with format_errors(file, "a file of YOLO's labels"):
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
             if words := line.split():
                 category = str(int(words[0]))
                 if names and category not in names:

@@ -1,5 +1,6 @@
 """What the readers of annotation files take."""
 
+import json
 import sys
 
 import numpy as np
@@ -91,11 +92,39 @@ def test_folders_and_files_of_their_own_are_the_splits(tmp_path):
 
 def test_paths_of_other_computers_and_of_the_root_are_found_and_stay_below(tmp_path):
     write_good("coco-runs", tmp_path)
-    names = iter(["/data/x/a.png", "..\\..\\b.png", "images/c.png", "d.png"])
+    names = iter(["C:\\photos\\a.png", "..\\..\\b.png", "images/c.png", "d.png"])
     edit(lambda content: [image.update(file_name=next(names)) for image in content["images"]])(tmp_path)
     data = load("coco", tmp_path, test=["d"])
     assert list(data.ids) == ["b", "a", "images/c"]
     assert all(data[index].mask.any() for index in range(3))
+
+
+def test_files_that_are_elsewhere_are_no_splits(tmp_path):
+    write_good("coco-runs", tmp_path / "photos")
+    labels = (tmp_path / "photos/labels.json").rename(tmp_path / "labels.json")
+    for split in ("train", "test"):
+        (tmp_path / "photos" / split).mkdir()
+    options = {"annotations": str(labels), "images": str(tmp_path / "photos/images"), "test": ["d"]}
+    assert list(load("coco", tmp_path / "photos", **options).ids) == ["a", "b", "c"]
+    assert list(load("coco", tmp_path / "photos", "test", **options).ids) == ["d"]
+
+
+def test_yolos_files_may_begin_with_a_byte_order_mark(tmp_path):
+    write_good("yolo", tmp_path)
+    expected = load("yolo", tmp_path)
+    for file in (tmp_path / "data.yaml", *(tmp_path / "labels").glob("*.txt")):
+        file.write_text("\ufeff" + file.read_text(), encoding="utf-8")
+    for sample, other in zip(load("yolo", tmp_path), expected, strict=True):
+        np.testing.assert_array_equal(sample.mask, other.mask)
+
+
+def test_labelme_may_leave_the_size_out(tmp_path):
+    write_good("labelme-polygons", tmp_path)
+    expected = load("labelme", tmp_path)
+    for file in tmp_path.glob("*.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"imageWidth": None, "imageHeight": None}))
+    for sample, other in zip(load("labelme", tmp_path), expected, strict=True):
+        np.testing.assert_array_equal(sample.mask, other.mask)
 
 
 def test_what_has_not_been_labelled_in_labelme_is_left_out(tmp_path):

@@ -233,6 +233,20 @@ def test_the_two_folders_may_have_other_names(folder):
     assert len(FolderDataset("train", folder, images="photos", masks="labels", test=["a"])) == 9
 
 
+def test_folders_that_are_elsewhere_are_no_splits(folder, tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / "root" / split).mkdir(parents=True)
+    found = _ids(tmp_path / "root", images=str(folder / "images"), masks=str(folder / "masks"), test=["a"])
+    assert found == {"train": list("bcdefghij"), "test": ["a"]}
+
+
+def test_nothing_is_left_where_no_image_has_a_mask(folder):
+    for file in (folder / "masks").iterdir():
+        file.rename(file.with_stem(f"{file.stem}_mask"))
+    with pytest.raises(DataError, match=r"No image below .* is left; the warnings say why"):
+        FolderDataset("train", folder, on_error="skip")
+
+
 def test_masks_without_an_image_are_no_samples(folder):
     Image.new("L", (W, H)).save(folder / "masks" / "spare.png")
     assert all("spare" not in ids for ids in _ids(folder).values())

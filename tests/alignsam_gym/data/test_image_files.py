@@ -129,6 +129,14 @@ def test_an_uncompressed_tiff_on_its_side_is_told(tmp_path):
         read_image(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize("exif", [b"Exif\x00\x00II*\x00", b"Exif\x00\x00rubbish", b"MM"])
+def test_an_image_whose_exif_block_is_broken_is_upright(exif, tmp_path):
+    file = tmp_path / "a.webp"
+    Image.fromarray(RAMP).convert("RGB").save(file, exif=exif, lossless=True)
+    assert read_header(file).orientation is None
+    np.testing.assert_array_equal(read_image(file)[..., 0], RAMP)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (3000, 2)])
 def test_images_of_odd_sizes_are_read(size, tmp_path):
     file = tmp_path / "odd.png"
