@@ -72,8 +72,8 @@ def paired_sums(terms: Sequence[tuple[float, MeasuredCell]]) -> list[dict[str, f
         terms: Cells with their weights.
 
     Returns:
-        For each seed that all cells have, the weighted sum of each image by its id; a single sum if a cell's images
-        are not kept.
+        For each seed in which all cells have images in common, the weighted sum of each image by its id; a single sum
+        if a cell's images are not kept.
     """
     seeds = sorted(set.intersection(*(set(cell.values) for _, cell in terms)))
     if not all(cell.has_images for _, cell in terms):
@@ -81,7 +81,8 @@ def paired_sums(terms: Sequence[tuple[float, MeasuredCell]]) -> list[dict[str, f
     sums = []
     for seed in seeds:
         ids = set.intersection(*(set(cell.images[seed]) for _, cell in terms))
-        sums.append({id: sum(weight * cell.images[seed][id] for weight, cell in terms) for id in sorted(ids)})
+        if ids:
+            sums.append({id: sum(weight * cell.images[seed][id] for weight, cell in terms) for id in sorted(ids)})
     return sums
 
 
