@@ -13,7 +13,7 @@ from typing import Any
 
 from alignsam_gym.errors import AlignSAMError, OptionError
 from alignsam_gym.labelling.labelling_exports import export_labels, predict_rest
-from alignsam_gym.labelling.labelling_project import FEWEST_MASKS, LabellingProject
+from alignsam_gym.labelling.labelling_project import LabellingProject
 from alignsam_gym.labelling.labelling_session import LabellingSession
 from alignsam_gym.labelling.saved_masks import MaskChangedError
 from alignsam_gym.labelling.window_state import photograph_jpeg, project_state, window_state
@@ -120,8 +120,6 @@ def run_job(project: LabellingProject, name: str) -> str:
     """
     match name:
         case "train":
-            if len(project.masks.stems()) < FEWEST_MASKS:
-                raise OptionError(f"Label {FEWEST_MASKS} photographs first.")
             project.training.start()
             return "The training has begun. Go on labelling."
         case "resume":

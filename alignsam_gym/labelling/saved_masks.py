@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from alignsam_gym.labelling.photo_folder import PhotoFolder
 from alignsam_gym.transforms import resize_mask
 
 _ORIENTATION, _UPRIGHT = 0x0112, 1
+_REMEMBERED = 10_000  # masks, of which it is known whether they have foreground
 
 
 class MaskChangedError(DataError):
@@ -40,10 +43,14 @@ class SavedMasks:
 
     def stems(self) -> set[str]:
         """Return the photographs that have a mask."""
-        if not self._folder.masks.is_dir():
-            return set()
-        found = {Path(path).with_suffix("").as_posix() for path in list_images(self._folder.masks)}
-        return found & self._folder.photographs.keys()
+        return set(self._files())
+
+    def learnable(self) -> Iterator[str]:
+        """Yield the photographs whose mask can be read and has foreground, in their order."""
+        files = self._files()
+        for stem, photograph in self._folder.photographs.items():
+            if stem in files and _has_foreground(photograph, files[stem], _state(files[stem])):
+                yield stem
 
     def content(self, stem: str) -> bytes | None:
         """Return what the mask's file holds; None if there is no file.
@@ -69,7 +76,7 @@ class SavedMasks:
         file = self._file(stem)
         if self.content(stem) is None:
             return None
-        mask = MaskRule().read(file, mask_orientation(self._folder.photographs[stem], file))
+        mask = read_mask(file, self._folder.photographs[stem])
         return mask if mask.shape == size else resize_mask(mask, size)
 
     def write(self, stem: str, mask: np.ndarray, seen: bytes | None) -> bytes:
@@ -105,6 +112,13 @@ class SavedMasks:
         except OSError as error:
             raise DataError(f"The mask of {stem} cannot be saved ({error}); make its folder writable.") from error
 
+    def _files(self) -> dict[str, Path]:
+        """Return each photograph's mask, in whatever format."""
+        if not self._folder.masks.is_dir():
+            return {}
+        found = {Path(path).with_suffix("").as_posix(): file for path, file in list_images(self._folder.masks).items()}
+        return {stem: file for stem, file in found.items() if stem in self._folder.photographs}
+
     def _check_free(self, file: Path) -> None:
         for other in sorted(file.parent.glob("*")):
             if other.stem == file.stem and other.suffix.lower() in SUFFIXES:
@@ -112,6 +126,15 @@ class SavedMasks:
 
     def _file(self, stem: str) -> Path:
         return self._folder.masks / f"{stem}.png"
+
+
+def read_mask(file: Path, photograph: Path) -> np.ndarray:
+    """Read a photograph's mask as `dataset=folder` does, bool (H, W), above 100 megapixels at a reduced size.
+
+    Raises:
+        DataError: It cannot be read, is of another size, or does not say what is foreground.
+    """
+    return MaskRule().read(file, mask_orientation(photograph, file))
 
 
 def encode_mask(mask: np.ndarray, photograph: Path) -> bytes:
@@ -135,3 +158,21 @@ def encode_mask(mask: np.ndarray, photograph: Path) -> bytes:
     file = io.BytesIO()
     picture.convert("L").save(file, "PNG", exif=exif, compress_level=4)
     return file.getvalue()
+
+
+@lru_cache(_REMEMBERED)
+def _has_foreground(photograph: Path, file: Path, state: tuple[int, int] | None) -> bool:
+    """Return whether a mask in that state can be read and is not empty."""
+    try:
+        return state is not None and bool(read_mask(file, photograph).any())
+    except DataError:
+        return False
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    """Return what differs when a file has changed: its time in nanoseconds, and its size; None if it is gone."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size

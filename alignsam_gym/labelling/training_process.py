@@ -49,13 +49,17 @@ class TrainingProcess:
 
     Args:
         command: The words of the command that trains.
-        options: Its arguments.
+        options: Gives its arguments when a training begins.
         home: Where the folders are. The command is run in it.
         on_finished: What to do with the folder of a training that has finished, in a thread of its own.
     """
 
     def __init__(
-        self, command: Sequence[str], options: Sequence[str], home: Path, on_finished: Callable[[Path], None]
+        self,
+        command: Sequence[str],
+        options: Callable[[], Sequence[str]],
+        home: Path,
+        on_finished: Callable[[Path], None],
     ) -> None:
         self._command, self._options, self._home, self._on_finished = command, options, home, on_finished
         self._process: subprocess.Popen[bytes] | None = None
@@ -67,10 +71,10 @@ class TrainingProcess:
         """Begin a new training.
 
         Raises:
-            OptionError: One is going on.
+            OptionError: One is going on, or there is too little to learn from.
         """
         number = max(self._numbers(), default=0) + 1
-        self._run(self._home / f"agent-{number}", self._options)
+        self._run(self._home / f"agent-{number}", self._options())
 
     def resume(self) -> None:
         """Go on with the latest training.

@@ -88,7 +88,7 @@ def project_state(project: LabellingProject) -> dict[str, Any]:
         "labelled": labelled,
         "count": len(photographs),
         "fewest": FEWEST_MASKS,
-        "canTrain": labelled >= FEWEST_MASKS and training.state != "running",
+        "canTrain": training.state != "running" and project.can_train(),
         "training": training._asdict(),
         "agent": project.outcomes.agent,
         "proposals": {"made": made, "rest": len(rest)},

@@ -3,10 +3,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from alignsam_gym import AlignSAM
 from alignsam_gym.data.coco_dataset import CocoDataset
+from alignsam_gym.data.folder_dataset import FolderDataset
 from alignsam_gym.errors import OptionError
+from alignsam_gym.experiments.hydra_arguments import hydra_arguments
 from alignsam_gym.labelling.clicked_sam import clean_mask, inner_point
 from alignsam_gym.labelling.labelling_exports import export_labels, predict_rest
 from alignsam_gym.labelling.labelling_session import LabellingSession
@@ -176,3 +180,50 @@ def test_the_latest_agent_that_was_trained_proposes_when_the_page_is_opened_agai
     assert make_project(photos).proposals is None  # it has no metrics yet: it is not finished
     (trained / "metrics.json").write_text("{}")
     assert make_project(photos).outcomes.agent == "agent-1"
+
+
+def paint(session, *stems):
+    for stem in stems:
+        session.open(stem)
+        session.paint([(5, 5)], 3, adds=True)
+
+
+def held_out(project):
+    """The photographs that a training would test on, of those that have masks."""
+    words = hydra_arguments("train", project.training_arguments())
+    found = [OverridesParser.create().parse_override(word) for word in words if word.startswith("dataset.test=")]
+    assert len(found) == 1
+    test = OmegaConf.to_container(OmegaConf.create({"test": found[0].value()}), resolve=True)["test"]
+    return FolderDataset("test", project.folder.root, on_error="skip", test=test).ids
+
+
+def test_one_photograph_with_something_in_its_mask_is_held_out(session, photos):
+    session.nothing_here()
+    paint(session, "b", "c", "d", "deep/e", "f")
+    assert held_out(session.project) == ["b"]  # not its folder
+    (photos / "images/b.png").write_bytes((photos / "images/b.png").read_bytes()[:2000])  # torn, which a header hides
+    session.project.pixels.cache_clear()
+    assert held_out(session.project) == ["c"]
+
+
+@pytest.mark.parametrize("stem", ["7", "null", "a[1]", "a*, b", "it's ${so}", r"back\\slash\\", "été"])
+def test_a_photograph_of_any_name_is_held_out_alone(make_project, photos, stem):
+    for name in ("a", "b", "c", "d", "deep/e", "f"):
+        (photos / f"images/{name}.png").rename(photos / f"images/{stem}{name[-1].strip('a')}.png")
+    project = make_project(photos)
+    assert next(iter(project.folder.photographs)) == stem
+    paint(LabellingSession(project), *project.folder.photographs)
+    assert held_out(project) == [stem]
+
+
+def test_empty_masks_are_too_few_to_train_on(session):
+    paint(session, "b", "c", "d", "f")
+    for stem in ("a", "deep/e"):
+        session.open(stem)
+        session.nothing_here()
+    assert project_state(session.project)["labelled"] == 6
+    assert not project_state(session.project)["canTrain"]
+    with pytest.raises(OptionError, match="Label 5 photographs first"):
+        session.project.training.start()
+    session.paint([(5, 5)], 3, adds=True)
+    assert project_state(session.project)["canTrain"]

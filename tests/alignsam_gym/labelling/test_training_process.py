@@ -32,7 +32,7 @@ def make_process(tmp_path):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def make(*options):
-        process = TrainingProcess([sys.executable, "-c", STUB], options, tmp_path, finished.append)
+        process = TrainingProcess([sys.executable, "-c", STUB], lambda: options, tmp_path, finished.append)
         process.finished = finished
         made.append(process)
         return process
