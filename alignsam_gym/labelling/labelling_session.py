@@ -96,12 +96,16 @@ class LabellingSession:
 
     Args:
         project: The folder, and what all windows share.
+
+    Attributes:
+        save_failed: Whether the last edit could not be saved.
     """
 
     def __init__(self, project: LabellingProject) -> None:
         self.project = project
         self.lock = Lock()
         self.stem = ""
+        self.save_failed = False
         self._drafts: list[Draft] = []
 
     def open(self, stem: str) -> None:
@@ -124,6 +128,7 @@ class LabellingSession:
         start = saved if saved is not None else proposal
         self.stem, self.size, self.proposal = stem, size, proposal
         self._content_before = self._content = content
+        self.save_failed = False
         self._drafts = [Draft.of(np.zeros(size, bool) if start is None else start)]
         self._mask = self.draft.mask()
 
@@ -145,7 +150,7 @@ class LabellingSession:
     @property
     def is_saved(self) -> bool:
         """Whether the mask that is shown is on disk."""
-        return self._content is not None
+        return self._content is not None and not self.save_failed
 
     @property
     def shows_proposal(self) -> bool:
@@ -195,9 +200,11 @@ class LabellingSession:
         self._edit(Draft(nothing, nothing, is_nothing=True))
 
     def accept(self) -> None:
-        """Save the agent's proposal, if it is shown and not saved."""
+        """Save the agent's proposal, if it is shown and not saved, or else an edit that could not be saved."""
         if self.shows_proposal:
             self._edit(replace(self.draft, is_nothing=not self._mask.any()))
+        elif self.save_failed:
+            self._save()
 
     def unlabel(self) -> None:
         """Take the photograph's mask away, also from the disk."""
@@ -236,6 +243,7 @@ class LabellingSession:
     def _save(self) -> None:
         """Bring the disk up to the mask. An empty one is only saved where it was said that there is nothing."""
         masks = self.project.masks
+        self.save_failed = True  # until all has gone well
         if not self.edits:
             masks.put(self.stem, self._content_before, self._content)
             self._content = self._content_before
@@ -246,4 +254,5 @@ class LabellingSession:
             self._content = None
         if self.proposal is not None:
             iou = iou_of(self.proposal, self._mask)
-            self.project.outcomes.record(self.stem, iou if self.is_saved else None)
+            self.project.outcomes.record(self.stem, None if self._content is None else iou)
+        self.save_failed = False

@@ -72,6 +72,8 @@ def sentence(session: LabellingSession) -> str:
     share = f"the mask covers {session.mask.mean():.1%}"
     if session.shows_proposal:
         return f"Proposed, not saved: {share}. Enter accepts it."
+    if session.save_failed:
+        return f"Not saved: {share}. Enter tries again."
     if not session.is_saved:
         return "No mask yet."
     return f"Saved: {share}." if session.mask.any() else "Saved: nothing here."

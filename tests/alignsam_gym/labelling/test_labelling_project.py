@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from alignsam_gym import AlignSAM
 from alignsam_gym.data.coco_dataset import CocoDataset
 from alignsam_gym.data.folder_dataset import FolderDataset
-from alignsam_gym.errors import OptionError
+from alignsam_gym.errors import DataError, OptionError
 from alignsam_gym.experiments.hydra_arguments import hydra_arguments
 from alignsam_gym.labelling.clicked_sam import clean_mask, inner_point
 from alignsam_gym.labelling.labelling_exports import export_labels, predict_rest
@@ -53,6 +53,18 @@ def test_a_proposal_that_is_accepted_is_saved_unchanged(proposing):
     proposing.undo()
     assert proposing.shows_proposal
     assert proposing.project.outcomes.summary() == (0, 0, None)
+
+
+def test_a_proposal_that_a_full_disk_refused_is_saved_when_it_is_accepted_again(proposing, full_disk):
+    proposal = proposing.mask.copy()
+    with full_disk(), pytest.raises(DataError, match="disk full"):
+        proposing.accept()
+    assert not proposing.is_saved
+    assert not proposing.project.masks.stems()
+    proposing.accept()
+    assert proposing.is_saved
+    np.testing.assert_array_equal(proposing.project.masks.read("a", SIZE), proposal)
+    assert proposing.project.outcomes.summary() == (1, 1, 1.0)
 
 
 def test_a_correction_counts_with_its_iou_also_when_it_comes_later(proposing):
