@@ -84,7 +84,8 @@ class Windows:
         return self.project.next_stem("") or next(iter(self.project.folder.photographs))
 
     def _go_on(self, session: LabellingSession) -> None:
-        taken = [other.stem for other in self._sessions.values() if other is not session]
+        with self._lock:
+            taken = [other.stem for other in self._sessions.values() if other is not session]
         stem = self.project.next_stem(session.stem, taken)
         if stem is None:
             raise OptionError("All photographs have masks. Page Up and Page Down show them again.")

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -72,6 +73,7 @@ class LabellingProject:
         self.pixels = lru_cache(_IMAGES)(self._read)
         self._encoder = ThreadPoolExecutor(1, "encoder")
         self._encodings: dict[str, Future[Tensor]] = {}
+        self._encodings_lock = Lock()
         if agent := run or self.training.finished_agent():
             self.take_agent(agent)
 
@@ -121,11 +123,12 @@ class LabellingProject:
 
     def encode_ahead(self, stem: str) -> Future[Tensor]:
         """Encode a photograph in the background, so that SAM can answer at once."""
-        if stem not in self._encodings:
-            while len(self._encodings) >= _ENCODINGS:
-                del self._encodings[next(iter(self._encodings))]
-            self._encodings[stem] = self._encoder.submit(lambda: self.sam.encode(self.pixels(stem)))
-        return self._encodings[stem]
+        with self._encodings_lock:
+            if stem not in self._encodings:
+                while len(self._encodings) >= _ENCODINGS:
+                    del self._encodings[next(iter(self._encodings))]
+                self._encodings[stem] = self._encoder.submit(lambda: self.sam.encode(self.pixels(stem)))
+            return self._encodings[stem]
 
     def proposal(self, stem: str) -> np.ndarray | None:
         """Return the agent's mask, bool (H, W), of a photograph that has none, or whose mask came of such a proposal.

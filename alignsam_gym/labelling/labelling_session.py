@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from alignsam_gym.envs.prompting_session import UserPoint
-from alignsam_gym.errors import OptionError
+from alignsam_gym.errors import DataError, OptionError
 from alignsam_gym.labelling.clicked_sam import Box, clean_mask, inner_point
 from alignsam_gym.labelling.labelling_project import LabellingProject
 from alignsam_gym.metrics import iou_of
@@ -119,12 +119,15 @@ class LabellingSession:
         """
         if stem not in self.project.folder.photographs:
             raise OptionError(f"There is no photograph {stem} in {self.project.folder.images}.")
-        self.project.unreadable.add(stem)
-        size = self.project.pixels(stem).shape[:2]
-        content = self.project.masks.content(stem)
-        saved = self.project.masks.read(stem, size)
-        proposal = self.project.proposal(stem)
-        self.project.unreadable.remove(stem)
+        try:
+            size = self.project.pixels(stem).shape[:2]
+            content = self.project.masks.content(stem)
+            saved = self.project.masks.read(stem, size)
+            proposal = self.project.proposal(stem)
+        except DataError:
+            self.project.unreadable.add(stem)
+            raise
+        self.project.unreadable.discard(stem)
         start = saved if saved is not None else proposal
         self.stem, self.size, self.proposal = stem, size, proposal
         self._content_before = self._content = content

@@ -232,3 +232,18 @@ def test_a_broken_photograph_is_told_and_the_window_stays_where_it_was(session, 
     assert session.stem == "a"
     session.paint([(5, 5)], 3, adds=True)
     assert on_disk(session).any()
+
+
+def test_two_windows_may_open_one_photograph_at_a_time(session, monkeypatch):
+    project, inner = session.project, LabellingSession(session.project)
+    read = project.masks.read
+
+    def read_while_another_opens(stem, size):
+        assert stem in project.others("a")  # nobody passes it over meanwhile
+        monkeypatch.setattr(project.masks, "read", read)
+        inner.open(stem)
+        return read(stem, size)
+
+    monkeypatch.setattr(project.masks, "read", read_while_another_opens)
+    session.open("b")
+    assert (session.stem, inner.stem) == ("b", "b")
