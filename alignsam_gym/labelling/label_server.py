@@ -86,10 +86,18 @@ class Windows:
     def _go_on(self, session: LabellingSession) -> None:
         with self._lock:
             taken = [other.stem for other in self._sessions.values() if other is not session]
-        stem = self.project.next_stem(session.stem, taken)
+        stem = self.project.next_stem(session.stem, taken) or self.project.next_stem(session.stem)
         if stem is None:
-            raise OptionError("All photographs have masks. Page Up and Page Down show them again.")
+            raise OptionError(f"{self._end(session.stem)} Page Up and Page Down show them again.")
         session.open(stem)
+
+    def _end(self, present: str) -> str:
+        """Say that nothing is left to label."""
+        rest = self.project.unlabelled()
+        whose = "All other photographs" if present in rest else "All photographs"
+        unreadable = len(set(rest) - {present})
+        but = f" but {unreadable} that cannot be read" if unreadable else ""
+        return f"{whose} have masks{but}."
 
     def _encode_ahead(self, session: LabellingSession) -> None:
         """Encode what is shown, and what will probably come next, before anybody clicks."""

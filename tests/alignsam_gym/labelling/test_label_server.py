@@ -81,8 +81,30 @@ def test_the_end_is_told(client, project):
     for _ in range(5):
         ask(client, "nothing")
         ask(client, "next")
+    assert "All other photographs have masks." in ask(client, "next", status=409)["error"]
     ask(client, "nothing")
-    assert "All photographs have masks" in ask(client, "next", status=409)["error"]
+    assert "All photographs have masks." in ask(client, "next", status=409)["error"]
+
+
+def test_a_window_that_is_gone_keeps_no_photograph_from_the_others(client):
+    for number, stem in enumerate("bcd"):
+        ask(client, "open", str(number), stem=stem)
+    shown = [ask(client, "open", stem="a")["window"]["stem"]]
+    for _ in range(5):
+        ask(client, "nothing")
+        shown.append(ask(client, "next")["window"]["stem"])
+    assert shown == ["a", "deep/e", "f", "b", "c", "d"]  # those that others show, last
+
+
+def test_the_end_tells_of_photographs_that_cannot_be_read(client, photos):
+    ask(client, "open", stem="a")
+    (photos / "images/f.png").write_bytes(b"no photograph")
+    for _ in range(4):
+        ask(client, "nothing")
+        ask(client, "next")
+    ask(client, "nothing")
+    assert "f.png cannot be read" in ask(client, "next", status=409)["error"]
+    assert "All photographs have masks but 1 that cannot be read." in ask(client, "next", status=409)["error"]
 
 
 @pytest.mark.parametrize(("action", "body"), [("fly", {}), ("point", {}), ("point", {"at": "x", "positive": True})])
