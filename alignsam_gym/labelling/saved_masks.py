@@ -43,11 +43,18 @@ class SavedMasks:
 
     def stems(self) -> set[str]:
         """Return the photographs that have a mask."""
-        return set(self._files())
+        return set(self.files())
+
+    def files(self) -> dict[str, Path]:
+        """Return each photograph's mask, in whatever format."""
+        if not self._folder.masks.is_dir():
+            return {}
+        found = {Path(path).with_suffix("").as_posix(): file for path, file in list_images(self._folder.masks).items()}
+        return {stem: file for stem, file in found.items() if stem in self._folder.photographs}
 
     def learnable(self) -> Iterator[str]:
         """Yield the photographs whose mask can be read and has foreground, in their order."""
-        files = self._files()
+        files = self.files()
         for stem, photograph in self._folder.photographs.items():
             if stem in files and _has_foreground(photograph, files[stem], _state(files[stem])):
                 yield stem
@@ -112,13 +119,6 @@ class SavedMasks:
         except OSError as error:
             raise DataError(f"The mask of {stem} cannot be saved ({error}); make its folder writable.") from error
 
-    def _files(self) -> dict[str, Path]:
-        """Return each photograph's mask, in whatever format."""
-        if not self._folder.masks.is_dir():
-            return {}
-        found = {Path(path).with_suffix("").as_posix(): file for path, file in list_images(self._folder.masks).items()}
-        return {stem: file for stem, file in found.items() if stem in self._folder.photographs}
-
     def _check_free(self, file: Path) -> None:
         for other in sorted(file.parent.glob("*")):
             if other.stem == file.stem and other.suffix.lower() in SUFFIXES:
@@ -137,6 +137,12 @@ def read_mask(file: Path, photograph: Path) -> np.ndarray:
     return MaskRule().read(file, mask_orientation(photograph, file))
 
 
+def at_own_size(mask: np.ndarray, photograph: Path) -> np.ndarray:
+    """Bring the mask, bool (H, W), of a photograph that was read at a reduced size to the size of its file."""
+    width, height = read_header(photograph).size
+    return mask if mask.shape == (height, width) else resize_mask(mask, (height, width))
+
+
 def encode_mask(mask: np.ndarray, photograph: Path) -> bytes:
     """Encode a mask as a PNG file that `dataset=folder` reads as it is here.
 
@@ -149,11 +155,9 @@ def encode_mask(mask: np.ndarray, photograph: Path) -> bytes:
     Returns:
         The file's content: 0 and 255, 8 bits.
     """
-    header = read_header(photograph)
-    width, height = header.size
-    picture = Image.fromarray(mask if mask.shape == (height, width) else resize_mask(mask, (height, width)))
+    picture = Image.fromarray(at_own_size(mask, photograph))
     exif = Image.Exif()
-    if header.orientation not in (None, _UPRIGHT):
+    if read_header(photograph).orientation not in (None, _UPRIGHT):
         exif[_ORIENTATION] = _UPRIGHT
     file = io.BytesIO()
     picture.convert("L").save(file, "PNG", exif=exif, compress_level=4)

@@ -5,10 +5,13 @@ import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from PIL import Image
+from pycocotools import mask as mask_utils
 
 from alignsam_gym import AlignSAM
 from alignsam_gym.data.coco_dataset import CocoDataset
 from alignsam_gym.data.folder_dataset import FolderDataset
+from alignsam_gym.data.mask_files import write_mask, write_picture
 from alignsam_gym.errors import DataError, OptionError
 from alignsam_gym.experiments.hydra_arguments import hydra_arguments
 from alignsam_gym.labelling.clicked_sam import clean_mask, inner_point
@@ -158,6 +161,27 @@ def test_without_an_agent_nothing_is_predicted_and_masks_are_exported_alone(sess
     session.paint([(5, 5)], 3, adds=True)
     assert "There is no agent to export" in export_labels(session.project)
     assert (photos / "annotations.json").exists()
+
+
+def test_masks_are_exported_as_they_lie_on_their_photographs(make_project, photos, monkeypatch):
+    turn = Image.Exif()
+    turn[0x0112] = 6
+    Image.new("RGB", (60, 40)).save(photos / "images/turned.jpg", exif=turn)
+    drawn = np.random.default_rng(0).random((40, 60)) < 0.3
+    write_mask(photos / "masks", "turned", drawn)  # by another tool, which turns nothing
+    write_picture(photos / "masks", "f", np.zeros(SIZE, np.uint8))
+    (photos / "masks/f.png").rename(photos / "masks/f.bmp")
+    export_labels(make_project(photos))
+    small = json.loads((photos / "annotations.json").read_text())
+    monkeypatch.setattr("alignsam_gym.data.image_files.FULL_SIZE_PIXELS", 700)
+    export_labels(make_project(photos))
+    large = json.loads((photos / "annotations.json").read_text())
+    for content in (small, large):
+        sizes = {image["file_name"]: (image["width"], image["height"]) for image in content["images"]}
+        assert sizes == {"f.png": (60, 40), "turned.jpg": (40, 60)}
+    found = mask_utils.decode(small["annotations"][0]["segmentation"])
+    np.testing.assert_array_equal(found, np.rot90(drawn, -1))
+    assert large["annotations"][0]["segmentation"]["size"] == [60, 40]
 
 
 def test_without_pycocotools_the_rest_is_exported(session, photos, monkeypatch):
