@@ -7,11 +7,11 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from alignsam_gym.errors import AlignSAMError, OptionError
+from alignsam_gym.errors import AlignSAMError, DataError, OptionError
 from alignsam_gym.labelling.labelling_exports import export_labels, predict_rest
 from alignsam_gym.labelling.labelling_project import LabellingProject
 from alignsam_gym.labelling.labelling_session import LabellingSession
@@ -64,10 +64,11 @@ class Windows:
         session = self.session(name)
         with session.lock:
             if action == "open":
-                session.open(body["stem"] or self._first())
+                self._open(session, body["stem"])
             elif not session.stem:
-                session.open(body["shown"])
-                raise OptionError("The page has been started anew. This is the mask as it was saved.")
+                self._open(session, body.get("shown"))
+                if "shown" in body:
+                    raise OptionError("The page has been started anew. This is the mask as it was saved.")
             elif action == "move":
                 others = self.project.others(session.stem)
                 if others:
@@ -80,8 +81,23 @@ class Windows:
             self._encode_ahead(session)
         return session
 
+    def _open(self, session: LabellingSession, stem: str | None) -> None:
+        """Show a photograph; the first if there is no such one, as in an old address.
+
+        Raises:
+            DataError: It cannot be read. A new window then shows the first that can be.
+        """
+        try:
+            session.open(stem if stem in self.project.folder.photographs else self._first())
+        except DataError:
+            while not session.stem and self.project.others(""):
+                with suppress(DataError):
+                    session.open(self._first())
+            raise
+
     def _first(self) -> str:
-        return self.project.next_stem("") or next(iter(self.project.folder.photographs))
+        """Return the first photograph without a mask, or else the first of all, that can be read as far as is known."""
+        return self.project.next_stem("") or [*self.project.others(""), *self.project.folder.photographs][0]
 
     def _go_on(self, session: LabellingSession) -> None:
         with self._lock:

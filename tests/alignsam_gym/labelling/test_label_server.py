@@ -76,6 +76,31 @@ def test_a_window_goes_on_after_the_server_was_started_anew(client):
     ask(client, "nothing")
 
 
+@pytest.mark.parametrize("stem", [None, "a"])
+def test_a_first_photograph_that_cannot_be_read_is_told_and_the_next_is_shown(client, photos, stem):
+    for name in "ab":
+        (photos / f"images/{name}.png").write_bytes(b"no photograph")
+    told = ask(client, "open", status=409, stem=stem)
+    assert "a.png cannot be read" in told["error"]
+    assert told["window"]["stem"] == "c"
+    ask(client, "nothing")
+
+
+def test_a_folder_of_which_nothing_can_be_read_is_told(client, photos):
+    for file in (photos / "images").rglob("*.png"):
+        file.write_bytes(b"no photograph")
+    for action in ("open", "next"):
+        told = ask(client, action, status=409, stem=None)
+        assert "a.png cannot be read" in told["error"]
+        assert "window" not in told
+
+
+def test_an_old_address_shows_the_first_photograph(client):
+    assert ask(client, "open", stem="moved away")["window"]["stem"] == "a"
+    assert ask(client, "undo", "two")["window"]["stem"] == "a"  # of a window that has shown nothing yet
+    assert ask(client, "undo", "three", 409, shown="moved away")["window"]["stem"] == "a"
+
+
 def test_the_end_is_told(client, project):
     ask(client, "open", stem="a")
     for _ in range(5):
