@@ -119,6 +119,7 @@ class LabellingSession:
         """
         if stem not in self.project.folder.photographs:
             raise OptionError(f"There is no photograph {stem} in {self.project.folder.images}.")
+        proposer = self.project.outcomes.agent  # before its proposal is asked for: meanwhile another may come
         try:
             size = self.project.pixels(stem).shape[:2]
             content = self.project.masks.content(stem)
@@ -129,7 +130,7 @@ class LabellingSession:
             raise
         self.project.unreadable.discard(stem)
         start = saved if saved is not None else proposal
-        self.stem, self.size, self.proposal = stem, size, proposal
+        self.stem, self.size, self.proposal, self._proposer = stem, size, proposal, proposer
         self._content_before = self._content = content
         self.save_failed = False
         self._drafts = [Draft.of(np.zeros(size, bool) if start is None else start)]
@@ -255,7 +256,7 @@ class LabellingSession:
         else:
             masks.put(self.stem, None, self._content)
             self._content = None
-        if self.proposal is not None:
+        if self.proposal is not None and self._proposer is not None:
             iou = iou_of(self.proposal, self._mask)
-            self.project.outcomes.record(self.stem, None if self._content is None else iou)
+            self.project.outcomes.record(self._proposer, self.stem, None if self._content is None else iou)
         self.save_failed = False

@@ -90,6 +90,15 @@ def test_outcomes_outlive_the_page_and_belong_to_their_agent(proposing, make_pro
     assert make_project(photos, run=make_run("another")).outcomes.summary() == (0, 0, None)
 
 
+def test_a_proposal_counts_for_the_agent_that_made_it(proposing, make_run):
+    project = proposing.project
+    project.take_agent(make_run("another"))
+    proposing.accept()
+    assert project.outcomes.summary() == (0, 0, None)
+    project.outcomes.agent = "agent"
+    assert project.outcomes.summary() == (1, 1, 1.0)
+
+
 def test_prompts_change_the_proposal_itself(proposing):
     proposing.add_point(30, 20, positive=True)
     sam, project = proposing.project.sam, proposing.project
