@@ -187,9 +187,14 @@ def make_app(project: LabellingProject) -> Any:
 
     async def post(request: Request) -> Response:
         # A form on another site can be sent here, too; but browsers do not let it have this type.
-        if request.headers.get("content-type") != "application/json":
+        kind, _, _ = request.headers.get("content-type", "").partition(";")
+        if kind.strip().lower() != "application/json":
             return Response("Send JSON.", 415)
-        return await run_in_threadpool(answer, request.path_params, await request.json())
+        try:
+            body = dict(await request.json())
+        except (TypeError, ValueError) as error:
+            return makes_no_sense(error)
+        return await run_in_threadpool(answer, request.path_params, body)
 
     def answer(where: Body, body: Body) -> Response:
         window, action = where.get("window"), where["action"]
@@ -203,7 +208,10 @@ def make_app(project: LabellingProject) -> Any:
                 told["window"] = window_state(windows.session(window))
             return JSONResponse(told, 409)
         except (LookupError, TypeError, ValueError) as error:
-            return JSONResponse({"error": f"The request makes no sense ({error!r}).", "isChanged": False}, 400)
+            return makes_no_sense(error)
+
+    def makes_no_sense(error: Exception) -> Response:
+        return JSONResponse({"error": f"The request makes no sense ({error!r}).", "isChanged": False}, 400)
 
     routes = [
         *(Route(path, page) for path in _FILES),

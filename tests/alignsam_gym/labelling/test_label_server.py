@@ -138,6 +138,15 @@ def test_a_request_that_makes_no_sense_is_refused(client, action, body):
     assert "makes no sense" in ask(client, action, status=400, **body)["error"]
 
 
+def test_what_is_sent_is_json_in_utf_8(client):
+    headers = {"content-type": "application/json; charset=utf-8"}
+    assert client.post("/windows/one/open", content='{"stem": "c"}', headers=headers).json()["window"]["stem"] == "c"
+    for content in (b"", b'{"stem"', b"[1]", b'"\xff"'):
+        answer = client.post("/windows/two/undo", content=content, headers=headers)
+        assert answer.status_code == 400
+        assert "makes no sense" in answer.json()["error"]
+
+
 def test_jobs_say_what_they_did_or_why_not(client):
     assert "Label 5 photographs first" in client.post("/jobs/train", json={}).json()["error"]
     assert client.post("/jobs/predict", json={}).status_code == 409
