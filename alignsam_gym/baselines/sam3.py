@@ -9,11 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alignsam_gym.baselines.hf_models import load_network, loading_errors
 from alignsam_gym.baselines.sample_texts import texts_of
-from alignsam_gym.errors import OptionError, WeightsError, first_line
+from alignsam_gym.errors import OptionError
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 
+_ADVICE = (
+    "Its weights are given to whoever accepts their licence: do so at https://huggingface.co/facebook/sam3, then hf "
+    "auth login, then hf download facebook/sam3; or give the folder of a copy."
+)
 _NOTHING = -10.0  # the logit everywhere, where no instance is found
 
 
@@ -27,7 +32,7 @@ class SAM3:
 
     Raises:
         OptionError: If ``transformers`` is not installed, or has no SAM 3.
-        WeightsError: If the checkpoint is not there.
+        WeightsError: If the checkpoint is not there, or not whole.
     """
 
     def __init__(self, model: BatchedSamPredictor, checkpoint: str, threshold: float) -> None:
@@ -37,23 +42,9 @@ class SAM3:
             raise OptionError(
                 "method=sam3 needs a transformers that has SAM 3: pip install -U 'alignsam-gym[baselines]'."
             ) from error
-        try:
-            loaded: Any = Sam3Model.from_pretrained(
-                checkpoint, local_files_only=True, use_safetensors=True, output_loading_info=True
-            )
+        network = load_network(Sam3Model, checkpoint, "SAM 3", _ADVICE)
+        with loading_errors(checkpoint, "SAM 3", _ADVICE):
             self.processor: Any = Sam3Processor.from_pretrained(checkpoint, local_files_only=True)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise WeightsError(
-                f"method.checkpoint={checkpoint!r} is neither a folder with a SAM 3 nor in Hugging Face's cache "
-                f"({first_line(error)}). Its weights are given to whoever accepts their licence: do so at "
-                "https://huggingface.co/facebook/sam3, then hf auth login, then hf download facebook/sam3; or give the "
-                "folder of a copy."
-            ) from error
-        network, loading = loaded
-        if missing := sorted(loading["missing_keys"]):  # which transformers would draw at random
-            raise WeightsError(
-                f"method.checkpoint={checkpoint!r} is no SAM 3: tensors are missing, such as {missing[0]}."
-            )
         self.device = model.device
         self.network: Any = network.to(model.device).eval()
         self.threshold = threshold

@@ -9,9 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.baselines.hf_models import load_network
+from alignsam_gym.errors import OptionError
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
+
+_ADVICE = "Fetch it where there is a network (hf download BAAI/seggpt-vit-large) and give its folder."
 
 
 class SegGPT:
@@ -24,7 +27,7 @@ class SegGPT:
 
     Raises:
         OptionError: If ``transformers`` is not installed.
-        WeightsError: If the checkpoint is not there.
+        WeightsError: If the checkpoint is not there, or not whole.
     """
 
     def __init__(self, model: BatchedSamPredictor, checkpoint: str, examples: int) -> None:
@@ -32,13 +35,7 @@ class SegGPT:
             from transformers import SegGptForImageSegmentation, SegGptImageProcessor
         except ImportError as error:
             raise OptionError("method=seggpt needs transformers: pip install 'alignsam-gym[baselines]'.") from error
-        try:
-            network: Any = SegGptForImageSegmentation.from_pretrained(checkpoint, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise WeightsError(
-                f"method.checkpoint={checkpoint!r} is neither a folder with a SegGPT nor in Hugging Face's cache; "
-                "fetch it where there is a network (hf download BAAI/seggpt-vit-large) and give its folder."
-            ) from error
+        network = load_network(SegGptForImageSegmentation, checkpoint, "SegGPT", _ADVICE)
         self.device, self.network = model.device, network.to(model.device).eval()
         height, width = network.config.image_size  # of an example above the image
         self.processor: Any = SegGptImageProcessor(size={"height": height // 2, "width": width})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from alignsam_gym.data.mask_files import write_file
 from alignsam_gym.data.video_files import VideoFile
 from alignsam_gym.envs.rendering import RENDER_FPS
 
@@ -35,11 +37,16 @@ def save_episode(frames: Sequence[np.ndarray], file: Path) -> None:
     """
     if file.suffix == ".mp4":
         video = VideoFile(file, RENDER_FPS, (frames[0].shape[0], frames[0].shape[1]))
-        for frame in [*frames, *[frames[-1]] * (_HELD - 1)]:
-            video.write(frame)
-        video.save()
+        try:
+            for frame in [*frames, *[frames[-1]] * (_HELD - 1)]:
+                video.write(frame)
+            video.save()
+        finally:
+            video.discard()  # what is not whole
         return
     first, *others = [Image.fromarray(frame) for frame in frames]
     duration = 1000 // RENDER_FPS
     durations = [duration] * len(others) + [duration * _HELD]
-    first.save(file, save_all=True, append_images=others, duration=durations, loop=0)
+    content = io.BytesIO()
+    first.save(content, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
+    write_file(file, content.getvalue())

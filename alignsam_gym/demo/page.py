@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from alignsam_gym.data.image_files import SUFFIXES
+from alignsam_gym.data.image_files import KINDS, SUFFIXES
 from alignsam_gym.demo.drawing import ANSWER, LAYER_COLOURS
 from alignsam_gym.demo.episode_file import FORMATS
 from alignsam_gym.demo.images import EXAMPLES, MOST_BYTES, MOST_PIXELS, PHOTOGRAPHS
@@ -32,7 +32,7 @@ from alignsam_gym.demo.pointers import Pointers
 from alignsam_gym.foundation.tiny.tiny_clip_vocabulary import NAMES
 
 _DROP = 140  # pixels
-_LIMITS = f"PNG, JPEG or BMP, at most {MOST_BYTES // 1024**2} MB and {MOST_PIXELS // 10**6} million pixels."
+_LIMITS = f"{KINDS}, at most {MOST_BYTES // 1024**2} MB and {MOST_PIXELS // 10**6} million pixels."
 _INTRODUCTION = """# AlignSAM: watch SAM being prompted
 Choose an image, let it be prompted step by step, and correct the answer. Discs are positive prompts, squares negative
 ones; **0** marks the initial pair, **1, 2, …** the steps, **a, b, …** points of your own. Images stay on the computer

@@ -104,7 +104,7 @@ async function follow() {
   byId("labelled").textContent = `Photographs with a mask: ${state.labelled} of ${state.count}.`;
   const isRunning = training.state === "running";
   const words = {
-    none: state.labelled < state.fewest ? `It can be trained from ${state.fewest} masks on.` : "It can be trained.",
+    none: state.canTrain ? "It can be trained." : `It can be trained from ${state.fewest} masks of something on.`,
     running: training.done === 1
       ? `${training.agent} is trained, and is being measured.`
       : `${training.agent} is being trained: ${training.done ? percent(training.done) : "it begins"}.`,

@@ -7,13 +7,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from alignsam_gym.errors import AlignSAMError, OptionError
+from alignsam_gym.errors import AlignSAMError, DataError, OptionError
 from alignsam_gym.labelling.labelling_exports import export_labels, predict_rest
-from alignsam_gym.labelling.labelling_project import FEWEST_MASKS, LabellingProject
+from alignsam_gym.labelling.labelling_project import LabellingProject
 from alignsam_gym.labelling.labelling_session import LabellingSession
 from alignsam_gym.labelling.saved_masks import MaskChangedError
 from alignsam_gym.labelling.window_state import photograph_jpeg, project_state, window_state
@@ -64,10 +64,11 @@ class Windows:
         session = self.session(name)
         with session.lock:
             if action == "open":
-                session.open(body["stem"] or self._first())
+                self._open(session, body["stem"])
             elif not session.stem:
-                session.open(body["shown"])
-                raise OptionError("The page has been started anew. This is the mask as it was saved.")
+                self._open(session, body.get("shown"))
+                if "shown" in body:
+                    raise OptionError("The page has been started anew. This is the mask as it was saved.")
             elif action == "move":
                 others = self.project.others(session.stem)
                 if others:
@@ -80,15 +81,39 @@ class Windows:
             self._encode_ahead(session)
         return session
 
+    def _open(self, session: LabellingSession, stem: str | None) -> None:
+        """Show a photograph; the first if there is no such one, as in an old address.
+
+        Raises:
+            DataError: It cannot be read. A new window then shows the first that can be.
+        """
+        try:
+            session.open(stem if stem in self.project.folder.photographs else self._first())
+        except DataError:
+            while not session.stem and self.project.others(""):
+                with suppress(DataError):
+                    session.open(self._first())
+            raise
+
     def _first(self) -> str:
-        return self.project.next_stem("") or next(iter(self.project.folder.photographs))
+        """Return the first photograph without a mask, or else the first of all, that can be read as far as is known."""
+        return self.project.next_stem("") or [*self.project.others(""), *self.project.folder.photographs][0]
 
     def _go_on(self, session: LabellingSession) -> None:
-        taken = [other.stem for other in self._sessions.values() if other is not session]
-        stem = self.project.next_stem(session.stem, taken)
+        with self._lock:
+            taken = [other.stem for other in self._sessions.values() if other is not session]
+        stem = self.project.next_stem(session.stem, taken) or self.project.next_stem(session.stem)
         if stem is None:
-            raise OptionError("All photographs have masks. Page Up and Page Down show them again.")
+            raise OptionError(f"{self._end(session.stem)} Page Up and Page Down show them again.")
         session.open(stem)
+
+    def _end(self, present: str) -> str:
+        """Say that nothing is left to label."""
+        rest = self.project.unlabelled()
+        whose = "All other photographs" if present in rest else "All photographs"
+        unreadable = len(set(rest) - {present})
+        but = f" but {unreadable} that cannot be read" if unreadable else ""
+        return f"{whose} have masks{but}."
 
     def _encode_ahead(self, session: LabellingSession) -> None:
         """Encode what is shown, and what will probably come next, before anybody clicks."""
@@ -120,8 +145,6 @@ def run_job(project: LabellingProject, name: str) -> str:
     """
     match name:
         case "train":
-            if len(project.masks.stems()) < FEWEST_MASKS:
-                raise OptionError(f"Label {FEWEST_MASKS} photographs first.")
             project.training.start()
             return "The training has begun. Go on labelling."
         case "resume":
@@ -164,9 +187,14 @@ def make_app(project: LabellingProject) -> Any:
 
     async def post(request: Request) -> Response:
         # A form on another site can be sent here, too; but browsers do not let it have this type.
-        if request.headers.get("content-type") != "application/json":
+        kind, _, _ = request.headers.get("content-type", "").partition(";")
+        if kind.strip().lower() != "application/json":
             return Response("Send JSON.", 415)
-        return await run_in_threadpool(answer, request.path_params, await request.json())
+        try:
+            body = dict(await request.json())
+        except (TypeError, ValueError) as error:
+            return makes_no_sense(error)
+        return await run_in_threadpool(answer, request.path_params, body)
 
     def answer(where: Body, body: Body) -> Response:
         window, action = where.get("window"), where["action"]
@@ -180,7 +208,10 @@ def make_app(project: LabellingProject) -> Any:
                 told["window"] = window_state(windows.session(window))
             return JSONResponse(told, 409)
         except (LookupError, TypeError, ValueError) as error:
-            return JSONResponse({"error": f"The request makes no sense ({error!r}).", "isChanged": False}, 400)
+            return makes_no_sense(error)
+
+    def makes_no_sense(error: Exception) -> Response:
+        return JSONResponse({"error": f"The request makes no sense ({error!r}).", "isChanged": False}, 400)
 
     routes = [
         *(Route(path, page) for path in _FILES),

@@ -5,10 +5,9 @@ from __future__ import annotations
 from alignsam_gym.agents import bundle
 from alignsam_gym.data.annotation_export import CocoExport
 from alignsam_gym.data.mask_files import write_file
-from alignsam_gym.data.mask_rule import MaskRule
 from alignsam_gym.errors import DataError, OptionError
 from alignsam_gym.labelling.labelling_project import LabellingProject
-from alignsam_gym.labelling.saved_masks import encode_mask
+from alignsam_gym.labelling.saved_masks import at_own_size, encode_mask, read_mask
 
 PREDICTIONS, ANNOTATIONS, BUNDLE = "predictions", "annotations.json", "agent.alignsam"
 """What is written beside the masks."""
@@ -68,10 +67,10 @@ def export_labels(project: LabellingProject) -> str:
 
 def _coco(project: LabellingProject) -> CocoExport:
     """Collect the masks of the photographs that have one."""
-    labelled, annotations = project.masks.stems(), CocoExport("target")
+    files, annotations = project.masks.files(), CocoExport("target")
     for stem, photograph in project.folder.photographs.items():
-        source = project.folder.masks if stem in labelled else project.folder.beside(PREDICTIONS)
-        file = source / f"{stem}.png"
+        file = files.get(stem, project.folder.beside(PREDICTIONS) / f"{stem}.png")
         if file.is_file():
-            annotations.add(photograph.relative_to(project.folder.images).as_posix(), MaskRule().read(file))
+            mask = at_own_size(read_mask(file, photograph), photograph)
+            annotations.add(photograph.relative_to(project.folder.images).as_posix(), mask)
     return annotations

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
+from hydra.core.override_parser.types import Quote, QuotedString
 from torch import Tensor
 
 from alignsam_gym.agents.pretrained import AlignSAM
 from alignsam_gym.data.image_files import read_image
+from alignsam_gym.errors import DataError, OptionError
 from alignsam_gym.labelling.clicked_sam import ClickedSam
 from alignsam_gym.labelling.photo_folder import PhotoFolder
 from alignsam_gym.labelling.proposal_outcomes import ProposalOutcomes
@@ -20,10 +25,9 @@ from alignsam_gym.labelling.saved_masks import SavedMasks
 from alignsam_gym.labelling.training_process import TrainingProcess
 
 FEWEST_MASKS = 5
-"""Masks before a training makes sense. [ours]"""
+"""Masks with foreground before a training makes sense. [ours]"""
 
-# A table would be of few images, and how proposals are received tells more: as many masks as can be are learned from.
-_BRIEF_EVALUATION = ("evaluate.strategies=[agent]", "evaluate.filmstrips=0", "dataset.test=0.001")
+_BRIEF_EVALUATION = ("evaluate.strategies=[agent]", "evaluate.filmstrips=0")
 
 _IMAGES, _ENCODINGS = 4, 16  # of the latest photographs, in memory
 
@@ -62,14 +66,14 @@ class LabellingProject:
         self.folder, self.sam, self._device = folder, sam, device
         self.masks = SavedMasks(folder)
         self.training_options = [*folder.dataset_options, *options]
-        options = [*_BRIEF_EVALUATION, *self.training_options]
-        self.training = TrainingProcess(train, options, folder.state, self.take_agent)
+        self.training = TrainingProcess(train, self.training_arguments, folder.state, self.take_agent)
         self.outcomes = ProposalOutcomes(folder.state / "outcomes.json")
         self.proposals: Proposals | None = None
         self.unreadable: set[str] = set()
         self.pixels = lru_cache(_IMAGES)(self._read)
         self._encoder = ThreadPoolExecutor(1, "encoder")
         self._encodings: dict[str, Future[Tensor]] = {}
+        self._encodings_lock = Lock()
         if agent := run or self.training.finished_agent():
             self.take_agent(agent)
 
@@ -92,6 +96,23 @@ class LabellingProject:
         labelled = self.masks.stems()
         return [stem for stem in self.folder.photographs if stem not in labelled]
 
+    def can_train(self) -> bool:
+        """Return whether there are `FEWEST_MASKS` to learn from."""
+        return len(list(islice(self.masks.learnable(), FEWEST_MASKS))) == FEWEST_MASKS
+
+    def training_arguments(self) -> list[str]:
+        """Return the arguments of a training that begins now.
+
+        A table would be of few images, and how proposals are received tells more: of all masks one is held out.
+
+        Raises:
+            OptionError: There are too few masks.
+        """
+        held_out = next(filter(self._can_be_read, self.masks.learnable()), None)
+        if held_out is None or not self.can_train():
+            raise OptionError(f"Label {FEWEST_MASKS} photographs first; those with nothing to segment do not count.")
+        return [*_BRIEF_EVALUATION, f"dataset.test=[{_pattern(held_out)}]", *self.training_options]
+
     def encoding(self, stem: str) -> Tensor:
         """Return SAM's encoding of a photograph, float32 (1, R, h, w).
 
@@ -102,11 +123,12 @@ class LabellingProject:
 
     def encode_ahead(self, stem: str) -> Future[Tensor]:
         """Encode a photograph in the background, so that SAM can answer at once."""
-        if stem not in self._encodings:
-            while len(self._encodings) >= _ENCODINGS:
-                del self._encodings[next(iter(self._encodings))]
-            self._encodings[stem] = self._encoder.submit(lambda: self.sam.encode(self.pixels(stem)))
-        return self._encodings[stem]
+        with self._encodings_lock:
+            if stem not in self._encodings:
+                while len(self._encodings) >= _ENCODINGS:
+                    del self._encodings[next(iter(self._encodings))]
+                self._encodings[stem] = self._encoder.submit(lambda: self.sam.encode(self.pixels(stem)))
+            return self._encodings[stem]
 
     def proposal(self, stem: str) -> np.ndarray | None:
         """Return the agent's mask, bool (H, W), of a photograph that has none, or whose mask came of such a proposal.
@@ -148,5 +170,18 @@ class LabellingProject:
             self.proposals.close()
         self._encoder.shutdown(cancel_futures=True)
 
+    def _can_be_read(self, stem: str) -> bool:
+        try:
+            self.pixels(stem)
+        except DataError:
+            return False
+        return True
+
     def _read(self, stem: str) -> np.ndarray:
         return read_image(self.folder.photographs[stem])
+
+
+def _pattern(stem: str) -> str:
+    """Return the pattern of this photograph alone, in quotes that Hydra takes off again."""
+    escaped = glob.escape(stem).replace("$", "[$]")  # or OmegaConf would take ${…} for an interpolation
+    return str(QuotedString(escaped, Quote.single).with_quotes())

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from alignsam_gym.envs.prompting_session import UserPoint
-from alignsam_gym.errors import OptionError
+from alignsam_gym.errors import DataError, OptionError
 from alignsam_gym.labelling.clicked_sam import Box, clean_mask, inner_point
 from alignsam_gym.labelling.labelling_project import LabellingProject
 from alignsam_gym.metrics import iou_of
@@ -96,12 +96,16 @@ class LabellingSession:
 
     Args:
         project: The folder, and what all windows share.
+
+    Attributes:
+        save_failed: Whether the last edit could not be saved.
     """
 
     def __init__(self, project: LabellingProject) -> None:
         self.project = project
         self.lock = Lock()
         self.stem = ""
+        self.save_failed = False
         self._drafts: list[Draft] = []
 
     def open(self, stem: str) -> None:
@@ -115,15 +119,20 @@ class LabellingSession:
         """
         if stem not in self.project.folder.photographs:
             raise OptionError(f"There is no photograph {stem} in {self.project.folder.images}.")
-        self.project.unreadable.add(stem)
-        size = self.project.pixels(stem).shape[:2]
-        content = self.project.masks.content(stem)
-        saved = self.project.masks.read(stem, size)
-        proposal = self.project.proposal(stem)
-        self.project.unreadable.remove(stem)
+        proposer = self.project.outcomes.agent  # before its proposal is asked for: meanwhile another may come
+        try:
+            size = self.project.pixels(stem).shape[:2]
+            content = self.project.masks.content(stem)
+            saved = self.project.masks.read(stem, size)
+            proposal = self.project.proposal(stem)
+        except DataError:
+            self.project.unreadable.add(stem)
+            raise
+        self.project.unreadable.discard(stem)
         start = saved if saved is not None else proposal
-        self.stem, self.size, self.proposal = stem, size, proposal
+        self.stem, self.size, self.proposal, self._proposer = stem, size, proposal, proposer
         self._content_before = self._content = content
+        self.save_failed = False
         self._drafts = [Draft.of(np.zeros(size, bool) if start is None else start)]
         self._mask = self.draft.mask()
 
@@ -145,7 +154,7 @@ class LabellingSession:
     @property
     def is_saved(self) -> bool:
         """Whether the mask that is shown is on disk."""
-        return self._content is not None
+        return self._content is not None and not self.save_failed
 
     @property
     def shows_proposal(self) -> bool:
@@ -195,9 +204,11 @@ class LabellingSession:
         self._edit(Draft(nothing, nothing, is_nothing=True))
 
     def accept(self) -> None:
-        """Save the agent's proposal, if it is shown and not saved."""
+        """Save the agent's proposal, if it is shown and not saved, or else an edit that could not be saved."""
         if self.shows_proposal:
             self._edit(replace(self.draft, is_nothing=not self._mask.any()))
+        elif self.save_failed:
+            self._save()
 
     def unlabel(self) -> None:
         """Take the photograph's mask away, also from the disk."""
@@ -236,6 +247,7 @@ class LabellingSession:
     def _save(self) -> None:
         """Bring the disk up to the mask. An empty one is only saved where it was said that there is nothing."""
         masks = self.project.masks
+        self.save_failed = True  # until all has gone well
         if not self.edits:
             masks.put(self.stem, self._content_before, self._content)
             self._content = self._content_before
@@ -244,6 +256,7 @@ class LabellingSession:
         else:
             masks.put(self.stem, None, self._content)
             self._content = None
-        if self.proposal is not None:
+        if self.proposal is not None and self._proposer is not None:
             iou = iou_of(self.proposal, self._mask)
-            self.project.outcomes.record(self.stem, iou if self.is_saved else None)
+            self.project.outcomes.record(self._proposer, self.stem, None if self._content is None else iou)
+        self.save_failed = False

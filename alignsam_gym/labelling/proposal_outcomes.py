@@ -30,19 +30,26 @@ class ProposalOutcomes:
 
     Args:
         file: A JSON file, made when it is needed.
-        agent: Whose proposals are recorded; None while there is no agent.
+        agent: Who proposes now; None while there is no agent.
     """
 
     def __init__(self, file: Path, agent: str | None = None) -> None:
         self._file, self.agent = file, agent
 
-    def record(self, stem: str, iou: float | None) -> None:
-        """Record the IoU, in [0, 1], of the proposal for a photograph and its mask; None if the mask is taken away."""
-        if self.agent is None:
-            return
+    def record(self, agent: str, stem: str, iou: float | None) -> None:
+        """Record what became of a proposal.
+
+        Args:
+            agent: Whose it was.
+            stem: The photograph.
+            iou: Of the proposal and the photograph's mask, in [0, 1]; None if the mask is taken away.
+
+        Raises:
+            DataError: The file cannot be written.
+        """
         with FileLock(self._file.with_suffix(".lock")):
             outcomes = self._read()
-            of_agent = outcomes.setdefault(self.agent, {})
+            of_agent = outcomes.setdefault(agent, {})
             of_agent.pop(stem, None)
             if iou is not None:
                 of_agent[stem] = iou

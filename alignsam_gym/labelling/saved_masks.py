@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from alignsam_gym.labelling.photo_folder import PhotoFolder
 from alignsam_gym.transforms import resize_mask
 
 _ORIENTATION, _UPRIGHT = 0x0112, 1
+_REMEMBERED = 10_000  # masks, of which it is known whether they have foreground
 
 
 class MaskChangedError(DataError):
@@ -40,10 +43,21 @@ class SavedMasks:
 
     def stems(self) -> set[str]:
         """Return the photographs that have a mask."""
+        return set(self.files())
+
+    def files(self) -> dict[str, Path]:
+        """Return each photograph's mask, in whatever format."""
         if not self._folder.masks.is_dir():
-            return set()
-        found = {Path(path).with_suffix("").as_posix() for path in list_images(self._folder.masks)}
-        return found & self._folder.photographs.keys()
+            return {}
+        found = {Path(path).with_suffix("").as_posix(): file for path, file in list_images(self._folder.masks).items()}
+        return {stem: file for stem, file in found.items() if stem in self._folder.photographs}
+
+    def learnable(self) -> Iterator[str]:
+        """Yield the photographs whose mask can be read and has foreground, in their order."""
+        files = self.files()
+        for stem, photograph in self._folder.photographs.items():
+            if stem in files and _has_foreground(photograph, files[stem], _state(files[stem])):
+                yield stem
 
     def content(self, stem: str) -> bytes | None:
         """Return what the mask's file holds; None if there is no file.
@@ -69,7 +83,7 @@ class SavedMasks:
         file = self._file(stem)
         if self.content(stem) is None:
             return None
-        mask = MaskRule().read(file, mask_orientation(self._folder.photographs[stem], file))
+        mask = read_mask(file, self._folder.photographs[stem])
         return mask if mask.shape == size else resize_mask(mask, size)
 
     def write(self, stem: str, mask: np.ndarray, seen: bytes | None) -> bytes:
@@ -114,6 +128,21 @@ class SavedMasks:
         return self._folder.masks / f"{stem}.png"
 
 
+def read_mask(file: Path, photograph: Path) -> np.ndarray:
+    """Read a photograph's mask as `dataset=folder` does, bool (H, W), above 100 megapixels at a reduced size.
+
+    Raises:
+        DataError: It cannot be read, is of another size, or does not say what is foreground.
+    """
+    return MaskRule().read(file, mask_orientation(photograph, file))
+
+
+def at_own_size(mask: np.ndarray, photograph: Path) -> np.ndarray:
+    """Bring the mask, bool (H, W), of a photograph that was read at a reduced size to the size of its file."""
+    width, height = read_header(photograph).size
+    return mask if mask.shape == (height, width) else resize_mask(mask, (height, width))
+
+
 def encode_mask(mask: np.ndarray, photograph: Path) -> bytes:
     """Encode a mask as a PNG file that `dataset=folder` reads as it is here.
 
@@ -126,12 +155,28 @@ def encode_mask(mask: np.ndarray, photograph: Path) -> bytes:
     Returns:
         The file's content: 0 and 255, 8 bits.
     """
-    header = read_header(photograph)
-    width, height = header.size
-    picture = Image.fromarray(mask if mask.shape == (height, width) else resize_mask(mask, (height, width)))
+    picture = Image.fromarray(at_own_size(mask, photograph))
     exif = Image.Exif()
-    if header.orientation not in (None, _UPRIGHT):
+    if read_header(photograph).orientation not in (None, _UPRIGHT):
         exif[_ORIENTATION] = _UPRIGHT
     file = io.BytesIO()
     picture.convert("L").save(file, "PNG", exif=exif, compress_level=4)
     return file.getvalue()
+
+
+@lru_cache(_REMEMBERED)
+def _has_foreground(photograph: Path, file: Path, state: tuple[int, int] | None) -> bool:
+    """Return whether a mask in that state can be read and is not empty."""
+    try:
+        return state is not None and bool(read_mask(file, photograph).any())
+    except DataError:
+        return False
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    """Return what differs when a file has changed: its time in nanoseconds, and its size; None if it is gone."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Lock, Thread
+from threading import RLock, Thread
 from typing import Literal, NamedTuple
 
 from alignsam_gym.agents.trained_run import METRICS_FILE
@@ -49,28 +49,35 @@ class TrainingProcess:
 
     Args:
         command: The words of the command that trains.
-        options: Its arguments.
+        options: Gives its arguments when a training begins.
         home: Where the folders are. The command is run in it.
         on_finished: What to do with the folder of a training that has finished, in a thread of its own.
     """
 
     def __init__(
-        self, command: Sequence[str], options: Sequence[str], home: Path, on_finished: Callable[[Path], None]
+        self,
+        command: Sequence[str],
+        options: Callable[[], Sequence[str]],
+        home: Path,
+        on_finished: Callable[[Path], None],
     ) -> None:
         self._command, self._options, self._home, self._on_finished = command, options, home, on_finished
         self._process: subprocess.Popen[bytes] | None = None
         self._problem = ""  # with what was trained
         self._watcher: Thread | None = None
-        self._beginning = Lock()  # a folder without a process is a training that was stopped
+        self._was_stopped = False  # by this program, which may have had to kill it
+        self._beginning = RLock()  # a folder without a process is a training that was stopped; one begins at a time
 
     def start(self) -> None:
         """Begin a new training.
 
         Raises:
-            OptionError: One is going on.
+            OptionError: One is going on, or there is too little to learn from.
         """
-        number = max(self._numbers(), default=0) + 1
-        self._run(self._home / f"agent-{number}", self._options)
+        options = self._options()
+        with self._beginning:
+            number = max(self._numbers(), default=0) + 1
+            self._run(self._home / f"agent-{number}", options)
 
     def resume(self) -> None:
         """Go on with the latest training.
@@ -78,15 +85,17 @@ class TrainingProcess:
         Raises:
             OptionError: One is going on, or there is none to go on with.
         """
-        folder = self._latest()
-        if folder is None or not self.status().can_resume:
-            raise OptionError("There is no training to go on with; begin one.")
-        self._run(folder, [f"resume={folder.name}"])
+        with self._beginning:
+            folder = self._latest()
+            if folder is None or not self.status().can_resume:
+                raise OptionError("There is no training to go on with; begin one.")
+            self._run(folder, [f"resume={folder.name}"])
 
     def stop(self) -> None:
         """Interrupt the training that is going on, if there is one, and wait until it has ended."""
         process = self._process
         if process is not None and process.poll() is None:
+            self._was_stopped = True
             process.send_signal(signal.SIGINT)
             try:
                 process.wait(_PATIENCE)
@@ -111,7 +120,9 @@ class TrainingProcess:
         finished = (folder / METRICS_FILE).exists()
         state: TrainingState = "running"
         if not is_running:
-            interrupted = self._process is None or self._process.returncode in (130, -signal.SIGINT)
+            interrupted = (
+                self._was_stopped or self._process is None or self._process.returncode in (130, -signal.SIGINT)
+            )
             finished = finished and not self._problem
             state = "finished" if finished else "stopped" if interrupted else "failed"
         can_resume = state in ("stopped", "failed") and (folder / CHECKPOINT).exists()
@@ -131,14 +142,13 @@ class TrainingProcess:
             "FORCE_COLOR": "1",  # without a terminal, there would be no progress bar to read from
             "COLUMNS": "200",
         }
-        with self._beginning:
-            folder.mkdir(parents=True, exist_ok=True)
-            with (folder / _OUTPUT).open("wb") as output:
-                process = subprocess.Popen(
-                    [*self._command, *arguments, f"hydra.run.dir={folder.name}"],
-                    cwd=self._home, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                )  # fmt: skip
-            self._process, self._problem = process, ""
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / _OUTPUT).open("wb") as output:
+            process = subprocess.Popen(
+                [*self._command, *arguments, f"hydra.run.dir={folder.name}"],
+                cwd=self._home, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        self._process, self._problem, self._was_stopped = process, "", False
 
         def wait() -> None:
             if process.wait() == 0:

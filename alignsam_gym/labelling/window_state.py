@@ -72,6 +72,8 @@ def sentence(session: LabellingSession) -> str:
     share = f"the mask covers {session.mask.mean():.1%}"
     if session.shows_proposal:
         return f"Proposed, not saved: {share}. Enter accepts it."
+    if session.save_failed:
+        return f"Not saved: {share}. Enter tries again."
     if not session.is_saved:
         return "No mask yet."
     return f"Saved: {share}." if session.mask.any() else "Saved: nothing here."
@@ -88,7 +90,7 @@ def project_state(project: LabellingProject) -> dict[str, Any]:
         "labelled": labelled,
         "count": len(photographs),
         "fewest": FEWEST_MASKS,
-        "canTrain": labelled >= FEWEST_MASKS and training.state != "running",
+        "canTrain": training.state != "running" and project.can_train(),
         "training": training._asdict(),
         "agent": project.outcomes.agent,
         "proposals": {"made": made, "rest": len(rest)},

@@ -1,5 +1,8 @@
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from alignsam_gym.baselines.seggpt import SegGPT
 from alignsam_gym.errors import WeightsError
@@ -54,3 +57,29 @@ def test_a_missing_checkpoint_says_what_to_do(toy_model, tmp_path):
     pytest.importorskip("transformers")
     with pytest.raises(WeightsError, match="hf download"):
         SegGPT(toy_model, str(tmp_path / "nowhere"), 1)
+
+
+def test_a_tensor_too_few_is_noticed(checkpoint, toy_model, tmp_path):
+    folder = shutil.copytree(checkpoint, tmp_path / "copy")
+    tensors = load_file(folder / "model.safetensors")
+    name = min(tensors)
+    del tensors[name]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(WeightsError, match=f"is no SegGPT: tensors are missing, such as {name}"):
+        SegGPT(toy_model, str(folder), 1)
+
+
+def test_a_torn_checkpoint_says_what_to_do(checkpoint, toy_model, tmp_path):
+    folder = shutil.copytree(checkpoint, tmp_path / "copy")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match=r"invalid header length.*hf download"):
+        SegGPT(toy_model, str(folder), 1)
+
+
+def test_pickled_weights_are_not_opened(checkpoint, toy_model, tmp_path):
+    folder = shutil.copytree(checkpoint, tmp_path / "copy")
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"safetensors.*hf download"):
+        SegGPT(toy_model, str(folder), 1)

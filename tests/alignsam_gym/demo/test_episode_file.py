@@ -1,9 +1,11 @@
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from alignsam_gym.data.video_files import read_video, video_rate
 from alignsam_gym.demo.episode_file import save_episode, side_by_side
+from alignsam_gym.errors import DataError
 
 
 @pytest.fixture
@@ -29,6 +31,19 @@ def test_an_mp4_has_them_too(frames, tmp_path):
     read = list(read_video(tmp_path / "episode.mp4"))
     assert video_rate(tmp_path / "episode.mp4") == 2
     assert np.array([frame.mean() for frame in read]) == pytest.approx([0, 50, 100, 150, 200, 200, 200, 200], abs=4)
+
+
+@pytest.mark.parametrize("name", ["folder/episode.gif", "folder/episode.mp4"])
+def test_a_file_that_cannot_be_written_is_told(frames, tmp_path, name):
+    (tmp_path / "folder").write_text("a file in the folder's place")
+    with pytest.raises(DataError, match=r"episode\..* cannot be written"):
+        save_episode(frames, tmp_path / name)
+
+
+def test_a_video_that_breaks_off_leaves_nothing(frames, tmp_path):
+    with pytest.raises(cv2.error):
+        save_episode([*frames, np.zeros((48, 64))], tmp_path / "episode.mp4")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_agents_are_side_by_side(frames):

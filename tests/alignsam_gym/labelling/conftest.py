@@ -1,4 +1,5 @@
 import sys
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -45,6 +46,22 @@ def make_project(toy_model):
 @pytest.fixture
 def project(photos, make_project):
     return make_project(photos)
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """A context in which nothing can be written."""
+
+    @contextmanager
+    def full_disk():
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("alignsam_gym.data.mask_files.write_atomically", full)
+            yield
+
+    return full_disk
 
 
 @pytest.fixture

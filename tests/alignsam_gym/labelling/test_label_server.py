@@ -76,19 +76,75 @@ def test_a_window_goes_on_after_the_server_was_started_anew(client):
     ask(client, "nothing")
 
 
+@pytest.mark.parametrize("stem", [None, "a"])
+def test_a_first_photograph_that_cannot_be_read_is_told_and_the_next_is_shown(client, photos, stem):
+    for name in "ab":
+        (photos / f"images/{name}.png").write_bytes(b"no photograph")
+    told = ask(client, "open", status=409, stem=stem)
+    assert "a.png cannot be read" in told["error"]
+    assert told["window"]["stem"] == "c"
+    ask(client, "nothing")
+
+
+def test_a_folder_of_which_nothing_can_be_read_is_told(client, photos):
+    for file in (photos / "images").rglob("*.png"):
+        file.write_bytes(b"no photograph")
+    for action in ("open", "next"):
+        told = ask(client, action, status=409, stem=None)
+        assert "a.png cannot be read" in told["error"]
+        assert "window" not in told
+
+
+def test_an_old_address_shows_the_first_photograph(client):
+    assert ask(client, "open", stem="moved away")["window"]["stem"] == "a"
+    assert ask(client, "undo", "two")["window"]["stem"] == "a"  # of a window that has shown nothing yet
+    assert ask(client, "undo", "three", 409, shown="moved away")["window"]["stem"] == "a"
+
+
 def test_the_end_is_told(client, project):
     ask(client, "open", stem="a")
     for _ in range(5):
         ask(client, "nothing")
         ask(client, "next")
+    assert "All other photographs have masks." in ask(client, "next", status=409)["error"]
     ask(client, "nothing")
-    assert "All photographs have masks" in ask(client, "next", status=409)["error"]
+    assert "All photographs have masks." in ask(client, "next", status=409)["error"]
+
+
+def test_a_window_that_is_gone_keeps_no_photograph_from_the_others(client):
+    for number, stem in enumerate("bcd"):
+        ask(client, "open", str(number), stem=stem)
+    shown = [ask(client, "open", stem="a")["window"]["stem"]]
+    for _ in range(5):
+        ask(client, "nothing")
+        shown.append(ask(client, "next")["window"]["stem"])
+    assert shown == ["a", "deep/e", "f", "b", "c", "d"]  # those that others show, last
+
+
+def test_the_end_tells_of_photographs_that_cannot_be_read(client, photos):
+    ask(client, "open", stem="a")
+    (photos / "images/f.png").write_bytes(b"no photograph")
+    for _ in range(4):
+        ask(client, "nothing")
+        ask(client, "next")
+    ask(client, "nothing")
+    assert "f.png cannot be read" in ask(client, "next", status=409)["error"]
+    assert "All photographs have masks but 1 that cannot be read." in ask(client, "next", status=409)["error"]
 
 
 @pytest.mark.parametrize(("action", "body"), [("fly", {}), ("point", {}), ("point", {"at": "x", "positive": True})])
 def test_a_request_that_makes_no_sense_is_refused(client, action, body):
     ask(client, "open", stem="a")
     assert "makes no sense" in ask(client, action, status=400, **body)["error"]
+
+
+def test_what_is_sent_is_json_in_utf_8(client):
+    headers = {"content-type": "application/json; charset=utf-8"}
+    assert client.post("/windows/one/open", content='{"stem": "c"}', headers=headers).json()["window"]["stem"] == "c"
+    for content in (b"", b'{"stem"', b"[1]", b'"\xff"'):
+        answer = client.post("/windows/two/undo", content=content, headers=headers)
+        assert answer.status_code == 400
+        assert "makes no sense" in answer.json()["error"]
 
 
 def test_jobs_say_what_they_did_or_why_not(client):

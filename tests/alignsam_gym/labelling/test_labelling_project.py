@@ -3,10 +3,17 @@ import json
 import numpy as np
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from PIL import Image
+from pycocotools import mask as mask_utils
 
 from alignsam_gym import AlignSAM
 from alignsam_gym.data.coco_dataset import CocoDataset
-from alignsam_gym.errors import OptionError
+from alignsam_gym.data.folder_dataset import FolderDataset
+from alignsam_gym.data.mask_files import write_mask, write_picture
+from alignsam_gym.errors import DataError, OptionError
+from alignsam_gym.experiments.hydra_arguments import hydra_arguments
 from alignsam_gym.labelling.clicked_sam import clean_mask, inner_point
 from alignsam_gym.labelling.labelling_exports import export_labels, predict_rest
 from alignsam_gym.labelling.labelling_session import LabellingSession
@@ -51,6 +58,18 @@ def test_a_proposal_that_is_accepted_is_saved_unchanged(proposing):
     assert proposing.project.outcomes.summary() == (0, 0, None)
 
 
+def test_a_proposal_that_a_full_disk_refused_is_saved_when_it_is_accepted_again(proposing, full_disk):
+    proposal = proposing.mask.copy()
+    with full_disk(), pytest.raises(DataError, match="disk full"):
+        proposing.accept()
+    assert not proposing.is_saved
+    assert not proposing.project.masks.stems()
+    proposing.accept()
+    assert proposing.is_saved
+    np.testing.assert_array_equal(proposing.project.masks.read("a", SIZE), proposal)
+    assert proposing.project.outcomes.summary() == (1, 1, 1.0)
+
+
 def test_a_correction_counts_with_its_iou_also_when_it_comes_later(proposing):
     proposal = proposing.mask.copy()
     proposing.accept()
@@ -69,6 +88,15 @@ def test_outcomes_outlive_the_page_and_belong_to_their_agent(proposing, make_pro
     proposing.accept()
     assert make_project(photos, run=run).outcomes.summary() == (1, 1, 1.0)
     assert make_project(photos, run=make_run("another")).outcomes.summary() == (0, 0, None)
+
+
+def test_a_proposal_counts_for_the_agent_that_made_it(proposing, make_run):
+    project = proposing.project
+    project.take_agent(make_run("another"))
+    proposing.accept()
+    assert project.outcomes.summary() == (0, 0, None)
+    project.outcomes.agent = "agent"
+    assert project.outcomes.summary() == (1, 1, 1.0)
 
 
 def test_prompts_change_the_proposal_itself(proposing):
@@ -144,6 +172,27 @@ def test_without_an_agent_nothing_is_predicted_and_masks_are_exported_alone(sess
     assert (photos / "annotations.json").exists()
 
 
+def test_masks_are_exported_as_they_lie_on_their_photographs(make_project, photos, monkeypatch):
+    turn = Image.Exif()
+    turn[0x0112] = 6
+    Image.new("RGB", (60, 40)).save(photos / "images/turned.jpg", exif=turn)
+    drawn = np.random.default_rng(0).random((40, 60)) < 0.3
+    write_mask(photos / "masks", "turned", drawn)  # by another tool, which turns nothing
+    write_picture(photos / "masks", "f", np.zeros(SIZE, np.uint8))
+    (photos / "masks/f.png").rename(photos / "masks/f.bmp")
+    export_labels(make_project(photos))
+    small = json.loads((photos / "annotations.json").read_text())
+    monkeypatch.setattr("alignsam_gym.data.image_files.FULL_SIZE_PIXELS", 700)
+    export_labels(make_project(photos))
+    large = json.loads((photos / "annotations.json").read_text())
+    for content in (small, large):
+        sizes = {image["file_name"]: (image["width"], image["height"]) for image in content["images"]}
+        assert sizes == {"f.png": (60, 40), "turned.jpg": (40, 60)}
+    found = mask_utils.decode(small["annotations"][0]["segmentation"])
+    np.testing.assert_array_equal(found, np.rot90(drawn, -1))
+    assert large["annotations"][0]["segmentation"]["size"] == [60, 40]
+
+
 def test_without_pycocotools_the_rest_is_exported(session, photos, monkeypatch):
     def missing():
         raise OptionError("pip install 'alignsam-gym[coco]'")
@@ -176,3 +225,50 @@ def test_the_latest_agent_that_was_trained_proposes_when_the_page_is_opened_agai
     assert make_project(photos).proposals is None  # it has no metrics yet: it is not finished
     (trained / "metrics.json").write_text("{}")
     assert make_project(photos).outcomes.agent == "agent-1"
+
+
+def paint(session, *stems):
+    for stem in stems:
+        session.open(stem)
+        session.paint([(5, 5)], 3, adds=True)
+
+
+def held_out(project):
+    """The photographs that a training would test on, of those that have masks."""
+    words = hydra_arguments("train", project.training_arguments())
+    found = [OverridesParser.create().parse_override(word) for word in words if word.startswith("dataset.test=")]
+    assert len(found) == 1
+    test = OmegaConf.to_container(OmegaConf.create({"test": found[0].value()}), resolve=True)["test"]
+    return FolderDataset("test", project.folder.root, on_error="skip", test=test).ids
+
+
+def test_one_photograph_with_something_in_its_mask_is_held_out(session, photos):
+    session.nothing_here()
+    paint(session, "b", "c", "d", "deep/e", "f")
+    assert held_out(session.project) == ["b"]  # not its folder
+    (photos / "images/b.png").write_bytes((photos / "images/b.png").read_bytes()[:2000])  # torn, which a header hides
+    session.project.pixels.cache_clear()
+    assert held_out(session.project) == ["c"]
+
+
+@pytest.mark.parametrize("stem", ["7", "null", "a[1]", "a*, b", "it's ${so}", r"back\\slash\\", "été"])
+def test_a_photograph_of_any_name_is_held_out_alone(make_project, photos, stem):
+    for name in ("a", "b", "c", "d", "deep/e", "f"):
+        (photos / f"images/{name}.png").rename(photos / f"images/{stem}{name[-1].strip('a')}.png")
+    project = make_project(photos)
+    assert next(iter(project.folder.photographs)) == stem
+    paint(LabellingSession(project), *project.folder.photographs)
+    assert held_out(project) == [stem]
+
+
+def test_empty_masks_are_too_few_to_train_on(session):
+    paint(session, "b", "c", "d", "f")
+    for stem in ("a", "deep/e"):
+        session.open(stem)
+        session.nothing_here()
+    assert project_state(session.project)["labelled"] == 6
+    assert not project_state(session.project)["canTrain"]
+    with pytest.raises(OptionError, match="Label 5 photographs first"):
+        session.project.training.start()
+    session.paint([(5, 5)], 3, adds=True)
+    assert project_state(session.project)["canTrain"]

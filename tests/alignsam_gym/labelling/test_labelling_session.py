@@ -9,6 +9,7 @@ from alignsam_gym.errors import DataError, OptionError
 from alignsam_gym.labelling.clicked_sam import inner_point
 from alignsam_gym.labelling.labelling_session import LabellingSession
 from alignsam_gym.labelling.saved_masks import MaskChangedError
+from alignsam_gym.labelling.window_state import sentence
 from tests.alignsam_gym.labelling.conftest import SIZE
 
 H, W = SIZE
@@ -180,17 +181,29 @@ def test_two_windows_do_not_overwrite_each_other(session):
     np.testing.assert_array_equal(session.mask, other.mask)
 
 
-def test_a_disk_that_is_full_loses_no_edit(session, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("alignsam_gym.data.mask_files.write_atomically", full)
-        with pytest.raises(DataError, match="disk full"):
-            session.paint([(10, 10)], 4, adds=True)
+def test_a_disk_that_is_full_loses_no_edit(session, full_disk):
+    with full_disk(), pytest.raises(DataError, match="disk full"):
+        session.paint([(10, 10)], 4, adds=True)
     session.paint([(40, 10)], 4, adds=True)
     np.testing.assert_array_equal(on_disk(session), session.mask)
     assert session.mask[10, 10]
+
+
+def test_an_edit_of_a_saved_mask_that_fails_is_not_called_saved(session, full_disk):
+    session.paint([(10, 10)], 4, adds=True)
+    with full_disk(), pytest.raises(DataError):
+        session.paint([(40, 10)], 4, adds=True)
+    assert not session.is_saved
+    assert sentence(session).startswith("Not saved: the mask covers")
+    session.accept()
+    assert session.is_saved
+    assert session.edits == 2
+    np.testing.assert_array_equal(on_disk(session), session.mask)
+    with full_disk(), pytest.raises(DataError):
+        session.undo()
+    session.open("a")  # what is on the disk
+    assert session.is_saved
+    assert session.mask[10, 40]
 
 
 @pytest.mark.parametrize(
@@ -219,3 +232,18 @@ def test_a_broken_photograph_is_told_and_the_window_stays_where_it_was(session, 
     assert session.stem == "a"
     session.paint([(5, 5)], 3, adds=True)
     assert on_disk(session).any()
+
+
+def test_two_windows_may_open_one_photograph_at_a_time(session, monkeypatch):
+    project, inner = session.project, LabellingSession(session.project)
+    read = project.masks.read
+
+    def read_while_another_opens(stem, size):
+        assert stem in project.others("a")  # nobody passes it over meanwhile
+        monkeypatch.setattr(project.masks, "read", read)
+        inner.open(stem)
+        return read(stem, size)
+
+    monkeypatch.setattr(project.masks, "read", read_while_another_opens)
+    session.open("b")
+    assert (session.stem, inner.stem) == ("b", "b")

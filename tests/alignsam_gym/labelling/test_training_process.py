@@ -1,7 +1,9 @@
 import os
 import signal
+import subprocess
 import sys
 import time
+from threading import Thread
 
 import pytest
 
@@ -9,11 +11,15 @@ from alignsam_gym.errors import OptionError
 from alignsam_gym.labelling.training_process import TrainingProcess
 
 STUB = """
-import pathlib, sys, time
+import pathlib, signal, sys, time
 folder = pathlib.Path(sys.argv[-1].removeprefix("hydra.run.dir="))
 pathlib.Path(folder, "arguments").write_text(" ".join(sys.argv[1:]))
 print("\\x1b[2Ktraining ---- \\x1b[32m30/120 steps\\x1b[0m reward", end="\\r", flush=True)
 if "wait" in sys.argv:
+    (folder / "checkpoint.pt").touch()
+    time.sleep(600)
+if "deaf" in sys.argv:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     (folder / "checkpoint.pt").touch()
     time.sleep(600)
 if "fail" in sys.argv:
@@ -32,7 +38,7 @@ def make_process(tmp_path):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def make(*options):
-        process = TrainingProcess([sys.executable, "-c", STUB], options, tmp_path, finished.append)
+        process = TrainingProcess([sys.executable, "-c", STUB], lambda: options, tmp_path, finished.append)
         process.finished = finished
         made.append(process)
         return process
@@ -105,3 +111,39 @@ def test_an_interruption_of_all_is_no_failure(make_process, tmp_path):
     wait_until(lambda: (tmp_path / "agent-1/checkpoint.pt").exists())
     os.kill(process._process.pid, signal.SIGINT)  # as the terminal does to all
     wait_until(lambda: process.status().state == "stopped")
+
+
+def test_a_training_that_has_to_be_killed_is_stopped_not_failed(make_process, tmp_path, monkeypatch):
+    monkeypatch.setattr("alignsam_gym.labelling.training_process._PATIENCE", 0.1)
+    process = make_process("deaf")
+    process.start()
+    wait_until(lambda: (tmp_path / "agent-1/checkpoint.pt").exists())
+    process.stop()
+    assert process._process.returncode == -signal.SIGKILL
+    assert (process.status().state, process.status().can_resume) == ("stopped", True)
+
+
+def test_of_trainings_that_begin_at_a_time_one_does(make_process, tmp_path, monkeypatch):
+    begin = subprocess.Popen
+
+    def begin_slowly(*arguments, **options):
+        time.sleep(0.3)
+        return begin(*arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", begin_slowly)
+    process, told = make_process("wait"), []
+
+    def start():
+        try:
+            process.start()
+        except OptionError as error:
+            told.append(str(error))
+
+    threads = [Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert told == ["A training is going on; stop it first."] * 3
+    assert [path.name for path in tmp_path.glob("agent-*")] == ["agent-1"]
+    wait_until(lambda: (tmp_path / "agent-1/checkpoint.pt").exists())  # before that, an interruption may be missed
