@@ -48,7 +48,7 @@ class SRM:
         learners: The branches that learn. They are the members themselves, unless
             `SRMConfig.early_stopping_interval` keeps them apart.
         updates: q, gradient steps after every action.
-        learned: Whether the weights differ from the initial ones.
+        learned: Whether it has been taught, or has taken trained weights.
     """
 
     def __init__(self, kind: str, channels: int, config: SRMConfig, device: torch.device, seed: int) -> None:

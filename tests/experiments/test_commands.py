@@ -210,7 +210,7 @@ def test_a_second_training_is_not_let_into_a_folder(command, trained, tmp_path):
         (["score", "predictions=(1) & 写真"], "error: There is no folder (1) & 写真"),
         (["evaluate", "run=7"], "error: 7 is not the folder of a training"),
         (["summarize", "runs=7"], "error: There is no metrics.json below 7"),
-        (["train", "env.sam=7"], "error: "),
+        (["train", "env.sam=7"], "error: sam='7' is unknown; choose tiny"),
         (["train", "resume=7"], "error: 7 is not the folder of a training"),
         (["train", "resume=nowhere"], "not the folder of a training"),
         (["train", "resume=nowhere", "episodes=3"], "leave out episodes=3"),

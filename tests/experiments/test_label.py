@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -35,9 +36,12 @@ def test_a_training_has_the_sam_of_the_page():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("end", "port"), [(signal.SIGINT, 7893), (signal.SIGTERM, 7894)])
-def test_the_page_is_served_until_it_is_ended(tmp_path, end, port):
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_the_page_is_served_until_it_is_ended(tmp_path, end):
     pytest.importorskip("starlette", reason="the extra demo is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
     command = [sys.executable, "-m", "alignsam_gym.experiments.cli", "label", tmp_path, "--port", str(port)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -218,7 +218,7 @@ def test_an_srm_of_another_device_is_refused(make_toy_vec):
 def test_an_action_outside_the_space_is_refused_as_by_the_single_environment(make_toy_vec, actions):
     envs = make_toy_vec(2)
     envs.reset(seed=0)
-    with pytest.raises(OptionError):
+    with pytest.raises(OptionError, match=r"(?i)^actions"):
         envs.step(np.array(actions))
 
 

@@ -161,11 +161,19 @@ def test_other_sites_can_neither_write_nor_read(client):
     assert client.get("/state", headers={"host": "elsewhere.example"}).status_code == 400
 
 
-def test_photographs_are_sent_as_they_are_shown(client, photos):
-    cv2.imwrite(str(photos / "images/large name.png"), np.zeros((100, 3000, 3), np.uint8))
+def test_photographs_are_sent_as_they_are_shown(client):
     answer = client.get(f"/photograph?stem={quote('deep/e')}")
     assert cv2.imdecode(np.frombuffer(answer.content, np.uint8), 1).shape == (*SIZE, 3)
     assert client.get("/photograph?stem=../../etc/passwd").status_code == 404
+
+
+def test_a_large_photograph_is_sent_smaller(photos, make_project):
+    from starlette.testclient import TestClient
+
+    cv2.imwrite(str(photos / "images/large name.png"), np.zeros((100, 3000, 3), np.uint8))
+    client = TestClient(make_app(make_project(photos)), base_url="http://127.0.0.1")
+    answer = client.get(f"/photograph?stem={quote('large name')}")
+    assert cv2.imdecode(np.frombuffer(answer.content, np.uint8), 1).shape == (68, 2048, 3)
 
 
 def test_a_port_in_use_and_a_missing_package_are_told(project, monkeypatch):

@@ -77,7 +77,7 @@ def test_cells_without_a_label_have_no_influence():
     assert torch.equal(segmentation_loss(logits, flipped, valid), loss)
 
 
-def test_nothing_is_learned_from_samples_without_any_label():
+def test_samples_without_any_label_cost_nothing():
     srm = SRM("implicit", 3, SRMConfig(), torch.device("cpu"), seed=0)
     states, target, valid = _batch()
     assert srm.learn(states, target, torch.zeros_like(valid)) == 0

@@ -38,11 +38,16 @@ def test_the_embedded_sam_is_resized_as_in_its_training():
     np.testing.assert_array_equal(embedded.resize([frame])[0].permute(1, 2, 0), expected)
 
 
-def test_another_preprocessing_has_other_keys_in_the_store(toy_model):
-    """Version 2 resized for every SAM by OpenCV, and gave the embedded one the pixel statistics of the others."""
-    embedded = BatchedSamPredictor(build_tiny_sam(), "weights", torch.device("cpu"))
-    assert embedded.fingerprint == "weights-3"
-    assert BatchedSamPredictor(toy_model.sam, "weights", torch.device("cpu")).fingerprint == "weights-3"
+@pytest.mark.parametrize("name", ["EMBEDDED_PREPROCESSING", "SAM_PREPROCESSING"])
+def test_another_preprocessing_has_other_keys_in_the_store(toy_model, name, monkeypatch):
+    def fingerprints():
+        models = build_tiny_sam(), toy_model.sam
+        return [BatchedSamPredictor(sam, "weights", torch.device("cpu")).fingerprint for sam in models]
+
+    before = fingerprints()
+    monkeypatch.setattr(f"alignsam_gym.foundation.sam.predictor.{name}", 99)
+    changed = [now != then for now, then in zip(fingerprints(), before, strict=True)]
+    assert changed == [name.startswith("EMBEDDED"), name.startswith("SAM")]
 
 
 @pytest.mark.parametrize("side", [32, 48, 100, 800])
