@@ -125,7 +125,8 @@ def load_training_state(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv
     """
     check_training_state(path)
     try:
-        state = torch.load(path, map_location=model.device, weights_only=True)
+        # On the CPU, from where all is copied: Adam's counts of steps belong there, where nobody waits to read them.
+        state = torch.load(path, map_location="cpu", weights_only=True)
         check_finite(path, state["policy"])
         model.policy.load_state_dict(state["policy"])
         model.policy.optimizer.load_state_dict(state["optimizer"])
@@ -154,15 +155,15 @@ def _restore_learner(model: BaseAlgorithm, env: AlignSAMVectorEnv, state: dict[s
     model._last_obs = env.observe()
     model._last_episode_starts = np.array(state["episode_starts"], bool)
     if state["lstm_states"]:
-        pairs = [tuple(pair) for pair in state["lstm_states"]]
+        pairs = [tuple(part.to(model.device) for part in pair) for pair in state["lstm_states"]]
         model._last_lstm_states = type(model._last_lstm_states)(*pairs)  # type: ignore[attr-defined]
 
 
 def _restore_generators(state: dict[str, Any]) -> None:
     """The global generators of PyTorch, NumPy and Python, which SB3 draws from."""
-    torch.set_rng_state(state["torch"].cpu())
+    torch.set_rng_state(state["torch"])
     if len(state["cuda"]) == torch.cuda.device_count():  # on another machine a policy draws other actions
-        torch.cuda.set_rng_state_all([generator.cpu() for generator in state["cuda"]])
+        torch.cuda.set_rng_state_all(state["cuda"])
     generator = state["numpy"]
     generator["state"]["key"] = np.asarray(generator["state"]["key"], np.uint32)
     np.random.set_state(generator)
@@ -183,7 +184,7 @@ def _restore_replay(buffer: ReplayBuffer, state: dict[str, Any]) -> None:
     buffer.full = state["full"]
     for name, array in _replay_arrays(buffer):
         rows: Tensor = state[name]
-        array[: len(rows)] = rows.cpu().numpy()
+        array[: len(rows)] = rows.numpy()
 
 
 def _replay_arrays(buffer: ReplayBuffer) -> Iterator[tuple[str, NDArray[Any]]]:

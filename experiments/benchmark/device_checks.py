@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,20 @@ _ROUND = ENVIRONMENTS * STEPS
 _TOLERANCE = 0.01  # of logits, most of which are between 1 and 10
 
 
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Keep TensorFloat-32, which has three digits, out of convolutions; PyTorch takes it on CUDA unless told otherwise."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+@full_float32()
 def check_device(device: str) -> dict[str, Any]:
-    """Check a device with the embedded SAM.
+    """Check a device with the embedded SAM, its convolutions in full float32.
 
     Args:
         device: Its name.

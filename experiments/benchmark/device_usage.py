@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import resource
 import subprocess
 import sys
@@ -31,11 +32,14 @@ def device_usage(device: torch.device) -> Iterator[dict[str, Any]]:
         A dictionary that is filled when the block has ended. It has ``seconds`` and ``peak_host_mib``, the most memory
         of this process since its start. On a card of CUDA it has ``peak_allocated_mib``, what PyTorch held there for
         this process, and ``peak_used_mib`` and ``utilisation_percent``, the card's memory and the mean share of time in
-        which it computed, whichever process they were for; both are None without ``nvidia-smi``.
+        which it computed, whichever process they were for; both are None without ``nvidia-smi``. It stays empty if the
+        block fails.
     """
     usage: dict[str, Any] = {}
     cuda = device.type == "cuda"
     if cuda:
+        gc.collect()
+        torch.cuda.empty_cache()  # what earlier blocks have left would count as used
         torch.cuda.reset_peak_memory_stats(device)
     started = time.perf_counter()
     with _sampled_card(device) as card:

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from alignsam_gym.agents.trained_run import METRICS_FILE
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.experiments.benchmark import Architecture
 from alignsam_gym.experiments.benchmark.decode_speed import compare_decoders
-from alignsam_gym.experiments.benchmark.device_checks import check_device
+from alignsam_gym.experiments.benchmark.device_checks import check_device, full_float32
 from alignsam_gym.experiments.benchmark.device_usage import device_usage
 from alignsam_gym.experiments.benchmark.environment_speed import our_environments, play_episodes
 from alignsam_gym.experiments.benchmark.models import BUILDERS, Scenes, Setting, benchmark_model
@@ -39,6 +40,7 @@ SIDE = 800
 """Of the encoded images, in pixels."""
 
 _LONG_ROUNDS = 2  # of what takes seconds
+_LAST_START, _LONGEST_RUN = 420.0, 200.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,9 @@ SMALL = Sizes(
 def measure_gpu(setting: Setting) -> dict[str, Any]:
     """Run every part, one after another, and keep what is measured after each. A part that fails does not stop others.
 
+    Convolutions are in full float32, as matrix products are, but for the whole run, a process of its own. A part that
+    would begin after seven minutes is left out.
+
     The ratio is that of decoding by the last architecture in float32 at the largest batch.
     """
     device = resolve_device(setting.device)
@@ -105,16 +110,21 @@ def measure_gpu(setting: Setting) -> dict[str, Any]:
     if device.type == "cpu":
         print("This is no GPU: every part runs with small sizes on the CPU, whose figures say nothing of a GPU.")
     results: dict[str, Any] = {"sam": sizes.architectures, "quick": sizes is SMALL, "failed": []}
+    started = time.perf_counter()
     for name, part in PARTS.items():
         print(f"\n{name}")
-        with device_usage(device) as usage:
-            try:
+        usage: dict[str, Any] = {}
+        try:
+            if time.perf_counter() - started > _LAST_START:
+                raise TimeoutError(f"{name} was left out, as {_LAST_START:.0f} s had passed.")
+            torch.backends.cudnn.deterministic = False  # which Stable-Baselines3's learners change
+            with full_float32(), device_usage(device) as usage:
                 found = part(str(device), sizes)
-            except Exception:  # hours may pass before there is a GPU again, so the other parts are measured
-                found = {"error": traceback.format_exc()}
-                print(found["error"], file=sys.stderr)
-            if "error" in found or found.get("holds") is False:
-                results["failed"].append(name)
+        except Exception:  # hours may pass before there is a GPU again, so the other parts are measured
+            found = {"error": traceback.format_exc()}
+            print(found["error"], file=sys.stderr)
+        if "error" in found or found.get("holds") is False:
+            results["failed"].append(name)
         results[name] = {**found, "usage": usage}
         print(", ".join(f"{what} {value}" for what, value in usage.items()))
         (setting.output / "gpu.json").write_text(json.dumps(results, indent=2))
@@ -166,7 +176,7 @@ def _steps(device: str, sizes: Sizes) -> dict[str, Any]:
 
 
 def _encode(device: str, sizes: Sizes) -> dict[str, Any]:
-    """Time encoding, with the resizing of the images on the CPU."""
+    """Time encoding, with the resizing of the images on the CPU, and that resizing alone."""
     images = list(np.random.default_rng(0).integers(0, 256, (sizes.encoded, SIDE, SIDE, 3), dtype=np.uint8))
     rows: list[dict[str, Any]] = []
     rounds = min(sizes.rounds, _LONG_ROUNDS)
@@ -175,11 +185,12 @@ def _encode(device: str, sizes: Sizes) -> dict[str, Any]:
             sam = BUILDERS[name]()
         for precision in ("float32", "auto"):
             model = BatchedSamPredictor(sam, name, torch.device(device), precision)
-            seconds = alternate({name: partial(model.encode, images)}, rounds, model.device)[name]
-            precise = str(model.encode_type).removeprefix("torch.")
-            rows.append({"sam": name, "precision": precise, "images_per_second": len(images) / median(seconds)})
-    lines = [[row["sam"], row["precision"], f"{row['images_per_second']:.1f}"] for row in rows]
-    ResultTable(["SAM", "precision", "images/s"], lines).print()
+            ways = {"images_per_second": model.encode, "resized_per_second": model.resize}
+            seconds = alternate({key: partial(way, images) for key, way in ways.items()}, rounds, model.device)
+            rates = {key: len(images) / median(times) for key, times in seconds.items()}
+            rows.append({"sam": name, "precision": str(model.encode_type).removeprefix("torch."), **rates})
+    lines = [[row["sam"], row["precision"], *(f"{row[key]:.1f}" for key in ways)] for row in rows]
+    ResultTable(["SAM", "precision", "images/s", "resized alone"], lines).print()
     return {"rows": rows}
 
 
@@ -190,7 +201,7 @@ def _whole_run(device: str, sizes: Sizes) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         places = [f"hydra.run.dir={folder}/run", f"cache_dir={folder}/cache"]
         command = [sys.executable, "-m", "alignsam_gym.experiments.cli", "train", *keys, *places]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_RUN)
         if done.returncode:
             raise RuntimeError(f"{' '.join(keys)} failed:\n{done.stderr}")
         metrics = json.loads((Path(folder) / "run" / METRICS_FILE).read_text())

@@ -41,8 +41,14 @@ def test_a_part_that_fails_does_not_stop_the_others(run, capsys):
     assert measured["failed"] == ["steps", "checks"]
     assert "out of memory" in measured["steps"]["error"]
     assert measured["ratio"] == 3
-    assert all(measured[part]["usage"]["seconds"] >= 0 for part in parts)
+    assert all(measured[part]["usage"]["seconds"] >= 0 for part in ("checks", "decode"))
     assert "This is no GPU" in capsys.readouterr().out
+
+
+def test_what_would_begin_too_late_is_left_out(run, monkeypatch):
+    monkeypatch.setattr(gpu_suite, "_LAST_START", -1.0)
+    measured = run({"decode": lambda device, sizes: {"rows": [ROW]}}, status=1)
+    assert "decode was left out" in measured["decode"]["error"]
 
 
 def test_what_was_measured_is_kept_when_the_command_is_interrupted(run, tmp_path):
