@@ -28,7 +28,7 @@ _TOLERANCE = 0.01  # of logits, most of which are between 1 and 10
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Keep TensorFloat-32, which has three digits, out of convolutions; PyTorch takes it on CUDA unless told otherwise."""
+    """Keep TensorFloat-32, of three digits, out of convolutions, where PyTorch takes it on CUDA by default."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:
