@@ -7,6 +7,7 @@ python -m experiments.train -m env.max_steps=5,10,15
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -33,7 +34,6 @@ from alignsam_gym.evaluation.answer_choice import better_answer
 from alignsam_gym.evaluation.filmstrips import learning_curve
 from alignsam_gym.experiments.evaluate import evaluate_agent
 from alignsam_gym.experiments.evaluation_options import check_evaluation_options, chosen_strategies
-from alignsam_gym.experiments.hydra_arguments import quoted
 from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.experiments.run_config import ANY_MACHINE, config_diff, save_config
 from alignsam_gym.experiments.run_lock import run_lock
@@ -185,7 +185,7 @@ def learn(checkpoint: Path, config: DictConfig, model: BaseAlgorithm, curves: Cu
                     reset_num_timesteps=False,
                 )
     except KeyboardInterrupt:
-        log.warning("interrupted; go on with: alignsam train resume=%s", quoted(checkpoint.parent))
+        log.warning("interrupted; go on with: alignsam train %s", shlex.quote(f"resume={checkpoint.parent}"))
         raise SystemExit(130) from None
 
 
