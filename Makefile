@@ -3,8 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 PYTEST ?= --numprocesses 2 --dist worksteal
-# Of the modules that are installed most are never imported: each is compiled when it is.
-INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile
+INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
 train: $(VENV)/.installed
 	$(VENV)/bin/python -m experiments.train $(ARGS)
