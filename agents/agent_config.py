@@ -144,8 +144,8 @@ def _check_options(group: str, values: Mapping[str, Any], options: type[Options]
         if name not in declared:
             raise _RefusalError(f"{group}.{name} is unknown here (does it come from another version of alignsam-gym?)")
         portable = group != "env" or name in _PORTABLE["env"]
-        words = portable and str in alternatives(hints[name])
-        if words and not isinstance(value, str) and not (value is None and NoneType in alternatives(hints[name])):
+        plain = {str, NoneType} & {*alternatives(hints[name])}
+        if portable and str in plain and type(value) not in plain:
             _refuse_value(group, name, value, "a word")
         try:
             check_value(f"{group}.{name}", value, hints[name], declared[name])

@@ -143,7 +143,7 @@ def _called(dataset: str) -> str:
 def _weights(config: AgentConfig) -> str:
     """The command that downloads an official SAM, if the agent has one."""
     sam = config.env.get("sam", "tiny")
-    return "" if sam not in CHECKPOINTS else f"\nalignsam weights action=download names={sam}"
+    return f"\nalignsam weights action=download names={sam}" if sam in CHECKPOINTS else ""
 
 
 def _arguments(config: AgentConfig, repo: str) -> str:

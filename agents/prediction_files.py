@@ -8,7 +8,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 import yaml
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -44,7 +43,7 @@ class PredictionWriter:
 
     def write(self, frame: Frame, prediction: Prediction) -> None:
         """Write or collect a prediction."""
-        write_mask(self.folder, frame.name, _at_own_size(prediction.mask, frame))
+        write_mask(self.folder, frame.name, resize_mask(prediction.mask, frame.size))
 
     def finish(self) -> None:
         """Write what was collected, after the last prediction."""
@@ -130,7 +129,7 @@ class CocoWriter(PredictionWriter):
 
     def write(self, frame: Frame, prediction: Prediction) -> None:
         """Collect a mask with its score."""
-        self._export.add(frame.path, _at_own_size(prediction.mask, frame), prediction.score)
+        self._export.add(frame.path, resize_mask(prediction.mask, frame.size), prediction.score)
 
     def finish(self) -> None:
         """Write the file."""
@@ -159,7 +158,7 @@ class YoloWriter(PredictionWriter):
 
     def write(self, frame: Frame, prediction: Prediction) -> None:
         """Write an image's labels; of an empty mask, an empty file."""
-        label = yolo_label(_at_own_size(prediction.mask, frame), prediction.score if self._scores else None)
+        label = yolo_label(resize_mask(prediction.mask, frame.size), prediction.score if self._scores else None)
         write_file(self.folder / "labels" / f"{frame.name}.txt", label.encode())
 
     def finish(self) -> None:
@@ -255,11 +254,3 @@ def predict_files(agent: AlignSAM, files: Sequence[SourceFile], writer: Predicti
     if not outcome.frames:
         raise DataError(f"None of {len(files)} files could be read: {outcome.skipped[0]}")
     return outcome
-
-
-def _at_own_size(mask: np.ndarray, frame: Frame) -> np.ndarray:
-    """Bring the mask of a very large image, which was read at a reduced size, to the size of its file."""
-    height, width = frame.size
-    if mask.shape == frame.size:
-        return mask
-    return cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)

@@ -62,6 +62,12 @@ def check_switch(name: str, value: object) -> None:
         raise OptionError(f"{name}={value!r}: it must be true or false.")
 
 
+def check_list(name: str, value: object) -> None:
+    """Raise OptionError if one word is given where a list of them is wanted."""
+    if isinstance(value, str):
+        raise OptionError(f"{name}={value}: a list, such as [{value}].")
+
+
 def check_choice(name: str, value: object, choices: Collection[str]) -> str:
     """Check that an option has one of its possible values.
 

@@ -36,7 +36,13 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a mask, bool (H, W), to (height, width): each new pixel is that of the old ones under it."""
+    """Resize a mask, bool (H, W), to (height, width): each new pixel is that of the old ones under it.
+
+    Returns:
+        bool (height, width); `mask` itself if it has that size.
+    """
+    if mask.shape == size:
+        return mask
     resized = cv2.resize(mask.astype(np.uint8), (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
     return np.asarray(resized > 0)
 

@@ -15,7 +15,7 @@ from rich.progress import track
 
 from alignsam_gym.agents.trained_run import dataset_options
 from alignsam_gym.data import load_dataset
-from alignsam_gym.errors import OptionError, check_count
+from alignsam_gym.errors import OptionError, check_count, check_list
 from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.experiments.shard import Shard
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
@@ -30,8 +30,7 @@ def main(config: DictConfig) -> int:
     """Encode what is missing of a shard, as conf/embed.yaml documents it, and return the number of images encoded."""
     shard = Shard.checked(config.shard, config.num_shards)
     check_count("batch_size", config.batch_size, "at least one image is encoded at once")
-    if isinstance(config.splits, str):
-        raise OptionError(f"splits={config.splits}: a list, such as [{config.splits}].")
+    check_list("splits", config.splits)
     name, options = dataset_options(config)
     model = load_sam(config.env.sam, config.device, config.env.precision)
     store = EmbeddingStore(config.cache_dir)

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from stable_baselines3.common.policies import BasePolicy
 
 from alignsam_gym.envs.episode import Episode
-from alignsam_gym.errors import OptionError, check_choice, check_count, check_switch
+from alignsam_gym.errors import check_choice, check_count, check_list, check_switch
 from alignsam_gym.evaluation.prompting_strategies import PromptingStrategy, prompting_strategies
 
 
@@ -57,8 +57,7 @@ def chosen_strategies(
     """
     options = config.evaluate
     for name in ("strategies", "filmstrip_strategies"):
-        if isinstance(options.get(name), str):
-            raise OptionError(f"evaluate.{name}={options[name]}: a list, such as [{options[name]}].")
+        check_list(f"evaluate.{name}", options.get(name))
     known = policy, untrained, options.deterministic, config.seed, episode.encoded.clip is not None
     drawn_names = options.get("filmstrip_strategies", ["agent"])
     drawn = prompting_strategies(*known, drawn_names, "evaluate.filmstrip_strategies")

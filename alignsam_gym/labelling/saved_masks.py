@@ -83,8 +83,7 @@ class SavedMasks:
         file = self._file(stem)
         if self.content(stem) is None:
             return None
-        mask = read_mask(file, self._folder.photographs[stem])
-        return mask if mask.shape == size else resize_mask(mask, size)
+        return resize_mask(read_mask(file, self._folder.photographs[stem]), size)
 
     def write(self, stem: str, mask: np.ndarray, seen: bytes | None) -> bytes:
         """Write a mask, if its file is as it was seen.
@@ -140,7 +139,7 @@ def read_mask(file: Path, photograph: Path) -> np.ndarray:
 def at_own_size(mask: np.ndarray, photograph: Path) -> np.ndarray:
     """Bring the mask, bool (H, W), of a photograph that was read at a reduced size to the size of its file."""
     width, height = read_header(photograph).size
-    return mask if mask.shape == (height, width) else resize_mask(mask, (height, width))
+    return resize_mask(mask, (height, width))
 
 
 def encode_mask(mask: np.ndarray, photograph: Path) -> bytes:
