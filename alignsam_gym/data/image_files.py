@@ -265,6 +265,8 @@ def own_orientation(picture: Image.Image) -> int | None:
     try:
         orientation = Image.Image.getexif(picture).get(_EXIF_ORIENTATION)  # a PNG's own getexif decodes the picture
     except (struct.error, *_BROKEN):
+        name = getattr(picture, "filename", None) or "An image"
+        _tell_once(f"{name} has a broken EXIF block, which may say how to turn it; it is read as it is stored.")
         return None
     return orientation if orientation in range(1, 9) else None
 

@@ -130,11 +130,13 @@ def test_an_uncompressed_tiff_on_its_side_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("exif", [b"Exif\x00\x00II*\x00", b"Exif\x00\x00rubbish", b"MM"])
-def test_an_image_whose_exif_block_is_broken_is_upright(exif, tmp_path):
+def test_an_image_whose_exif_block_is_broken_is_upright(exif, tmp_path, caplog):
     file = tmp_path / "a.webp"
     Image.fromarray(RAMP).convert("RGB").save(file, exif=exif, lossless=True)
     assert read_header(file).orientation is None
     np.testing.assert_array_equal(read_image(file)[..., 0], RAMP)
+    (told,) = caplog.messages
+    assert f"{file} has a broken EXIF block" in told
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (3000, 2)])
