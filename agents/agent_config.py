@@ -30,7 +30,7 @@ _CHECKED = {"env": VectorEnvConfig, "srm": SRMConfig, "policy": PolicyConfig}
 """The declarations of what may stand in a group."""
 _PORTABLE = {
     "env": [each.name for kind in (ModelOptions, Rules) for each in fields(kind) if each.name != "reward"],
-    "srm": ["features", *(each.name for each in fields(SRMConfig) if each.metadata["most"] is not None)],
+    "srm": list(SRMConfig.of_maps),
 }
 """The options that prediction depends on; of the SRM, those that its maps depend on."""
 _MOST = {"n_steps": 100_000, "buffer_size": 1_000_000}

@@ -21,8 +21,9 @@ from alignsam_gym.envs.patch_evidence import patch_evidence
 from alignsam_gym.envs.patch_means import patch_means
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.envs.shuffled_draws import ShuffledDraws
+from alignsam_gym.envs.srm_examples import coarse_labels, semantics_of
 from alignsam_gym.errors import DataError, OptionError, check_count
-from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample, fraction_of
+from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample
 from alignsam_gym.foundation.sam.batched_decoder import PADDING, PreparedImage
 from alignsam_gym.metrics.logits_iou import logits_iou
 from alignsam_gym.rows import Rows
@@ -305,16 +306,12 @@ class Episode:
             encoding = sample.encoding[None].float()
             self.embeddings[row] = resize_map(encoding[0, : sample.channels], cells)
             if sample.features is not None:
-                features = resize_map(sample.features.float(), cells)
-                self.semantics[row] = torch.cat([self.embeddings[row], features])[-self.semantics.shape[1] :]
+                self.semantics[row] = semantics_of(sample, self.embeddings[row], self.srm.config.features)
             for kept, new in zip(self.image, self.model.prepare_image(encoding), strict=True):
                 kept[row] = new[0]
-        truth = torch.stack([sample.truth for sample in samples])
-        valid = torch.stack([sample.valid for sample in samples])
-        self.truth[at.there], self.valid[at.there] = truth, valid
-        valid_coarse = resize_map(valid, cells)
-        self.valid_coarse[at.there] = valid_coarse
-        self.truth_coarse[at.there] = fraction_of(resize_map(truth * valid, cells), valid_coarse)
+        self.truth[at.there] = torch.stack([sample.truth for sample in samples])
+        self.valid[at.there] = torch.stack([sample.valid for sample in samples])
+        self.truth_coarse[at.there], self.valid_coarse[at.there] = coarse_labels(samples, cells)
         if self.encoded.clip:
             similarity = [cast(Tensor, sample.similarity) for sample in samples]
             self.similarity[at.there] = resize_map(torch.stack(similarity), cells)

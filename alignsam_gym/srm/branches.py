@@ -12,20 +12,23 @@ NORM_GROUPS = 8
 
 
 class ImplicitBranch(nn.Module):
-    """V(∅, s_t) and the head: two convolution blocks, then one logit for each cell of the embedding.
+    """V(∅, s_t) and the head: convolution blocks, then one logit for each cell of the embedding.
 
-    The paper gives no sizes. The state is projected to `width` channels first; a block is a 3×3 convolution, group
-    normalisation and ReLU. [ours: `width`]
+    The paper has two blocks and gives no sizes. The state is projected to `width` channels first; a block is a 3×3
+    convolution, group normalisation and ReLU. With n dilated blocks a logit depends on 2ⁿ⁺¹ − 1 cells a side, with n
+    others on 2n + 1. [ours: `width`, `blocks`, `dilated`]
 
     Args:
         channels: Channels of the states.
         width: Channels of a block, a multiple of `NORM_GROUPS`.
+        blocks: The number of blocks.
+        dilated: Whether the dilation doubles from block to block: 1, 2, 4, ….
     """
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, width: int, blocks: int = 2, dilated: bool = False) -> None:
         super().__init__()
         self.project = StateProjection(channels, width)
-        self.blocks = nn.Sequential(_block(width), _block(width))
+        self.blocks = nn.Sequential(*(_block(width, 2**number if dilated else 1) for number in range(blocks)))
         self.head = nn.Conv2d(width, 1, 1)
 
     def forward(self, state: State) -> Tensor:
@@ -80,8 +83,8 @@ class ExplicitBranch(nn.Module):
         return tokens
 
 
-def _block(width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(width, width, 3, padding=1), *_activation(width))
+def _block(width: int, dilation: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation), *_activation(width))
 
 
 def _activation(width: int) -> tuple[nn.Module, nn.Module]:

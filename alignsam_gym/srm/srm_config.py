@@ -14,15 +14,27 @@ from alignsam_gym.srm.branches import NORM_GROUPS
 class SRMConfig(Options):
     """Hyperparameters of the SRM (config group ``srm``), the paper's where none are given.
 
+    Attributes:
+        of_maps: Those that the maps of trained weights depend on. The others are for learning.
+
     Raises:
         OptionError: A value is out of range.
     """
 
     group: ClassVar[str] = "srm"
     title: ClassVar[str] = "srm"
+    of_maps: ClassVar[tuple[str, ...]] = ("features", "width", "blocks", "dilated", "folds", "clip_logit_weight")
 
     width: int = option(
         f"Channels of the branch, a multiple of {NORM_GROUPS}. [ours]", most=1024, reason="it must be at least 1"
+    )
+    blocks: int = option(
+        "Convolution blocks of the implicit branch (§3.3 has two).", most=16, reason="it must be at least 1"
+    )
+    dilated: bool = option(
+        "Whether the dilation of the implicit branch's blocks doubles from one to the next: 1, 2, 4, …. Four such "
+        "blocks see 31 cells a side, two others 5: what is meant, glass for instance, may only be told by what is "
+        "around it. [ours]"
     )
     learning_rate: float = option("Learning rate of Adam (1e-4 in §4.1).")
     features: Literal["sam", "clip", "both"] = option(
@@ -35,6 +47,13 @@ class SRMConfig(Options):
         "q, gradient steps after every action; none for §4.1's: 1 for the implicit branch and 5 for the explicit. With "
         "several environments an action is one of each, and a step is made for every `batch_size` of them. [ours]",
         reason="it must be at least 1, or null for the paper's",
+    )
+    final_updates: int = option(
+        "Gradient steps of the branches that `alignsam train` keeps. After the training they begin anew, and each "
+        "learns from all labelled images, in states that the agent meets (`refit_srm`). 0: the branches of the "
+        "training are kept, each of which has learned from some folds only. [ours]",
+        least=0,
+        reason="it must be a count of steps, or 0 for none",
     )
     batch_size: int = option("States in a gradient step. [ours]", reason="it must be at least 1")
     folds: int = option(

@@ -139,12 +139,13 @@ def main(
     only: Annotated[str, typer.Option(help="Part of the names of what is measured on.")] = "",
     steps: int = 300,
     seeds: int = 2,
-    width: int = 32,
-    dropout: float = 0.5,
+    blocks: int = 4,
+    dilated: bool = True,
     output: Annotated[Path | None, typer.Option(help="JSON file for all figures.")] = None,
 ) -> None:
     """Print a table of mean IoU, a row for each kind of features, a column for each division."""
-    config = SRMConfig.of({"width": width, "learning_rate": 1e-3, "updates": 1, "dropout": dropout}, "paper")
+    alone = {"folds": 1, "early_stopping_interval": 0}
+    config = SRMConfig.of({"blocks": blocks, "dilated": dilated, **alone}, "best")
     features = PartsOfFeatures(load_sam(sam, "cpu"), load_backbone())
     figures: dict[str, dict[str, list[float]]] = {check_choice("kinds", kind, KINDS): {} for kind in kinds.split(",")}
     for name, divide in DIVISIONS.items():

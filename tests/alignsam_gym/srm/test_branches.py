@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from alignsam_gym.srm.branches import BRANCHES, ExplicitBranch
+from alignsam_gym.srm.branches import BRANCHES, ExplicitBranch, ImplicitBranch
 from alignsam_gym.state import State
 
 
@@ -24,6 +24,19 @@ def test_a_branch_has_the_papers_convolutions(kind, before, after):
     found = [name.split(".")[0] for name, module in branch.named_modules() if isinstance(module, nn.Conv2d)]
     assert sum(name in ("project", "blocks") for name in found) == before
     assert sum(name in ("decode", "head") for name in found) == after
+
+
+@pytest.mark.parametrize(("blocks", "dilated", "side"), [(2, False, 5), (2, True, 7), (4, True, 31), (5, False, 11)])
+def test_how_far_a_logit_of_the_implicit_branch_sees(blocks, dilated, side):
+    """Group normalisation sees every cell, so that it is left out."""
+    torch.manual_seed(0)
+    branch, states = ImplicitBranch(8, 16, blocks, dilated), _states(1, 8, 41, 41, requires_grad=True)
+    for block in branch.blocks:
+        block[1] = nn.Identity()
+    branch(states)[0, 20, 20].backward()
+    seen = states.embeddings.grad[0].abs().sum(0) > 0
+    assert seen.any(0).nonzero().flatten().tolist() == list(range(20 - side // 2, 21 + side // 2))
+    assert torch.equal(seen.any(0), seen.any(1))
 
 
 def test_every_cell_of_the_explicit_branch_sees_every_other():

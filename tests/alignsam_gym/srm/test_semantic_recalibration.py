@@ -188,7 +188,8 @@ def test_an_unknown_option_is_named_with_those_that_exist():
 @pytest.mark.parametrize(
     "option",
     [
-        {"width": 12}, {"width": 0}, {"learning_rate": -1}, {"updates": 0}, {"batch_size": 0}, {"folds": 0},
+        {"width": 12}, {"width": 0}, {"blocks": 0}, {"learning_rate": -1}, {"updates": 0}, {"batch_size": 0},
+        {"folds": 0}, {"final_updates": -1},
         {"full_mask_every": -1}, {"dropout": 1.0}, {"dropout": -0.5}, {"early_stopping_interval": -1},
         {"clip_logit_weight": -1},
     ],
