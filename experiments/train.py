@@ -32,6 +32,7 @@ from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.errors import OptionError, WeightsError, check_count
 from alignsam_gym.evaluation.answer_choice import better_answer
 from alignsam_gym.evaluation.filmstrips import learning_curve
+from alignsam_gym.evaluation.srm_refit import refit_srm
 from alignsam_gym.experiments.evaluate import evaluate_agent
 from alignsam_gym.experiments.evaluation_options import check_evaluation_options, chosen_strategies
 from alignsam_gym.experiments.hydra_command import hydra_command
@@ -102,10 +103,13 @@ def train(folder: Path, config: DictConfig) -> float:
     with closing(make_logger(config.logger, folder, config.agent.algorithm, values, model.num_timesteps)) as logger:
         model.set_logger(logger)
         learn(checkpoint, config, model, curves, total)
-    minutes = (time.perf_counter() - started) / 60
+    prompter = AgentPrompter(model.policy, deterministic=True)
     if config.env.answer == "auto":
-        config.env.answer = better_answer(env.episode, AgentPrompter(model.policy, deterministic=True))
+        config.env.answer = better_answer(env.episode, prompter)
         test_env.episode.rules = replace(test_env.episode.rules, answer=config.env.answer)
+    if config.srm.final_updates:
+        refit_srm(env.episode, prompter, config.seed)
+    minutes = (time.perf_counter() - started) / 60
     if env.episode.encoded.clip:
         with open_dict(config):
             config.text = env.episode.encoded.common_text()  # the agent's default where no text is given

@@ -194,8 +194,8 @@ def _small_training() -> DictConfig:
     """The configuration of a small training, composed as the command composes it."""
     small = [
         "branch=implicit", "env.num_envs=2", "env.image_size=64", "env.patch_size=16", "env.max_steps=3", "env.shots=5",
-        "srm.features=sam", "srm.width=8", "policy=patch", "policy.width=8", "agent.batch_size=2",
-        "evaluate.batch_size=2", "device=cpu",
+        "srm.features=sam", "srm.width=8", "srm.final_updates=2", "policy=patch", "policy.width=8",
+        "agent.batch_size=2", "evaluate.batch_size=2", "device=cpu",
     ]  # fmt: skip
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

@@ -20,7 +20,8 @@ LINKED = ("agents", "conf", "experiments")
 PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
 TINY = [
     "dataset=shapes", "episodes=1", "env.num_envs=2", "env.shots=2", "env.max_steps=2", "srm.width=8",
-    "agent.n_epochs=1", "agent.batch_size=4", "evaluate.limit=1", "evaluate.batch_size=1", "evaluate.filmstrips=0",
+    "srm.final_updates=2", "agent.n_epochs=1", "agent.batch_size=4",
+    "evaluate.limit=1", "evaluate.batch_size=1", "evaluate.filmstrips=0",
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import torch
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.prompters import Prompter
 from alignsam_gym.envs.rules import AnswerName
-from alignsam_gym.evaluation.prompting_evaluation import prompt
+from alignsam_gym.evaluation.prompting_evaluation import Watcher, prompt
 from alignsam_gym.evaluation.prompting_strategies import played_by
 
 log = logging.getLogger(__name__)
@@ -18,9 +18,8 @@ log = logging.getLogger(__name__)
 def better_answer(episode: Episode, prompter: Prompter) -> AnswerName:
     """Choose the answer with the higher mIoU on the labelled images, the mean of those after 0 to T prompts.
 
-    The images are played as new ones are: prompts begin from the SRM, which stays as it is, and each image meets the
-    branch that has not learned from it. With `SRMConfig.folds` at 1 there is no such branch, and the SRM's map, hence
-    the fused answer, looks better than it is on new images.
+    With `SRMConfig.folds` at 1 no branch is without what it has learned from, and the SRM's map, hence the fused
+    answer, looks better than it is on new images.
 
     Args:
         episode: Of the training split, after the training.
@@ -36,12 +35,7 @@ def better_answer(episode: Episode, prompter: Prompter) -> AnswerName:
             with played_by(episode, {"answer": answer}):
                 sums[answer] += float(episode.answer_ious()[: len(batch)].sum())
 
-    learns, episode.learns = episode.learns, False
-    try:
-        with played_by(episode, {"initial_prompts": "srm"}), torch.no_grad():
-            prompt(episode, list(range(len(episode.encoded))), prompter, watch)
-    finally:
-        episode.learns = learns
+    play_labelled(episode, prompter, watch)
     answers = len(episode.encoded) * (1 + episode.rules.max_steps)
     means = {answer: total / answers for answer, total in sums.items()}
     chosen: AnswerName = "sam" if means["sam"] > means["fused"] else "fused"
@@ -49,3 +43,21 @@ def better_answer(episode: Episode, prompter: Prompter) -> AnswerName:
     told = ", ".join(f"{answer} {mean:.3f}" for answer, mean in means.items())
     log.info("answer=%s: mIoU on the %d labelled images, %s: %s", chosen, len(episode.encoded), unseen, told)
     return chosen
+
+
+def play_labelled(episode: Episode, prompter: Prompter, watch: Watcher) -> None:
+    """Play the labelled images as new ones are played.
+
+    Prompts begin from the SRM, which stays as it is, and each image meets the branch that has not learned from it.
+
+    Args:
+        episode: Of the training split, after the training.
+        prompter: The trained agent.
+        watch: Called before the first prompt, and after each.
+    """
+    learns, episode.learns = episode.learns, False
+    try:
+        with played_by(episode, {"initial_prompts": "srm"}), torch.no_grad():
+            prompt(episode, list(range(len(episode.encoded))), prompter, watch)
+    finally:
+        episode.learns = learns

@@ -1,7 +1,7 @@
 """Options of a training that ends in seconds."""
 
 _SIZES = [
-    "env.num_envs=4", "env.shots=4", "env.max_steps=3", "episodes=2", "srm.width=8",
+    "env.num_envs=4", "env.shots=4", "env.max_steps=3", "episodes=2", "srm.width=8", "srm.final_updates=2",
     "evaluate.limit=3", "evaluate.batch_size=3", "evaluate.filmstrips=2",
 ]  # fmt: skip
 SMALL = [*_SIZES, "agent.n_epochs=1", "agent.batch_size=6"]

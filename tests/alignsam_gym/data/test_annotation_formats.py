@@ -125,7 +125,7 @@ def test_a_very_large_image_and_its_mask_are_reduced_alike(name, tmp_path, monke
 
 
 SHORT = [
-    *("dataset.groups=none", "srm.features=sam", "srm.width=8", "episodes=1", "env.num_envs=2"),
+    *("dataset.groups=none", "srm.features=sam", "srm.width=8", "srm.final_updates=2", "episodes=1", "env.num_envs=2"),
     *("env.image_size=64", "env.patch_size=16", "env.shots=4", "env.max_steps=2", "agent.n_epochs=1"),
     *("agent.batch_size=4", "evaluate.strategies=[agent]", "evaluate.limit=1", "evaluate.filmstrips=0"),
 ]

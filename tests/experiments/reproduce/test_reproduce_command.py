@@ -10,7 +10,7 @@ import time
 import pytest
 
 TINY = [
-    "episodes=1", "env.num_envs=4", "env.shots=4", "env.max_steps=3", "srm.width=8",
+    "episodes=1", "env.num_envs=4", "env.shots=4", "env.max_steps=3", "srm.width=8", "srm.final_updates=2",
     "agent.n_epochs=1", "agent.batch_size=6", "evaluate.limit=2", "evaluate.batch_size=2", "evaluate.filmstrips=0",
 ]  # fmt: skip
 

@@ -1,0 +1,85 @@
+"""The SRM that a trained agent keeps: every branch learns from all labelled images. [ours; srm.final_updates]"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from alignsam_gym.envs.episode import Episode
+from alignsam_gym.envs.prompters import Prompter
+from alignsam_gym.envs.srm_examples import coarse_labels, semantics_of
+from alignsam_gym.evaluation.answer_choice import play_labelled
+from alignsam_gym.foundation.encoding.encoded_dataset import EncodedSample
+from alignsam_gym.rows import index_on
+from alignsam_gym.srm import SRM
+from alignsam_gym.state import make_state, srm_state
+from alignsam_gym.transforms import resize_map
+
+log = logging.getLogger(__name__)
+
+_LOADED, _STEPS_WITH_THE_SAME = 64, 50
+"""Images whose features are in memory at once, some megabytes each, and gradient steps before others are loaded."""
+
+
+def refit_srm(episode: Episode, prompter: Prompter, seed: int) -> None:
+    """Train the branches anew, each from all labelled images, for `SRMConfig.final_updates` gradient steps.
+
+    In training no branch may learn from the images that it labels prompts on, so that each learns from some folds only.
+    On new images all may have learned from everything. They learn from states that the agent meets: it plays each
+    labelled image with the branch that has not learned from it. One state in `SRMConfig.full_mask_every` has M = 1.
+
+    Args:
+        episode: Of the training split, after the training. Its SRM's branches get the new weights.
+        prompter: The trained agent.
+        seed: Of the initial weights, and of the draws of images and states.
+    """
+    old, encoded, masks = episode.srm, episode.encoded, masks_met(episode, prompter)
+    config = replace(old.config, early_stopping_interval=0, updates=1)
+    new = SRM(old.kind, old.channels, config, old.device, seed)
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(0, config.final_updates, _STEPS_WITH_THE_SAME):
+        loaded = torch.randperm(len(encoded), generator=generator)[:_LOADED]
+        samples = encoded.fetch(loaded.tolist())
+        semantics, labels = _semantics(episode, samples), coarse_labels(samples, masks.shape[2:])
+        for _ in range(min(_STEPS_WITH_THE_SAME, config.final_updates - start)):
+            rows = torch.randint(len(loaded), (config.batch_size,), generator=generator)
+            steps = torch.randint(masks.shape[1], (config.batch_size,), generator=generator)
+            drawn = masks[loaded[rows], steps].to(old.device).float()
+            if config.full_mask_every:
+                drawn[:: config.full_mask_every] = 1.0
+            state = replace(make_state(srm_state(episode.rules.state), semantics, drawn, drawn), rows=rows)
+            if new.kind == "explicit":
+                state = state.after_text(_similarity([samples[row] for row in rows.tolist()], masks.shape[2:]))
+            there = index_on(old.device, rows)
+            new.learn(state, *(label[there] for label in labels))
+    old.members.load_state_dict(new.members.state_dict())
+    log.info("the SRM's branches have learned anew, each from all %d labelled images", len(encoded))
+
+
+def masks_met(episode: Episode, prompter: Prompter) -> Tensor:
+    """Play the labelled images, and keep the M of each state: float16 (n, 1 + T, g, g) in [0, 1], on the CPU."""
+    cells = episode.mask.shape[1:]
+    masks = torch.empty(len(episode.encoded), 1 + episode.rules.max_steps, *cells, dtype=torch.float16)
+
+    def watch(episode: Episode, step: int, batch: list[int]) -> None:
+        masks[torch.tensor(batch), step] = episode.mask[: len(batch)].half().cpu()
+
+    play_labelled(episode, prompter, watch)
+    return masks
+
+
+def _semantics(episode: Episode, samples: Sequence[EncodedSample]) -> Tensor:
+    """Collect what the SRM sees of images, float32 (B, F, g, g)."""
+    cells, features = episode.mask.shape[1:], episode.srm.config.features
+    seen = [semantics_of(sample, resize_map(sample.embedding, cells), features) for sample in samples]
+    return torch.stack(seen).contiguous(memory_format=torch.channels_last)
+
+
+def _similarity(samples: Sequence[EncodedSample], cells: tuple[int, ...]) -> Tensor:
+    """Bring CLIP's maps of images to the SRM's grid, float32 (B, g, g) in [0, 1]."""
+    return torch.stack([resize_map(cast(Tensor, sample.similarity), cells) for sample in samples])

@@ -1,0 +1,62 @@
+"""The SRM that a trained agent keeps."""
+
+import pytest
+import torch
+
+from alignsam_gym.envs.prompters import RandomPrompter
+from alignsam_gym.evaluation.srm_refit import refit_srm
+from alignsam_gym.srm import SRM
+
+OPTIONS = {"width": 8, "folds": 2, "early_stopping_interval": 6, "batch_size": 4, "final_updates": 12}
+
+
+def _weights(srm):
+    return [torch.cat([p.detach().flatten() for p in member.parameters()]) for member in srm.members]
+
+
+@pytest.fixture
+def trained(make_toy_vec):
+    """An episode of the training split whose SRM has learned from some prompts."""
+    env = make_toy_vec(3, srm=OPTIONS)
+    env.reset(seed=0)
+    for action in range(3):
+        env.step([action] * 3)
+    return env.unwrapped.episode
+
+
+def test_every_branch_learns_anew_from_all_images_and_states(trained, monkeypatch):
+    before, lessons, learn = _weights(trained.srm), [], SRM.learn
+    monkeypatch.setattr(SRM, "learn", lambda *lesson: lessons.append(lesson) or learn(*lesson))
+    refit_srm(trained, RandomPrompter(0), seed=1)
+    assert len(lessons) == 12
+    assert all(srm is not trained.srm for srm, *_ in lessons)
+    assert {len(lesson) for lesson in lessons} == {4}  # no fold is left out
+    seen = torch.cat([states.gathered() for _, states, _, _ in lessons]).flatten(1)
+    assert len(seen.unique(dim=0)) == len(trained.encoded)
+    masks = torch.cat([states.factors for _, states, _, _ in lessons])[:, 0]
+    full = (masks == 1).flatten(1).all(1)
+    assert full.float().mean() == 1 / trained.srm.config.full_mask_every
+    assert ((masks >= 0) & (masks <= 1)).all()
+    after = _weights(trained.srm)
+    assert not any(torch.equal(old, new) for old, new in zip(before, after, strict=True))
+    assert all(torch.equal(old, new) for old, new in zip(_weights(lessons[0][0]), after, strict=True))
+    assert not torch.equal(*after)
+
+
+def test_the_game_stays_as_it_was(trained):
+    srm, rules = trained.srm, trained.rules
+    refit_srm(trained, RandomPrompter(0), seed=1)
+    assert (trained.srm, trained.rules, trained.learns) == (srm, rules, True)
+    assert srm.learned
+
+
+def test_a_seed_decides_the_weights(make_toy_vec):
+    weights = []
+    for seed in (1, 1, 2):
+        env = make_toy_vec(3, srm=OPTIONS)
+        env.reset(seed=0)
+        env.step([0, 1, 2])
+        refit_srm(env.unwrapped.episode, RandomPrompter(0), seed)
+        weights.append(torch.cat(_weights(env.unwrapped.srm)))
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
