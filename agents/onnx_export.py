@@ -43,11 +43,12 @@ from alignsam_gym.envs.fused_answer import fuse_answers
 from alignsam_gym.envs.patch_evidence import patch_evidence
 from alignsam_gym.envs.patch_means import patch_means
 from alignsam_gym.envs.rules import Rules
+from alignsam_gym.envs.srm_examples import join_features
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 from alignsam_gym.srm import SRM
-from alignsam_gym.state import make_state, srm_state
+from alignsam_gym.state import make_srm_state
 from alignsam_gym.transforms import resize_map
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ class _SRM(nn.Module):
     def __init__(self, srm: SRM, rules: Rules, cells: int, channels: int) -> None:
         super().__init__()
         self.srm, self.members = srm, srm.members  # the members as modules of this one, so that their weights are found
-        self.grid, self.kind = rules.grid, srm_state(rules.state)
+        self.grid, self.kind = rules.grid, rules.state
         self.grid_means = _GridMeans(cells, channels)
 
     def forward(
@@ -225,11 +226,8 @@ class _SRM(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         seen, coarse = self.grid_means(encoding, mask)
         if features is not None:
-            seen = features if self.srm.config.features == "clip" else torch.cat([seen, features], dim=1)
-        state = make_state(self.kind, seen, coarse, coarse)
-        if similarity is not None:
-            state = state.after_text(similarity)
-        srm_logits = self.srm.logits(state)
+            seen = join_features(seen, features, self.srm.config.features)
+        srm_logits = self.srm.logits(make_srm_state(self.kind, seen, coarse, similarity=similarity))
         return srm_logits, self.grid.sample(srm_logits, self.grid.centres.expand(srm_logits.shape[0], -1, -1))
 
 

@@ -110,6 +110,23 @@ def srm_state(kind: str) -> str:
     return "concat" if kind == "guided" else kind
 
 
+def make_srm_state(
+    kind: str, semantics: Tensor, mask: Tensor, rows: Tensor | None = None, similarity: Tensor | None = None
+) -> State:
+    """Make the states that the SRM sees of B images if the agent sees `kind`.
+
+    Args:
+        kind: A `StateKind`.
+        semantics: float (N, F, h, w), what stands in the place of E(x) (`SRMConfig.features`).
+        mask: float (B, h, w) in [0, 1], M.
+        rows: As `State.rows`.
+        similarity: float (B, h, w) in [0, 1], M_c, of which an explicit branch sees s_c before s_t; None for an
+            implicit one.
+    """
+    state = replace(make_state(srm_state(kind), semantics, mask, mask), rows=rows)
+    return state if similarity is None else state.after_text(similarity)
+
+
 class StateProjection(nn.Module):
     """A 1×1 convolution of states that does not form them: in every cell, W(E · M) = (W E) · M.
 

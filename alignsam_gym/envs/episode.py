@@ -6,9 +6,8 @@ This is the only copy of the rules: the single environment plays a batch of one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,14 +20,14 @@ from alignsam_gym.envs.patch_evidence import patch_evidence
 from alignsam_gym.envs.patch_means import patch_means
 from alignsam_gym.envs.rules import Rules
 from alignsam_gym.envs.shuffled_draws import ShuffledDraws
-from alignsam_gym.envs.srm_examples import coarse_labels, semantics_of
+from alignsam_gym.envs.srm_examples import coarse_labels, coarse_similarity, semantics_of
 from alignsam_gym.errors import DataError, OptionError, check_count
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, EncodedSample
 from alignsam_gym.foundation.sam.batched_decoder import PADDING, PreparedImage
 from alignsam_gym.metrics.logits_iou import logits_iou
 from alignsam_gym.rows import Rows
 from alignsam_gym.srm import SRM
-from alignsam_gym.state import State, make_state, srm_state
+from alignsam_gym.state import State, make_srm_state, make_state
 from alignsam_gym.transforms import frame_to_unit, resize_map
 
 _PROGRESS = ("index", "points", "labels", "steps", "visited", "stopped", "hit", "repeated", "logits", "answers")
@@ -313,8 +312,7 @@ class Episode:
         self.valid[at.there] = torch.stack([sample.valid for sample in samples])
         self.truth_coarse[at.there], self.valid_coarse[at.there] = coarse_labels(samples, cells)
         if self.encoded.clip:
-            similarity = [cast(Tensor, sample.similarity) for sample in samples]
-            self.similarity[at.there] = resize_map(torch.stack(similarity), cells)
+            self.similarity[at.there] = coarse_similarity(samples, cells)
         centres = np.stack([self.rules.grid.truth(sample.mask) for sample in samples])
         self.centre_is_foreground[at.here] = torch.from_numpy(centres)
         return samples
@@ -375,10 +373,9 @@ class Episode:
 
     def _srm_states(self, at: Rows, masks: Tensor) -> State:
         """Make s_t, with s_c before it if the branch is explicit."""
-        state = make_state(srm_state(self.rules.state), self.semantics, masks, masks)
-        if at.there != slice(0, len(self)):
-            state = replace(state, rows=at.here)
-        return state.after_text(self.similarity[at.there]) if self.srm.kind == "explicit" else state
+        rows = None if at.there == slice(0, len(self)) else at.here
+        similarity = self.similarity[at.there] if self.srm.kind == "explicit" else None
+        return make_srm_state(self.rules.state, self.semantics, masks, rows, similarity)
 
     def _teach(self, at: Rows) -> None:
         """Update the SRM q times, on the states that the action led to (§3.3)."""

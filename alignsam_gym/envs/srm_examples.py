@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -21,8 +22,18 @@ def semantics_of(sample: EncodedSample, embedding: Tensor, features: str) -> Ten
     """
     if sample.features is None:
         return embedding
-    described = resize_map(sample.features.float(), embedding.shape[1:])
-    return described if features == "clip" else torch.cat([embedding, described])
+    return join_features(embedding, resize_map(sample.features.float(), embedding.shape[1:]), features)
+
+
+def join_features(embedding: Tensor, described: Tensor, features: str) -> Tensor:
+    """Take a CLIP's dense features, float (…, F, g, g), alone or after E(x), float (…, C, g, g).
+
+    Args:
+        embedding: E(x).
+        described: The features.
+        features: As `SRMConfig.features`, ``clip`` or ``both``.
+    """
+    return described if features == "clip" else torch.cat([embedding, described], dim=-3)
 
 
 def coarse_labels(samples: Sequence[EncodedSample], cells: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -38,3 +49,8 @@ def coarse_labels(samples: Sequence[EncodedSample], cells: tuple[int, ...]) -> t
     truth, valid = (torch.stack([getattr(each, name) for each in samples]) for name in ("truth", "valid"))
     coarse = resize_map(valid, cells)
     return fraction_of(resize_map(truth * valid, cells), coarse), coarse
+
+
+def coarse_similarity(samples: Sequence[EncodedSample], cells: tuple[int, ...]) -> Tensor:
+    """Bring CLIP's maps M_c of B images to the SRM's grid, float32 (B, g, g) in [0, 1]."""
+    return resize_map(torch.stack([cast(Tensor, sample.similarity) for sample in samples]), cells)

@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.prompters import Prompter
-from alignsam_gym.envs.srm_examples import coarse_labels, semantics_of
+from alignsam_gym.envs.srm_examples import coarse_labels, coarse_similarity, semantics_of
 from alignsam_gym.evaluation.answer_choice import play_labelled
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedSample
 from alignsam_gym.rows import index_on
 from alignsam_gym.srm import SRM
-from alignsam_gym.state import make_state, srm_state
+from alignsam_gym.state import make_srm_state
 from alignsam_gym.transforms import resize_map
 
 log = logging.getLogger(__name__)
@@ -46,16 +45,16 @@ def refit_srm(episode: Episode, prompter: Prompter, seed: int) -> None:
         loaded = torch.randperm(len(encoded), generator=generator)[:_LOADED]
         samples = encoded.fetch(loaded.tolist())
         semantics, labels = _semantics(episode, samples), coarse_labels(samples, masks.shape[2:])
+        similarity = coarse_similarity(samples, masks.shape[2:]) if new.kind == "explicit" else None
         for _ in range(min(_STEPS_WITH_THE_SAME, config.final_updates - start)):
             rows = torch.randint(len(loaded), (config.batch_size,), generator=generator)
             steps = torch.randint(masks.shape[1], (config.batch_size,), generator=generator)
             drawn = masks[loaded[rows], steps].to(old.device).float()
             if config.full_mask_every:
                 drawn[:: config.full_mask_every] = 1.0
-            state = replace(make_state(srm_state(episode.rules.state), semantics, drawn, drawn), rows=rows)
-            if new.kind == "explicit":
-                state = state.after_text(_similarity([samples[row] for row in rows.tolist()], masks.shape[2:]))
             there = index_on(old.device, rows)
+            text = None if similarity is None else similarity[there]
+            state = make_srm_state(episode.rules.state, semantics, drawn, rows, text)
             new.learn(state, *(label[there] for label in labels))
     old.members.load_state_dict(new.members.state_dict())
     log.info("the SRM's branches have learned anew, each from all %d labelled images", len(encoded))
@@ -78,8 +77,3 @@ def _semantics(episode: Episode, samples: Sequence[EncodedSample]) -> Tensor:
     cells, features = episode.mask.shape[1:], episode.srm.config.features
     seen = [semantics_of(sample, resize_map(sample.embedding, cells), features) for sample in samples]
     return torch.stack(seen).contiguous(memory_format=torch.channels_last)
-
-
-def _similarity(samples: Sequence[EncodedSample], cells: tuple[int, ...]) -> Tensor:
-    """Bring CLIP's maps of images to the SRM's grid, float32 (B, g, g) in [0, 1]."""
-    return torch.stack([resize_map(cast(Tensor, sample.similarity), cells) for sample in samples])

@@ -20,7 +20,7 @@ from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.errors import WeightsError
 from alignsam_gym.metrics.logits_iou import logits_iou
 from alignsam_gym.rows import index_on
-from alignsam_gym.srm.branches import ExplicitBranch, ImplicitBranch
+from alignsam_gym.srm.branches import BRANCHES
 from alignsam_gym.srm.segmentation_loss import segmentation_loss
 from alignsam_gym.srm.srm_config import SRMConfig
 from alignsam_gym.state import State
@@ -58,9 +58,11 @@ class SRM:
 
     def start(self, seed: int) -> None:
         """Initialise weights, optimiser and generator, also again."""
+        config = self.config
+        shape: dict[str, Any] = {"blocks": config.blocks, "dilated": config.dilated} if self.kind == "implicit" else {}
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed % 2**63)  # a generator's own seed may be longer
-            members = [make_branch(self.kind, self.channels, self.config) for _ in range(self.config.folds)]
+            members = [BRANCHES[self.kind](self.channels, config.width, **shape) for _ in range(config.folds)]
         self.members = nn.ModuleList(members).to(self.device).to(memory_format=torch.channels_last)
         stops_early = self.config.early_stopping_interval and self.config.folds > 1
         self.learners = deepcopy(self.members) if stops_early else self.members
@@ -226,13 +228,6 @@ class SRM:
             raise WeightsError(f"{path} does not hold the weights of this SRM{older}: {error}") from error
         check_finite(path, dict(self.members.named_parameters()))
         self.learned = True
-
-
-def make_branch(kind: str, channels: int, config: SRMConfig) -> ImplicitBranch | ExplicitBranch:
-    """Make a branch, a key of `BRANCHES`, with new weights, for states of so many channels."""
-    if kind == "implicit":
-        return ImplicitBranch(channels, config.width, config.blocks, config.dilated)
-    return ExplicitBranch(channels, config.width)
 
 
 def _places(chosen: Tensor) -> Tensor:

@@ -208,7 +208,7 @@ def test_vit_b_with_random_weights_equals_sam_predictor(tmp_path, monkeypatch):
     predictor = SamPredictor(sam)
     predictor.set_image(image)
     embedding = model.encode([image])
-    torch.testing.assert_close(embedding, predictor.features, atol=5e-5, rtol=1e-5)  # other sums in other threads
+    torch.testing.assert_close(embedding, predictor.features, atol=2e-5, rtol=1.3e-6)  # 1.3e-5 was seen
     points, labels = torch.tensor([[[0.25, 0.5], [0.7, 0.1]]]), torch.tensor([[1, 0]])
     expected = predictor.predict(points[0].numpy() * 1024, labels[0].numpy(), multimask_output=False)[2]
     np.testing.assert_allclose(
