@@ -29,9 +29,12 @@ from alignsam_gym.agents.training_log import check_logger, make_logger
 from alignsam_gym.agents.training_state import CHECKPOINT, Curves, check_training_state, load_training_state
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
+from alignsam_gym.envs.episode import Episode
+from alignsam_gym.envs.prompters import Prompter
 from alignsam_gym.errors import OptionError, WeightsError, check_count
 from alignsam_gym.evaluation.answer_choice import better_answer
 from alignsam_gym.evaluation.filmstrips import learning_curve
+from alignsam_gym.evaluation.labelled_play import play_labelled
 from alignsam_gym.evaluation.srm_refit import refit_srm
 from alignsam_gym.experiments.evaluate import evaluate_agent
 from alignsam_gym.experiments.evaluation_options import check_evaluation_options, chosen_strategies
@@ -104,11 +107,8 @@ def train(folder: Path, config: DictConfig) -> float:
         model.set_logger(logger)
         learn(checkpoint, config, model, curves, total)
     prompter = AgentPrompter(model.policy, deterministic=True)
-    if config.env.answer == "auto":
-        config.env.answer = better_answer(env.episode, prompter)
-        test_env.episode.rules = replace(test_env.episode.rules, answer=config.env.answer)
-    if config.srm.final_updates:
-        refit_srm(env.episode, prompter, config.seed)
+    finish_on_labelled(config, env.episode, prompter)
+    test_env.episode.rules = replace(test_env.episode.rules, answer=config.env.answer)
     minutes = (time.perf_counter() - started) / 60
     if env.episode.encoded.clip:
         with open_dict(config):
@@ -121,6 +121,23 @@ def train(folder: Path, config: DictConfig) -> float:
     miou = evaluate_agent(folder, config, test_env, model.policy, untrained, about_training)
     log.info("everything about this run is in %s", folder)
     return miou
+
+
+def finish_on_labelled(config: DictConfig, episode: Episode, prompter: Prompter) -> None:
+    """Play the labelled images with the trained agent, to choose the answer and the states that the SRM learns from.
+
+    Args:
+        config: ``env.answer`` becomes ``sam`` or ``fused`` if it is ``auto``.
+        episode: Of the training split. Its SRM learns anew, unless ``srm.final_updates`` is 0.
+        prompter: The trained agent.
+    """
+    if config.env.answer != "auto" and not config.srm.final_updates:
+        return
+    played = play_labelled(episode, prompter)
+    if config.env.answer == "auto":
+        config.env.answer = better_answer(episode, played)
+    if config.srm.final_updates:
+        refit_srm(episode, played.masks, config.seed)
 
 
 def resume(folder: Path, config: DictConfig, model: BaseAlgorithm, env: AlignSAMVectorEnv) -> Curves:

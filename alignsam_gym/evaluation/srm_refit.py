@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from alignsam_gym.envs.episode import Episode
-from alignsam_gym.envs.prompters import Prompter
 from alignsam_gym.envs.srm_examples import coarse_labels, coarse_similarity, semantics_of
-from alignsam_gym.evaluation.answer_choice import play_labelled
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedSample
 from alignsam_gym.rows import index_on
 from alignsam_gym.srm import SRM
@@ -25,19 +23,19 @@ _LOADED, _STEPS_WITH_THE_SAME = 64, 50
 """Images whose features are in memory at once, some megabytes each, and gradient steps before others are loaded."""
 
 
-def refit_srm(episode: Episode, prompter: Prompter, seed: int) -> None:
+def refit_srm(episode: Episode, masks: Tensor, seed: int) -> None:
     """Train the branches anew, each from all labelled images, for `SRMConfig.final_updates` gradient steps.
 
     In training no branch may learn from the images that it labels prompts on, so that each learns from some folds only.
-    On new images all may have learned from everything. They learn from states that the agent meets: it plays each
-    labelled image with the branch that has not learned from it. One state in `SRMConfig.full_mask_every` has M = 1.
+    On new images all may have learned from everything. They learn from states that the agent meets. One state in
+    `SRMConfig.full_mask_every` has M = 1.
 
     Args:
         episode: Of the training split, after the training. Its SRM's branches get the new weights.
-        prompter: The trained agent.
+        masks: Of those states, `LabelledPlay.masks`.
         seed: Of the initial weights, and of the draws of images and states.
     """
-    old, encoded, masks = episode.srm, episode.encoded, masks_met(episode, prompter)
+    old, encoded = episode.srm, episode.encoded
     config = replace(old.config, early_stopping_interval=0, updates=1)
     new = SRM(old.kind, old.channels, config, old.device, seed)
     generator = torch.Generator().manual_seed(seed)
@@ -58,18 +56,6 @@ def refit_srm(episode: Episode, prompter: Prompter, seed: int) -> None:
             new.learn(state, *(label[there] for label in labels))
     old.members.load_state_dict(new.members.state_dict())
     log.info("the SRM's branches have learned anew, each from all %d labelled images", len(encoded))
-
-
-def masks_met(episode: Episode, prompter: Prompter) -> Tensor:
-    """Play the labelled images, and keep the M of each state: float16 (n, 1 + T, g, g) in [0, 1], on the CPU."""
-    cells = episode.mask.shape[1:]
-    masks = torch.empty(len(episode.encoded), 1 + episode.rules.max_steps, *cells, dtype=torch.float16)
-
-    def watch(episode: Episode, step: int, batch: list[int]) -> None:
-        masks[torch.tensor(batch), step] = episode.mask[: len(batch)].half().cpu()
-
-    play_labelled(episode, prompter, watch)
-    return masks
 
 
 def _semantics(episode: Episode, samples: Sequence[EncodedSample]) -> Tensor:

@@ -4,10 +4,16 @@ import pytest
 import torch
 
 from alignsam_gym.envs.prompters import RandomPrompter
+from alignsam_gym.evaluation.labelled_play import play_labelled
 from alignsam_gym.evaluation.srm_refit import refit_srm
 from alignsam_gym.srm import SRM
 
 OPTIONS = {"width": 8, "folds": 2, "early_stopping_interval": 6, "batch_size": 4, "final_updates": 12}
+
+
+def met(episode):
+    """The masks of the states that a random agent meets."""
+    return play_labelled(episode, RandomPrompter(0)).masks
 
 
 def _weights(srm):
@@ -27,7 +33,7 @@ def trained(make_toy_vec):
 def test_every_branch_learns_anew_from_all_images_and_states(trained, monkeypatch):
     before, lessons, learn = _weights(trained.srm), [], SRM.learn
     monkeypatch.setattr(SRM, "learn", lambda *lesson: lessons.append(lesson) or learn(*lesson))
-    refit_srm(trained, RandomPrompter(0), seed=1)
+    refit_srm(trained, met(trained), seed=1)
     assert len(lessons) == 12
     assert all(srm is not trained.srm for srm, *_ in lessons)
     assert {len(lesson) for lesson in lessons} == {4}  # no fold is left out
@@ -45,7 +51,7 @@ def test_every_branch_learns_anew_from_all_images_and_states(trained, monkeypatc
 
 def test_the_game_stays_as_it_was(trained):
     srm, rules = trained.srm, trained.rules
-    refit_srm(trained, RandomPrompter(0), seed=1)
+    refit_srm(trained, met(trained), seed=1)
     assert (trained.srm, trained.rules, trained.learns) == (srm, rules, True)
     assert srm.learned
 
@@ -56,7 +62,7 @@ def test_a_seed_decides_the_weights(make_toy_vec):
         env = make_toy_vec(3, srm=OPTIONS)
         env.reset(seed=0)
         env.step([0, 1, 2])
-        refit_srm(env.unwrapped.episode, RandomPrompter(0), seed)
+        refit_srm(env.unwrapped.episode, met(env.unwrapped.episode), seed)
         weights.append(torch.cat(_weights(env.unwrapped.srm)))
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
