@@ -93,7 +93,8 @@ class TaskPlayer:
 
     def _env(self, images: Dataset, split: str, srm: Any) -> EnvConfig:
         values = {"dataset": images, "split": split, "sam": self.sam, "clip": self.clip, "branch": "implicit"}
-        values |= {"preset": "best", "srm": srm, "shots": len(images), "cache_dir": self.config.cache_dir}
+        values |= {"preset": "best", "answer": self.config.answer, "srm": srm}
+        values |= {"shots": len(images), "cache_dir": self.config.cache_dir}
         return EnvConfig.of(values)
 
     @torch.no_grad()
