@@ -74,7 +74,7 @@ def upload(
     """Upload the folder of a bundle, with a card that is written into it; see `push`.
 
     Args:
-        bundle: Folder of the bundle. A picture called `hub_card.PICTURE` in it is shown by the card.
+        bundle: Folder of the bundle. A picture called `PICTURE` in it is shown by the card.
         repo: ``user/name``, made if need be.
         private: Of a repository that is made.
         metrics: What an evaluation has left, for the card; it need not be there.

@@ -1,9 +1,10 @@
 """The networks that an algorithm trains: a features extractor, and the head that turns features into action scores.
 
-Most extractors read ``observation="patches"``: each channel's mean over every patch, so that PPO's many epochs process
-100 patches instead of SAM's 4,096 cells. Such a mean keeps what a 1×1 convolution in front of the pooling would have
-kept, as both are linear. It loses how a channel varies within a patch, which a network that has a ReLU before it mixes
-cells can use. `FullCnnExtractor` reads ``observation="cells"``, in which nothing is pooled. [ours; policy.network]
+The default reads ``observation="evidence"``, which has no embedding in it. Others read ``"patches"``: each channel's
+mean over every patch, so that PPO's many epochs process 100 patches instead of SAM's 4,096 cells. Such a mean keeps
+what a 1×1 convolution in front of the pooling would have kept, as both are linear. It loses how a channel varies within
+a patch, which a network that has a ReLU before it mixes cells can use. `FullCnnExtractor` reads
+``observation="cells"``, in which nothing is pooled. [ours; policy.network]
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class PromptingPolicy(nn.Module):
 
     @torch.no_grad()
     def choose(self, episode: Episode) -> np.ndarray:
-        """Choose the patch of the highest score for each row, of those not chosen before: a `Prompter`."""
+        """Choose the patch of the highest score for each row, of those that `revisit` leaves: a `Prompter`."""
         scores, _ = self.for_side(episode.rules.grid.side)(episode.evidence())
         allowed = torch.from_numpy(episode.allowed()[:, : episode.rules.grid.count]).to(scores.device)
         return np.asarray(scores.masked_fill(~allowed, float("-inf")).argmax(1).cpu().numpy())

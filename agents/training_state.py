@@ -68,6 +68,7 @@ def save_training_state(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv
         "steps": [_plain(step) for step in curves.steps],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all(),
+        "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
         "numpy": _plain(np.random.get_state(legacy=False)),
         "python": random.getstate(),
     }
@@ -164,6 +165,8 @@ def _restore_generators(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if len(state["cuda"]) == torch.cuda.device_count():  # on another machine a policy draws other actions
         torch.cuda.set_rng_state_all(state["cuda"])
+    if state["mps"] is not None and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"])
     generator = state["numpy"]
     generator["state"]["key"] = np.asarray(generator["state"]["key"], np.uint32)
     np.random.set_state(generator)

@@ -8,7 +8,6 @@ python -m experiments.evaluate run=<dir> num_shards=4 merge=true
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,8 +32,6 @@ from alignsam_gym.experiments.resumable_evaluation import images_of, mask_keeper
 from alignsam_gym.experiments.run_config import ANY_MACHINE, config_diff, save_config
 from alignsam_gym.experiments.run_lock import run_lock
 from alignsam_gym.experiments.shard import WHOLE, Shard
-
-log = logging.getLogger(__name__)
 
 
 @hydra_command("evaluate")

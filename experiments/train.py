@@ -31,6 +31,7 @@ from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.prompters import Prompter
+from alignsam_gym.envs.rules import InitialPrompts
 from alignsam_gym.errors import OptionError, WeightsError, check_count
 from alignsam_gym.evaluation.answer_choice import better_answer
 from alignsam_gym.evaluation.filmstrips import learning_curve
@@ -107,7 +108,7 @@ def train(folder: Path, config: DictConfig) -> float:
         model.set_logger(logger)
         learn(checkpoint, config, model, curves, total)
     prompter = AgentPrompter(model.policy, deterministic=True)
-    finish_on_labelled(config, env.episode, prompter)
+    finish_on_labelled(config, env.episode, prompter, test_env.episode.rules.initial_prompts)
     test_env.episode.rules = replace(test_env.episode.rules, answer=config.env.answer)
     minutes = (time.perf_counter() - started) / 60
     if env.episode.encoded.clip:
@@ -117,23 +118,30 @@ def train(folder: Path, config: DictConfig) -> float:
     save_agent(folder, model.policy, env.episode.srm)
     learning_curve(curves.history, folder / "learning_curve.png")
     learned_from = len(env.episode.encoded)
-    about_training = {"timesteps": total, "training_minutes": round(minutes, 2), "labelled_images": learned_from}
+    about_training = {
+        "timesteps": model.num_timesteps,
+        "training_minutes": round(minutes, 2),
+        "labelled_images": learned_from,
+    }
     miou = evaluate_agent(folder, config, test_env, model.policy, untrained, about_training)
     log.info("everything about this run is in %s", folder)
     return miou
 
 
-def finish_on_labelled(config: DictConfig, episode: Episode, prompter: Prompter) -> None:
+def finish_on_labelled(
+    config: DictConfig, episode: Episode, prompter: Prompter, initial_prompts: InitialPrompts
+) -> None:
     """Play the labelled images with the trained agent, to choose the answer and the states that the SRM learns from.
 
     Args:
         config: ``env.answer`` becomes ``sam`` or ``fused`` if it is ``auto``.
         episode: Of the training split. Its SRM learns anew, unless ``srm.final_updates`` is 0.
         prompter: The trained agent.
+        initial_prompts: The rule of new images.
     """
     if config.env.answer != "auto" and not config.srm.final_updates:
         return
-    played = play_labelled(episode, prompter)
+    played = play_labelled(episode, prompter, initial_prompts)
     if config.env.answer == "auto":
         config.env.answer = better_answer(episode, played)
     if config.srm.final_updates:

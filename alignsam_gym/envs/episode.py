@@ -18,7 +18,7 @@ from alignsam_gym.envs.fused_answer import fuse_answers
 from alignsam_gym.envs.initial_prompts import INITIAL_PROMPTS, prompts_from_map, prompts_from_truth
 from alignsam_gym.envs.patch_evidence import patch_evidence
 from alignsam_gym.envs.patch_means import patch_means
-from alignsam_gym.envs.rules import Rules
+from alignsam_gym.envs.rules import AnswerName, Rules
 from alignsam_gym.envs.shuffled_draws import ShuffledDraws
 from alignsam_gym.envs.srm_examples import coarse_labels, coarse_similarity, semantics_of
 from alignsam_gym.errors import DataError, OptionError, check_count
@@ -60,7 +60,7 @@ class Episode:
         visited: bool (B, N), the patches that were chosen; `stopped`, bool (B,), whether the agent chose to stop.
         logits: float32 (B, 4h, 4w), SAM's last answer.
         answers: float32 (B, 4h, 4w), what is scored and shown, by `Rules.answer`.
-        mask: float32 (B, g, g) in [0, 1], M_{t−1} of Eq. 4: the answer's probabilities, averaged over cells. [ours]
+        mask: float32 (B, g, g) in [0, 1], M_{t−1} of Eq. 4: SAM's probabilities, averaged over cells. [ours]
         embeddings: float32 (B, C, g, g), E(x).
         semantics: float32 (B, F, g, g), what the SRM sees in the place of E(x) (`SRMConfig.features`), or E(x) itself.
         truth: float32 (B, 4h, 4w), the foreground's fraction of each logit's labelled pixels. `truth_coarse` is the
@@ -181,9 +181,9 @@ class Episode:
                 self._place_initial(at.there, prompts_from_map(self.similarity[at.there], side))
             case undecided:
                 raise OptionError(f"initial_prompts={undecided!r} is for a split to decide: Rules.for_split.")
-        self._answer(at)
+        self._prompt_sam(at)
         self._recalibrate(at)
-        self._settle(at)
+        self._make_answers(at)
 
     def step(self, rows: Sequence[int], actions: Sequence[int] | np.ndarray) -> None:
         """Prompt at the chosen patches (lines 5–10 of Algorithm 1).
@@ -215,32 +215,33 @@ class Episode:
         self.repeated[at.here] = self.visited[at.here, action]
         self.visited[at.here, action] = True
         before = self.iou.clone()
-        self._answer(at)
+        self._prompt_sam(at)
         if self.learns:
             self._teach(at)
         self._recalibrate(at)
-        self._settle(at)
+        self._make_answers(at)
         self.gains = self.iou - before
 
     @torch.no_grad()
-    def lookahead_iou(self, actions: Tensor) -> Tensor:
-        """Compute the IoU of the answer to one more prompt, with the SRM's present map, and change nothing.
+    def lookahead_ious(self, actions: Tensor) -> dict[AnswerName, Tensor]:
+        """Compute the IoU of both answers to one more prompt, with the SRM's present map, and change nothing.
 
         Args:
             actions: int64 (B, K), on the CPU, the patches to try in each row.
 
         Returns:
-            float (B, K) in [0, 1].
+            For ``sam`` and ``fused``, float (B, K) in [0, 1].
         """
         used = int(INITIAL_PROMPTS + self.steps.max())
-        every_row, ious = torch.arange(len(self)).repeat_interleave(actions.shape[1]), []
+        every_row = torch.arange(len(self)).repeat_interleave(actions.shape[1])
+        ious: dict[AnswerName, list[Tensor]] = {"sam": [], "fused": []}
         for row, action in zip(every_row.split(len(self)), actions.flatten().split(len(self)), strict=True):
             at, point = self._rows(row), self.centres[self._upload(action)]  # all at once would fill the memory
             points = torch.cat([self.points[at.there, :used], point[:, None]], dim=1)
             labels = torch.cat([self.labels[at.there, :used], self._label(at, action, point)[:, None]], dim=1)
-            answers = self.answer_of(self._decode(at, points, labels), self.srm_logits[at.there])
-            ious.append(self._iou(at, answers))
-        return torch.cat(ious).view(actions.shape)
+            for answer, iou in self._both_ious(at, self._decode(at, points, labels)).items():
+                ious[answer].append(iou)
+        return {answer: torch.cat(parts).view(actions.shape) for answer, parts in ious.items()}
 
     def truncated(self) -> np.ndarray:
         """Tell which rows have taken all their steps, bool (B,)."""
@@ -335,8 +336,8 @@ class Episode:
                 return self._upload(self.centre_is_foreground[at.here, action].long())
         return torch.ones_like(self.labels[at.there, 0])
 
-    def _answer(self, at: Rows) -> None:
-        """Decode the prompts so far (Eq. 2) and keep what follows from the answer."""
+    def _prompt_sam(self, at: Rows) -> None:
+        """Decode the prompts so far (Eq. 2) and keep SAM's answer."""
         used = int(INITIAL_PROMPTS + self.steps[at.here].max())
         self._keep(at, self._decode(at, self.points[at.there, :used], self.labels[at.there, :used]))
 
@@ -352,16 +353,20 @@ class Episode:
     def _iou(self, at: Rows, logits: Tensor) -> Tensor:
         return logits_iou(logits, self.truth[at.there], self.valid[at.there])
 
-    def answer_ious(self) -> Tensor:
-        """Compute the IoU of every row's answer by the rules as they are now, float (B,) in [0, 1]."""
-        return logits_iou(self.answer_of(self.logits, self.srm_logits), self.truth, self.valid)
+    def both_ious(self) -> dict[AnswerName, Tensor]:
+        """Compute the IoU of both answers of every row, for ``sam`` and ``fused`` float (B,) in [0, 1]."""
+        return self._both_ious(self._rows(range(len(self))), self.logits)
+
+    def _both_ious(self, at: Rows, logits: Tensor) -> dict[AnswerName, Tensor]:
+        fused = fuse_answers(logits, self.srm_logits[at.there])
+        return {"sam": self._iou(at, logits), "fused": self._iou(at, fused)}
 
     def _recalibrate(self, at: Rows) -> None:
         states = self._srm_states(at, self.mask[at.there])
         self.srm_logits[at.there] = self.srm.logits(states, self._folds_at(at))
 
-    def _settle(self, at: Rows) -> None:
-        """Make the answer, and compare it with the truth."""
+    def _make_answers(self, at: Rows) -> None:
+        """Make the answers, and compare them with the truth."""
         answers = self.answer_of(self.logits[at.there], self.srm_logits[at.there])
         self.answers[at.there] = answers
         self.iou[at.there] = self._iou(at, answers)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.prompters import Prompter
-from alignsam_gym.envs.rules import AnswerName
+from alignsam_gym.envs.rules import AnswerName, InitialPrompts
 from alignsam_gym.evaluation.prompting_evaluation import prompt
 from alignsam_gym.evaluation.prompting_strategies import played_by
 
@@ -24,14 +24,15 @@ class LabelledPlay(NamedTuple):
     """In [0, 1], of each answer, over all images and over the answers after 0 to T prompts."""
 
 
-def play_labelled(episode: Episode, prompter: Prompter) -> LabelledPlay:
+def play_labelled(episode: Episode, prompter: Prompter, initial_prompts: InitialPrompts) -> LabelledPlay:
     """Play each labelled image once.
 
-    Prompts begin from the SRM, which stays as it is, and each image meets the branch that has not learned from it.
+    The SRM stays as it is. With `SRMConfig.folds` above 1, each image meets a branch that has not learned from it.
 
     Args:
         episode: Of the training split, after the training.
         prompter: The trained agent.
+        initial_prompts: The rule of new images, as the test split's episode has it.
     """
     states = (len(episode.encoded), 1 + episode.rules.max_steps)
     masks = torch.empty(*states, *episode.mask.shape[1:], dtype=torch.float16)
@@ -40,13 +41,12 @@ def play_labelled(episode: Episode, prompter: Prompter) -> LabelledPlay:
     def watch(episode: Episode, step: int, batch: list[int]) -> None:
         images = torch.tensor(batch)
         masks[images, step] = episode.mask[: len(batch)].half().cpu()
-        for answer in ious:
-            with played_by(episode, {"answer": answer}):
-                ious[answer][images, step] = episode.answer_ious()[: len(batch)].cpu()
+        for answer, iou in episode.both_ious().items():
+            ious[answer][images, step] = iou[: len(batch)].cpu()
 
     learns, episode.learns = episode.learns, False
     try:
-        with played_by(episode, {"initial_prompts": "srm"}), torch.no_grad():
+        with played_by(episode, {"initial_prompts": initial_prompts}), torch.no_grad():
             prompt(episode, list(range(len(episode.encoded))), prompter, watch)
     finally:
         episode.learns = learns

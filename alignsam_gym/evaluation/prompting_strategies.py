@@ -73,7 +73,7 @@ def prompting_strategies(
     Their answer is the agent's: where that is fused, the SRM's map is still in it. [ours]
     ``agent, untrained`` chooses as the agent did before its training, with the SRM that was trained along with it.
     [ours] ``agent, one step`` is the agent stopped after its first prompt ("Ours-w/o MSI"). ``agent, answer: sam`` is
-    the agent with SAM's answer alone. The initial pair comes from the SRM in all of them. [ours] ``clip`` looks at no
+    the agent with SAM's answer alone. All of them begin with the agent's initial pair. [ours] ``clip`` looks at no
     SRM.
 
     Args:

@@ -44,12 +44,12 @@ def refit_srm(episode: Episode, masks: Tensor, seed: int) -> None:
         samples = encoded.fetch(loaded.tolist())
         semantics, labels = _semantics(episode, samples), coarse_labels(samples, masks.shape[2:])
         similarity = coarse_similarity(samples, masks.shape[2:]) if new.kind == "explicit" else None
-        for _ in range(min(_STEPS_WITH_THE_SAME, config.final_updates - start)):
+        for step in range(start, min(start + _STEPS_WITH_THE_SAME, config.final_updates)):
             rows = torch.randint(len(loaded), (config.batch_size,), generator=generator)
-            steps = torch.randint(masks.shape[1], (config.batch_size,), generator=generator)
-            drawn = masks[loaded[rows], steps].to(old.device).float()
+            prompts = torch.randint(masks.shape[1], (config.batch_size,), generator=generator)
+            drawn = masks[loaded[rows], prompts].to(old.device).float()
             if config.full_mask_every:
-                drawn[:: config.full_mask_every] = 1.0
+                drawn[-step * config.batch_size % config.full_mask_every :: config.full_mask_every] = 1.0
             there = index_on(old.device, rows)
             text = None if similarity is None else similarity[there]
             state = make_srm_state(episode.rules.state, semantics, drawn, rows, text)

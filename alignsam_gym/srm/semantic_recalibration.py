@@ -196,6 +196,7 @@ class SRM:
                 "optimizer": self._optimizer and self._optimizer.state_dict(),
                 "learned": self.learned,
                 "generator": self.generator.get_state(),
+                "device": self.device.type,
             }
         )
 
@@ -209,7 +210,8 @@ class SRM:
         self._optimizer = None
         if state["optimizer"]:
             self.optimizer.load_state_dict(deepcopy(state["optimizer"]))
-        self.generator.set_state(state["generator"].cpu())
+        if state["device"] == self.device.type:  # another kind of device draws by other rules
+            self.generator.set_state(state["generator"].cpu())
 
     def save(self, path: Path) -> None:
         """Write the members' weights as safetensors, for `load_weights`."""

@@ -53,8 +53,10 @@ def divide_folder(root: Path, part: Part = "test", group_of: Callable[[str], str
     if not files:
         raise DataError(f"There is no image in {root / 'images'}.")
     if len(files) >= LEARNED + TESTED:
-        first = LEARNED if part == "test" else LEARNED + TESTED
-        chosen = files[:LEARNED], files[first : first + TESTED]
+        learned = next(_ends_of_groups(files, group_of, LEARNED))
+        tested = next(_ends_of_groups(files, group_of, learned + TESTED), len(files))
+        development = next(_ends_of_groups(files, group_of, tested + TESTED), len(files))
+        chosen = files[:learned], files[learned:tested] if part == "test" else files[tested:development]
     else:
         chosen = _two_of_three(files, group_of)
         if part == "development":

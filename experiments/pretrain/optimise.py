@@ -1,4 +1,4 @@
-"""The optimiser's side of both pretrainings: schedule, precision, running average of the weights, batches."""
+"""The optimiser's side of every pretraining: schedule, precision, running average of the weights, batches."""
 
 from __future__ import annotations
 

@@ -9,20 +9,23 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import DictConfig
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from alignsam_gym.agents.prompting_policy import PromptingPolicy
+from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.data import Dataset
 from alignsam_gym.data.samples import Subset
 from alignsam_gym.envs.env_config import EnvConfig
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.episode_factory import make_episode
 from alignsam_gym.envs.prompters import Prompter, RandomPrompter, begin, disagreement_prompter, play, srm_prompter
+from alignsam_gym.envs.rules import AnswerName
 from alignsam_gym.foundation.clip_loading import load_clip
 from alignsam_gym.foundation.sam.predictor import load_sam
 from alignsam_gym.metrics.logits_iou import logits_iou
 from alignsam_gym.srm import SRM
+from alignsam_gym.transforms import resize_map
 
 _FEATURES = ("sam", "clip", "both")
 _TEACHING_STEPS = 6  # of an episode in which an SRM learns
@@ -37,7 +40,7 @@ class TaskPlayer:
 
     def __init__(self, config: DictConfig) -> None:
         self.config = config
-        self.sam, self.clip = load_sam(config.sam), load_clip("tiny")
+        self.sam, self.clip = load_sam(config.sam, "cpu"), load_clip("tiny", "cpu")
 
     def play(self, task: Dataset, policy: PromptingPolicy | None, rng: np.random.Generator) -> dict[str, Tensor]:
         """Play a task with an SRM of a quality that is drawn, and try patches out.
@@ -48,9 +51,9 @@ class TaskPlayer:
             rng: Draws images, SRM, prompts and the patches that are tried out.
 
         Returns:
-            What `PlayedStates` keeps: of S states ``evidence`` float16 (S, channels, side, side), ``visited`` bool
-            (S, N), ``actions`` int64 (S, K), ``gains`` float32 (S, K), ``steps`` int64 (S,), ``returns`` float32 (S,);
-            ``curve`` float32 (T + 1,), the mean IoU after so many prompts; ``srm_iou`` of the SRM's maps.
+            What `PlayedStates` keeps: of S states ``evidence`` float16 (S, channels, side, side), ``actions`` int64
+            (S, K), ``gains`` float32 (S, K) and ``returns`` float32 (S,); ``curve`` float32 (T + 1,), the mean IoU
+            after so many prompts; ``srm_iou`` of the SRM's maps. Gains, returns and curve are those of `_mean_of`.
         """
         order = rng.permutation(len(task)).tolist()
         shots = min(int(rng.choice(self.config.shots)), len(task) - self.config.images)
@@ -93,8 +96,7 @@ class TaskPlayer:
 
     def _env(self, images: Dataset, split: str, srm: Any) -> EnvConfig:
         values = {"dataset": images, "split": split, "sam": self.sam, "clip": self.clip, "branch": "implicit"}
-        values |= {"preset": "best", "answer": self.config.answer, "srm": srm}
-        values |= {"shots": len(images), "cache_dir": self.config.cache_dir}
+        values |= {"preset": "best", "srm": srm, "shots": len(images), "cache_dir": self.config.cache_dir}
         return EnvConfig.of(values)
 
     @torch.no_grad()
@@ -106,24 +108,22 @@ class TaskPlayer:
             chosen[rng.random(len(episode)) < self.config.on_policy] = len(strategies)
             strategies.append(policy.choose)
         begin(episode, range(len(episode)))
-        kept: dict[str, list[Tensor]] = {name: [] for name in ("evidence", "visited", "actions", "gains", "steps")}
-        curve = [episode.iou.clone()]
+        kept: dict[str, list[Tensor]] = {name: [] for name in ("evidence", "actions", "gains")}
+        curve = [_mean_of(episode.both_ious())]
         for step in range(episode.rules.max_steps):
             if step in self.config.tried_steps:
                 actions = self._patches_to_try(episode, policy, rng)
                 kept["evidence"].append(episode.evidence().half())
-                kept["visited"].append(episode.visited.clone())
                 kept["actions"].append(actions)
-                kept["gains"].append(episode.lookahead_iou(actions) - episode.iou[:, None])
-                kept["steps"].append(episode.steps.clone())
+                kept["gains"].append(_mean_of(episode.lookahead_ious(actions)) - curve[-1][:, None])
             everyone = np.stack([prompter(episode) for prompter in strategies])
             episode.step(range(len(episode)), everyone[chosen, np.arange(len(episode))])
-            curve.append(episode.iou.clone())
+            curve.append(_mean_of(episode.both_ious()))
         ious = torch.stack(curve)
         returns = discounted(ious[1:] - ious[:-1], self.config.gamma)
         kept["returns"] = [returns[step] for step in self.config.tried_steps]
-        srm_map = torch.nn.functional.interpolate(episode.srm_logits[:, None], episode.truth.shape[1:], mode="bilinear")
-        srm_iou = logits_iou(srm_map[:, 0], episode.truth, episode.valid).mean()
+        srm_map = resize_map(episode.srm_logits, episode.truth.shape[1:])
+        srm_iou = logits_iou(srm_map, episode.truth, episode.valid).mean()
         joined = {name: torch.cat(parts) for name, parts in kept.items()}
         return joined | {"curve": ious.mean(1), "srm_iou": srm_iou[None]}
 
@@ -142,6 +142,11 @@ class TaskPlayer:
         free = free.scatter(1, best, False)
         others = torch.from_numpy(rng.random(scores.shape)).masked_fill(~free, -1.0)
         return torch.cat([best, others.topk(self.config.tried - half, dim=1).indices], dim=1)
+
+
+def _mean_of(ious: dict[AnswerName, Tensor]) -> Tensor:
+    """The mean of both answers' IoU: SAM's gains are larger, and the fused answer's are what most agents are after."""
+    return torch.stack(list(ious.values())).mean(0)
 
 
 @torch.no_grad()
@@ -178,9 +183,7 @@ class PlayedStates:
 
     def write(self, step: int, played: dict[str, Tensor]) -> None:
         """Keep what `TaskPlayer.play` returned."""
-        part = self.path(step).with_suffix(".part")
-        save_file({name: value.contiguous() for name, value in played.items()}, part)
-        part.replace(self.path(step))  # a file is whole or not there
+        write_atomically(self.path(step), save({name: value.contiguous() for name, value in played.items()}))
 
     def read(self, step: int) -> None:
         """Have the tasks of all steps up to this one in memory."""

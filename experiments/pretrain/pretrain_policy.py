@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -61,11 +62,12 @@ class Trainer:
         self.optimiser = Optimiser(model, [], config, average_buffers=False, updates=config.updates)
         self.states = PlayedStates(Path(config.output) / "states")
         self.player = TaskPlayer(config)
+        self.fitted: AveragedModel | None = None  # to the states of all tasks, in the last step
 
     @property
     def average(self) -> AveragedModel:
-        """The policy with the average of its weights."""
-        return self.optimiser.average
+        """The policy with the average of its weights; after the last step, the one that is fitted to all states."""
+        return self.fitted or self.optimiser.average
 
     def step(self, batch: Dataset) -> dict[str, float]:
         """Play a task, then update the policy; returns the mean losses."""
@@ -79,10 +81,11 @@ class Trainer:
         self.states.read(step)
         losses = self._learn(self.model, self.optimiser, config.updates, rng)
         if step + 1 == config.steps:
+            torch.manual_seed(config.seed)  # whether or not the training was interrupted
             model = PromptingPolicy(config.width)
             optimiser = Optimiser(model, [], _in_one_step(config), average_buffers=False, updates=config.final_updates)
             losses = self._learn(model, optimiser, config.final_updates, rng)
-            self.optimiser.average = optimiser.average  # which is saved
+            self.fitted = optimiser.average
         return losses
 
     def _learn(

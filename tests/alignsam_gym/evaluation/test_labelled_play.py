@@ -6,7 +6,7 @@ import torch
 
 from alignsam_gym.data.samples import assign_folds
 from alignsam_gym.envs.fused_answer import fuse_answers
-from alignsam_gym.envs.prompters import play, srm_prompter
+from alignsam_gym.envs.prompters import begin, play, srm_prompter
 from alignsam_gym.evaluation.labelled_play import play_labelled
 from alignsam_gym.metrics import overlap
 
@@ -38,7 +38,7 @@ def one_by_one(make_toy_vec, episode, folds):
 def test_labelled_images_are_played_as_new_ones_are(make_toy_vec, folds):
     episode = taught(make_toy_vec, folds)
     rules, weights = episode.rules, {name: one.clone() for name, one in episode.srm.members.state_dict().items()}
-    played = play_labelled(episode, srm_prompter)
+    played = play_labelled(episode, srm_prompter, "srm")
     assert played.miou["sam"] != played.miou["fused"]
     assert played.miou == pytest.approx(one_by_one(make_toy_vec, episode, folds), abs=1e-3)
     assert played.masks.shape == (5, 1 + episode.rules.max_steps, *episode.mask.shape[1:])
@@ -50,8 +50,17 @@ def test_labelled_images_are_played_as_new_ones_are(make_toy_vec, folds):
 
 def test_each_state_is_kept_by_image_and_step(make_toy_vec):
     episode = taught(make_toy_vec, folds=1)
-    masks = play_labelled(episode, srm_prompter).masks
+    masks = play_labelled(episode, srm_prompter, "srm").masks
     alone = make_toy_vec(1, split="test", srm=episode.srm).unwrapped.episode
     for index in range(5):
         for step in play(alone, [index], srm_prompter):
             torch.testing.assert_close(masks[index, step].float(), alone.mask[0], rtol=0, atol=1e-3)
+
+
+def test_they_begin_as_new_ones_do(make_toy_vec):
+    episode = taught(make_toy_vec, folds=1)
+    masks = play_labelled(episode, srm_prompter, "truth").masks
+    alone = make_toy_vec(1, split="test", srm=episode.srm, initial_prompts="truth").unwrapped.episode
+    for index in range(5):
+        begin(alone, [index])
+        torch.testing.assert_close(masks[index, 0].float(), alone.mask[0], rtol=0, atol=1e-3)

@@ -1,5 +1,7 @@
 """The SRM that a trained agent keeps."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -13,7 +15,7 @@ OPTIONS = {"width": 8, "folds": 2, "early_stopping_interval": 6, "batch_size": 4
 
 def met(episode):
     """The masks of the states that a random agent meets."""
-    return play_labelled(episode, RandomPrompter(0)).masks
+    return play_labelled(episode, RandomPrompter(0), "srm").masks
 
 
 def _weights(srm):
@@ -47,6 +49,16 @@ def test_every_branch_learns_anew_from_all_images_and_states(trained, monkeypatc
     assert not any(torch.equal(old, new) for old, new in zip(before, after, strict=True))
     assert all(torch.equal(old, new) for old, new in zip(_weights(lessons[0][0]), after, strict=True))
     assert not torch.equal(*after)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_one_state_in_so_many_has_a_full_mask_whatever_the_batch(trained, monkeypatch, batch_size):
+    trained.srm.config = replace(trained.srm.config, batch_size=batch_size, full_mask_every=4)
+    drawn, learn = [], SRM.learn
+    monkeypatch.setattr(SRM, "learn", lambda *lesson: drawn.append(lesson[1].factors[:, 0]) or learn(*lesson))
+    refit_srm(trained, torch.zeros_like(met(trained)), seed=1)
+    full = (torch.cat(drawn) == 1).flatten(1).all(1)
+    assert full.tolist() == [number % 4 == 0 for number in range(12 * batch_size)]
 
 
 def test_the_game_stays_as_it_was(trained):

@@ -169,6 +169,15 @@ def test_a_state_dict_carries_all_that_learning_goes_on_from(options):
     assert _same(srm.learners.state_dict(), resumed.learners.state_dict())
 
 
+def test_a_state_of_another_kind_of_device_is_gone_on_from_without_its_generator():
+    srm, resumed = _srm(0), _srm(1)
+    srm.learn(*_batch())
+    elsewhere = srm.state_dict() | {"device": "cuda", "generator": torch.zeros(16, dtype=torch.uint8)}
+    resumed.load_state_dict(elsewhere)
+    assert _same(_weights(srm), _weights(resumed))
+    assert torch.equal(resumed.generator.get_state(), _srm(1).generator.get_state())
+
+
 @pytest.mark.parametrize("content", ["missing", "rubbish", "another width"])
 def test_files_that_hold_no_such_weights_are_weights_errors(tmp_path, content):
     file = tmp_path / "srm.safetensors"

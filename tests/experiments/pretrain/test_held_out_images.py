@@ -52,6 +52,18 @@ def test_of_few_images_a_third_is_tested_and_no_group_is_divided(tmp_path):
     assert not {scene_of(name) for name in former} & {scene_of(name) for name in free}
 
 
+def test_no_group_of_many_images_is_divided(tmp_path, monkeypatch):
+    monkeypatch.setattr(held_out_images, "LEARNED", 4)
+    monkeypatch.setattr(held_out_images, "TESTED", 5)
+    names = [f"scene{number}_{side}" for number in range(10) for side in "AB"]
+    write_pairs(tmp_path, names)
+    learned, tested = (names_of(part, names) for part in divide_folder(tmp_path, "test", scene_of))
+    free = names_of(divide_folder(tmp_path, "development", scene_of).tested, names)
+    assert [len(part) for part in (learned, tested, free)] == [4, 6, 6]
+    scenes = [scene_of(name) for part in (learned, tested, free) for name in part[::2]]
+    assert len(set(scenes)) == len(scenes)
+
+
 def test_a_folder_without_images_is_a_data_error(tmp_path):
     with pytest.raises(DataError, match="There is no image in"):
         divide_folder(tmp_path)

@@ -4,18 +4,13 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
 from PIL import Image
 
 from alignsam_gym.agents.prompting_policy import load_prompting_policy
-from alignsam_gym.data.samples import Subset
-from alignsam_gym.envs.fused_answer import fuse_answers
-from alignsam_gym.envs.prompters import begin
 from alignsam_gym.experiments.pretrain.__main__ import main
-from alignsam_gym.experiments.pretrain.played_tasks import PlayedStates, TaskPlayer, discounted
+from alignsam_gym.experiments.pretrain.played_tasks import PlayedStates, discounted
 from alignsam_gym.experiments.pretrain.prompting_tasks import left_out_tasks, prompting_tasks
 from alignsam_gym.experiments.pretrain.training_images import Photograph
-from alignsam_gym.metrics.logits_iou import logits_iou
 
 CAT, DOG, COW = 8, 12, 10
 
@@ -77,18 +72,6 @@ def test_states_are_turned_together_with_what_was_tried(tmp_path):
         torch.testing.assert_close(marked, torch.tensor([[1.0, 2.0, 3.0]]).expand(5, 3))
         seen.add(tuple(drawn["actions"].flatten().tolist()))
     assert len(seen) > 8
-
-
-@pytest.mark.parametrize("answer", ["sam", "fused"])
-def test_gains_are_of_the_answer_that_is_asked_for(tmp_path, photographs, answer):
-    config = OmegaConf.create({"sam": "tiny", "answer": answer, "cache_dir": str(tmp_path)})
-    player, task = TaskPlayer(config), prompting_tasks(photographs)[0]
-    srm = player.teach(Subset(task, [0, 1]), "sam", 1, np.random.default_rng(0))
-    episode = player.episode(Subset(task, [2]), srm)
-    begin(episode, [0])
-    expected = episode.logits if answer == "sam" else fuse_answers(episode.logits, episode.srm_logits)
-    torch.testing.assert_close(episode.answers, expected)
-    torch.testing.assert_close(episode.iou, logits_iou(expected, episode.truth, episode.valid))
 
 
 @pytest.mark.slow
