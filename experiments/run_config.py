@@ -24,6 +24,8 @@ LONGEST_NAME = 120
 _LONGEST_OVERRIDE = 40
 ANY_MACHINE = ("resume", "device", "cache_dir", "logger")
 """Keys that a run's results do not depend on, so that its folder is not named by them."""
+FOUND_OUT = "found_out"
+"""Lists the keys that were ``auto`` until a training set them, each seed by its own labelled images."""
 _PACKAGES = ("torch", "gymnasium", "stable-baselines3", "segment-anything", "numpy")
 
 

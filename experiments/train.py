@@ -40,13 +40,13 @@ from alignsam_gym.evaluation.srm_refit import refit_srm
 from alignsam_gym.experiments.evaluate import evaluate_agent
 from alignsam_gym.experiments.evaluation_options import check_evaluation_options, chosen_strategies
 from alignsam_gym.experiments.hydra_command import hydra_command
-from alignsam_gym.experiments.run_config import ANY_MACHINE, config_diff, save_config
+from alignsam_gym.experiments.run_config import ANY_MACHINE, FOUND_OUT, config_diff, save_config
 from alignsam_gym.experiments.run_lock import run_lock
 
 log = logging.getLogger(__name__)
 
-_MAY_CHANGE = ("evaluate", "text", *ANY_MACHINE)
-"""Keys and groups that may differ when a training goes on. `text` is only written when training has ended."""
+_MAY_CHANGE = ("evaluate", "text", FOUND_OUT, *ANY_MACHINE)
+"""Keys and groups that may differ when a training goes on. `text` and `FOUND_OUT` are written when it has ended."""
 
 
 @hydra_command("train")
@@ -74,7 +74,7 @@ def train(folder: Path, config: DictConfig) -> float:
     Args:
         folder: Where everything about the run is written.
         config: The configuration, as ``conf/train.yaml`` composes it. What training finds out is added to it:
-            ``env.branch`` and ``env.answer`` instead of ``auto``, ``embedded`` and ``text``.
+            ``env.branch`` and ``env.answer`` instead of ``auto``, ``found_out``, ``embedded`` and ``text``.
 
     Returns:
         The final mIoU in [0, 1] of the first prompting strategy, which is the agent unless ``evaluate.strategies``
@@ -134,7 +134,7 @@ def finish_on_labelled(
     """Play the labelled images with the trained agent, to choose the answer and the states that the SRM learns from.
 
     Args:
-        config: ``env.answer`` becomes ``sam`` or ``fused`` if it is ``auto``.
+        config: ``env.answer`` becomes ``sam`` or ``fused`` if it is ``auto``; `FOUND_OUT` says so.
         episode: Of the training split. Its SRM learns anew, unless ``srm.final_updates`` is 0.
         prompter: The trained agent.
         initial_prompts: The rule of new images.
@@ -144,6 +144,8 @@ def finish_on_labelled(
     played = play_labelled(episode, prompter, initial_prompts)
     if config.env.answer == "auto":
         config.env.answer = better_answer(episode, played)
+        with open_dict(config):
+            config[FOUND_OUT] = ["env.answer"]
     if config.srm.final_updates:
         refit_srm(episode, played.masks, config.seed)
 

@@ -16,13 +16,13 @@ from omegaconf import OmegaConf
 
 from alignsam_gym.agents.trained_run import METRICS_FILE
 from alignsam_gym.evaluation.metrics_file import outermost, read_metrics
-from alignsam_gym.experiments.run_config import ANY_MACHINE, VERSIONS_FILE, flatten
+from alignsam_gym.experiments.run_config import ANY_MACHINE, FOUND_OUT, VERSIONS_FILE, flatten
 
 _CONFIGS = ("config.yaml", ".hydra/config.yaml")
 _MARKS = (*_CONFIGS, "overrides.json")
 """Files that a run begins with, in its folder."""
 _LOGS = ("log.txt", "train.log", "baseline.log")
-_IGNORED = ("seed", "env.shots_seed", "dataset.seed", "run", "output", *ANY_MACHINE)
+_IGNORED = ("seed", "env.shots_seed", "dataset.seed", "run", "output", FOUND_OUT, *ANY_MACHINE)
 """Keys in which runs of one configuration may differ."""
 _TAIL = 15  # lines
 
@@ -43,8 +43,9 @@ class FoundRun:
 
     @property
     def shared_config(self) -> dict[str, Any]:
-        """What runs of one configuration have in common."""
-        return {key: value for key, value in self.config.items() if key not in _IGNORED}
+        """What runs of one configuration have in common; ``auto``, where each training found out a value."""
+        found_out = dict.fromkeys(self.config.get(FOUND_OUT, ()), "auto")
+        return {key: value for key, value in {**self.config, **found_out}.items() if key not in _IGNORED}
 
     @property
     def versions(self) -> dict[str, str]:

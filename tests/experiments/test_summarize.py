@@ -144,6 +144,18 @@ def test_only_seeds_may_differ_in_the_configuration_of_what_is_averaged(tmp_path
         read_runs([first, second, other])
 
 
+def test_seeds_that_found_out_different_answers_are_of_one_configuration(tmp_path):
+    def made(name, config):
+        return write(tmp_path / name, {"prompting": {"agent": {"images": 3}}}, config)
+
+    first = made("a", "seed: 0\nenv: {answer: sam}\nfound_out: [env.answer]")
+    second = made("b", "seed: 1\nenv: {answer: fused}\nfound_out: [env.answer]")
+    asked_for = made("c", "seed: 2\nenv: {answer: sam}")
+    assert len(read_runs([first, second])) == 2
+    with pytest.raises(DataError, match=r"of 2 configurations.*/a: env\.answer=auto; .*/c: env\.answer=sam"):
+        read_runs([first, second, asked_for])
+
+
 def test_a_single_run_has_no_spread():
     table = prompting_summary([run(0, np.array([0.5, 0.7]), np.array([0.2, 0.4]))], resamples=20)
     assert "| **0.600** |" in table.to_markdown()

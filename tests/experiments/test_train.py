@@ -67,6 +67,7 @@ def test_any_choice_trains_and_answers_again_as_it_was_measured(trained, choices
     config, metrics = load_config(run), metrics_of(run)
     assert metrics["timesteps"] == 2 * 4 * 3
     guided_by_text = config.env.branch == "explicit"
+    assert config.get("found_out", []) == (["env.answer"] if configured(choices).env.answer == "auto" else [])
     measured = {"agent"}
     if "experiment=" in choices:
         measured = {*DEFAULT_STRATEGIES} - (set() if guided_by_text else {"clip"})
