@@ -1,7 +1,7 @@
 """A trained agent as ONNX graphs, to be run where there is no PyTorch.
 
-The graphs hold all that has weights, except CLIP: an explicit branch must be given CLIP's map of the text. What is left
-is a short loop, which `examples/onnx_predict.py` shows in NumPy.
+The graphs hold all that has weights, except what makes CLIP's map of a text, which an explicit branch must be given.
+What is left is a short loop, which `examples/onnx_predict.py` shows in NumPy.
 
 B is any batch, N the number of patches, R × h × w the encoding of an image, C its embedding's channels, g the cells a
 side of the SRM's states; everything is float32 unless it says otherwise.

@@ -98,7 +98,7 @@ def find_sources(sources: Sequence[Path], outputs: Sequence[Path]) -> list[Sourc
         outputs: Folders that predictions will be written to; what they hold already, below a source, is left out.
 
     Raises:
-        OptionError: A file would be replaced by its own prediction.
+        OptionError: A file would be replaced by its own prediction, or predictions would lie among a source's images.
         DataError: There are no files, or two would be called the same.
     """
     found = [named for source in sources for named in sorted(_below(source, outputs), key=_by_numbers)]
@@ -117,6 +117,12 @@ def find_sources(sources: Sequence[Path], outputs: Sequence[Path]) -> list[Sourc
             )
         folder = path.parent.as_posix() if path.parent.name else file.resolve().parent.name
         files[name] = SourceFile(name, path.as_posix(), file, folder)
+    for source in sources:
+        if source.is_dir() and source.resolve() in map(Path.resolve, outputs):
+            raise OptionError(
+                f"Predictions among the images of {source} would be taken for images next time; write them to another "
+                "folder."
+            )
     return list(files.values())
 
 

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from alignsam_gym.data.stored_mask import resize_nearest
+
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize an image: average along an axis that shrinks, interpolate linearly along one that grows.
@@ -36,15 +38,12 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a mask, bool (H, W), to (height, width): each new pixel is that of the old ones under it.
+    """Resize a mask, bool (H, W), to (height, width): each new pixel is the old one at its middle.
 
     Returns:
         bool (height, width); `mask` itself if it has that size.
     """
-    if mask.shape == size:
-        return mask
-    resized = cv2.resize(mask.astype(np.uint8), (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
-    return np.asarray(resized > 0)
+    return resize_nearest(mask, size)
 
 
 def resize_map(maps: Tensor, size: tuple[int, ...], antialias: bool = False) -> Tensor:

@@ -224,7 +224,7 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A file NAME.alignsam, or a folder; NAME.zip of --sb3.")],
     sb3: Annotated[bool, typer.Option("--sb3", help="The policy alone, as the zip that PPO.load reads.")] = False,
     onnx: Annotated[
-        bool, typer.Option("--onnx", help="ONNX graphs of SAM, SRM and policy, not of CLIP, into a folder.")
+        bool, typer.Option("--onnx", help="ONNX graphs of all but CLIP's map of a text, into a folder.")
     ] = False,
     sam: Sam = None,
     clip: Clip = None,

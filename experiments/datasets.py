@@ -25,7 +25,7 @@ from rich.table import Table
 from alignsam_gym.data import DATASETS, USER_DATASETS, Dataset, dataset_parameters, load_dataset, preferred_branch
 from alignsam_gym.data.paired_files import PairedDataset
 from alignsam_gym.data.samples import Sample
-from alignsam_gym.errors import AlignSAMError, DataError, DataNotFoundError, OptionError
+from alignsam_gym.errors import AlignSAMError, DataError, DataNotFoundError, OptionError, check_option_names
 
 SPLITS = ("train", "test")
 _SHOWN = 10  # problems of one split
@@ -47,7 +47,7 @@ def list_datasets(
     troubles: list[str] = []
     for name in names or [known for known in DATASETS if known not in USER_DATASETS]:
         try:
-            splits = [load_dataset(name, split, **_root(name, root), **options) for split in SPLITS]
+            splits = [load_dataset(name, split, **_options(name, root, options)) for split in SPLITS]
         except DataNotFoundError as error:
             troubles += [str(error)] if names else []
             table.add_row(name, "", "", "", "", "not here")
@@ -103,8 +103,15 @@ def is_sharper_inside(sample: Sample) -> bool | None:
     return bool(edges[sample.mask].mean() > edges[~sample.mask].mean())
 
 
-def _root(name: str, root: str | None) -> dict[str, str]:
-    return {"root": root} if root is not None and "root" in dataset_parameters(name) else {}
+def _options(name: str, root: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a data set's options together; those that it lacks, and a folder that is named twice, are errors."""
+    known = dataset_parameters(name)
+    check_option_names(f"dataset={name!r}", given, [*known, "on_error"])
+    if root is None or "root" not in known:
+        return dict(given)
+    if "root" in given:
+        raise OptionError(f"--root {root} and --option root={given['root']} both name the folder; give one of them.")
+    return {"root": root, **given}
 
 
 def parse_options(words: Sequence[str]) -> dict[str, Any]:

@@ -22,8 +22,9 @@ class SAMed(FineTunedSAM):
     """LoRA on the queries and values of the image encoder's attention, and an ordinarily fine-tuned mask decoder.
 
     The prompt encoder's embedding of an absent mask prompt is fine-tuned as well. An encoder without attention has LoRA
-    on its convolutions, but for depthwise ones. [ours] A sample of this project has one class, so SAMed's softmax over
-    all classes is a sigmoid for each class, and its mask token of each class is a learned prompt. [ours]
+    on its convolutions, but for the first one and depthwise ones. [ours] A sample of this project has one class, so
+    SAMed's softmax over all classes is a sigmoid for each class, and its mask token of each class is a learned prompt.
+    [ours]
 
     Args:
         model: The frozen SAM.
@@ -67,7 +68,8 @@ class SAMed(FineTunedSAM):
             split = [name for name, module in encoder.named_modules() if isinstance(module, SplitProjection)]
             targets = [f"{name}.{part}" for name in split for part in ("queries", "values")]
         else:
-            # peft makes a layer's update by its own class, of PyTorch's arguments: depthwise layers are of another.
+            # peft makes a layer's update by its own class, of PyTorch's arguments: the first layer and depthwise ones
+            # are of another.
             targets = [name for name, module in encoder.named_modules() if type(module) is nn.Conv2d]
         # With alpha = rank the update is not scaled, as in SAMed.
         lora = self._peft.LoraConfig(r=self.rank, lora_alpha=self.rank, target_modules=targets)

@@ -51,8 +51,9 @@ class AnnotationOptions(UserFilesOptions):
         """Return where the split's files are, of which no annotation file is one."""
         base = self.locate()
         if self.test_images is not None:
-            images = self.test_images if self.split == "test" else self.images
-            return Place(base, base / images, base / images, is_split=True)
+            train, test = base / self.images, base / self.test_images
+            images, other = (test, train) if self.split == "test" else (train, test)
+            return Place(base, images, images, is_split=True, without=(other,))
         is_split = is_split_already(base, self.images)
         base = base / self.split if is_split else base
         return Place(base, base / self.images, base / self.images, is_split)
@@ -104,12 +105,14 @@ class Place:
         images: The folder of images.
         annotations: The annotation file, or the folder of those that there are for each image.
         is_split: Whether they are those of the split alone.
+        without: Folders of the other split, which may lie below `images`.
     """
 
     root: Path
     images: Path
     annotations: Path
     is_split: bool
+    without: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,7 @@ class AnnotatedDataset:
 
     Attributes:
         groups: The group of each sample, of which none is in both splits.
-        text: What the masks show: the chosen text, or the only category.
+        text: What the masks show: the chosen text, or the only category if it has a name, not a number alone.
 
     Raises:
         OptionError: If an option has a value that makes no sense, or a category is unknown or has to be chosen.
@@ -187,7 +190,7 @@ class AnnotatedDataset:
         place = options.locate_split()
         annotations = read(place)
         wanted = _chosen_labels(options.categories, annotations, place)
-        self.text = options.text or (wanted[0] if len(wanted) == 1 else None)
+        self.text = options.text or (wanted[0] if len(wanted) == 1 and not wanted[0].isdecimal() else None)
         candidates = _by_id(_showing(annotations.images, wanted, options.empty), options.skips)
         if not candidates:
             raise DataError(f"No image in {place.annotations} shows {', '.join(wanted) or 'anything'}.")
@@ -254,6 +257,27 @@ def read_json(file: Path, kind: str) -> dict[str, Any]:
         return content
 
 
+def chosen_categories(wanted: object, labels: Sequence[str], numbers: Mapping[str, str]) -> list[str]:
+    """Return the names of the categories that a user chose.
+
+    Args:
+        wanted: A name or a number, several in a list, or ``all``.
+        labels: Names of all categories.
+        numbers: The category of each number that may stand for one.
+
+    Raises:
+        OptionError: A category is unknown, or the list is empty.
+    """
+    if wanted == "all":
+        return list(labels)
+    several = wanted if isinstance(wanted, Sequence) and not isinstance(wanted, str) else [wanted]
+    if not several:
+        raise OptionError("categories=[] leaves nothing to segment; name some, or take all.")
+    names = [str(each) for each in several]
+    names = [numbers.get(name, name) if name not in labels else name for name in names]
+    return [check_choice("categories", name, labels) for name in dict.fromkeys(names)]
+
+
 def _reason(error: BaseException) -> str:
     return f"it lacks {error}" if isinstance(error, KeyError) else first_line(error)
 
@@ -268,14 +292,7 @@ def _chosen_labels(wanted: object, annotations: Annotations, place: Place) -> li
                 f"dataset.categories='{labels[0]}', several as one target by a list, or dataset.categories=all."
             )
         return labels
-    if wanted == "all":
-        return labels
-    several = wanted if isinstance(wanted, Sequence) and not isinstance(wanted, str) else [wanted]
-    if not several:
-        raise OptionError("categories=[] leaves nothing to segment; name some, or take all.")
-    names = [str(each) for each in several]
-    names = [annotations.numbers.get(name, name) if name not in labels else name for name in names]
-    return [check_choice("categories", name, labels) for name in dict.fromkeys(names)]
+    return chosen_categories(wanted, labels, annotations.numbers)
 
 
 def _showing(images: Sequence[AnnotatedImage], labels: Sequence[str], empty: bool) -> list[AnnotatedImage]:

@@ -42,8 +42,8 @@ IntensityRange = Literal["auto", "full"] | Sequence[float]
 """Which stored values become 0 and 255 where an image has more than 8 bits.
 
 ``full`` takes the range of the type: 0 to 65,535 for whole numbers, 0 to 1 for fractions. ``auto`` does so as well if
-the image reaches beyond the middle of that range, and otherwise takes its lowest and its highest value. Two numbers are
-the values themselves: ``[0, 4095]`` for 12 bits.
+the image stays in that range and reaches beyond its middle, and otherwise takes its lowest and its highest value. Two
+numbers are the values themselves: ``[0, 4095]`` for 12 bits.
 """
 
 _EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, (5, 6, 7, 8)
@@ -286,7 +286,11 @@ def is_deep(picture: Image.Image) -> bool:
 
 
 def deep_values(picture: Image.Image, file: Path, size: tuple[int, int]) -> np.ndarray:
-    """Decode more than 8 bits as they are stored: (H, W), or (H, W, 3) in RGB, at a width and height."""
+    """Decode more than 8 bits as they are stored, at a width and height.
+
+    Returns:
+        (H, W), or (H, W, 3) in RGB: of a float dtype if the file holds fractions, else of whole numbers.
+    """
     values: np.ndarray | None
     if is_grey_and_deep(picture):
         values = np.asarray(picture)
@@ -301,7 +305,8 @@ def deep_values(picture: Image.Image, file: Path, size: tuple[int, int]) -> np.n
             raise DataError(f"{file} has 16 bits in a form that cannot be decoded; save it as PNG or with 8 bits.")
         values = values[..., ::-1] if values.ndim == 3 else values
     if values.shape[1::-1] != size:
-        values = cv2.resize(values.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        means = cv2.resize(values.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        values = means if values.dtype.kind == "f" else means.round().astype(values.dtype)
     return values
 
 
@@ -309,7 +314,7 @@ def _in_8_bits(values: np.ndarray, intensity_range: IntensityRange, file: Path |
     """Bring stored values to uint8 (H, W, 3)."""
     if not np.isfinite(values).all():
         raise DataError(f"{file or 'The image'} holds values that are no numbers (NaN or infinity); save it without.")
-    full = 1.0 if values.dtype.kind == "f" and values.max(initial=0) <= 1 else 65535.0
+    full = 1.0 if values.dtype.kind == "f" else 65535.0
     low, high = _limits(values, intensity_range, full, file)
     levels = ((values.astype(np.float64) - low) * (256 / (high - low))).clip(0, 255).astype(np.uint8)
     return levels if levels.ndim == 3 else np.repeat(levels[..., None], 3, axis=2)
@@ -324,8 +329,8 @@ def _limits(values: np.ndarray, intensity_range: IntensityRange, full: float, fi
         return 0.0, full
     _tell_once(
         f"{file.parent if file else 'Images in memory'}: images of more than 8 bits that use a small part of their "
-        "range are stretched, each from its lowest value to its highest; intensity_range=[low, high] sets two values "
-        "for all, and intensity_range=full leaves them as they are."
+        "range, or go beyond it, are stretched, each from its lowest value to its highest; intensity_range=[low, high] "
+        "sets two values for all, and intensity_range=full leaves them as they are."
     )
     return low, high
 

@@ -45,9 +45,9 @@ def list_images(folder: Path, pattern: str = "*", without: Collection[Path] = ()
     return images
 
 
-def list_files(folder: Path, suffix: str) -> dict[str, Path]:
+def list_files(folder: Path, suffix: str, without: Collection[Path] = ()) -> dict[str, Path]:
     """List the files of a suffix, in lower case, as `list_images` lists images. What is left out is not told."""
-    return _listed(folder, (suffix,))[0]
+    return _listed(folder, (suffix,), without=without)[0]
 
 
 def _listed(

@@ -69,21 +69,21 @@ class LabelmeDataset(AnnotatedDataset):
 
 
 def _read(place: Place) -> Annotations:
-    by_stem = {PurePosixPath(name).with_suffix(""): name for name in list_images(place.images)}
+    listed = list_images(place.images, without=place.without)
+    by_stem = {PurePosixPath(name).with_suffix(""): name for name in listed}
     images = []
-    for path, file in list_files(place.images, ".json").items():
+    for path, file in list_files(place.images, ".json", place.without).items():
         content = read_json(file, _KIND)
         with format_errors(file, _KIND):
             stem = PurePosixPath(path).with_suffix("")
-            labelled = stem.parent / PureWindowsPath(content["imagePath"]).name  # which takes both slashes
+            labelled = (stem.parent / PureWindowsPath(content["imagePath"]).name).as_posix()  # which takes both slashes
+            name = labelled if labelled in listed else by_stem.get(stem, labelled)
             regions = [
                 Region(str(shape["label"]), f"shape {number}", partial(_draw, shape))
                 for number, shape in enumerate(content["shapes"], start=1)
             ]
             size = content["imageWidth"], content["imageHeight"]  # null, where a program wrote the file
-            images.append(
-                AnnotatedImage(by_stem.get(stem, labelled.as_posix()), file, None if None in size else size, regions)
-            )
+            images.append(AnnotatedImage(name, file, None if None in size else size, regions))
     if not images:
         raise DataError(f"{place.images} holds no JSON file of labelme.")
     return Annotations(images, sorted({region.label for image in images for region in image.regions}))

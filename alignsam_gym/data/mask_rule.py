@@ -236,7 +236,8 @@ def _codes_of(colour: float | tuple[int, int, int], stored: StoredMask, prefix: 
         if stored.values.ndim == 3:
             red, green, blue = colour
             return [red << 16 | green << 8 | blue]
-        return [colour[0]] if len(set(colour)) == 1 else []
+        level = colour[0] * stored.brightest / 255
+        return [float(stored.values.dtype.type(level))] if len(set(colour)) == 1 else []
     if stored.values.ndim == 3:
         raise DataError(
             f"{stored.file} holds colours, no indices or grey levels, so {prefix or ''}foreground={colour:g} means "

@@ -149,20 +149,27 @@ def match_files(
         pattern: Pattern (`fnmatch`) of the images' names.
         part: Which of these images to take, in the order of their paths, whether they have masks or not.
         mask_name: How a mask is called without its suffix, where ``{stem}`` is the image's name without suffix and
-            ``{name}`` the name with it.
+            ``{name}`` the name with it. ``{stem}/label`` is in a folder of the image's own.
 
     Returns:
         The image file and the mask file for each path without suffix, in the order of the paths.
 
     Raises:
         OptionError: If `mask_name` names neither.
-        DataError: If a folder is missing or holds no image; and in the cases that `skip` forgives.
+        DataError: If a folder is missing or holds no image, or every image would be its own mask; and in the cases that
+            `skip` forgives.
     """
     image_files = files_by_stem(images, skip, pattern)
     mask_files = files_by_stem(masks, skip)
     name_of = {stem: _mask_path(mask_name, stem, file) for stem, file in image_files.items()}
     if images.samefile(masks):
-        image_files = {stem: file for stem, file in image_files.items() if stem not in name_of.values()}
+        mask_stems = set(name_of.values())
+        image_files = {stem: file for stem, file in image_files.items() if stem not in mask_stems}
+        if not image_files:
+            raise DataError(
+                f"{images} is the folder of images and of masks, and with dataset.mask_name={mask_name!r} every image "
+                "would be its own mask; set dataset.mask_name to how masks are called, such as '{stem}_mask'."
+            )
     chosen = list(image_files.items())[part]
     unmatched = [(stem, file) for stem, file in chosen if name_of[stem] not in mask_files]
     if unmatched:
@@ -194,7 +201,7 @@ def _mask_path(mask_name: str, stem: str, image: Path) -> str:
         name = ""
     if not name or not any(field in mask_name for field in ("{stem}", "{name}")):
         raise OptionError(f"mask_name={mask_name!r}: it must hold {{stem}} or {{name}}, as in '{{stem}}_mask'.")
-    return path.with_name(name).as_posix()
+    return (path.parent / name).as_posix()
 
 
 def _proposal(unmatched: Sequence[tuple[str, Path]], masks: Sequence[str]) -> str:

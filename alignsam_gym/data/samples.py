@@ -168,7 +168,8 @@ def draw_shots(dataset: Dataset, shots: int, seed: int, per: str = "dataset", sk
         else:
             drawn = candidates[rng.choice(len(candidates), shots, replace=False)]
         if skip:
-            spare = rng.permutation(np.setdiff1d(candidates, drawn))
+            own_rng = rng.spawn(1)[0]  # or the next category's draw would not be the one without `skip`
+            spare = own_rng.permutation(np.setdiff1d(candidates, drawn))
             chosen += islice(_loadable(dataset, [*drawn.tolist(), *spare.tolist()]), shots)
         else:
             chosen += drawn.tolist()

@@ -145,12 +145,31 @@ def thinned(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         size: Its width and height.
     """
     width, height = reduced_size(size)
-    if (width, height) == size:
+    return resize_nearest(pixels, (height, width))
+
+
+def resize_nearest(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize without mixing values: each new pixel is the old one at its middle.
+
+    Args:
+        pixels: (H, W) or (H, W, C).
+        size: New (height, width).
+
+    Returns:
+        (height, width) or (height, width, C) in the same dtype; `pixels` itself if it has that size.
+    """
+    if pixels.shape[:2] == size:
         return pixels
-    rows = (np.arange(height) * 2 + 1) * size[1] // (2 * height)
-    columns = (np.arange(width) * 2 + 1) * size[0] // (2 * width)
-    thinned: np.ndarray = pixels[rows[:, None], columns]
-    return thinned
+    # OpenCV's INTER_NEAREST takes the upper left pixel; its INTER_NEAREST_EXACT crashes at sides of 32,768 and more.
+    rows, columns = _middles(size[0], pixels.shape[0]), _middles(size[1], pixels.shape[1])
+    resized: np.ndarray = pixels[rows[:, None], columns]
+    return resized
+
+
+def _middles(count: int, pixels: int) -> np.ndarray:
+    """Return which of a number of pixels is at the middle of each of `count` equal parts."""
+    middles: np.ndarray = (np.arange(count) * 2 + 1) * pixels // (2 * count)
+    return middles
 
 
 def _grey(colours: np.ndarray) -> np.ndarray:

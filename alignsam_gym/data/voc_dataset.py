@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from alignsam_gym.data.annotated_dataset import chosen_categories
 from alignsam_gym.data.image_files import read_image, read_indices
 from alignsam_gym.data.paired_files import check_sizes, raise_or_warn
 from alignsam_gym.data.published_datasets import FolderTree
 from alignsam_gym.data.samples import Sample
-from alignsam_gym.errors import DataError, OptionError, check_choice
+from alignsam_gym.errors import DataError, check_choice
 
 CATEGORIES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle",
@@ -43,7 +44,7 @@ class VOCDataset:
         split: ``train``, the published list ``train``; or ``test``, the published list ``val``.
         root: The data set's folder, or one above it. None looks in the folder that the environment variable
             ``ALIGNSAM_DATA`` names; see `FolderTree.locate`.
-        categories: The only categories to segment, from `CATEGORIES`. None takes all.
+        categories: The only categories to segment: one of `CATEGORIES`, or several in a list. None takes all.
         on_error: ``raise``, or ``skip`` to leave out, with a warning, images whose masks cannot be read.
 
     Raises:
@@ -59,13 +60,11 @@ class VOCDataset:
         self,
         split: str,
         root: str | Path | None = None,
-        categories: Sequence[str] | None = None,
+        categories: str | Sequence[str] | None = None,
         on_error: str = "raise",
     ) -> None:
         check_choice("split", split, tuple(_LISTS))
-        wanted = set(CATEGORIES if categories is None else categories)
-        if unknown := wanted - set(CATEGORIES):
-            raise OptionError(f"VOC2012 has no category {', '.join(sorted(unknown))}; it has {', '.join(CATEGORIES)}.")
+        wanted = set(chosen_categories("all" if categories is None else categories, CATEGORIES, numbers={}))
         self.root = _TREE.locate(root)
         listed = (self.root / "ImageSets" / "Segmentation" / f"{_LISTS[split]}.txt").read_text().split()
         with ThreadPoolExecutor() as pool:  # every mask is opened, to know what is in it

@@ -82,7 +82,7 @@ def _read_names(root: Path, name: str | None) -> dict[str, str]:
 def _read(place: Place, names: dict[str, str]) -> Annotations:
     labels_folder = _labels_of(place.images)
     images = []
-    for name in list_images(place.images):
+    for name in list_images(place.images, without=place.without):
         file = (labels_folder / name).with_suffix(".txt")
         images.append(AnnotatedImage(name, file, None, _regions(file, names) if file.is_file() else []))
     found = {region.label for annotated in images for region in annotated.regions}

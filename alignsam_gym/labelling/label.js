@@ -16,6 +16,7 @@ let shown = null; // what the server said last of this window
 let photograph = new Image(), mask = new Image();
 let view = { scale: 1, x: 0, y: 0 }; // photograph's pixels to the canvas'
 let tool = "positive", isHidden = false, corner = null, stroke = null, drag = null;
+const sent = new Set(); // strokes that are not answered yet
 let cross = null; // where the arrows are, in pixels of the photograph
 let waiting = Promise.resolve(); // what is sent is answered in its order
 
@@ -33,12 +34,15 @@ async function post(path, body) {
 }
 
 function act(action, body) {
+  const meant = shown?.stem; // when its turn comes, another photograph may be shown, which nobody has looked at
   document.body.setAttribute("aria-busy", "true");
   waiting = waiting.then(async () => {
-    const told = await post(`/windows/${windowName}/${action}`, { ...body, shown: shown?.stem });
-    if (told.error) notify(told.error, told.isChanged);
-    else if (action !== "undo") byId("notice").hidden = true;
-    if (told.window) await show(told.window);
+    if (shown?.stem === meant || action === "open" || action === "move") {
+      const told = await post(`/windows/${windowName}/${action}`, { ...body, shown: shown?.stem });
+      if (told.error) notify(told.error, told.isChanged);
+      else if (action !== "undo") byId("notice").hidden = true;
+      if (told.window) await show(told.window);
+    }
     document.body.removeAttribute("aria-busy");
     follow();
   });
@@ -121,7 +125,7 @@ async function follow() {
   document.querySelector('[data-job="predict"]').disabled = !state.agent;
   byId("proposals").textContent = state.agent
     ? `${state.agent} proposes: ${proposals.made} of the ${proposals.rest} photographs without a mask are ready. The most doubtful comes first.`
-    : "";
+    : state.problem;
   byId("outcomes").textContent = outcomes.proposed
     ? `Of ${outcomes.proposed} proposals ${outcomes.unchanged} were accepted unchanged; mean IoU of proposal and saved mask ${outcomes.mean_iou.toFixed(3)}.`
     : "";
@@ -166,7 +170,8 @@ function draw() {
     pen.drawImage(mask, ...place);
     drawPrompts();
   }
-  if (stroke) drawStroke();
+  for (const each of sent) drawStroke(each);
+  if (stroke) drawStroke(stroke);
   drawCross();
 }
 
@@ -190,13 +195,13 @@ function drawPrompts() {
   pen.strokeRect(left, top, right - left, bottom - top);
 }
 
-function drawStroke() {
-  pen.strokeStyle = tool === "brush" ? "rgb(0 158 115 / 0.7)" : "rgb(30 30 30 / 0.7)";
-  pen.lineWidth = 2 * radius() * view.scale;
+function drawStroke({ path, radius, adds }) {
+  pen.strokeStyle = adds ? "rgb(0 158 115 / 0.7)" : "rgb(30 30 30 / 0.7)";
+  pen.lineWidth = 2 * radius * view.scale;
   pen.lineCap = pen.lineJoin = "round";
   pen.beginPath();
-  for (const at of stroke) pen.lineTo(...toPage(at));
-  if (stroke.length === 1) pen.lineTo(...toPage([stroke[0][0] + 0.01, stroke[0][1]]));
+  for (const at of path) pen.lineTo(...toPage(at));
+  if (path.length === 1) pen.lineTo(...toPage([path[0][0] + 0.01, path[0][1]]));
   pen.stroke();
 }
 
@@ -241,13 +246,17 @@ function choose(name) {
   draw();
 }
 
+function strokeFrom(at) {
+  return { path: [at], radius: radius(), adds: tool === "brush" };
+}
+
 function use(at, isNegative) {
   if (tool === "box") {
     if (corner && (corner[0] !== at[0] || corner[1] !== at[1])) {
       act("box", { corners: [corner, at] });
       corner = null;
     } else corner = at;
-  } else if (tool === "brush" || tool === "eraser") act("paint", { path: [at], radius: radius(), adds: tool === "brush" });
+  } else if (tool === "brush" || tool === "eraser") act("paint", strokeFrom(at));
   else act("point", { at, positive: tool === "positive" && !isNegative });
   draw();
 }
@@ -281,7 +290,7 @@ canvas.addEventListener("pointerdown", (event) => {
   cross = inside(at);
   if (event.button === 1) drag = { x: event.clientX, y: event.clientY };
   else if (event.button === 2) act("point", { at: cross, positive: false });
-  else if (tool === "brush" || tool === "eraser") stroke = [cross];
+  else if (tool === "brush" || tool === "eraser") stroke = strokeFrom(cross);
   else use(cross, event.shiftKey);
   draw();
 });
@@ -294,7 +303,7 @@ canvas.addEventListener("pointermove", (event) => {
     view.y += (event.clientY - drag.y) * density;
     drag = { x: event.clientX, y: event.clientY };
   }
-  if (stroke) stroke.push(cross);
+  if (stroke && event.buttons & 1) stroke.path.push(cross);
   draw();
 });
 canvas.addEventListener("pointerup", (event) => {
@@ -302,7 +311,9 @@ canvas.addEventListener("pointerup", (event) => {
   drag = null;
   if (stroke) {
     const drawn = stroke;
-    act("paint", { path: drawn, radius: radius(), adds: tool === "brush" }).then(() => { stroke = null; draw(); });
+    stroke = null;
+    sent.add(drawn);
+    act("paint", drawn).then(() => { sent.delete(drawn); draw(); });
   } else if (corner && Math.hypot(at[0] - corner[0], at[1] - corner[1]) * view.scale > 6) use(at); // it was dragged
 });
 canvas.addEventListener("wheel", (event) => {
@@ -323,6 +334,11 @@ byId("radius").addEventListener("input", draw);
 document.addEventListener("keydown", (event) => {
   const isOnButton = event.target.closest("button, summary"), key = event.key;
   if (!shown || event.target.closest("input") || event.altKey || event.metaKey) return;
+  const [kind, name] = KEYS[key.toLowerCase()] || [];
+  if (event.repeat && (name === "next" || kind === "job")) { // a held key counts once here, on a button, too
+    event.preventDefault();
+    return;
+  }
   if (event.ctrlKey) {
     if (key.toLowerCase() !== "z") return;
     DEEDS.undo();
@@ -339,7 +355,6 @@ document.addEventListener("keydown", (event) => {
     draw();
   } else if (key === "Escape") { corner = null; draw(); }
   else {
-    const [kind, name] = KEYS[key.toLowerCase()] || [];
     if (!kind) return;
     if (kind === "tool") choose(name);
     else document.querySelector(`[data-${kind}="${name}"]`).click();

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from alignsam_gym.agents.pretrained import AlignSAM
 from alignsam_gym.data.image_files import read_image
-from alignsam_gym.errors import DataError, OptionError
+from alignsam_gym.errors import AlignSAMError, DataError, OptionError
 from alignsam_gym.labelling.clicked_sam import ClickedSam
 from alignsam_gym.labelling.photo_folder import PhotoFolder
 from alignsam_gym.labelling.proposal_outcomes import ProposalOutcomes
@@ -48,10 +48,11 @@ class LabellingProject:
         training: Of agents on these masks.
         outcomes: What became of the agent's proposals.
         proposals: The agent's; None while there is no agent.
+        problem: Why the agent that was trained last proposes nothing; empty if nothing is wrong with it.
         unreadable: Photographs that could not be opened, or their masks.
 
     Raises:
-        AlignSAMError: The agent cannot be loaded.
+        AlignSAMError: The agent of `run` cannot be loaded, or not be used here.
     """
 
     def __init__(
@@ -65,25 +66,37 @@ class LabellingProject:
     ) -> None:
         self.folder, self.sam, self._device = folder, sam, device
         self.masks = SavedMasks(folder)
-        self.training_options = [*folder.dataset_options, *options]
+        self.training_options = [*folder.dataset_options, f"device={device}", *options]
         self.training = TrainingProcess(train, self.training_arguments, folder.state, self.take_agent)
         self.outcomes = ProposalOutcomes(folder.state / "outcomes.json")
         self.proposals: Proposals | None = None
+        self.problem = ""
         self.unreadable: set[str] = set()
         self.pixels = lru_cache(_IMAGES)(self._read)
         self._encoder = ThreadPoolExecutor(1, "encoder")
         self._encodings: dict[str, Future[Tensor]] = {}
         self._encodings_lock = Lock()
-        if agent := run or self.training.finished_agent():
-            self.take_agent(agent)
+        if run:
+            self.take_agent(run)
+        elif agent := self.training.finished_agent():
+            try:
+                self.take_agent(agent)
+            except AlignSAMError as error:
+                self.problem = f"{agent.name} cannot propose: {error}"
 
     def take_agent(self, run: Path) -> None:
         """Let the agent of a run, or of a bundle, propose masks from now on.
 
         Raises:
             AlignSAMError: It cannot be loaded.
+            OptionError: It needs a text, which nobody can give it here.
         """
         agent = AlignSAM.from_pretrained(run, trust_local_weights=True, device=self._device, batch_size=1)
+        if agent.clip and not agent.config.text:
+            raise OptionError(
+                f"{run} is guided by a text, which differed by image in its training, and the page has none to give; "
+                "take an agent that was trained on one category, or that no text guides."
+            )
         if self.proposals:
             self.proposals.close()
         self.run = run
@@ -124,6 +137,9 @@ class LabellingProject:
     def encode_ahead(self, stem: str) -> Future[Tensor]:
         """Encode a photograph in the background, so that SAM can answer at once."""
         with self._encodings_lock:
+            encoding = self._encodings.get(stem)
+            if encoding is not None and encoding.done() and encoding.exception():
+                del self._encodings[stem]  # what was wrong may have been put right
             if stem not in self._encodings:
                 while len(self._encodings) >= _ENCODINGS:
                     del self._encodings[next(iter(self._encodings))]

@@ -11,7 +11,7 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from alignsam_gym.data.image_files import SUFFIXES, read_header
+from alignsam_gym.data.image_files import read_header
 from alignsam_gym.data.image_listing import list_images
 from alignsam_gym.data.mask_files import write_file
 from alignsam_gym.data.mask_rule import MaskRule
@@ -69,7 +69,6 @@ class SavedMasks:
         try:
             return file.read_bytes()
         except FileNotFoundError:
-            self._check_free(file)
             return None
         except OSError as error:
             raise DataError(f"{file} cannot be read ({error.strerror}).") from error
@@ -80,10 +79,9 @@ class SavedMasks:
         Raises:
             DataError: It cannot be read, is of another size, or does not say what is foreground.
         """
-        file = self._file(stem)
         if self.content(stem) is None:
             return None
-        return resize_mask(read_mask(file, self._folder.photographs[stem]), size)
+        return resize_mask(read_mask(self._file(stem), self._folder.photographs[stem]), size)
 
     def write(self, stem: str, mask: np.ndarray, seen: bytes | None) -> bytes:
         """Write a mask, if its file is as it was seen.
@@ -118,13 +116,16 @@ class SavedMasks:
         except OSError as error:
             raise DataError(f"The mask of {stem} cannot be saved ({error}); make its folder writable.") from error
 
-    def _check_free(self, file: Path) -> None:
-        for other in sorted(file.parent.glob("*")):
-            if other.stem == file.stem and other.suffix.lower() in SUFFIXES:
-                raise DataError(f"{other} is in the place of a mask, but no PNG file; convert it, or move it away.")
-
     def _file(self, stem: str) -> Path:
-        return self._folder.masks / f"{stem}.png"
+        """Return where the mask is, perhaps by a name in another Unicode form than `stem`, or where it is to be.
+
+        Raises:
+            DataError: The photograph has a mask that is no PNG.
+        """
+        file = self.files().get(stem, self._folder.masks / f"{stem}.png")
+        if file.suffix.lower() != ".png":
+            raise DataError(f"{file} is in the place of a mask, but no PNG file; convert it, or move it away.")
+        return file
 
 
 def read_mask(file: Path, photograph: Path) -> np.ndarray:

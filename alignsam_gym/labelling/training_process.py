@@ -8,9 +8,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from threading import RLock, Thread
 from typing import Literal, NamedTuple
+
+from filelock import FileLock, Timeout
 
 from alignsam_gym.agents.trained_run import METRICS_FILE
 from alignsam_gym.agents.training_state import CHECKPOINT
@@ -22,6 +25,7 @@ _NUMBER = re.compile(r"agent-(\d+)")
 _STEPS = re.compile(r"(?P<done>\d+)/(?P<all>\d+) steps|evaluating")
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # of the terminal, for colours and progress bars
 _PATIENCE = 20  # seconds that an interrupted training has to end by itself
+_LOOK = 0.2  # seconds, far more than another program takes to look whether a training is going on
 
 TrainingState = Literal["none", "running", "stopped", "failed", "finished"]
 
@@ -47,6 +51,8 @@ class TrainingStatus(NamedTuple):
 class TrainingProcess:
     """Trainings of one folder, one at a time, each in a folder ``agent-1``, ``agent-2``, … of its own.
 
+    Of several programs that label the folder, one trains at a time.
+
     Args:
         command: The words of the command that trains.
         options: Gives its arguments when a training begins.
@@ -66,6 +72,7 @@ class TrainingProcess:
         self._problem = ""  # with what was trained
         self._watcher: Thread | None = None
         self._was_stopped = False  # by this program, which may have had to kill it
+        self._lock = FileLock(home / "training.lock", thread_local=False)  # held while this program trains
         self._beginning = RLock()  # a folder without a process is a training that was stopped; one begins at a time
 
     def start(self) -> None:
@@ -76,8 +83,7 @@ class TrainingProcess:
         """
         options = self._options()
         with self._beginning:
-            number = max(self._numbers(), default=0) + 1
-            self._run(self._home / f"agent-{number}", options)
+            self._run(None, options)
 
     def resume(self) -> None:
         """Go on with the latest training.
@@ -92,27 +98,25 @@ class TrainingProcess:
             self._run(folder, [f"resume={folder.name}"])
 
     def stop(self) -> None:
-        """Interrupt the training that is going on, if there is one, and wait until it has ended."""
-        process = self._process
-        if process is not None and process.poll() is None:
-            self._was_stopped = True
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(_PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        """Interrupt the training that is going on, if there is one, and wait until it has ended.
+
+        Raises:
+            OptionError: It goes on in another program.
+        """
+        if self._is_elsewhere():
+            raise OptionError("The training goes on in another program; stop it there.")
+        self._interrupt()
 
     def close(self) -> None:
         """Interrupt the training that is going on, and wait until what follows one that has finished is done."""
-        self.stop()
+        self._interrupt()
         if self._watcher:
             self._watcher.join()
 
     def status(self) -> TrainingStatus:
         """Tell where the latest training stands."""
         with self._beginning:
-            folder, is_running = self._latest(), self._is_running()
+            folder, is_running = self._latest(), self._is_here() or self._is_elsewhere()
         if folder is None:
             return TrainingStatus("none")
         tail = _tail(folder / _OUTPUT)
@@ -133,16 +137,25 @@ class TrainingProcess:
         finished = [number for number in self._numbers() if (self._home / f"agent-{number}" / METRICS_FILE).exists()]
         return self._home / f"agent-{max(finished)}" if finished else None
 
-    def _run(self, folder: Path, arguments: Sequence[str]) -> None:
-        if self._is_running():
+    def _run(self, folder: Path | None, arguments: Sequence[str]) -> None:
+        """Train in a folder, or in a new one."""
+        if self._is_here() or not self._claim():
             raise OptionError("A training is going on; stop it first.")
+        with ExitStack() as on_failure:
+            on_failure.callback(self._lock.release)
+            if folder is None:
+                folder = self._home / f"agent-{max(self._numbers(), default=0) + 1}"
+                folder.mkdir()
+            self._begin(folder, arguments)
+            on_failure.pop_all()
+
+    def _begin(self, folder: Path, arguments: Sequence[str]) -> None:
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # it finds what this process finds
             "PYTHONUNBUFFERED": "1",
             "FORCE_COLOR": "1",  # without a terminal, there would be no progress bar to read from
             "COLUMNS": "200",
         }
-        folder.mkdir(parents=True, exist_ok=True)
         with (folder / _OUTPUT).open("wb") as output:
             process = subprocess.Popen(
                 [*self._command, *arguments, f"hydra.run.dir={folder.name}"],
@@ -151,7 +164,10 @@ class TrainingProcess:
         self._process, self._problem, self._was_stopped = process, "", False
 
         def wait() -> None:
-            if process.wait() == 0:
+            code = process.wait()
+            with self._beginning:
+                self._lock.release()
+            if code == 0:
                 try:
                     self._on_finished(folder)
                 except AlignSAMError as error:
@@ -160,8 +176,40 @@ class TrainingProcess:
         self._watcher = Thread(target=wait, name="training", daemon=True)
         self._watcher.start()
 
-    def _is_running(self) -> bool:
+    def _interrupt(self) -> None:
+        process = self._process
+        if process is not None and process.poll() is None:
+            self._was_stopped = True
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            if self._watcher:
+                self._watcher.join()  # it lets other programs train
+
+    def _is_here(self) -> bool:
+        """Whether a training of this program is going on."""
         return self._process is not None and self._process.poll() is None
+
+    def _is_elsewhere(self) -> bool:
+        """Whether a training of another program is going on."""
+        with self._beginning:
+            if not Path(self._lock.lock_file).exists():
+                return False  # a folder that is only looked at stays as it is
+            if self._claim():
+                self._lock.release()
+                return False
+            return True
+
+    def _claim(self) -> bool:
+        """Take the lock, once more if it is held; return whether no other program has it."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=_LOOK)
+        except Timeout:
+            return False
+        return True
 
     def _latest(self) -> Path | None:
         number = max(self._numbers(), default=None)

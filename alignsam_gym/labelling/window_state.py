@@ -93,6 +93,7 @@ def project_state(project: LabellingProject) -> dict[str, Any]:
         "canTrain": training.state != "running" and project.can_train(),
         "training": training._asdict(),
         "agent": project.outcomes.agent,
+        "problem": project.problem,
         "proposals": {"made": made, "rest": len(rest)},
         "outcomes": outcomes._asdict(),
         "command": training_command(project),

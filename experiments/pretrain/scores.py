@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from alignsam_gym.data import drawn_scenes
 from alignsam_gym.data.image_files import read_image, read_indices
 from alignsam_gym.data.shapes_dataset import TEXTS
+from alignsam_gym.data.stored_mask import resize_nearest
 from alignsam_gym.data.voc_dataset import VOID
 from alignsam_gym.errors import DataError
 from alignsam_gym.experiments.pretrain.clicks import hardest_click
@@ -69,7 +70,7 @@ def voc_targets(root: Path, merged: bool) -> Iterable[Target]:
     """VOC 2012 val; a target is an image's whole foreground if `merged`, else each class in it. Raises DataError."""
     for image_file, mask_file in voc_files(root):
         image = cv2.resize(read_image(image_file), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-        classes = cv2.resize(read_indices(mask_file), (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
+        classes = resize_nearest(read_indices(mask_file), (SIZE, SIZE))
         present = [k for k in np.unique(classes) if k not in (0, VOID)]
         for group in [present] if merged else [[k] for k in present]:
             names = " and ".join(VOC[k - 1][0] for k in group)

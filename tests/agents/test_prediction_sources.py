@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from alignsam_gym.agents.prediction_sources import find_sources
+from alignsam_gym.errors import OptionError
 
 
 @pytest.fixture
@@ -26,6 +27,14 @@ def test_earlier_predictions_are_no_photographs(photos):
     (photos / "masks").mkdir()
     (photos / "masks/wide.png").write_bytes((photos / "deep/tall.png").read_bytes())
     assert sorted(names([photos], [photos / "masks"])) == ["deep/tall", "wide"]
+
+
+def test_predictions_are_not_put_among_the_photographs(photos):
+    (photos / "deep/tall.png").unlink()  # it would be replaced, which has a message of its own
+    (photos / "link").symlink_to(photos)
+    with pytest.raises(OptionError, match="write them to another folder"):
+        names([photos], [photos / "link"])
+    assert names([photos / "wide.jpg"], [photos]) == ["wide"]
 
 
 def test_images_of_other_kinds_are_told(photos, caplog):

@@ -107,3 +107,18 @@ def test_an_option_without_a_value_is_told(tmp_path):
     told = listed("folder", "--root", tmp_path, "--option", "foreground")
     assert told.returncode == 1
     assert "--option foreground: it must be KEY=VALUE" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("root=elsewhere", "--option root=elsewhere both name the folder"),
+        ("split=train", "dataset='folder' has no option split; it takes "),
+        ("name=DUTS", "dataset='folder' has no option name; it takes "),
+    ],
+)
+def test_an_option_that_the_command_gives_itself_is_told(tmp_path, option, says):
+    told = listed("folder", "--root", tmp_path, "--option", option)
+    assert told.returncode == 1
+    assert says in told.stderr
+    assert "Traceback" not in told.stderr

@@ -154,7 +154,7 @@ class EncodedDataset:
             indices: Which samples.
 
         Returns:
-            How many encodings the store did not have.
+            How many encodings the store did not have and were made: one for each image, however many samples show it.
 
         Raises:
             DataError: As from `fetch`.
@@ -232,15 +232,21 @@ class EncodedDataset:
     def _get_or_make(
         self, keys: Mapping[int, str], make: Callable[[list[int]], Tensor]
     ) -> tuple[dict[int, Tensor], int]:
-        """Get tensors from the store; make the missing ones in one batch and put them there. Count these."""
-        found = {i: self.store.get(key) for i, key in keys.items()}
-        tensors = {i: tensor for i, tensor in found.items() if tensor is not None}
-        missing = [i for i in keys if i not in tensors]
+        """Get tensors from the store; make the missing ones in one batch and put them there. Count these.
+
+        Samples with one key, such as the categories of an image, share a tensor, which is made of the first of them.
+        """
+        found = {key: self.store.get(key) for key in dict.fromkeys(keys.values())}
+        tensors = {key: tensor for key, tensor in found.items() if tensor is not None}
+        missing: dict[str, int] = {}
+        for i, key in keys.items():
+            if key not in tensors:
+                missing.setdefault(key, i)
         if missing:
-            for i, tensor in zip(missing, make(missing), strict=True):
-                tensors[i] = tensor.half()
-                self.store.put(keys[i], tensor)
-        return tensors, len(missing)
+            for key, tensor in zip(missing, make(list(missing.values())), strict=True):
+                tensors[key] = tensor.half()
+                self.store.put(key, tensor)
+        return {i: tensors[key] for i, key in keys.items()}, len(missing)
 
     def _on_grid(self, similarity: Tensor) -> Tensor:
         on_device = similarity.to(self.model.device).float()

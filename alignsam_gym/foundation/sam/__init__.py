@@ -7,5 +7,6 @@
 | `sam_hq.py`, `sam2.py`, `mobile_sam.py` | encoders and decoders of SAM's successors; SAM's are in `segment_anything` |
 | `build_sam.py` | recognises a checkpoint's architecture and builds the model |
 | `official_checkpoints.py`, `checkpoint_download.py` | published checkpoints, how they are verified and downloaded |
+| `hf_checkpoints.py`, `transformers_format.py` | checkpoints as `transformers` saves them, of the Hub or a folder |
 | `decode_calibration.py` | measures how many prompt sets are best decoded at once |
 """

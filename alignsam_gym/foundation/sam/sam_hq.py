@@ -4,8 +4,7 @@ These features come from the ViT's early tokens and from the embedding, upscaled
 in the mask decoder. No prompt changes them, so here the image encoder computes them, and the encoding holds them.
 
 The model is built from ``segment_anything``'s parts, as its publishers built it, and runs in the same batched decoder.
-The port in ``transformers`` (5.23) upscales the image tokens from before the decoder's transformer, so its masks
-differ.
+`transformers_format` says where the port in ``transformers`` departs from it.
 """
 
 from __future__ import annotations

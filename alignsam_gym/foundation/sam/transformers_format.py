@@ -3,7 +3,7 @@
 The configuration says how to build the model, and the tensors get the names that the model's publishers gave them.
 ``transformers`` is not needed. Where its port departs from the publishers' model, this does not follow: its SAM adds
 1e-6 instead of 1e-5 in the layer norms of the decoder's transformer, and its SAM-HQ (5.24) upscales the image tokens
-from before that transformer.
+from before that transformer, so its masks differ.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from PIL import Image
 
 from alignsam_gym.data.region_drawing import box_outline, draw_polygons, draw_runs, ellipse_outline, unpack_runs
 from alignsam_gym.errors import DataError, OptionError
-from tests.alignsam_gym.data.annotation_files import NAMES, POLYGONS, edit, load, replace_text, write_good
+from alignsam_gym.foundation.encoding.embedding_store import RecentStore
+from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
+from tests.alignsam_gym.data.annotation_files import NAMES, POLYGONS, edit, load, replace_text, write, write_good
 from tests.alignsam_gym.data.trees import H, W, mask, picture, save
 
 
@@ -33,9 +36,24 @@ def test_a_category_may_be_a_number(name, number, tmp_path):
 def test_yolos_categories_are_numbers_where_nothing_names_them(tmp_path):
     write_good("yolo", tmp_path)
     (tmp_path / "data.yaml").unlink()
-    assert load("yolo", tmp_path, categories=0).text == "0"
+    assert load("yolo", tmp_path, categories=0)[0].mask.any()
     with pytest.raises(OptionError, match=r"categories='cat' is unknown; choose one of 0, 1"):
         load("yolo", tmp_path)
+
+
+@pytest.mark.parametrize("names", [None, 'names: ["0", "1"]'])
+def test_the_number_of_a_category_is_no_text(names, tmp_path, toy_model):
+    write_good("yolo", tmp_path)
+    if names:
+        (tmp_path / "data.yaml").write_text(names)
+    else:
+        (tmp_path / "data.yaml").unlink()
+    assert load("yolo", tmp_path, categories=0, text="cat").text == "cat"
+    data = load("yolo", tmp_path, categories=0)
+    assert data.text is None
+    encoded = EncodedDataset(data, toy_model, RecentStore(), 64, clip=Mock(fingerprint="clip"))
+    with pytest.raises(DataError, match="yolo does not say what its masks show"):
+        encoded.fetch([0])
 
 
 @pytest.mark.parametrize("name", POLYGONS)
@@ -90,6 +108,21 @@ def test_folders_and_files_of_their_own_are_the_splits(tmp_path):
             assert all(file.parent.parent.name == split for file, _ in data.images.values())
 
 
+@pytest.mark.parametrize(
+    ("train", "test", "found"),
+    [
+        ("images", "images/val", {"train": ["train/a", "train/b"], "test": ["c", "d"]}),
+        ("images/train", "images", {"train": ["a", "b"], "test": ["val/c", "val/d"]}),
+    ],
+)
+@pytest.mark.parametrize("name", ["yolo", "labelme-masks"])
+def test_a_folder_of_test_images_among_the_others_is_left_out_of_these(name, train, test, found, tmp_path):
+    objects = {stem: [("cat", mask())] for stem in ("train/a", "train/b", "val/c", "val/d")}
+    write(name, tmp_path if name == "yolo" else tmp_path / "images", objects, dict.fromkeys(objects, picture()))
+    for split, ids in found.items():
+        assert list(load(name, tmp_path, split, images=train, test_images=test).ids) == ids
+
+
 def test_paths_of_other_computers_and_of_the_root_are_found_and_stay_below(tmp_path):
     write_good("coco-runs", tmp_path)
     names = iter(["C:\\photos\\a.png", "..\\..\\b.png", "images/c.png", "d.png"])
@@ -125,6 +158,22 @@ def test_labelme_may_leave_the_size_out(tmp_path):
         file.write_text(json.dumps(json.loads(file.read_text()) | {"imageWidth": None, "imageHeight": None}))
     for sample, other in zip(load("labelme", tmp_path), expected, strict=True):
         np.testing.assert_array_equal(sample.mask, other.mask)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_of_two_images_of_one_name_labelmes_is_the_one_that_its_file_names(suffix, tmp_path):
+    write_good("labelme-polygons", tmp_path)
+    save(picture(9), tmp_path / f"a{suffix}")
+    for named in ("a.png", f"a{suffix}"):
+        edit(lambda content, named=named: content.update(imagePath=named))(tmp_path)
+        data = load("labelme", tmp_path, "test", test=["a"])
+        assert [file.name for file, _ in data.images.values()] == [named]
+
+
+def test_labelmes_image_may_have_been_converted_since(tmp_path):
+    write_good("labelme-polygons", tmp_path)
+    edit(lambda content: content.update(imagePath="a.bmp"))(tmp_path)
+    assert list(load("labelme", tmp_path, "test", test=["a"]).ids) == ["a"]
 
 
 def test_what_has_not_been_labelled_in_labelme_is_left_out(tmp_path):

@@ -124,7 +124,7 @@ VOC = [
     ("masks of colours", lambda r: save(picture(), voc(r, "SegmentationClass/v0.png")), {}, r"v0\.png holds colours"),
     ("a class that VOC lacks", lambda r: save_classes(grey(99), voc(r, "SegmentationClass/v0.png")), {}, r"holds class 99"),
     ("a mask of another size", lambda r: save_classes(np.full((5, 5), 3), voc(r, "SegmentationClass/v0.png")), {}, r"v0\.png is 5×5"),
-    ("an unknown category", lambda r: None, {"categories": ["unicorn"]}, r"has no category unicorn"),
+    ("an unknown category", lambda r: None, {"categories": ["unicorn"]}, r"categories='unicorn' is unknown"),
 ]  # fmt: skip
 CASES = [(name, *case) for name, cases in (("folder", FOLDER), ("DUTS", DUTS), ("VOC2012", VOC)) for case in cases]
 

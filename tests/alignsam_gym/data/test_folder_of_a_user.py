@@ -184,6 +184,23 @@ def test_images_and_masks_may_share_a_folder(tmp_path):
     assert sorted(both(tmp_path, masks="images", mask_name="{stem}_mask")) == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_images_that_would_all_be_their_own_masks_are_told(on_error, tmp_path):
+    for name in "abc":
+        save(picture(), tmp_path / "images" / f"{name}.png")
+        save(mask().astype(np.uint8) * 255, tmp_path / "images" / f"{name}_mask.png")
+    with pytest.raises(DataError, match=r"every image would be its own mask; set dataset\.mask_name .*'\{stem\}_mask'"):
+        FolderDataset("train", tmp_path, masks="images", on_error=on_error)
+
+
+@pytest.mark.parametrize("masks", ["masks", "images"])
+def test_a_mask_may_be_in_a_folder_of_its_own(masks, tmp_path):
+    for stem in ("a", "b", "deep/c"):
+        save(picture(), tmp_path / "images" / f"{stem}.jpg")
+        save(mask().astype(np.uint8) * 255, tmp_path / masks / stem / "label.png")
+    assert sorted(both(tmp_path, masks=masks, mask_name="{stem}/label", groups="none")) == ["a", "b", "deep/c"]
+
+
 @pytest.mark.parametrize("file", ["annotations/instances_default.json", "a.json", "annotations.xml"])
 def test_annotations_of_other_tools_are_told(file, tmp_path):
     save(picture(), tmp_path / "images" / "a.png")

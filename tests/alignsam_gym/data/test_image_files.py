@@ -56,6 +56,27 @@ def test_fractions_are_of_one(tmp_path):
     np.testing.assert_array_equal(rgb_of(Image.fromarray(fractions)), read_image(tmp_path / "a.tif"))
 
 
+def test_fractions_are_of_one_whatever_the_highest(tmp_path, caplog):
+    fractions = np.full((16, 16), 0.5, np.float32)
+    fractions[0, 0] = 1.01
+    Image.fromarray(fractions).save(tmp_path / "a.tif")
+    image = read_image(tmp_path / "a.tif", "full")[..., 0]
+    assert image[0, 0] == 255
+    assert (image.ravel()[1:] == 128).all()
+    with caplog.at_level(logging.WARNING):
+        assert read_image(tmp_path / "a.tif")[0, 0, 0] == 255
+    assert "go beyond it, are stretched" in caplog.text
+
+
+@pytest.mark.parametrize("values", [np.uint16([[0, 1, 0, 1]]).repeat(4, 0), np.float32([[0.5, 0.75] * 2]).repeat(4, 0)])
+def test_a_range_is_that_of_the_stored_type_at_a_reduced_size(values, tmp_path, monkeypatch):
+    monkeypatch.setattr(image_files, "FULL_SIZE_PIXELS", 4)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    image = read_image(tmp_path / "a.tif", "full")
+    assert image.shape == (2, 2, 3)
+    assert np.unique(image).tolist() == ([0] if values.dtype == np.uint16 else [160])
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_sixteen_bit_colours_are_stretched_too(suffix, tmp_path):
     values = np.random.default_rng(0).integers(800, 1301, (20, 30, 3)).astype(np.uint16)

@@ -4,7 +4,7 @@ import unicodedata
 import pytest
 from PIL import Image
 
-from alignsam_gym.data.image_listing import list_images
+from alignsam_gym.data.image_listing import list_files, list_images
 from alignsam_gym.errors import DataError
 
 
@@ -83,6 +83,7 @@ def test_a_pattern_and_a_folder_to_leave_out(tmp_path):
     touch(tmp_path, "a1.png", "b1.png", "out/a2.png")
     assert list(list_images(tmp_path, "a*")) == ["a1.png", "out/a2.png"]
     assert list(list_images(tmp_path, without=[tmp_path / "out"])) == ["a1.png", "b1.png"]
+    assert list(list_files(tmp_path, ".png", without=[tmp_path / "out"])) == ["a1.png", "b1.png"]
 
 
 def test_a_missing_folder_is_told(tmp_path):

@@ -176,6 +176,21 @@ def test_indices_levels_and_colours_can_be_listed(kind, foreground, labels, tmp_
     np.testing.assert_array_equal(MaskRule(foreground=foreground, invert=True).read(file), ~np.isin(LABELS, labels))
 
 
+@pytest.mark.parametrize("levels", [LABELS.astype(np.uint16) * 32767, LABELS / np.float32(2)])
+def test_white_and_black_are_colours_of_deep_levels_too(levels, tmp_path):
+    levels[LABELS == 2] = 65535 if levels.dtype == np.uint16 else 1
+    file = save(levels, tmp_path / "a.tif")
+    np.testing.assert_array_equal(MaskRule(foreground=["white"]).read(file), LABELS == 2)
+    np.testing.assert_array_equal(MaskRule(foreground=[[0, 0, 0]]).read(file), LABELS == 0)
+    np.testing.assert_array_equal(MaskRule(foreground=["red"]).read(file), np.zeros(LABELS.shape, bool))
+
+
+@pytest.mark.parametrize("levels", [LEVELS.astype(np.uint16) * 257, LEVELS.astype(np.float32) / 255])
+def test_a_grey_is_a_colour_of_deep_levels_too(levels, tmp_path):
+    file = save(levels, tmp_path / "a.tif")
+    np.testing.assert_array_equal(MaskRule(foreground=["#323232", "#c8c8c8"]).read(file), np.isin(LEVELS, [50, 200]))
+
+
 @pytest.mark.parametrize("threshold", [0, 84, 85, 169])
 def test_a_threshold_cuts_by_luminance(threshold, tmp_path):
     file = save(MANY["three greys"], tmp_path / "a.png")

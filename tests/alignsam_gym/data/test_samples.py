@@ -70,6 +70,14 @@ def test_labelled_and_development_images_share_the_training_split(count, shots, 
     assert [f"n{development[place]}" for place in range(len(development))] == list(development.ids)
 
 
+@pytest.mark.parametrize("per", ["dataset", "category"])
+def test_where_nothing_is_broken_skipping_draws_the_same_shots(per):
+    whole = Numbers(60)
+    whole.categories = ["a", "b", "c"] * 20
+    for seed in range(5):
+        assert list(draw_shots(whole, 4, seed, per, skip=True).ids) == list(draw_shots(whole, 4, seed, per).ids)
+
+
 def test_every_sample_can_be_a_shot():
     drawn = {id for seed in range(60) for id in draw_shots(Numbers(10), 3, seed).ids}
     assert drawn == set(Numbers(10).ids)

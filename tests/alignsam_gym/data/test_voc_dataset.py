@@ -45,8 +45,10 @@ def test_a_sample_holds_its_category_the_void_and_the_categorys_name(root):
 
 
 def test_categories_can_be_chosen(root):
-    assert list(load_dataset("VOC2012", "train", root=root, categories=["dog"]).ids) == ["2007_a_dog"]
-    with pytest.raises(OptionError, match="no category unicorn"):
+    for dog in (["dog"], "dog"):
+        assert list(load_dataset("VOC2012", "train", root=root, categories=dog).ids) == ["2007_a_dog"]
+    assert len(load_dataset("VOC2012", "train", root=root, categories="all")) == 4
+    with pytest.raises(OptionError, match="categories='unicorn' is unknown; choose one of aeroplane, "):
         load_dataset("VOC2012", "train", root=root, categories=["unicorn"])
     with pytest.raises(DataError, match=r"train split .* shows sofa"):
         load_dataset("VOC2012", "train", root=root, categories=["sofa"])

@@ -176,3 +176,44 @@ def test_a_broken_photograph_is_told_and_then_passed_over(open_window, project, 
     page.keyboard.press(key)
     until(page, "shown.stem === 'c'")
     assert page.get_by_role("alert").is_hidden()
+
+
+def test_what_is_done_before_the_answer_is_meant_for_the_photograph_that_was_seen(open_window, project):
+    page = open_window()
+    page.evaluate("() => { for (const _ of [1, 2]) DEEDS.next(); use([30, 20]); DEEDS.nothing(); }")
+    answered(page)
+    assert page.evaluate("shown.stem") == "b"
+    assert project.masks.stems() == set()
+    page.evaluate("() => { DEEDS.forward(); DEEDS.forward(); }")
+    answered(page)
+    assert page.evaluate("shown.stem") == "d"
+
+
+@pytest.mark.parametrize("place", ["#picture", "button[data-do=next]"])
+def test_a_held_enter_accepts_one_photograph(open_window, place):
+    page = open_window()
+    page.locator(place).focus()
+    for _ in range(3):
+        page.keyboard.down("Enter")
+        answered(page)
+    assert page.evaluate("shown.stem") == "b"
+    page.keyboard.up("Enter")
+
+
+def test_what_follows_a_stroke_before_its_answer_is_not_lost_nor_added_to_it(open_window, project):
+    page = open_window()
+    page.evaluate("() => { waiting = new Promise((go) => { window.goOn = go; }); }")
+    page.keyboard.press("b")
+    drag(page, (5, 10), (15, 10))
+    page.mouse.click(*at(page, 40, 20), button="right")
+    page.mouse.move(*at(page, 5, 30))
+    page.mouse.down()
+    page.evaluate("() => window.goOn()")
+    until(page, "shown.edits === 2")
+    page.mouse.move(*at(page, 15, 30), steps=4)
+    page.mouse.up()
+    answered(page)
+    assert page.evaluate("shown.edits") == 3
+    mask = mask_of(project)
+    assert mask[[10, 30], 5:15].all()
+    assert not mask[20].any()

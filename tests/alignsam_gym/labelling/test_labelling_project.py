@@ -12,7 +12,7 @@ from alignsam_gym import AlignSAM
 from alignsam_gym.data.coco_dataset import CocoDataset
 from alignsam_gym.data.folder_dataset import FolderDataset
 from alignsam_gym.data.mask_files import write_mask, write_picture
-from alignsam_gym.errors import DataError, OptionError
+from alignsam_gym.errors import DataError, OptionError, WeightsError
 from alignsam_gym.experiments.hydra_arguments import hydra_arguments
 from alignsam_gym.labelling.clicked_sam import clean_mask, inner_point
 from alignsam_gym.labelling.labelling_exports import export_labels, predict_rest
@@ -225,6 +225,42 @@ def test_the_latest_agent_that_was_trained_proposes_when_the_page_is_opened_agai
     assert make_project(photos).proposals is None  # it has no metrics yet: it is not finished
     (trained / "metrics.json").write_text("{}")
     assert make_project(photos).outcomes.agent == "agent-1"
+
+
+def test_a_trained_agent_that_cannot_be_loaded_is_told_and_does_not_close_the_page(make_project, photos, run):
+    trained = photos / ".alignsam/agent-1"
+    trained.parent.mkdir()
+    run.rename(trained)
+    (trained / "metrics.json").write_text("{}")
+    (trained / "config.yaml").write_text("no: agent")
+    project = make_project(photos)
+    assert project.proposals is None
+    assert project_state(project)["problem"].startswith("agent-1 cannot propose: ")
+    with pytest.raises(WeightsError):
+        make_project(photos, run=trained)
+
+
+def test_an_agent_that_needs_a_text_and_has_none_is_refused(make_project, photos, make_run):
+    guided = {"branch": "explicit", "clip": "tiny"}
+    with pytest.raises(OptionError, match="trained on one category"):
+        make_project(photos, run=make_run("several", **guided))
+    assert make_project(photos, run=make_run("one", text="a star", **guided)).proposals
+
+
+def test_a_training_runs_where_the_page_does_unless_it_is_told_otherwise(make_project, photos):
+    keys = make_project(photos, options=["device=cuda:1"]).training_options
+    assert [key for key in keys if key.startswith("device=")] == ["device=cpu", "device=cuda:1"]
+    assert "device=cuda:1" in hydra_arguments("train", keys)
+
+
+def test_an_encoding_that_failed_is_tried_again(project, photos):
+    content = (photos / "images/a.png").read_bytes()
+    (photos / "images/a.png").write_bytes(b"no photograph")
+    with pytest.raises(DataError):
+        project.encoding("a")
+    (photos / "images/a.png").write_bytes(content)
+    assert project.encoding("a").shape[0] == 1
+    assert project.encode_ahead("a") is project.encode_ahead("a")
 
 
 def paint(session, *stems):

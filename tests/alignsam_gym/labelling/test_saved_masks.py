@@ -1,6 +1,7 @@
 import itertools
 import os
 import signal
+import unicodedata
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from alignsam_gym.data.folder_dataset import FolderDataset
 from alignsam_gym.errors import DataError
 from alignsam_gym.labelling.photo_folder import PhotoFolder
 from alignsam_gym.labelling.saved_masks import MaskChangedError, SavedMasks
+from alignsam_gym.transforms import resize_mask
 from tests.alignsam_gym.labelling.conftest import SIZE
 
 
@@ -116,5 +118,21 @@ def test_a_kill_between_and_in_writes_leaves_a_whole_mask(masks):
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         found = masks.read("a", SIZE)
-        assert any(np.array_equal(found, cv2.resize(m.astype(np.uint8), SIZE[::-1], interpolation=0)) for m in both)
+        assert any(np.array_equal(found, resize_mask(mask, SIZE)) for mask in both)
         masks.write("a", both[0], masks.content("a"))  # no lock is left behind
+
+
+def test_a_mask_whose_name_is_in_decomposed_unicode_is_read_and_replaced(photos):
+    folder = photos / "images/été"
+    (photos / "images/deep").rename(folder)
+    masks = SavedMasks(PhotoFolder.find(photos))
+    file = photos / "masks" / unicodedata.normalize("NFD", "été/e.png")
+    file.parent.mkdir(parents=True)
+    cv2.imwrite(str(file), a_mask(0) * np.uint8(255))
+    np.testing.assert_array_equal(masks.read("été/e", SIZE), a_mask(0))
+    masks.write("été/e", a_mask(1), masks.content("été/e"))
+    np.testing.assert_array_equal(masks.read("été/e", SIZE), a_mask(1))
+    assert [path for path in (photos / "masks").rglob("*") if path.is_file()] == [file]
+    file.rename(file.with_suffix(".bmp"))
+    with pytest.raises(DataError, match="no PNG file"):
+        masks.write("été/e", a_mask(), None)

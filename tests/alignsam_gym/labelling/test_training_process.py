@@ -147,3 +147,36 @@ def test_of_trainings_that_begin_at_a_time_one_does(make_process, tmp_path, monk
     assert told == ["A training is going on; stop it first."] * 3
     assert [path.name for path in tmp_path.glob("agent-*")] == ["agent-1"]
     wait_until(lambda: (tmp_path / "agent-1/checkpoint.pt").exists())  # before that, an interruption may be missed
+
+
+def test_of_two_programs_on_a_folder_one_trains_at_a_time(make_process, tmp_path):
+    one, other = make_process("wait"), make_process("wait")
+    one.start()
+    wait_until(lambda: (tmp_path / "agent-1/checkpoint.pt").exists())
+    assert other.status() == one.status()
+    assert other.status().state == "running"
+    with pytest.raises(OptionError, match="going on"):
+        other.start()
+    with pytest.raises(OptionError, match="no training to go on with"):
+        other.resume()
+    with pytest.raises(OptionError, match="in another program; stop it there"):
+        other.stop()
+    one.stop()
+    assert (other.status().state, other.status().can_resume) == ("stopped", True)
+    other.start()
+    assert one.status().state == other.status().state == "running"
+    wait_until(lambda: (tmp_path / "agent-2/checkpoint.pt").exists())
+    other.stop()
+    one.resume()
+    wait_until(lambda: one.finished)
+
+
+def test_a_training_that_cannot_begin_keeps_no_other_from_it(make_process, monkeypatch):
+    one, other = make_process(), make_process()
+    with monkeypatch.context() as patch:
+        patch.setattr(one, "_command", ["no/such/program"])
+        with pytest.raises(FileNotFoundError):
+            one.start()
+    assert one.status().state == "stopped"
+    other.start()
+    wait_until(lambda: other.finished)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignsam_gym.errors import DataError
-from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore
+from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore, RecentStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset, fraction_of
 
 
@@ -51,6 +51,57 @@ def test_an_image_is_encoded_once_however_often_it_is_asked_for(toy_dataset, toy
     encoded.fetch([0, 1])
     assert torch.equal(encoded[2].embedding, rows[0].embedding)
     assert sum(encodings) == 3
+
+
+@pytest.fixture
+def shared_image(toy_dataset):
+    """The toy data set, three of whose samples are of one image."""
+    for i in (1, 3):
+        toy_dataset.samples[i] = replace(toy_dataset[i], image=toy_dataset[0].image)
+    return toy_dataset
+
+
+def test_an_image_of_several_samples_is_encoded_once(shared_image, toy_model, encodings):
+    encoded = EncodedDataset(shared_image, toy_model, RecentStore(), 64)
+    assert encoded.fill_store(range(5)) == 3
+    assert encodings == [3]
+    expected = toy_model.encode([sample.image for sample in shared_image.samples])
+    found = torch.stack([sample.encoding for sample in encoded.fetch(range(5))])
+    torch.testing.assert_close(found, expected.half(), atol=2e-3, rtol=0)
+
+
+class Averages:
+    """A CLIP that counts what it makes: features are the image's mean, a map is the number of its text."""
+
+    fingerprint = "averages"
+
+    def __init__(self):
+        self.described, self.mapped = 0, []
+
+    def describes_as(self, encoder):
+        return False
+
+    def dense_features(self, images):
+        self.described += len(images)
+        return torch.tensor([image.mean() for image in images])[:, None, None, None].float()
+
+    def similarity(self, images, texts):
+        self.mapped += texts
+        return torch.tensor([float(text) for text in texts])[:, None, None].expand(-1, 8, 8)
+
+
+def test_features_and_maps_are_made_once_for_an_image_and_its_text(shared_image, toy_model):
+    texts = ["0", "1", "1", "1", "0"]
+    shared_image.samples = [
+        replace(sample, text=text) for sample, text in zip(shared_image.samples, texts, strict=True)
+    ]
+    clip = Averages()
+    fetched = EncodedDataset(shared_image, toy_model, RecentStore(), 64, clip, clip).fetch(range(5))
+    assert clip.described == 3
+    assert clip.mapped == ["0", "1", "1", "0"]
+    for sample, of_sample in zip(fetched, shared_image.samples, strict=True):
+        assert sample.similarity.mean() == float(of_sample.text)
+        assert float(sample.features) == pytest.approx(of_sample.image.mean(), rel=1e-3)
 
 
 def test_nothing_is_encoded_twice_where_nothing_can_be_kept(toy_dataset, toy_model, encodings, tmp_path):
