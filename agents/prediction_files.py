@@ -16,11 +16,12 @@ from alignsam_gym.agents.prediction_sources import Frame, SourceFile
 from alignsam_gym.agents.pretrained import AlignSAM
 from alignsam_gym.data.annotation_export import CocoExport, yolo_label
 from alignsam_gym.data.mask_files import write_file, write_mask, write_picture
+from alignsam_gym.data.stored_mask import resize_nearest
 from alignsam_gym.data.video_files import VideoFile
 from alignsam_gym.envs.prompting_session import Prediction
 from alignsam_gym.envs.rendering import ANSWER_COLOUR, overlay
 from alignsam_gym.errors import DataError, OptionError
-from alignsam_gym.transforms import resize_image, resize_mask
+from alignsam_gym.transforms import resize_image
 
 LONGEST_SIDE = 1920
 """Of a video's pictures, in pixels."""
@@ -43,7 +44,7 @@ class PredictionWriter:
 
     def write(self, frame: Frame, prediction: Prediction) -> None:
         """Write or collect a prediction."""
-        write_mask(self.folder, frame.name, resize_mask(prediction.mask, frame.size))
+        write_mask(self.folder, frame.name, resize_nearest(prediction.mask, frame.size))
 
     def finish(self) -> None:
         """Write what was collected, after the last prediction."""
@@ -84,7 +85,7 @@ class VideoWriter(PredictionWriter):
         image, mask = frame.read(), prediction.mask
         factor = min(1.0, LONGEST_SIDE / max(image.shape))
         size = (max(1, round(image.shape[0] * factor)), max(1, round(image.shape[1] * factor)))
-        picture = overlay(resize_image(image, size), resize_mask(mask, size), ANSWER_COLOUR)
+        picture = overlay(resize_image(image, size), resize_nearest(mask, size), ANSWER_COLOUR)
         video = self._videos.get(frame.sequence)
         if video is None:
             self.finish()
@@ -129,7 +130,7 @@ class CocoWriter(PredictionWriter):
 
     def write(self, frame: Frame, prediction: Prediction) -> None:
         """Collect a mask with its score."""
-        self._export.add(frame.path, resize_mask(prediction.mask, frame.size), prediction.score)
+        self._export.add(frame.path, resize_nearest(prediction.mask, frame.size), prediction.score)
 
     def finish(self) -> None:
         """Write the file."""
@@ -158,7 +159,7 @@ class YoloWriter(PredictionWriter):
 
     def write(self, frame: Frame, prediction: Prediction) -> None:
         """Write an image's labels; of an empty mask, an empty file."""
-        label = yolo_label(resize_mask(prediction.mask, frame.size), prediction.score if self._scores else None)
+        label = yolo_label(resize_nearest(prediction.mask, frame.size), prediction.score if self._scores else None)
         write_file(self.folder / "labels" / f"{frame.name}.txt", label.encode())
 
     def finish(self) -> None:

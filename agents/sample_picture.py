@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from alignsam_gym.agents.pretrained import AlignSAM
+from alignsam_gym.data.stored_mask import resize_nearest
 from alignsam_gym.envs.prompting_session import ImageLike, read_pixels
 from alignsam_gym.envs.rendering import ANSWER_COLOUR, mark, overlay
 from alignsam_gym.figure_files import Figure
-from alignsam_gym.transforms import resize_image, resize_mask
+from alignsam_gym.transforms import resize_image
 
 SHOWN = (0, 1, 5, 15)
 """Numbers of prompts after the initial pair; an agent that gives fewer is shown at its last."""
@@ -58,7 +59,7 @@ def draw_strips(strips: Sequence[Sequence[np.ndarray]], path: Path) -> None:
 
 
 def _draw(panel: np.ndarray, mask: np.ndarray, points: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    picture = overlay(panel, resize_mask(mask, (panel.shape[0], panel.shape[1])), ANSWER_COLOUR)
+    picture = overlay(panel, resize_nearest(mask, (panel.shape[0], panel.shape[1])), ANSWER_COLOUR)
     for number, ((x, y), label) in enumerate(zip(points.astype(int).tolist(), labels, strict=True)):
         mark(picture, (x, y), bool(label), str(max(0, number - 1)))  # 0 marks both of the initial pair
     return picture

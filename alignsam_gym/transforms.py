@@ -16,8 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alignsam_gym.data.stored_mask import resize_nearest
-
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize an image: average along an axis that shrinks, interpolate linearly along one that grows.
@@ -35,15 +33,6 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if across != down:  # OpenCV averages neither axis if one of them grows
         image = cv2.resize(image, (width, old_height), interpolation=across)
     return cv2.resize(image, (width, height), interpolation=down)
-
-
-def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a mask, bool (H, W), to (height, width): each new pixel is the old one at its middle.
-
-    Returns:
-        bool (height, width); `mask` itself if it has that size.
-    """
-    return resize_nearest(mask, size)
 
 
 def resize_map(maps: Tensor, size: tuple[int, ...], antialias: bool = False) -> Tensor:

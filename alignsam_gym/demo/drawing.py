@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection, Sequence
 import cv2
 import numpy as np
 
+from alignsam_gym.data.stored_mask import resize_nearest
 from alignsam_gym.demo.images import DemoImage
 from alignsam_gym.envs.prompting_session import Prediction, PromptMaps
 from alignsam_gym.envs.rendering import ANSWER_COLOUR, TRUTH_COLOUR, mark, overlay
-from alignsam_gym.transforms import mask_from_logits, resize_image, resize_mask
+from alignsam_gym.transforms import mask_from_logits, resize_image
 
 SIDE = 640
 """The longer side of an image on the page, in its pixels."""
@@ -68,7 +69,7 @@ def draw_image(
             drawn = _tint(drawn, values, LAYER_COLOURS[layer])
             lay = _outline  # so that no map is hidden under a mask
     if TRUTH in layers and image.truth is not None:
-        drawn = lay(drawn, resize_mask(image.truth, (height, width)), TRUTH_COLOUR)
+        drawn = lay(drawn, resize_nearest(image.truth, (height, width)), TRUTH_COLOUR)
     if prediction:
         if ANSWER in layers:
             drawn = lay(drawn, mask_from_logits(prediction.logits, (height, width)), ANSWER_COLOUR)

@@ -7,11 +7,12 @@ import sys
 import cv2
 import numpy as np
 
+from alignsam_gym.data.stored_mask import resize_nearest
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.initial_prompts import INITIAL_PROMPTS
 from alignsam_gym.errors import OptionError
 from alignsam_gym.foundation.sam.batched_decoder import PADDING
-from alignsam_gym.transforms import frame_to_image, mask_from_logits, resize_image, resize_mask
+from alignsam_gym.transforms import frame_to_image, mask_from_logits, resize_image
 
 RENDER_MODES = ["rgb_array", "human"]
 RENDER_FPS = 2
@@ -34,7 +35,7 @@ def render_row(episode: Episode, row: int) -> np.ndarray:
     """
     sample = episode.encoded.dataset[int(episode.index[row])]
     image = resize_image(sample.image, PANEL)
-    truth = overlay(image, resize_mask(sample.mask, PANEL), TRUTH_COLOUR)
+    truth = overlay(image, resize_nearest(sample.mask, PANEL), TRUTH_COLOUR)
     return np.concatenate([image, truth, draw_answer(episode, row, image)], axis=1)
 
 

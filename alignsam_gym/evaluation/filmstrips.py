@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from alignsam_gym.agents.callbacks import CURVES
+from alignsam_gym.data.stored_mask import resize_nearest
 from alignsam_gym.envs.episode import Episode
 from alignsam_gym.envs.rendering import PANEL, TRUTH_COLOUR, draw_answer, overlay
 from alignsam_gym.evaluation.prompting_evaluation import prompt
 from alignsam_gym.evaluation.prompting_strategies import PromptingStrategy, played_by
 from alignsam_gym.figure_files import Figure
-from alignsam_gym.transforms import resize_image, resize_mask
+from alignsam_gym.transforms import resize_image
 
 _SHOWN = (0, 1, 2, 3, 5, 8, 11, 15)
 
@@ -72,7 +73,7 @@ def _strips(
             if step == 0:
                 sample = episode.encoded.dataset[index]
                 images[index] = resize_image(sample.image, PANEL)
-                truth = overlay(images[index], resize_mask(sample.mask, PANEL), TRUTH_COLOUR)
+                truth = overlay(images[index], resize_nearest(sample.mask, PANEL), TRUTH_COLOUR)
                 strips[index] = [(f"{sample.id}, {name}\nground truth", truth)]
             title = f"t = {step}, IoU {float(episode.iou[row]):.2f}"
             strips[index].append((title, draw_answer(episode, row, images[index])))

@@ -16,9 +16,9 @@ from alignsam_gym.data.image_listing import list_images
 from alignsam_gym.data.mask_files import write_file
 from alignsam_gym.data.mask_rule import MaskRule
 from alignsam_gym.data.paired_files import mask_orientation
+from alignsam_gym.data.stored_mask import resize_nearest
 from alignsam_gym.errors import DataError
 from alignsam_gym.labelling.photo_folder import PhotoFolder
-from alignsam_gym.transforms import resize_mask
 
 _ORIENTATION, _UPRIGHT = 0x0112, 1
 _REMEMBERED = 10_000  # masks, of which it is known whether they have foreground
@@ -65,13 +65,7 @@ class SavedMasks:
         Raises:
             DataError: The photograph has a mask that is no PNG, or the file cannot be read.
         """
-        file = self._file(stem)
-        try:
-            return file.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise DataError(f"{file} cannot be read ({error.strerror}).") from error
+        return _content(self._file(stem))
 
     def read(self, stem: str, size: tuple[int, int]) -> np.ndarray | None:
         """Read a mask as `dataset=folder` does, bool (H, W) of that size; None if there is none.
@@ -79,9 +73,10 @@ class SavedMasks:
         Raises:
             DataError: It cannot be read, is of another size, or does not say what is foreground.
         """
-        if self.content(stem) is None:
+        file = self._file(stem)
+        if _content(file) is None:
             return None
-        return resize_mask(read_mask(self._file(stem), self._folder.photographs[stem]), size)
+        return resize_nearest(read_mask(file, self._folder.photographs[stem]), size)
 
     def write(self, stem: str, mask: np.ndarray, seen: bytes | None) -> bytes:
         """Write a mask, if its file is as it was seen.
@@ -107,12 +102,13 @@ class SavedMasks:
         try:
             self._lock.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self._lock):
-                if self.content(stem) != seen:
+                file = self._file(stem)
+                if _content(file) != seen:
                     raise MaskChangedError(f"The mask of {stem} has been changed elsewhere since it was loaded here.")
                 if content is None:
-                    self._file(stem).unlink(missing_ok=True)
+                    file.unlink(missing_ok=True)
                 elif content != seen:
-                    write_file(self._file(stem), content)
+                    write_file(file, content)
         except OSError as error:
             raise DataError(f"The mask of {stem} cannot be saved ({error}); make its folder writable.") from error
 
@@ -128,6 +124,15 @@ class SavedMasks:
         return file
 
 
+def _content(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror}).") from error
+
+
 def read_mask(file: Path, photograph: Path) -> np.ndarray:
     """Read a photograph's mask as `dataset=folder` does, bool (H, W), above 100 megapixels at a reduced size.
 
@@ -140,7 +145,7 @@ def read_mask(file: Path, photograph: Path) -> np.ndarray:
 def at_own_size(mask: np.ndarray, photograph: Path) -> np.ndarray:
     """Bring the mask, bool (H, W), of a photograph that was read at a reduced size to the size of its file."""
     width, height = read_header(photograph).size
-    return resize_mask(mask, (height, width))
+    return resize_nearest(mask, (height, width))
 
 
 def encode_mask(mask: np.ndarray, photograph: Path) -> bytes:

@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from alignsam_gym.data.stored_mask import resize_nearest
 from alignsam_gym.envs.rendering import ANSWER_COLOUR, TRUTH_COLOUR
 from alignsam_gym.labelling.labelling_project import FEWEST_MASKS, LabellingProject
 from alignsam_gym.labelling.labelling_session import LabellingSession
-from alignsam_gym.transforms import resize_image, resize_mask
+from alignsam_gym.transforms import resize_image
 
 LONGEST_SIDE = 2048
 """A photograph whose longer side has more pixels is shown smaller. Its mask keeps its own size."""
@@ -38,7 +39,7 @@ def photograph_jpeg(image: np.ndarray) -> bytes:
 
 def mask_png(mask: np.ndarray, is_proposal: bool) -> bytes:
     """Draw a mask, bool (H, W), tinted and outlined on nothing; a proposal has another colour."""
-    shown = resize_mask(mask, shown_size((mask.shape[0], mask.shape[1]))).astype(np.uint8)
+    shown = resize_nearest(mask, shown_size((mask.shape[0], mask.shape[1]))).astype(np.uint8)
     inner = cv2.erode(shown, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1)
     picture = Image.fromarray(np.where(shown > inner, _OUTLINE, shown).astype(np.uint8))
     picture.putpalette([0, 0, 0, *(TRUTH_COLOUR if is_proposal else ANSWER_COLOUR), 255, 255, 255])

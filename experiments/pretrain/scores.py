@@ -24,7 +24,7 @@ from alignsam_gym.experiments.pretrain.held_out_images import divide_folder
 from alignsam_gym.experiments.pretrain.training_images import SIZE
 from alignsam_gym.foundation.sam.batched_decoder import BatchedDecoder
 from alignsam_gym.foundation.tiny.tiny_clip_vocabulary import VOC
-from alignsam_gym.transforms import resize_map, resize_mask
+from alignsam_gym.transforms import resize_map
 
 if TYPE_CHECKING:
     from alignsam_gym.foundation.clip_model import ClipModel
@@ -81,7 +81,7 @@ def saliency_targets(root: Path) -> Iterable[Target]:
     """The development part (`divide_folder`) of a folder with images/ and masks/. Raises DataError."""
     for image, mask, valid in divide_folder(root, "development").tested:
         small = cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-        yield Target(small, resize_mask(mask, (SIZE, SIZE)), resize_mask(valid, (SIZE, SIZE)), root.name)
+        yield Target(small, resize_nearest(mask, (SIZE, SIZE)), resize_nearest(valid, (SIZE, SIZE)), root.name)
 
 
 @torch.no_grad()

@@ -28,6 +28,11 @@ def write(folder, metrics, config=""):
     return folder
 
 
+def write_configured(folder, config):
+    """A run of which nothing but its configuration matters."""
+    return write(folder, {"prompting": {"agent": {"images": 3}}}, config)
+
+
 def cells(table, name):
     """The texts of the row of that name; the mean ± deviation is of two parts."""
     row = next(row for row in table.rows if row[0] == name)
@@ -133,24 +138,18 @@ def test_what_was_measured_otherwise_is_not_averaged(tmp_path, changes, says):
 
 
 def test_only_seeds_may_differ_in_the_configuration_of_what_is_averaged(tmp_path):
-    def made(name, config):
-        return write(tmp_path / name, {"prompting": {"agent": {"images": 3}}}, config)
-
-    first = made("a", "seed: 0\nenv: {stop: false, shots_seed: 0}\ndevice: cpu")
-    second = made("b", "seed: 1\nenv: {stop: false, shots_seed: 1}\ndevice: cuda\nlogger: csv")
-    other = made("c", "seed: 2\nenv: {stop: true, shots_seed: 2}\ndevice: cpu")
+    first = write_configured(tmp_path / "a", "seed: 0\nenv: {stop: false, shots_seed: 0}\ndevice: cpu")
+    second = write_configured(tmp_path / "b", "seed: 1\nenv: {stop: false, shots_seed: 1}\ndevice: cuda\nlogger: csv")
+    other = write_configured(tmp_path / "c", "seed: 2\nenv: {stop: true, shots_seed: 2}\ndevice: cpu")
     assert len(read_runs([first, second])) == 2
     with pytest.raises(DataError, match=r"of 2 configurations.*/a: env\.stop=False; .*/c: env\.stop=True"):
         read_runs([first, second, other])
 
 
 def test_seeds_that_found_out_different_answers_are_of_one_configuration(tmp_path):
-    def made(name, config):
-        return write(tmp_path / name, {"prompting": {"agent": {"images": 3}}}, config)
-
-    first = made("a", "seed: 0\nenv: {answer: sam}\nfound_out: [env.answer]")
-    second = made("b", "seed: 1\nenv: {answer: fused}\nfound_out: [env.answer]")
-    asked_for = made("c", "seed: 2\nenv: {answer: sam}")
+    first = write_configured(tmp_path / "a", "seed: 0\nenv: {answer: sam}\nfound_out: [env.answer]")
+    second = write_configured(tmp_path / "b", "seed: 1\nenv: {answer: fused}\nfound_out: [env.answer]")
+    asked_for = write_configured(tmp_path / "c", "seed: 2\nenv: {answer: sam}")
     assert len(read_runs([first, second])) == 2
     with pytest.raises(DataError, match=r"of 2 configurations.*/a: env\.answer=auto; .*/c: env\.answer=sam"):
         read_runs([first, second, asked_for])

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from alignsam_gym.data.folder_dataset import FolderDataset
+from alignsam_gym.data.stored_mask import resize_nearest
 from alignsam_gym.errors import DataError
 from alignsam_gym.labelling.photo_folder import PhotoFolder
 from alignsam_gym.labelling.saved_masks import MaskChangedError, SavedMasks
-from alignsam_gym.transforms import resize_mask
 from tests.alignsam_gym.labelling.conftest import SIZE
 
 
@@ -118,7 +118,7 @@ def test_a_kill_between_and_in_writes_leaves_a_whole_mask(masks):
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         found = masks.read("a", SIZE)
-        assert any(np.array_equal(found, resize_mask(mask, SIZE)) for mask in both)
+        assert any(np.array_equal(found, resize_nearest(mask, SIZE)) for mask in both)
         masks.write("a", both[0], masks.content("a"))  # no lock is left behind
 
 
