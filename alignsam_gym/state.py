@@ -32,14 +32,14 @@ class State:
         factors: float (B, K, h, w). The state has the product of the embeddings with each of the K factors.
         maps: float (B, L, h, w), further channels of the state.
         rows: int64 (B,), on the CPU, the place of each state's image among the N; None where state i is of image i.
-        gains: float (B, C), what the channels of each state's embedding are multiplied by; None for 1.
+        channel_gains: float (B, C), what the channels of each state's embedding are multiplied by; None for 1.
     """
 
     embeddings: Tensor
     factors: Tensor
     maps: Tensor
     rows: Tensor | None = None
-    gains: Tensor | None = None
+    channel_gains: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.factors)
@@ -48,10 +48,10 @@ class State:
         """Return some of the states, int64 (n,), on the CPU."""
         there = index_on(self.factors.device, chosen)
         factors, maps = self.factors[there], self.maps[there]
-        gains = None if self.gains is None else self.gains[there]
+        channel_gains = None if self.channel_gains is None else self.channel_gains[there]
         if self.rows is None and isinstance(there, slice):
-            return State(self.embeddings[there], factors, maps, None, gains)
-        return State(self.embeddings, factors, maps, chosen if self.rows is None else self.rows[chosen], gains)
+            return State(self.embeddings[there], factors, maps, None, channel_gains)
+        return State(self.embeddings, factors, maps, chosen if self.rows is None else self.rows[chosen], channel_gains)
 
     def after_text(self, similarity: Tensor) -> State:
         """Return what an explicit branch sees: s_c = E(x) · M_c, and the state after it.
@@ -72,7 +72,7 @@ class State:
         embeddings = self.embeddings
         if self.rows is not None:
             embeddings = embeddings[index_on(embeddings.device, self.rows)]
-        return embeddings if self.gains is None else embeddings * self.gains[:, :, None, None]
+        return embeddings if self.channel_gains is None else embeddings * self.channel_gains[:, :, None, None]
 
 
 def make_state(kind: str, embeddings: Tensor, mask: Tensor, srm_map: Tensor) -> State:
@@ -158,11 +158,12 @@ def _convolved(state: State, weight: Tensor) -> Tensor:
 
     On a CPU to copy the embeddings of some images would take as long as to multiply them, so it goes image by image.
     """
-    together = state.rows is None and state.gains is None
+    together = state.rows is None and state.channel_gains is None
     if together or not state.embeddings.is_cpu:
         return F.conv2d(state.gathered(), weight[..., None, None])
     rows = range(len(state)) if state.rows is None else state.rows.tolist()
-    weights = [weight] * len(state) if state.gains is None else (weight * state.gains[:, None]).unbind(0)
+    channel_gains = state.channel_gains
+    weights = [weight] * len(state) if channel_gains is None else (weight * channel_gains[:, None]).unbind(0)
     cells = state.embeddings.flatten(2).transpose(1, 2)
     products = torch.stack([F.linear(cells[row], weight) for row, weight in zip(rows, weights, strict=True)])
     convolved: Tensor = products.transpose(1, 2).unflatten(2, state.embeddings.shape[2:])

@@ -183,7 +183,7 @@ class SRM:
             return states
         shape = len(states), states.embeddings.shape[1]
         kept = torch.rand(shape, generator=self.generator, device=self.device) >= rate
-        return replace(states, gains=kept / (1 - rate))
+        return replace(states, channel_gains=kept / (1 - rate))
 
     def state_dict(self) -> dict[str, Any]:
         """Copy weights, optimiser and generator, for `load_state_dict`."""

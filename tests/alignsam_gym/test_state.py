@@ -50,9 +50,9 @@ def test_some_states_are_those_of_the_formed_state():
 
 def test_projecting_some_states_equals_forming_and_then_projecting():
     state = _state(0, rows=5)
-    state = replace(state, gains=torch.rand(5, state.embeddings.shape[1]))
+    state = replace(state, channel_gains=torch.rand(5, state.embeddings.shape[1]))
     projection = StateProjection(state.formed().shape[1], 7)
     for rows in ([3, 0, 4], [1, 2, 3]):
         some = state[torch.tensor(rows)]
-        for part in (some, replace(some, gains=None)):
+        for part in (some, replace(some, channel_gains=None)):
             torch.testing.assert_close(projection(part), projection.convolution(part.formed()), atol=1e-5, rtol=1e-4)
