@@ -56,6 +56,8 @@ DEFAULT_STRATEGIES = (
 )  # fmt: skip
 """What is compared unless ``evaluate.strategies`` says otherwise; ``clip`` only where there is one."""
 
+_BY_SAM = ", answer: sam"
+
 
 def prompting_strategies(
     policy: BasePolicy,
@@ -72,9 +74,9 @@ def prompting_strategies(
     evaluation only ("RL+LAST", "RL+SCLIP" and "RL only" of Table 8, the last also "Ours-w/o SRM" of Tables 2 and 3).
     Their answer is the agent's: where that is fused, the SRM's map is still in it. [ours]
     ``agent, untrained`` chooses as the agent did before its training, with the SRM that was trained along with it.
-    [ours] ``agent, one step`` is the agent stopped after its first prompt ("Ours-w/o MSI"). ``agent, answer: sam`` is
-    the agent with SAM's answer alone. All of them begin with the agent's initial pair. [ours] ``clip`` looks at no
-    SRM.
+    [ours] ``agent, one step`` is the agent stopped after its first prompt ("Ours-w/o MSI"). All of them begin with the
+    agent's initial pair. [ours] ``clip`` looks at no SRM. ``, answer: sam`` after a name: the same prompts, and SAM's
+    answer alone is measured. [ours]
 
     Args:
         policy: The trained agent's.
@@ -95,10 +97,10 @@ def prompting_strategies(
     if names is None:
         names = [name for name in DEFAULT_STRATEGIES if name not in lacking]
     if not names:
-        raise OptionError(f"{key} is empty; name at least one of {', '.join(known)}.")
+        raise OptionError(f"{key} is empty; name at least one of {_listed(known)}.")
     for name in names:
         if name not in known:
-            raise OptionError(f"{key}={name!r} is unknown; choose from {', '.join(map(repr, known))}.")
+            raise OptionError(f"{key}={name!r} is unknown; choose from {_listed(known)}.")
         if name in lacking:
             raise OptionError(f"{key}={name!r} needs CLIP's map; train with branch=explicit.")
     return {name: known[name] for name in names}
@@ -106,7 +108,7 @@ def prompting_strategies(
 
 def _known_strategies(agent: AgentPrompter, untrained: AgentPrompter, seed: int) -> dict[str, PromptingStrategy]:
     true_labels = {"label_source": "oracle"}
-    return {
+    known = {
         "agent": PromptingStrategy(agent),
         "agent, untrained": PromptingStrategy(untrained),
         "random": PromptingStrategy(RandomPrompter(seed)),
@@ -120,5 +122,14 @@ def _known_strategies(agent: AgentPrompter, untrained: AgentPrompter, seed: int)
         "agent, labels: clip": PromptingStrategy(agent, {"label_source": "clip"}),
         "agent, labels: positive": PromptingStrategy(agent, {"label_source": "positive"}),
         "agent, one step": PromptingStrategy(agent, {"max_steps": 1}),
-        "agent, answer: sam": PromptingStrategy(agent, {"answer": "sam"}),
     }
+    return known | {
+        name + _BY_SAM: PromptingStrategy(prompter, {**rules, "answer": "sam"})
+        for name, (prompter, rules) in known.items()
+        if "answer" not in rules
+    }
+
+
+def _listed(known: Mapping[str, PromptingStrategy]) -> str:
+    names = ", ".join(repr(name) for name in known if not name.endswith(_BY_SAM))
+    return f"{names}, or one of them with {_BY_SAM!r} after it"

@@ -184,6 +184,20 @@ def test_one_step_is_the_agents_first(make_strategies, make_resume_log):
     assert episode.rules.max_steps == 3
 
 
+@pytest.mark.parametrize("name", ["agent, untrained", "srm", "oracle"])
+def test_any_strategy_may_be_measured_by_sams_answer_alone(make_strategies, make_resume_log, name):
+    by_sam = f"{name}, answer: sam"
+    episode, strategies = make_strategies([name, by_sam], answer="fused")
+    resume_log = make_resume_log()
+    results = compare(episode, range(5), strategies, resume_log)
+    resume_log.remove()
+    assert not np.array_equal(results[by_sam].ious(), results[name].ious())
+    episode, strategies = make_strategies([name], answer="sam")
+    assert np.array_equal(
+        results[by_sam].ious(), compare(episode, range(5), strategies, make_resume_log())[name].ious()
+    )
+
+
 def given_labels(episode, strategy):
     """The label of each prompt, and whether SAM's answer before it had foreground there."""
     labels, answered, before = [], [], []
@@ -216,7 +230,8 @@ def test_the_default_strategies_are_all_that_have_what_they_need(make_strategies
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        (["agent", "psychic"], r"'psychic'.*'agent, labels: last', .*'agent, one step'"),
+        (["agent", "psychic"], r"'psychic'.*'agent, labels: last', .*'agent, one step', or .* with ', answer: sam'"),
+        (["clip, answer: sam"], "is unknown"),
         ([], "is empty"),
         (["agent, labels: clip"], "needs CLIP's map"),
     ],
