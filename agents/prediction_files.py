@@ -34,17 +34,34 @@ class PredictionWriter:
 
     Args:
         folder: To write to.
+        overwrite: Whether files that were there before may be replaced.
 
     Attributes:
         place: Where the predictions are, for the user.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, overwrite: bool = False) -> None:
         self.folder = self.place = folder
+        self._overwrite = overwrite
+        self._written: dict[Path, str] = {}
 
     def write(self, frame: Frame, prediction: Prediction) -> None:
-        """Write or collect a prediction."""
+        """Write or collect a prediction.
+
+        Raises:
+            DataError: The prediction of another frame has the same file.
+            OptionError: The file was there before, and is not to be replaced.
+        """
+        self._claim(self.folder / f"{frame.name}.png", frame.path)
         write_mask(self.folder, frame.name, resize_nearest(prediction.mask, frame.size))
+
+    def _claim(self, file: Path, path: str) -> None:
+        """Keep a file for the prediction of the frame at `path`; raises as `write` does."""
+        if file in self._written:
+            raise DataError(f"The predictions of {self._written[file]} and {path} would both be {file}.")
+        if file.exists() and not self._overwrite:
+            raise OptionError(f"{file} is there already; write to another folder, or replace it: --overwrite.")
+        self._written[file] = path
 
     def finish(self) -> None:
         """Write what was collected, after the last prediction."""
@@ -57,7 +74,8 @@ class OverlayWriter(PredictionWriter):
     """Writes the images with their masks tinted, as PNG."""
 
     def write(self, frame: Frame, prediction: Prediction) -> None:
-        """Write a picture."""
+        """Write a picture; raises as `PredictionWriter.write` does."""
+        self._claim(self.folder / f"{frame.name}.png", frame.path)
         write_picture(self.folder, frame.name, overlay(frame.read(), prediction.mask, ANSWER_COLOUR))
 
 
@@ -68,31 +86,33 @@ class VideoWriter(PredictionWriter):
 
     Args:
         folder: To write to.
+        overwrite: Whether files that were there before may be replaced.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self._videos: dict[str, VideoFile] = {}
+    def __init__(self, folder: Path, overwrite: bool = False) -> None:
+        super().__init__(folder, overwrite)
+        self._origin: Path | None = None
         self._current: VideoFile | None = None
 
     def write(self, frame: Frame, prediction: Prediction) -> None:
         """Write a mask, and add a picture to the video.
 
         Raises:
-            DataError: A sequence has frames of several sizes, or another has the same name.
+            DataError: A sequence has frames of several sizes, or a file is another's.
+            OptionError: A file was there before, and is not to be replaced.
         """
         super().write(frame, prediction)
         image, mask = frame.read(), prediction.mask
         factor = min(1.0, LONGEST_SIDE / max(image.shape))
         size = (max(1, round(image.shape[0] * factor)), max(1, round(image.shape[1] * factor)))
         picture = overlay(resize_image(image, size), resize_nearest(mask, size), ANSWER_COLOUR)
-        video = self._videos.get(frame.sequence)
-        if video is None:
+        video = self._current
+        if video is None or frame.origin != self._origin:
             self.finish()
-            video = VideoFile(self.folder / f"{frame.sequence}.mp4", frame.rate, size)
-            self._videos[frame.sequence] = self._current = video
-        if video is not self._current:
-            raise DataError(f"Two sequences are called {frame.sequence}; take one after the other.")
+            file = self.folder / f"{frame.sequence}.mp4"
+            self._claim(file, str(frame.origin))
+            video = self._current = VideoFile(file, frame.rate, size)
+            self._origin = frame.origin
         if size != video.size:
             raise DataError(
                 f"{frame.path} is of {size[1]}×{size[0]} pixels, the first frame of {frame.sequence} of "
@@ -117,15 +137,17 @@ class CocoWriter(PredictionWriter):
 
     Args:
         folder: To write to.
+        overwrite: Whether a file that was there before may be replaced.
         category: What the masks show.
 
     Raises:
-        OptionError: The extra ``coco`` is not installed.
+        OptionError: The extra ``coco`` is not installed, or the file is not to be replaced.
     """
 
-    def __init__(self, folder: Path, category: str) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, overwrite: bool, category: str) -> None:
+        super().__init__(folder, overwrite)
         self.place = folder / COCO_FILE
+        self._claim(self.place, COCO_FILE)
         self._export = CocoExport(category)
 
     def write(self, frame: Frame, prediction: Prediction) -> None:
@@ -142,6 +164,7 @@ class YoloWriter(PredictionWriter):
 
     Args:
         folder: To write to.
+        overwrite: Whether labels that were there before may be replaced.
         category: What the masks show.
         scores: Whether each line ends with the prediction's score.
 
@@ -149,8 +172,8 @@ class YoloWriter(PredictionWriter):
         OptionError: The folder has another ``data.yaml``.
     """
 
-    def __init__(self, folder: Path, category: str, scores: bool) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, overwrite: bool, category: str, scores: bool) -> None:
+        super().__init__(folder, overwrite)
         self._scores = scores
         self._names = yaml.safe_dump({"names": {0: category}}, allow_unicode=True).encode()
         file = folder / YOLO_NAMES
@@ -158,9 +181,11 @@ class YoloWriter(PredictionWriter):
             raise OptionError(f"{file} belongs to other labels; write the predictions to another folder.")
 
     def write(self, frame: Frame, prediction: Prediction) -> None:
-        """Write an image's labels; of an empty mask, an empty file."""
+        """Write an image's labels; of an empty mask, an empty file. Raises as `PredictionWriter.write` does."""
+        file = self.folder / "labels" / f"{frame.name}.txt"
+        self._claim(file, frame.path)
         label = yolo_label(resize_nearest(prediction.mask, frame.size), prediction.score if self._scores else None)
-        write_file(self.folder / "labels" / f"{frame.name}.txt", label.encode())
+        write_file(file, label.encode())
 
     def finish(self) -> None:
         """Write the category's name."""
@@ -183,32 +208,33 @@ class Outcome:
 
 
 def prediction_writer(
-    format: str, folder: Path, category: str | None = None, text: str | None = None
+    format: str, folder: Path, overwrite: bool = False, category: str | None = None, text: str | None = None
 ) -> PredictionWriter:
     """Make the writer of a format.
 
     Args:
         format: ``mask``, ``overlay``, ``video``, ``coco``, ``yolo`` or ``yolo-scores``.
         folder: To write to.
+        overwrite: Whether files that were there before may be replaced.
         category: What the target is called in COCO's and YOLO's files; by default `text`, or else ``target``.
         text: What the agent looks for, if a text guides it.
 
     Raises:
-        OptionError: An option is for another format, or an extra is not installed.
+        OptionError: An option is for another format, an extra is not installed, or a file is not to be replaced.
     """
     if category is not None and format in ("mask", "overlay", "video"):
         raise OptionError(f"--category is for --format coco and yolo; --format {format} names no categories.")
     name = category or text or "target"
     match format:
         case "overlay":
-            return OverlayWriter(folder)
+            return OverlayWriter(folder, overwrite)
         case "video":
-            return VideoWriter(folder)
+            return VideoWriter(folder, overwrite)
         case "coco":
-            return CocoWriter(folder, name)
+            return CocoWriter(folder, overwrite, name)
         case "yolo" | "yolo-scores":
-            return YoloWriter(folder, name, scores=format == "yolo-scores")
-    return PredictionWriter(folder)
+            return YoloWriter(folder, overwrite, name, scores=format == "yolo-scores")
+    return PredictionWriter(folder, overwrite)
 
 
 def predict_files(agent: AlignSAM, files: Sequence[SourceFile], writer: PredictionWriter, text: str | None) -> Outcome:
@@ -223,7 +249,8 @@ def predict_files(agent: AlignSAM, files: Sequence[SourceFile], writer: Predicti
         text: What to look for, if a text guides the agent.
 
     Raises:
-        DataError: None could be read.
+        DataError: None could be read, or two predictions would have one file.
+        OptionError: A file that is there already is not to be replaced.
     """
     outcome = Outcome()
     waiting: deque[Frame] = deque()

@@ -31,6 +31,7 @@ class Frame:
         read: Reads it, uint8 (H, W, 3) RGB.
         sequence: What a video of it and its neighbours is called: its file's name if that has several frames, else that
             of its folder.
+        origin: Where these are: that file, or that folder.
         rate: Frames of that video in a second.
     """
 
@@ -39,6 +40,7 @@ class Frame:
     size: tuple[int, int]
     read: Callable[[], np.ndarray]
     sequence: str
+    origin: Path
     rate: float = FRAME_RATE
 
 
@@ -73,7 +75,7 @@ class SourceFile:
         if pages == 1:
             width, height = stated_size(self.file)
             read = partial(read_image, self.file, intensity_range)
-            yield Frame(self.name, self.path, (height, width), read, self.folder)
+            yield Frame(self.name, self.path, (height, width), read, self.folder, self.file.resolve().parent)
             return
         for page in range(pages):
             width, height = stated_size(self.file, page)
@@ -87,7 +89,7 @@ class SourceFile:
         self, number: int, size: tuple[int, int], read: Callable[[], np.ndarray], rate: float = FRAME_RATE
     ) -> Frame:
         name = f"{self.name}/{number:06d}"
-        return Frame(name, f"{name}.png", size, read, self.name, rate)
+        return Frame(name, f"{name}.png", size, read, self.name, self.file, rate)
 
 
 def find_sources(sources: Sequence[Path], outputs: Sequence[Path]) -> list[SourceFile]:

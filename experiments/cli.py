@@ -88,6 +88,7 @@ def predict(
         ),
     ] = Format.mask,
     category: Annotated[str | None, typer.Option(help="What the target is called in COCO's and YOLO's files.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
     text: Annotated[str | None, typer.Option(help="What to look for, where a text guides the agent.")] = None,
     sam: Sam = None,
     clip: Clip = None,
@@ -122,7 +123,7 @@ def predict(
         found = find_sources(images, [out])
         agent = AlignSAM.from_pretrained(run, sam=sam, clip=clip, device=device, batch_size=batch_size)
         found = part.whole_batches(found, batch_size)
-        writer = prediction_writer(format, out, category, text or agent.config.text)
+        writer = prediction_writer(format, out, overwrite, category, text or agent.config.text)
         outcome = predict_files(agent, found, writer, text)
         for problem in outcome.skipped:
             print(f"skipped: {problem}", file=sys.stderr)

@@ -85,7 +85,7 @@ def test_the_mask_of_a_very_large_image_has_its_size(alignsam, make_run, photos,
     small = AlignSAM.from_pretrained(run).predict(photos / "wide.jpg").mask
     assert (mask.shape, small.shape) == ((30, 70), (15, 35))
     np.testing.assert_array_equal(mask[::2, ::2] > 0, small)
-    alignsam("predict", run, photos / "wide.jpg", "--out", out, "--format", "overlay")
+    alignsam("predict", run, photos / "wide.jpg", "--out", out, "--format", "overlay", "--overwrite")
     assert cv2.imread(str(out / "wide.png")).shape == (15, 35, 3)
 
 
@@ -164,8 +164,9 @@ def test_a_full_disk_ends_the_command_and_leaves_no_half_file(alignsam, make_run
 def test_a_hundred_million_pixels_have_a_mask(alignsam, make_run, tmp_path):
     cv2.imwrite(str(tmp_path / "huge.png"), np.zeros((9000, 12000, 3), np.uint8))
     for format in ("mask", "overlay", "coco", "yolo"):
-        alignsam("predict", make_run(format), tmp_path / "huge.png", "--out", tmp_path / "out", "--format", format)
-    [image] = json.loads((tmp_path / "out/annotations.json").read_text())["images"]
+        out = tmp_path / f"{format} of huge"
+        alignsam("predict", make_run(format), tmp_path / "huge.png", "--out", out, "--format", format)
+    [image] = json.loads((tmp_path / "coco of huge/annotations.json").read_text())["images"]
     assert (image["height"], image["width"]) == (9000, 12000)
 
 

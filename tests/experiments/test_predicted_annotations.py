@@ -58,9 +58,9 @@ def test_the_names_of_other_labels_are_not_replaced(alignsam, expected, photos, 
     run, _ = expected
     arguments = ("predict", run, photos, "--out", tmp_path, "--format", "yolo")
     alignsam(*arguments)
-    alignsam(*arguments)
+    alignsam(*arguments, "--overwrite")
     names = (tmp_path / "data.yaml").read_bytes()
-    assert "data.yaml belongs to other labels" in alignsam(*arguments, "--category", "dog", status=1)
+    assert "data.yaml belongs to other labels" in alignsam(*arguments, "--category", "dog", "--overwrite", status=1)
     assert (tmp_path / "data.yaml").read_bytes() == names
 
 
@@ -69,6 +69,32 @@ def test_a_failure_keeps_an_earlier_file(alignsam, expected, photos, tmp_path):
     arguments = ("predict", run, photos, "--out", tmp_path / "out", "--format", "coco")
     alignsam(*arguments)
     before = (tmp_path / "out/annotations.json").read_bytes()
-    alignsam(*arguments, "--text", "star", status=1)
+    alignsam(*arguments, "--overwrite", "--text", "star", status=1)
     assert (tmp_path / "out/annotations.json").read_bytes() == before
     assert json.loads(before)["images"]
+
+
+@pytest.mark.parametrize(
+    ("format", "name"),
+    [
+        ("mask", "wide.png"),
+        ("overlay", "wide.png"),
+        ("video", "images.mp4"),
+        ("coco", "annotations.json"),
+        ("yolo", "labels/wide.txt"),
+    ],
+)
+def test_what_is_there_already_is_replaced_only_where_asked_for(alignsam, make_run, photos, tmp_path, format, name):
+    """It may be a user's own mask, label or video."""
+    run, images, file = make_run(), tmp_path / "images", tmp_path / "out" / name
+    images.mkdir()
+    (photos / "wide.jpg").rename(images / "wide.jpg")
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    arguments = ("predict", run, images, "--out", tmp_path / "out", "--format", format)
+    assert f"{file} is there already; write to another folder, or replace it: --overwrite" in alignsam(
+        *arguments, status=1
+    )
+    assert file.read_text() == "mine"
+    alignsam(*arguments, "--overwrite")
+    assert file.read_bytes() != b"mine"

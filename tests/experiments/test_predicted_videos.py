@@ -87,7 +87,25 @@ def test_two_sequences_of_one_name_are_told(alignsam, make_run, clip, tmp_path):
     output = alignsam(
         "predict", make_run(), clip, tmp_path / "frames", "--out", tmp_path / "out", "--format", "video", status=1
     )
-    assert "Two sequences are called clip" in output
+    assert "frames/clip would both be" in output
+
+
+def test_frames_of_two_folders_of_one_name_are_not_one_video(alignsam, make_run, tmp_path):
+    for number, folder in enumerate(("a/clip", "b/clip")):
+        (tmp_path / folder).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / folder / f"{number}.png"), FRAMES[0])
+    folders = tmp_path / "a/clip", tmp_path / "b/clip"
+    output = alignsam("predict", make_run(), *folders, "--out", tmp_path / "out", "--format", "video", status=1)
+    assert f"The predictions of {folders[0]} and {folders[1]} would both be {tmp_path / 'out/clip.mp4'}" in output
+
+
+def test_a_page_and_a_photograph_of_one_name_are_told(alignsam, make_run, tmp_path):
+    (tmp_path / "src/stack").mkdir(parents=True)
+    first, *rest = map(Image.fromarray, FRAMES[:2])
+    first.save(tmp_path / "src/stack.tif", save_all=True, append_images=rest)
+    cv2.imwrite(str(tmp_path / "src/stack/000000.jpg"), FRAMES[0])
+    output = alignsam("predict", make_run(), tmp_path / "src", "--out", tmp_path / "out", status=1)
+    assert f"would both be {tmp_path / 'out/stack/000000.png'}" in output
 
 
 def test_a_torn_video_keeps_its_masks_and_is_named(alignsam, make_run, tmp_path):
