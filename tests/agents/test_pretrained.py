@@ -104,6 +104,17 @@ def test_what_is_no_image_is_an_error(make_run, image, says):
         AlignSAM.from_pretrained(make_run()).predict(image)
 
 
+def test_images_before_an_unreadable_one_are_answered(make_run, tmp_path):
+    (tmp_path / "torn.png").write_bytes(b"torn")
+    agent = AlignSAM.from_pretrained(make_run(), batch_size=4)
+    whole = [picture(50, 70, seed) for seed in range(6)]
+    answers = agent.predict_many([*whole, tmp_path / "torn.png", picture(20, 20)])
+    for image in whole:
+        np.testing.assert_array_equal(next(answers).mask, agent.predict(image).mask)
+    with pytest.raises(DataError, match=r"torn\.png"):
+        next(answers)
+
+
 def test_a_torn_pillow_image_is_an_error(make_run, tmp_path):
     Image.fromarray(picture(50, 70)).save(tmp_path / "a.png")
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:2000])
