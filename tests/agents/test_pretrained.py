@@ -191,6 +191,16 @@ def test_a_saved_agent_predicts_alike(make_run, tmp_path):
     np.testing.assert_array_equal(again.predict(image).probability, agent.predict(image).probability)
 
 
+def test_an_agent_is_saved_in_the_home_folder_as_it_is_loaded_from_there(make_run, tmp_path, monkeypatch):
+    run = make_run()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name in ("~/folder", "~/one.alignsam"):
+        AlignSAM.from_pretrained(run).save_pretrained(name)
+        AlignSAM.from_pretrained(name)
+    assert not (tmp_path / "~").exists()
+
+
 def test_weights_of_ones_own_go_with_a_saved_agent_by_their_digest(make_run, tmp_path):
     (tmp_path / "own.pth").write_bytes(b"weights")
     agent = AlignSAM.from_pretrained(make_run(sam=str(tmp_path / "own.pth")), trust_local_weights=True)
