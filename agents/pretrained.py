@@ -164,7 +164,7 @@ class AlignSAM:
         Raises:
             WeightsError: The Hub refuses, or does not answer.
             OptionError: The extra ``hub`` is not installed, or a text is needed to prompt the images.
-            DataError: An image cannot be read.
+            DataError: An image cannot be read, or the agent's measurements cannot.
         """
         with TemporaryDirectory() as place:
             self.save_pretrained(place)
