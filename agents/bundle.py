@@ -33,6 +33,7 @@ def export(source: Path, target: Path) -> None:
     Raises:
         WeightsError: The run is incomplete, or `target` cannot be written or would replace another run.
     """
+    source, target = source.expanduser(), target.expanduser()
     if source.is_dir() and target.is_dir() and source.samefile(target):
         raise WeightsError(f"{target} is the run itself, whose configuration a bundle's would replace; name another.")
     with opened(source) as run:
@@ -90,6 +91,7 @@ def opened(path: Path) -> Iterator[Path]:
     Raises:
         WeightsError: There is no such bundle, or it is damaged or refused.
     """
+    path = path.expanduser()
     if path.is_dir():
         yield path
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from alignsam_gym.agents.agent_config import read_agent_config
 from alignsam_gym.agents.bundle import MEMBERS, export
 from alignsam_gym.agents.trained_run import METRICS_FILE
 from alignsam_gym.errors import WeightsError, first_line
+from alignsam_gym.evaluation.metrics_file import read_metrics
 from alignsam_gym.foundation.sam.hf_checkpoints import import_hub
 
 PICTURE = "samples.png"
@@ -56,8 +56,10 @@ def push(run: Path, repo: str, private: bool = False, licence: str | None = None
 
     Raises:
         WeightsError: The run is incomplete, or the Hub refuses or does not answer.
+        DataError: The run's `METRICS_FILE` is torn, or holds no measurements.
         OptionError: The extra ``hub`` is not installed.
     """
+    run = run.expanduser()
     with tempfile.TemporaryDirectory() as place:
         export(run, Path(place))
         return upload(Path(place), repo, private, run / METRICS_FILE, licence, data)
@@ -80,11 +82,16 @@ def upload(
         metrics: What an evaluation has left, for the card; it need not be there.
         licence: For the card.
         data: For the card.
+
+    Raises:
+        WeightsError: The Hub refuses, or does not answer.
+        DataError: `metrics` is torn, or holds no measurements.
+        OptionError: The extra ``hub`` is not installed.
     """
     api = import_hub("The Hugging Face Hub").HfApi()
     from alignsam_gym.agents.hub_card import make_card  # which needs the extra
 
-    found = json.loads(metrics.read_text()) if metrics and metrics.is_file() else None
+    found = read_metrics(metrics) if metrics and metrics.is_file() else None
     has_picture = (bundle / PICTURE).is_file()
     card = make_card(read_agent_config(bundle), repo, found, licence=licence, data=data, has_picture=has_picture)
     (bundle / "README.md").write_text(card, encoding="utf-8")

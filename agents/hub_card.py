@@ -98,7 +98,7 @@ def make_card(
         arguments=_arguments(config, repo),
         text=f', text="{config.text or "what to look for"}"' if config.guided else "",
         data=_data(config, metrics, data),
-        results=_results(metrics) if metrics else "It has not been measured.",
+        results=_results(metrics) if metrics and metrics["prompting"] else "It has not been measured.",
         sam=env.get("sam", "tiny"),
         features={"sam": "SAM's embedding", "clip": "a CLIP's features", "both": "SAM's embedding, a CLIP's features"}[
             config.srm.get("features", "sam")
@@ -163,7 +163,7 @@ def _data(config: AgentConfig, metrics: Mapping[str, Any] | None, told: str | No
     images = (metrics or {}).get("labelled_images")
     counted = f"{images} labelled images" if images else "labelled images"
     lines = [f"The agent learned from {counted}, of {_called(config.dataset)}."]
-    if metrics:
+    if metrics and metrics["prompting"]:
         measured = next(iter(metrics["prompting"].values()))["images"]
         lines.append(f"It was measured on {measured} others, of {_called(metrics.get('measured_on', config.dataset))}.")
     lines.append(told or "Its maker has not described them further.")

@@ -75,6 +75,7 @@ def export_onnx(agent: AlignSAM, folder: Path) -> None:
     except ImportError as error:
         raise OptionError("The export needs onnx and onnxscript: pip install 'alignsam-gym[onnx]'.") from error
     _check_exportable(agent)
+    folder = folder.expanduser()
     rules, model = agent.rules, agent.model
     cells = min(rules.srm_grid_size, model.embedding_shape[1])
     encoding, mask = torch.rand(2, *model.encoding_shape), torch.rand(2, *model.logits_shape)

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 from stable_baselines3.common.policies import BasePolicy
 
@@ -23,7 +24,13 @@ from alignsam_gym.agents.trained_run import METRICS_FILE, trained_policy
 from alignsam_gym.agents.vec_env import make_environments
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.envs.episode import Episode
-from alignsam_gym.envs.prompting_session import ImageLike, Prediction, PromptingSession, UnlabelledImages
+from alignsam_gym.envs.prompting_session import (
+    ImageLike,
+    Prediction,
+    PromptingSession,
+    UnlabelledImages,
+    read_pixels,
+)
 from alignsam_gym.errors import AlignSAMError, OptionError, WeightsError, check_count
 from alignsam_gym.foundation.encoding.embedding_store import RecentStore
 from alignsam_gym.foundation.sam.hf_checkpoints import is_cached, is_repository
@@ -157,7 +164,7 @@ class AlignSAM:
         Raises:
             WeightsError: The Hub refuses, or does not answer.
             OptionError: The extra ``hub`` is not installed, or a text is needed to prompt the images.
-            DataError: An image cannot be read.
+            DataError: An image cannot be read, or the agent's measurements cannot.
         """
         with TemporaryDirectory() as place:
             self.save_pretrained(place)
@@ -199,16 +206,33 @@ class AlignSAM:
     def predict_many(self, images: Iterable[ImageLike], text: str | None = None) -> Iterator[Prediction]:
         """Segment one image after the other, prompted in batches; see `predict`.
 
+        The first image that cannot be read ends the iteration, after the answers to all before it.
+
         Args:
             images: Asked for as they are needed.
             text: What to look for in all of them.
+
+        Raises:
+            OptionError: A text is needed and missing, or given and not looked at.
+            DataError: An image is none, or cannot be read.
         """
-        session, waiting = self.session(), iter(images)
+        failures: list[Exception] = []
+
+        def readable() -> Iterator[np.ndarray]:
+            try:
+                for image in images:
+                    yield read_pixels(image, self.config.intensity_range)
+            except Exception as error:  # of the images' iterator, too; raised once those before are answered
+                failures.append(error)
+
+        session, waiting = self.session(), readable()
         while count := session.set_images(islice(waiting, self.batch_size), text):
             while session.step():
                 pass
             for row in range(count):
                 yield session.prediction(row)
+        if failures:
+            raise failures[0]
 
 
 def with_models(

@@ -44,7 +44,7 @@ def prompt_photographs(agent: AlignSAM, photographs: Sequence[ImageLike]) -> lis
 
 
 def draw_strips(strips: Sequence[Sequence[np.ndarray]], path: Path) -> None:
-    """Write a PNG file with a row for each photograph, of what `prompt_photographs` returns."""
+    """Write a PNG file with a row for each photograph, of what `prompt_photographs` returns; its folder is made."""
     titles = ["photograph", "initial pair", *(f"{count} prompt{'s' * (count > 1)}" for count in SHOWN[1:])]
     heights = [row[0].shape[0] for row in strips]
     figure = Figure(figsize=(2 * len(titles), 2 * sum(heights) / _WIDTH + 0.4), layout="constrained")
@@ -55,6 +55,7 @@ def draw_strips(strips: Sequence[Sequence[np.ndarray]], path: Path) -> None:
             axis.axis("off")
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=10)
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
 

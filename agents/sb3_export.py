@@ -31,6 +31,7 @@ def export_sb3(source: Path, target: Path, sam: str | None = None, clip: str | N
     """
     if target.suffix == SUFFIX:
         raise OptionError(f"{target}: {SUFFIX} is the suffix of a bundle; let SB3's file end in .zip.")
+    target = target.expanduser()
     target = target if target.suffix else target.with_suffix(".zip")  # as SB3 does
     with opened(source) as folder:
         config = with_models(read_agent_config(folder), sam, clip)

@@ -73,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Labelled]:
                 labelled.append(label_by_clicks(session, stem, truth, options.iou, options.most))
                 print(f"{stem}: {len(labelled[-1].ious) - 1} clicks, IoU {labelled[-1].ious[-1]:.3f}")
         project.close()
+    if not labelled:
+        parser.error(f"no photograph of {given.images} has a mask to label: put masks into {given.masks}")
     clicks = np.array([len(each.ious) - 1 for each in labelled])
     reached = np.array([each.ious[-1] >= options.iou for each in labelled])
     seconds = np.array([each.seconds for each in labelled])

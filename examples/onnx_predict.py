@@ -92,6 +92,8 @@ def main() -> None:
     image = cv2.imread(args.image)
     if image is None:
         parser.error(f"{args.image} cannot be read as an image")
+    if not Path(args.graphs, "agent.json").is_file():
+        parser.error(f"{args.graphs} has no agent.json: name the folder that alignsam export wrote with --onnx")
     sizes, graphs = load(Path(args.graphs))
     if "similarity" in [given.name for given in graphs["srm"].get_inputs()]:
         parser.error(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -38,13 +38,15 @@ class Pointer:
     """A prompting strategy with its models.
 
     Attributes:
-        name: As the page calls it.
+        name: As the page lists it.
+        short: As the page calls it beside an image: of a run, the last parts of its path.
         how: What it does, as Markdown.
         guided: Whether a text guides it.
         new_session: Makes a session for one visit. Sessions share their models and encodings.
     """
 
     name: str
+    short: str
     how: str
     guided: bool
     new_session: Callable[[], PromptingSession]
@@ -95,18 +97,19 @@ class Pointers:
                     f"{', '.join(MEMBERS)} in it."
                 )
             try:
-                return self._agent(source, name)
+                return self._agent(source, name, name)
             except AlignSAMError as error:  # which names a temporary place
                 raise type(error)(str(error).replace(str(source), name)) from None
 
     def _load(self, name: str) -> Pointer:
-        return self._agent(self.runs[name], name) if name in self.runs else self._untrained()
+        run = self.runs.get(name)
+        return self._agent(run, name, _shorten(run, self.runs.values())) if run else self._untrained()
 
-    def _agent(self, run: Path, name: str) -> Pointer:
+    def _agent(self, run: Path, name: str, short: str) -> Pointer:
         agent = AlignSAM.from_pretrained(run, sam=self.sam, clip=self.clip, device=self.device, batch_size=1)
         guided = "A text guides it." if agent.clip else "No text guides it: it looks for what it was trained on."
-        how = BY_AGENT.format(run=Path(name).name, labels=LABELS[agent.rules.label_source], guided=guided)
-        return Pointer(name, how, agent.clip is not None, agent.session)
+        how = BY_AGENT.format(run=short, labels=LABELS[agent.rules.label_source], guided=guided)
+        return Pointer(name, short, how, agent.clip is not None, agent.session)
 
     def _untrained(self) -> Pointer:
         episode = make_environments(
@@ -126,4 +129,14 @@ class Pointers:
         def new_session() -> PromptingSession:
             return PromptingSession(episode.rules, episode.model, episode.srm, clip_prompter, clip=clip, store=store)
 
-        return Pointer(UNTRAINED, BY_CLIP, True, new_session)
+        return Pointer(UNTRAINED, UNTRAINED, BY_CLIP, True, new_session)
+
+
+def _shorten(path: Path, all_paths: Collection[Path]) -> str:
+    """Return the fewest last parts of a path that no other path ends with."""
+    others = [other.parts for other in all_paths if other != path]
+    for length in range(1, len(path.parts)):
+        parts = path.parts[-length:]
+        if all(other[-length:] != parts for other in others):
+            return str(Path(*parts))
+    return str(path)

@@ -37,7 +37,7 @@ class Visit:
     """One image, prompted to the end.
 
     Attributes:
-        pointer: The name of what prompted.
+        pointer: The short name of what prompted.
         image: With its ground truth, if there is any.
         text: What was looked for; None where no text guides the prompts.
         session: Has taken all its steps; the visitor's own points are added to it.
@@ -86,7 +86,7 @@ def prompt_to_end(pointer: Pointer, image: DemoImage, text: str | None) -> Visit
     while session.step():
         hit = None if foreground is None else bool(foreground[session.patches()[-1]])
         measured.append(measure(image, session.prediction(), hit))
-    return Visit(pointer.name, image, wanted, session, measured)
+    return Visit(pointer.short, image, wanted, session, measured)
 
 
 def add_point(visit: Visit, x_px: float | None, y_px: float | None, positive: bool) -> None:

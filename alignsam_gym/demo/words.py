@@ -73,7 +73,7 @@ def table(visit: Visit, step: int, prediction: Prediction, number: int = 1) -> s
     template = _templates.get_template("steps.html")
     return template.render(
         number=number,
-        pointer=PurePath(visit.pointer).name,
+        pointer=visit.pointer,
         rows=rows(visit, step, prediction),
         measured=visit.image.truth is not None,
         step=step,
@@ -86,7 +86,7 @@ def summary(visit: Visit, step: int, prediction: Prediction) -> str:
     positive = int(prediction.labels.sum())
     own = len(visit.session.user_points())
     share, iou, _ = _in_words(measure(visit.image, prediction))
-    parts = [f"{PurePath(visit.pointer).name}: t = {step} of {visit.session.steps}"]
+    parts = [f"{visit.pointer}: t = {step} of {visit.session.steps}"]
     if own:
         parts.append(f"{own} {'point' if own == 1 else 'points'} of yours")
     parts.append(f"{positive} positive and {len(prediction.labels) - positive} negative prompts in all")
@@ -113,7 +113,7 @@ def legend(layers: Sequence[str], image: DemoImage, visits: Sequence[Visit]) -> 
         if len(lacking) == len(visits) and (visits or image.truth is None):
             absent = "there is none"
         elif lacking:
-            absent = f"{PurePath(lacking[0].pointer).name} has none"
+            absent = f"{lacking[0].pointer} has none"
         shown = "#{:02x}{:02x}{:02x}".format(*colour)
         described.append({"name": layer, "colour": shown, "is_map": layer in (SRM_MAP, CLIP_MAP), "absent": absent})
     return _templates.get_template("legend.html").render(layers=described, prompts=bool(visits))

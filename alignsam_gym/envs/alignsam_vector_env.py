@@ -26,8 +26,10 @@ class AlignSAMVectorEnv(ResumableMixin, VectorEnv[Any, Any, Any]):
     """`num_envs` episodes that share one SAM, one SRM and one decode a step.
 
     Make it by ``gym.make_vec("AlignSAM-v0", num_envs=16, vectorization_mode="vector_entry_point")``. Row i, seeded
-    with ``seed + i``, plays as the single `AlignSAMEnv` does with that seed. Where the SRM learns, all rows teach the
-    same one. These keywords come to those of `AlignSAMEnv`:
+    with ``seed + i``, draws the images, and the initial prompts that come from the ground truth, as the single
+    `AlignSAMEnv` does with that seed. Where no SRM is asked, or one that does not learn, it plays alike to the end.
+    An SRM that learns begins from row 0's seed and is taught by all rows: what depends on it differs from a single
+    environment's. These keywords come to those of `AlignSAMEnv`:
 
     <options>
 

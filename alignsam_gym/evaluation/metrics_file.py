@@ -52,7 +52,7 @@ def read_metrics(file: Path) -> dict[str, Any]:
         DataError: If the file is torn, or holds something else.
     """
     try:
-        metrics = json.loads(file.read_text())
+        metrics = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read ({error}); delete it, and measure that run again.") from error
     if not isinstance(metrics, dict) or not metrics.get("prompting"):

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from functools import partial
 from unittest.mock import Mock
 
 import cv2
@@ -16,7 +17,7 @@ from alignsam_gym.agents.agent_config import AgentConfig
 from alignsam_gym.agents.bundle import MEMBERS, export
 from alignsam_gym.agents.hub import download_bundle, push
 from alignsam_gym.agents.hub_card import make_card
-from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.errors import DataError, OptionError, WeightsError
 from tests.hub_stand_in import HubHandler, served_hub
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -156,6 +157,22 @@ def test_the_code_of_a_card_names_what_a_stranger_lacks(env, srm, says):
     card = make_card(AgentConfig(env, srm, {}, {}, "toy", None), "me/agent")
     assert says in card
     assert "names=hf:" not in card
+
+
+@pytest.mark.parametrize(("content", "says"), [("{", "cannot be read"), ("[]", "holds no measurements")])
+def test_measurements_that_cannot_be_read_are_an_error(hub, make_run, content, says):
+    run = make_run()
+    (run / "metrics.json").write_text(content)
+    for pushed in (partial(push, run), AlignSAM.from_pretrained(run).push_to_hub):
+        with pytest.raises(DataError, match=rf"metrics\.json {says}"):
+            pushed("me/agent")
+    assert not hub
+
+
+def test_a_card_without_a_measured_strategy_says_so():
+    card = make_card(AgentConfig({}, {}, {}, {}, "toy", None), "me/agent", {"prompting": {}, "labelled_images": 50})
+    assert "50 labelled images, of toy.\nIts maker" in card
+    assert "It has not been measured." in card
 
 
 def test_a_loaded_agent_is_pushed_with_the_measurements_of_its_run(hub, make_run, tmp_path):

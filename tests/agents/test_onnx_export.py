@@ -129,10 +129,19 @@ def test_the_example_says_what_it_cannot_do(example, tmp_path, monkeypatch, caps
     monkeypatch.setattr(example, "load", lambda folder: ({}, {"srm": srm}))
     monkeypatch.setattr(example, "predict", lambda *_: np.zeros((8, 8), bool))
     cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((8, 8, 3), np.uint8))
-    monkeypatch.setattr("sys.argv", ["onnx_predict.py", "graphs", str(tmp_path / "photo.png"), str(tmp_path / mask)])
+    (tmp_path / "agent.json").touch()
+    monkeypatch.setattr("sys.argv", ["onnx_predict.py", *(str(tmp_path / name) for name in ("", "photo.png", mask))])
     with pytest.raises(SystemExit, match="2"):
         example.main()
     assert says in capsys.readouterr().err
+
+
+def test_the_example_says_that_there_are_no_graphs(example, tmp_path, monkeypatch, capsys):
+    cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((8, 8, 3), np.uint8))
+    monkeypatch.setattr("sys.argv", ["onnx_predict.py", "nowhere", str(tmp_path / "photo.png"), "mask.png"])
+    with pytest.raises(SystemExit, match="2"):
+        example.main()
+    assert "nowhere has no agent.json: name the folder" in capsys.readouterr().err
 
 
 def test_rules_without_graphs_are_an_error(make_run, tmp_path):
@@ -148,7 +157,9 @@ def test_policies_without_graphs_are_an_error(make_run, make_toy_learner, tmp_pa
         export_onnx(agent, tmp_path)
 
 
-def test_a_place_that_cannot_be_written_is_an_error(make_run, tmp_path):
+def test_a_place_that_cannot_be_written_is_an_error(make_run, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(WeightsError, match="cannot be written"):
-        export_onnx(AlignSAM.from_pretrained(make_run()), tmp_path / "file/graphs")
+        export_onnx(AlignSAM.from_pretrained(make_run()), Path("~/file/graphs"))

@@ -104,6 +104,17 @@ def test_what_is_no_image_is_an_error(make_run, image, says):
         AlignSAM.from_pretrained(make_run()).predict(image)
 
 
+def test_images_before_an_unreadable_one_are_answered(make_run, tmp_path):
+    (tmp_path / "torn.png").write_bytes(b"torn")
+    agent = AlignSAM.from_pretrained(make_run(), batch_size=4)
+    whole = [picture(50, 70, seed) for seed in range(6)]
+    answers = agent.predict_many([*whole, tmp_path / "torn.png", picture(20, 20)])
+    for image in whole:
+        np.testing.assert_array_equal(next(answers).mask, agent.predict(image).mask)
+    with pytest.raises(DataError, match=r"torn\.png"):
+        next(answers)
+
+
 def test_a_torn_pillow_image_is_an_error(make_run, tmp_path):
     Image.fromarray(picture(50, 70)).save(tmp_path / "a.png")
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:2000])
@@ -178,6 +189,16 @@ def test_a_saved_agent_predicts_alike(make_run, tmp_path):
     agent.save_pretrained(tmp_path / "one.alignsam")
     again = AlignSAM.from_pretrained(str(tmp_path / "one.alignsam"))
     np.testing.assert_array_equal(again.predict(image).probability, agent.predict(image).probability)
+
+
+def test_an_agent_is_saved_in_the_home_folder_as_it_is_loaded_from_there(make_run, tmp_path, monkeypatch):
+    run = make_run()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name in ("~/folder", "~/one.alignsam"):
+        AlignSAM.from_pretrained(run).save_pretrained(name)
+        AlignSAM.from_pretrained(name)
+    assert not (tmp_path / "~").exists()
 
 
 def test_weights_of_ones_own_go_with_a_saved_agent_by_their_digest(make_run, tmp_path):

@@ -1,3 +1,4 @@
+from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
@@ -26,6 +27,14 @@ def test_a_folder_is_not_written_beside(make_run, tmp_path):
 def test_a_zip_is_no_bundle(make_run, tmp_path):
     with pytest.raises(OptionError, match=r"\.alignsam is the suffix of a bundle; let SB3's file end in \.zip"):
         export_sb3(make_run(), tmp_path / "policy.alignsam")
+
+
+def test_the_home_folder_may_be_a_tilde(make_run, tmp_path, monkeypatch):
+    export(make_run(), tmp_path / "bundle")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert export_sb3(Path("~/bundle"), Path("~/policy")) == tmp_path / "policy.zip"
+    assert (tmp_path / "policy.zip").is_file()
 
 
 def test_a_rollout_that_the_memory_cannot_hold_is_an_error(make_run, tmp_path, monkeypatch):

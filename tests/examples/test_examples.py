@@ -70,6 +70,13 @@ def test_a_simulated_person_labels_by_clicks(main, scenes):
     assert sorted(file.name for file in (scenes / "masks").iterdir()) == ["0.png", "1.png"]
 
 
+def test_photographs_without_masks_are_told(main, scenes, capsys):
+    shutil.rmtree(scenes / "masks")
+    with pytest.raises(SystemExit, match="2"):
+        main("clicks_to_masks")([str(scenes)])
+    assert f"put masks into {scenes / 'masks'}" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_clicks_on_the_page_do_what_clicks_without_it_do(main, scenes):
     pytest.importorskip("playwright", reason="playwright is not installed")
@@ -85,8 +92,8 @@ def test_clicks_on_the_page_do_what_clicks_without_it_do(main, scenes):
 
 @pytest.mark.slow
 def test_photographs_are_drawn_as_they_are_and_with_what_the_agent_made_of_them(main, make_run, tmp_path):
-    strips = main("prompted_photographs")(["--run", str(make_run()), "--output", str(tmp_path / "picture.png")])
-    with Image.open(tmp_path / "picture.png") as picture:
+    strips = main("prompted_photographs")(["--run", str(make_run()), "--output", str(tmp_path / "new/picture.png")])
+    with Image.open(tmp_path / "new/picture.png") as picture:
         assert picture.width > 1000
     for photograph, *answers in strips:
         assert len(answers) == 4

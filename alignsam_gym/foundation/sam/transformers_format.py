@@ -95,12 +95,12 @@ def read_sam_config(file: Path) -> Config:
     """
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise WeightsError(f"{file} is no configuration of transformers ({first_line(error)}). Fetch it again.") from (
             error
         )
     kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise WeightsError(
             f"{file} is of no SAM that is known here: its model_type is {kind!r}, and not one of {', '.join(_KINDS)}."
         )
@@ -125,7 +125,7 @@ def load_transformers_sam(config_file: Path, weights_file: Path) -> Sam:
     kind = _KINDS[config["model_type"]]
     try:
         sam = kind.build(config)
-    except (AttributeError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(f"{config_file} describes no SAM that can be built here: {first_line(error)}.") from error
     tensors = kind.rename(published_names(config["model_type"], read_tensors(weights_file)))
     return load_tensors(sam, tensors, weights_file, config["model_type"])

@@ -69,7 +69,7 @@ def test_the_summary_counts_what_the_picture_shows(picture):
     session = Mock(steps=0, user_points=Mock(return_value=()))
     visit = Visit("photos/agent", replace(picture, truth=None), None, session, [])
     assert words.summary(visit, 0, prediction) == (
-        "agent: t = 0 of 0; 1 positive and 1 negative prompts in all; the mask covers 25.0% of the image."
+        "photos/agent: t = 0 of 0; 1 positive and 1 negative prompts in all; the mask covers 25.0% of the image."
     )
 
 

@@ -104,6 +104,21 @@ def test_a_batch_of_one_equals_the_single_environment_with_an_srm_that_learns(ma
     _assert_rows_equal_singles(make_toy_vec(1, **options), [make_toy(**options)], 3, 1e-6)
 
 
+def test_rows_draw_what_single_environments_do_though_they_share_an_srm_that_learns(make_toy, make_toy_vec):
+    options = {"label_source": "srm", "initial_prompts": "truth", "srm": {"width": 8}}
+    envs, singles = make_toy_vec(2, **options), [make_toy(**options) for _ in range(2)]
+    for seed in (5, None, None):
+        _, infos = envs.reset(seed=seed)
+        maps = []
+        for row, env in enumerate(singles):
+            _, info = env.reset(seed=None if seed is None else seed + row)
+            assert info["index"] == infos["index"][row]
+            episode, together = env.unwrapped.episode, envs.unwrapped.episode
+            torch.testing.assert_close(episode.points[0], together.points[row])
+            maps.append(torch.allclose(episode.srm_logits[0], together.srm_logits[row], atol=1e-3))
+        assert maps == [True, False]
+
+
 def test_deltas_of_iou_equal_the_single_ones(make_toy, make_toy_vec):
     options = {"label_source": "oracle", "reward": "delta_iou"}
     envs, singles = make_toy_vec(2, **options), [make_toy(**options) for _ in range(2)]

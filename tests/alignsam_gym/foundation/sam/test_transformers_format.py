@@ -199,6 +199,8 @@ def test_the_fingerprint_is_of_weights_and_configuration(changed):
         ("mask_decoder_config", "iou_head_depth", 2, r"mask_decoder_config\.iou_head_depth is 2, and not 3"),
         ("vision_config", "hidden_size", "wide", r"config\.json describes no SAM that can be built here"),
         ("vision_config", "num_hidden_layers", 3, r"looks like sam, but it has besides image_encoder\.blocks\.3"),
+        ("mask_decoder_config", "num_attention_heads", 7, r"config\.json describes no SAM .*: num_heads must divide"),
+        (None, "model_type", ["sam"], r"model_type is \['sam'\], and not one of sam, sam_hq"),
         (None, "model_type", "bert", r"model_type is 'bert', and not one of sam, sam_hq, sam2, sam2_video"),
     ],
 )
@@ -216,7 +218,16 @@ def test_two_positional_encodings_are_a_weights_error(changed):
         load_sam(changed(change_tensors=lambda tensors: tensors.update({name: torch.zeros(2, 32)})), "cpu")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
+@pytest.mark.parametrize("backbone", [{"blocks_per_stage": [1]}, {"window_size_per_stage": [8]}])
+def test_a_sam_2_that_cannot_be_built_is_a_weights_error(tmp_path, backbone):
+    config = {"model_type": "sam2", "vision_config": {"backbone_config": backbone}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(WeightsError, match=r"config\.json describes no SAM that can be built here: \w+"):
+        load_sam(f"hf:{tmp_path}", "cpu")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 100_000])
 def test_a_torn_configuration_is_a_weights_error(tmp_path, content):
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(WeightsError, match=r"config\.json is "):
