@@ -218,7 +218,7 @@ def options_table(options: type[Options], names: Collection[str] | None = None) 
         if names is not None and each.name not in names:
             continue
         choices = choices_of(hints[each.name])
-        kind = " or ".join(f"`{choice}`" for choice in choices) if choices else f"`{each.type}`".replace("|", "\\|")
+        kind = " or ".join(f"`{choice}`" for choice in choices) if choices else f"`{each.type}`"
         values = [each.default, each.default]
         if each.default is _UNSET:
             values = [preset_values(preset, options.group)[each.name] for preset in get_args(Preset)]

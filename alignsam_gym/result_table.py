@@ -51,7 +51,7 @@ class ResultTable:
 
     def to_markdown(self) -> str:
         """Write the caption, a blank line, and a pipe table; no newline at the end."""
-        lines = [self.columns, ["---"] * len(self.columns)]
+        lines = [[_markdown(title) for title in self.columns], ["---"] * len(self.columns)]
         lines += [[_markdown(cell) for cell in row] for row in self.rows]
         table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         return f"{self.caption}\n\n{table}" if self.caption else table
@@ -128,7 +128,8 @@ def _plain(cell: Cell) -> str | int | float:
 
 
 def _markdown(cell: Cell) -> str:
-    return f"**{cell.text}**{cell.rest}" if isinstance(cell, Strong) else str(cell)
+    text = f"**{cell.text}**{cell.rest}" if isinstance(cell, Strong) else str(cell)
+    return text.replace("|", r"\|")
 
 
 def _html(cell: Cell) -> str:

@@ -31,6 +31,8 @@ def main(config: DictConfig) -> int:
     shard = Shard.checked(config.shard, config.num_shards)
     check_count("batch_size", config.batch_size, "at least one image is encoded at once")
     check_list("splits", config.splits)
+    if not config.splits:
+        raise OptionError(f"splits={config.splits}: name at least one, such as [train,test].")
     name, options = dataset_options(config)
     model = load_sam(config.env.sam, config.device, config.env.precision)
     store = EmbeddingStore(config.cache_dir)

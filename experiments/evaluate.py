@@ -16,8 +16,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from stable_baselines3.common.policies import BasePolicy
 
+from alignsam_gym.agents.agent_weights import POLICY
 from alignsam_gym.agents.algorithms import make_policy
 from alignsam_gym.agents.trained_run import METRICS_FILE, load_run, load_training
+from alignsam_gym.agents.training_state import CHECKPOINT
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.errors import OptionError, check_switch
@@ -54,6 +56,7 @@ def main(config: DictConfig) -> float | None:
     env, policy = load_run(folder, run)
     untrained = make_policy(PromptVecEnv(env), run.agent, run.policy, trained_with)
     strategies, _ = chosen_strategies(run, env.episode, policy, untrained)  # before anything in the output is changed
+    _check_output(output, folder, run)
     if shard != WHOLE and not config.merge:
         measure_shard(output, shard, run, env.episode, policy, strategies)
         return None
@@ -62,9 +65,7 @@ def main(config: DictConfig) -> float | None:
     with run_lock(output):
         if config.merge:  # the whole evaluation then finds everything measured
             merge_shards(output, shard.count, run, env.episode, policy)
-        if output.resolve() != folder.resolve():
-            _check_same_measured(output, run)
-            save_config(output, run)  # what a report tells evaluations apart by
+        save_config(output, run)  # what a report tells evaluations apart by
         miou = evaluate_agent(output, run, env, policy, untrained, extra)
     if config.merge:
         shutil.rmtree(output / SHARDS)
@@ -81,8 +82,12 @@ def _change(run: DictConfig, config: DictConfig) -> None:
             OmegaConf.update(run, f"evaluate.{name}", value, merge=False)
 
 
-def _check_same_measured(output: Path, run: DictConfig) -> None:
-    """Raise OptionError if a folder holds what was measured by another configuration."""
+def _check_output(output: Path, trained: Path, run: DictConfig) -> None:
+    """Raise OptionError if a folder is a training's, or holds what was measured by another configuration."""
+    if output.resolve() == trained.resolve() or any((output / name).exists() for name in (CHECKPOINT, POLICY)):
+        raise OptionError(
+            f"output={output} is the folder of a training, which would be overwritten; name another folder."
+        )
     changed = config_diff(output, run, ANY_MACHINE) if (output / METRICS_FILE).exists() else []
     if changed:
         raise OptionError(

@@ -30,13 +30,18 @@ RESUME_LOG = "evaluation.jsonl"
 def resumable(folder: Path, config: DictConfig, episode: Episode, policy: BasePolicy) -> Iterator[ResumeLog]:
     """Open an evaluation's resume log; an interruption ends the process with status 130, and tells where it goes on.
 
+    What another configuration or agent has left in it is discarded with a warning.
+
     Args:
         folder: Where the log is.
         config: The run's.
         episode: Of the images to measure on.
         policy: The agent's.
     """
-    resume_log = ResumeLog(folder / RESUME_LOG, signature(config, episode, policy))
+    file, expected = folder / RESUME_LOG, signature(config, episode, policy)
+    if file.exists() and not ResumeLog.belongs_to(file, expected):
+        log.warning("what %s holds was measured with other keys or another agent, and is discarded", file)
+    resume_log = ResumeLog(file, expected)
     try:
         yield resume_log
     except KeyboardInterrupt:

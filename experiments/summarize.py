@@ -13,14 +13,12 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, ListConfig
 
-from alignsam_gym.agents.trained_run import METRICS_FILE
 from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.errors import DataError, check_count
 from alignsam_gym.evaluation.intervals import shown_interval, shown_mean
-from alignsam_gym.evaluation.metrics_file import outermost
 from alignsam_gym.evaluation.prompting_tables import shown_steps
 from alignsam_gym.experiments.hydra_command import hydra_command
-from alignsam_gym.experiments.report.found_runs import FoundRun, differences, grouped, read_run
+from alignsam_gym.experiments.report.found_runs import FoundRun, differences, finished_folders, grouped, read_run
 from alignsam_gym.metrics import heading, shown_metrics
 from alignsam_gym.result_table import Cell, ResultTable, Strong
 
@@ -30,12 +28,7 @@ def main(config: DictConfig) -> None:
     """Print the tables as Markdown, and write them to a file if one is named."""
     check_count("resamples", config.resamples, "an interval needs at least one")
     places = config.runs if isinstance(config.runs, ListConfig) else [config.runs]
-    folders = outermost(file.parent for place in places for file in Path(place).rglob(METRICS_FILE))
-    if not folders:
-        raise DataError(
-            f"There is no {METRICS_FILE} below {', '.join(map(str, places))}; has a training finished there?"
-        )
-    tables = summary_tables(read_runs(folders), config.resamples)
+    tables = summary_tables(read_runs(finished_folders([Path(place) for place in places])), config.resamples)
     text = "\n\n".join(table.to_markdown() for table in tables)
     print(text)
     if config.output:
@@ -46,7 +39,7 @@ def read_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Read what the folders' ``metrics.json`` hold.
 
     Raises:
-        DataError: If a file is torn, or if the runs do not measure the same, of one configuration.
+        DataError: If a file is damaged, or if the runs do not measure the same, of one configuration.
     """
     found = [read_run(folder) for folder in folders]
     runs = [dict(run.metrics or {}) for run in found]

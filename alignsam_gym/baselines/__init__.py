@@ -77,7 +77,7 @@ def make_baseline(model: BatchedSamPredictor, options: Mapping[str, Any]) -> Bas
 
 
 def _check_options(constructor: type[Baseline], options: Mapping[str, Any]) -> None:
-    """Raise `OptionError` unless all options are given, counts are 1 or more, and other numbers 0 or more."""
+    """Raise `OptionError` unless all options are given and of their types, counts 1 or more, numbers 0 or more."""
     types = get_type_hints(constructor.__init__)
     expected = {name: kind for name, kind in types.items() if kind in (int, float, bool, str)}
     if wrong := options.keys() ^ expected.keys():
@@ -94,3 +94,5 @@ def _check_options(constructor: type[Baseline], options: Mapping[str, Any]) -> N
                 raise OptionError(f"{key}={value}: it must be 0 or more.")
         elif expected[name] is bool:
             check_switch(key, value)
+        elif not isinstance(value, str):
+            raise OptionError(f"{key}={value!r}: this method needs a name or a path here; give {key}=….")

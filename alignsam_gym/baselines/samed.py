@@ -38,7 +38,7 @@ class SAMed(FineTunedSAM):
         weight_decay: AdamW's weight decay.
 
     Raises:
-        OptionError: If ``peft`` is not installed.
+        OptionError: If `dice` is above 1, or ``peft`` is not installed.
     """
 
     def __init__(
@@ -53,6 +53,8 @@ class SAMed(FineTunedSAM):
         weight_decay: float,
     ) -> None:
         super().__init__(model, steps, batch_size, learning_rate, weight_decay)
+        if not 0 <= dice <= 1:
+            raise OptionError(f"method.dice={dice}: the Dice loss's share of the whole loss lies from 0 to 1.")
         self.rank, self.dice, self.warmup = rank, dice, warmup
         try:
             import peft

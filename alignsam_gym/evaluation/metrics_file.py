@@ -13,6 +13,9 @@ from alignsam_gym.data import Dataset
 from alignsam_gym.errors import DataError
 from alignsam_gym.metrics import PromptingScores, table_metrics
 
+_ENTRIES = ("seed", "table", "iou_by_image")
+_ENTRIES_OF_STRATEGY = ("images", "miou_by_step", "metrics")
+
 
 def write_metrics(
     folder: Path, results: Mapping[str, PromptingScores], dataset: Dataset, extra: Mapping[str, Any]
@@ -55,9 +58,26 @@ def read_metrics(file: Path) -> dict[str, Any]:
         metrics = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read ({error}); delete it, and measure that run again.") from error
-    if not isinstance(metrics, dict) or not metrics.get("prompting"):
+    if not isinstance(metrics, dict) or not _is_by_strategy(metrics.get("prompting")):
         raise DataError(f"{file} holds no measurements; delete it, and measure that run again.")
+    if lacking := _lacking(metrics):
+        raise DataError(f"{file} lacks {', '.join(lacking)}; delete it, and measure that run again.")
     return metrics
+
+
+def _is_by_strategy(value: Any) -> bool:
+    """Tell whether a value holds a summary, or more, by the names of prompting strategies."""
+    return isinstance(value, dict) and bool(value) and all(isinstance(summary, dict) for summary in value.values())
+
+
+def _lacking(metrics: Mapping[str, Any]) -> list[str]:
+    """List the entries that every reader counts on and that are not there."""
+    lacking = [key for key in _ENTRIES if key not in metrics]
+    for name, summary in metrics["prompting"].items():
+        lacking += [f"prompting.{name}.{key}" for key in _ENTRIES_OF_STRATEGY if key not in summary]
+        if name not in metrics.get("iou_by_image", {name}):
+            lacking.append(f"iou_by_image.{name}")
+    return lacking
 
 
 def outermost(folders: Iterable[Path]) -> list[Path]:

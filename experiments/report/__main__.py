@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from omegaconf import DictConfig, ListConfig
 
 from alignsam_gym.atomic_write import write_atomically
-from alignsam_gym.errors import DataError, check_count
+from alignsam_gym.errors import check_count
 from alignsam_gym.experiments.hydra_command import hydra_command
 from alignsam_gym.experiments.report.embedded_images import EmbeddedImage, embed_if_exists, plot_miou_by_step
 from alignsam_gym.experiments.report.found_runs import RunGroup, differences, find_runs, grouped
@@ -63,12 +63,10 @@ def make_page(folders: Sequence[Path], title: str, resamples: int) -> str:
         resamples: Of each interval.
 
     Raises:
-        DataError: If there is no run, or a torn file.
+        DataError: If a folder has no finished run, or a file is damaged.
     """
     runs = find_runs(folders)
     groups = grouped(runs)
-    if not runs:
-        raise DataError(f"There is no run below {', '.join(map(str, folders))}.")
     environment = Environment(
         loader=PackageLoader("alignsam_gym.experiments.report", ""),
         autoescape=True,
@@ -81,7 +79,7 @@ def make_page(folders: Sequence[Path], title: str, resamples: int) -> str:
         finished=sum(len(group.runs) for group in groups),
         failed=[run for run in runs if run.metrics is None and run.logs and not run.config.get("resume")],
         overview=_overview(groups),
-        reproduction=[section for folder in folders for section in _reproduction(folder)],
+        reproduction=[section for folder in _reproduction_folders(folders) for section in _reproduction(folder)],
         results=[_results(group, resamples) for group in groups],
         worst=[_worst_images(group) for group in groups],
     )
@@ -121,9 +119,16 @@ def _worst_images(group: RunGroup) -> ResultTable:
     return ResultTable(["test image", "IoU"], rows, caption)
 
 
+def _reproduction_folders(places: Sequence[Path]) -> list[Path]:
+    """List the places, and the folders below them that `experiments.reproduce` keeps its runs in."""
+    found = {place.resolve() for place in places}
+    return sorted(found | {runs.parent for place in found for runs in place.rglob("runs")})
+
+
 def _reproduction(folder: Path) -> Iterator[Section]:
     """Show what `experiments.reproduce` has written: tables with their plots, and the paper's figures."""
-    for file in sorted(folder.glob("table*.json"), key=lambda file: (len(file.stem), file.stem)):
+    tables = sorted(folder.glob("table*.json"), key=lambda file: (len(file.stem), file.stem))
+    for file in [*tables, *sorted(folder.glob("figure*.json"))]:
         document = TableDocument.read(file)
         plot = embed_if_exists(file.with_suffix(".png"), f"Plot of {document.title}")
         yield Section(document.title, [document.main, *document.further], document.failures, plot)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import multimode
 from typing import Any
 
 import numpy as np
+import yaml
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from alignsam_gym.agents.trained_run import METRICS_FILE
+from alignsam_gym.errors import DataError, first_line
 from alignsam_gym.evaluation.metrics_file import outermost, read_metrics
 from alignsam_gym.experiments.run_config import ANY_MACHINE, FOUND_OUT, VERSIONS_FILE, flatten
 
@@ -49,10 +52,16 @@ class FoundRun:
 
     @property
     def versions(self) -> dict[str, str]:
-        """What computed the run, by package."""
+        """What computed the run, by package.
+
+        Raises:
+            DataError: If the file that says so is damaged.
+        """
         file = self.folder / VERSIONS_FILE
-        versions: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
-        return versions
+        try:
+            return dict(json.loads(file.read_text())) if file.exists() else {}
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(f"{file} cannot be read ({error}); delete it, as nothing else needs it.") from error
 
     @property
     def logs(self) -> list[Path]:
@@ -71,7 +80,7 @@ class RunGroup:
     """Finished runs of one configuration.
 
     Attributes:
-        name: The part of their folders that they share.
+        name: The part of their folders that they share; behind it what they differ in from groups that share it, too.
         runs: In the order of their folders.
     """
 
@@ -110,30 +119,58 @@ class RunGroup:
         return sorted(means, key=lambda mean: mean[1])[:count]
 
 
-def find_runs(folders: Iterable[Path]) -> list[FoundRun]:
-    """Find every folder below some others that a run began in, finished or not.
+def finished_folders(places: Sequence[Path]) -> list[Path]:
+    """Find the folders of the finished runs below some places, each once; evaluations inside of runs are left out.
 
     Raises:
-        DataError: If a run's ``metrics.json`` is torn.
+        DataError: If there is none below one of the places.
     """
-    found = set()
-    for folder in folders:
+    found = {place: {file.parent for file in place.resolve().rglob(METRICS_FILE)} for place in places}
+    empty = [str(place) for place, folders in found.items() if not folders]
+    if empty or not found:
+        raise DataError(
+            f"There is no {METRICS_FILE} below {', '.join(empty) or 'no folder at all'}; is each name right, and has a "
+            "training finished there?"
+        )
+    return outermost(folder for folders in found.values() for folder in folders)
+
+
+def find_runs(places: Sequence[Path]) -> list[FoundRun]:
+    """Find the runs below some places: finished ones as `finished_folders` does, and those that only began.
+
+    Raises:
+        DataError: If there is no finished run below one of the places, or a file is damaged.
+    """
+    finished, begun = finished_folders(places), set[Path]()
+    for place in places:
         for mark in _MARKS:
-            depth = mark.count("/")
-            found |= {file.parents[depth] for file in folder.resolve().rglob(mark)}
-    return [read_run(folder) for folder in sorted(found) if folder.name != ".hydra"]
+            begun |= {file.parents[mark.count("/")] for file in place.resolve().rglob(mark)}
+    unfinished = {folder for folder in begun if folder.name != ".hydra" and not (folder / METRICS_FILE).exists()}
+    return [read_run(folder) for folder in sorted([*finished, *unfinished])]
 
 
 def grouped(runs: Sequence[FoundRun]) -> list[RunGroup]:
-    """Group the finished runs by configuration and by what they measured, evaluations inside of runs left out."""
-    folders = set(outermost(run.folder for run in runs))
+    """Group the finished runs by configuration and by what they measured."""
     members: dict[str, list[FoundRun]] = defaultdict(list)
     for run in runs:
-        if run.metrics is not None and run.folder in folders:
+        if run.metrics is not None:
             alike = [run.shared_config, list(run.metrics["prompting"])]
             members[json.dumps(alike, sort_keys=True, default=str)].append(run)
-    base = os.path.commonpath([run.folder.parent for run in runs]) if runs else ""
-    return [RunGroup(_shared_name(group, base), group) for group in members.values()]
+    groups = list(members.values())
+    base = os.path.commonpath([run.folder.parent for group in groups for run in group]) if groups else ""
+    return _told_apart([RunGroup(_shared_name(group, base), group) for group in groups])
+
+
+def _told_apart(groups: Sequence[RunGroup]) -> list[RunGroup]:
+    """Put what groups of one name differ in behind that name, and these groups beside each other."""
+    namesakes: dict[str, list[RunGroup]] = defaultdict(list)
+    for group in groups:
+        namesakes[group.name].append(group)
+    return [
+        replace(group, name=", ".join([name, *different]))
+        for name, alike in namesakes.items()
+        for group, different in zip(alike, differences(alike), strict=True)
+    ]
 
 
 def _shared_name(runs: Sequence[FoundRun], base: str) -> str:
@@ -159,9 +196,22 @@ def read_run(folder: Path) -> FoundRun:
     """Read a run's configuration and metrics.
 
     Raises:
-        DataError: If its ``metrics.json`` is torn.
+        DataError: If one of the files is damaged.
     """
     files = [folder / name for name in _CONFIGS if (folder / name).exists()]
-    config = flatten(OmegaConf.to_container(OmegaConf.load(files[0]))) if files else {}
     metrics = folder / METRICS_FILE
-    return FoundRun(folder, config, read_metrics(metrics) if metrics.exists() else None)
+    return FoundRun(
+        folder, _read_config(files[0]) if files else {}, read_metrics(metrics) if metrics.exists() else None
+    )
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(file))
+        if not isinstance(config, dict):
+            raise ValueError("it is a list")
+        return flatten(config)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise DataError(
+            f"{file} is no configuration of a run ({first_line(error)}); restore it, or take that run's folder out."
+        ) from error

@@ -20,6 +20,15 @@ from alignsam_gym.experiments.reproduce.plan import (
     make_table,
 )
 
+_SET_HERE = {
+    "seed": "seeds=[…]",
+    "dataset": "tasks.<task>=…",
+    "hydra.run.dir": "output=…",
+    "resume": "the same command again",
+    "evaluate.strategies": "table=…",
+}
+"""Keys of a training that this command sets for each run, and what says so."""
+
 
 def check_options(config: DictConfig) -> None:
     """Check the options that would otherwise fail only after hours of training.
@@ -31,6 +40,12 @@ def check_options(config: DictConfig) -> None:
     check_count("resamples", config.resamples, "an interval needs at least one")
     if not isinstance(config.overrides, ListConfig):
         raise OptionError(f"overrides={config.overrides}: a list, such as \"overrides=['sam=vit_b']\".")
+    for override in config.overrides:
+        if (key := override.lstrip("+~").partition("=")[0]) in _SET_HERE:
+            raise OptionError(f"overrides: {override} is set for each run by {_SET_HERE[key]}; leave it out.")
+    for name in ("tasks", "figure7"):
+        if not isinstance(config[name], DictConfig):
+            raise OptionError(f"{name}={config[name]}: leave it out, or give the keys below it, such as {name}.…=….")
     _check_numbers("seeds", config.seeds)
     _check_numbers("figure7.T", config.figure7["T"])
     _check_numbers("figure7.E", config.figure7.E)

@@ -105,14 +105,12 @@ class PlannedRun:
             note.write_text(json.dumps(self.overrides, indent=1))
 
     def _check_same(self, kept: tuple[str, ...]) -> None:
-        if kept == self.overrides:
-            return
-        there = set(kept) - set(self.overrides)
-        now = set(self.overrides) - set(kept)
-        raise OptionError(
-            f"{self.folder} holds a run of another configuration ({_listed(there)} there, {_listed(now)} now); "
-            f"choose another output=, or delete that folder to run it again."
-        )
+        there, now = _that_count(kept), _that_count(self.overrides)
+        if there != now:
+            raise OptionError(
+                f"{self.folder} holds a run of another configuration ({_listed(there - now)} there, "
+                f"{_listed(now - there)} now); choose another output=, or delete that folder to run it again."
+            )
 
 
 class PlannedRuns:
@@ -224,6 +222,11 @@ def _test_split(config: DictConfig) -> Dataset:
 def _folder_name(text: str) -> str:
     name = re.sub(r"[^\w.=,-]+", "_", text)
     return name if len(name.encode()) <= LONGEST_NAME else folder_name([text])
+
+
+def _that_count(overrides: Iterable[str]) -> set[str]:
+    """Return the overrides without their order, and the last one of those that change the same key."""
+    return set({each.partition("=")[0]: each for each in overrides}.values())
 
 
 def _listed(overrides: Iterable[str]) -> str:

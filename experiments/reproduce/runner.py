@@ -21,7 +21,7 @@ Execute = Callable[[list[str], Path], int]
 
 
 class Subprocesses:
-    """Commands as processes that share the cores.
+    """Commands as processes that share the CPUs which this process may use, unless `OMP_NUM_THREADS` is set.
 
     Attributes:
         workers: How many commands run at once.
@@ -38,8 +38,8 @@ class Subprocesses:
         with self._lock, output.open("a") as file:
             if self._ended:
                 return 130
-            threads = max(1, (os.cpu_count() or 1) // self.workers)
-            environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+            threads = max(1, _usable_cpus() // self.workers)
+            environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
             process = subprocess.Popen(
                 command, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
             )
@@ -110,6 +110,12 @@ def carry_out(
             for evaluation in run.evaluations.values():
                 failures[evaluation.folder] = failures[run.folder]
     return failures
+
+
+def _usable_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):  # fewer than the machine has, in a container or a job of a cluster
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _last_line(path: Path) -> str:

@@ -49,6 +49,11 @@ def test_markdown_has_the_caption_above_the_table():
     assert ResultTable(["a"], [["1"]]).to_markdown() == "| a |\n| --- |\n| 1 |"
 
 
+def test_a_pipe_in_a_markdown_cell_does_not_end_it():
+    table = ResultTable(["a|b"], [["c|d"], [Strong("1", " | 2")]])
+    assert table.to_markdown().splitlines() == [r"| a\|b |", "| --- |", r"| c\|d |", r"| **1** \| 2 |"]
+
+
 def test_csv_reads_back():
     rows = list(csv.reader(io.StringIO(TABLE.to_csv())))
     assert rows == [list(TABLE.columns), ["agent", "0.600 ± 0.010", "3"], ["Ours & theirs", str(0.1 + 0.2), "[bold]"]]

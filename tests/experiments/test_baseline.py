@@ -84,6 +84,19 @@ ONE = {"references": 1, "cells": "majority"}
         ("persam_f", {**ONE, "steps": 1, "learning_rate": "high"}, "method.learning_rate='high': it must be a number"),
         ("persam_f", {**ONE, "steps": 1, "learning_rate": -1.0}, "method.learning_rate=-1.0: it must be 0 or more"),
         (
+            "samed",
+            {
+                "rank": 4,
+                "dice": 2.0,
+                "warmup": 1,
+                "steps": 1,
+                "batch_size": 1,
+                "learning_rate": 0.1,
+                "weight_decay": 0.0,
+            },
+            "method.dice=2.0: the Dice loss's share of the whole loss lies from 0 to 1",
+        ),
+        (
             "persam_f",
             {**ONE, "steps": 1},
             "method.learning_rate: this method takes references, cells, steps, learning_rate, and nothing else",
@@ -98,6 +111,11 @@ ONE = {"references": 1, "cells": "majority"}
 def test_a_mistaken_option_is_an_error(toy_model, name, options, named):
     with pytest.raises(OptionError, match=re.escape(named)):
         make_baseline(toy_model, {"name": name, **options})
+
+
+def test_points_by_text_need_a_clip(compete):
+    with pytest.raises(OptionError, match=r"method\.clip=None: this method needs a name or a path here; give"):
+        compete("method=clip_points", "env.clip=null", "dataset=shapes-named")
 
 
 @pytest.mark.parametrize(("method", "key"), [("samed", "rank"), ("msa", "ratio")])

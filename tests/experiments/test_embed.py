@@ -79,6 +79,7 @@ def test_a_cache_that_keeps_nothing_ends_the_command_at_once(photos, tmp_path, t
         (["shard=1"], r"shard=1: shards are numbered from 0 to num_shards − 1 = 0"),
         (["shard=-1"], r"shard=-1: shards are numbered from 0"),
         (["num_shards=0"], r"num_shards=0: .*at least one command"),
+        (["splits=[]"], r"splits=\[\]: name at least one, such as \[train,test\]"),
         (["splits=train"], r"splits=train: a list, such as \[train\]"),
     ],
 )

@@ -60,6 +60,36 @@ def test_what_keeps_shards_from_being_put_together_is_told(evaluate, tmp_path):
     assert not (tmp_path / "parts/metrics.json").exists()
 
 
+def test_shards_with_other_keys_leave_a_finished_evaluation_alone(evaluate, tmp_path):
+    whole = evaluate("whole")
+    for further in (["shard=0"], ["merge=true"]):
+        with pytest.raises(SystemExit, match=r"whole holds an evaluation with another evaluate\.max_steps; "):
+            evaluate("whole", "num_shards=2", "evaluate.max_steps=1", *further)
+    assert {name: (tmp_path / "whole" / name).read_bytes() for name in whole} == whole
+    assert not (tmp_path / "whole/shards").exists()
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_trainings_folder_takes_no_evaluation(evaluate, tmp_path, finished):
+    kept = (tmp_path / "run/config.yaml").read_bytes()
+    if not finished:
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other/checkpoint.pt").touch()
+    folder = "run" if finished else "other"
+    with pytest.raises(SystemExit, match=rf"error: output=.*/{folder} is the folder of a training"):
+        evaluate(folder)
+    assert not (tmp_path / folder / "metrics.json").exists()
+    assert (tmp_path / "run/config.yaml").read_bytes() == kept
+
+
+def test_what_other_keys_had_measured_is_discarded_with_a_warning(evaluate, caplog):
+    evaluate("parts", "num_shards=2", "shard=0")
+    evaluate("parts", "num_shards=2", "shard=0")
+    assert "discarded" not in caplog.text
+    evaluate("parts", "num_shards=2", "shard=0", "seed=5")
+    assert "0-of-2/evaluation.jsonl holds was measured with other keys or another agent, and is disc" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [

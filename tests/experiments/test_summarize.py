@@ -1,9 +1,11 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from alignsam_gym.errors import DataError
+from alignsam_gym.experiments.report.found_runs import finished_folders
 from alignsam_gym.experiments.summarize import category_ious, final_metrics, prompting_summary, read_runs
 from alignsam_gym.result_table import Strong
 
@@ -22,8 +24,12 @@ def run(seed, agent, random):
 
 
 def write(folder, metrics, config=""):
-    folder.mkdir()
-    (folder / "metrics.json").write_text(json.dumps(metrics))
+    """A run of some metrics; the others that every run has say nothing."""
+    folder.mkdir(parents=True)
+    usual = {"images": 3, "miou_by_step": [0.5], "metrics": {}}
+    summaries = {name: usual | given for name, given in metrics["prompting"].items()}
+    whole = {"seed": 0, "table": [], "iou_by_image": summaries} | metrics | {"prompting": summaries}
+    (folder / "metrics.json").write_text(json.dumps(whole))
     (folder / "config.yaml").write_text(config)
     return folder
 
@@ -102,6 +108,30 @@ def test_a_torn_file_is_told(tmp_path):
     (tmp_path / "metrics.json").write_text("{")
     with pytest.raises(DataError, match=r"metrics\.json cannot be read"):
         read_runs([tmp_path])
+
+
+@pytest.mark.parametrize("config", ["env: {stop: [", "env: ${", "- 1"])
+def test_a_damaged_configuration_is_told(tmp_path, config):
+    write_configured(tmp_path / "a", config)
+    with pytest.raises(DataError, match=r"a/config\.yaml is no configuration of a run \("):
+        read_runs([tmp_path / "a"])
+
+
+def test_a_run_that_is_named_twice_counts_once(tmp_path, monkeypatch):
+    folders = [write_configured(tmp_path / name, "seed: 0") for name in ("runs/a", "runs/a/evaluation", "runs/b")]
+    monkeypatch.chdir(tmp_path)
+    found = finished_folders([tmp_path / "runs/a", Path("runs"), Path("runs/../runs/b")])
+    assert found == [folders[0], folders[2]]
+    assert len(read_runs(found)) == 2
+
+
+def test_every_folder_that_is_named_must_have_a_finished_run(tmp_path):
+    write_configured(tmp_path / "a", "seed: 0")
+    (tmp_path / "begun").mkdir()
+    with pytest.raises(DataError, match=r"no metrics\.json below .*/begun, .*/mistyped; is each name right"):
+        finished_folders([tmp_path / name for name in ("a", "begun", "mistyped")])
+    with pytest.raises(DataError, match="below no folder at all"):
+        finished_folders([])
 
 
 def test_runs_of_different_methods_are_not_averaged(tmp_path):

@@ -23,7 +23,19 @@ def test_what_is_written_is_read(tmp_path, toy_dataset):
     assert np.mean(list(ious.values())) == pytest.approx(metrics["prompting"]["method"]["miou"], abs=1e-4)
 
 
-@pytest.mark.parametrize(("content", "says"), [("{", "cannot be read"), ('{"seed": 0}', "holds no measurements")])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{", "cannot be read"),
+        ('{"seed": 0}', "holds no measurements"),
+        ('{"seed": 0, "prompting": [1]}', "holds no measurements"),
+        (
+            '{"seed": 0, "table": [], "prompting": {"agent": {"images": 1, "metrics": {}}}, "iou_by_image": {}}',
+            r"lacks prompting\.agent\.miou_by_step, iou_by_image\.agent; delete it",
+        ),
+        ('{"prompting": {"agent": {"images": 1, "metrics": {}, "miou_by_step": []}}}', "lacks seed, table, iou_by_im"),
+    ],
+)
 def test_a_file_without_measurements_is_told(tmp_path, content, says):
     (tmp_path / "metrics.json").write_text(content)
     with pytest.raises(DataError, match=rf"metrics\.json {says}"):

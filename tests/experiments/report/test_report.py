@@ -109,9 +109,41 @@ def test_folders_may_be_relative_or_absolute(folder, monkeypatch):
     assert "3 finished runs of 2 configurations" in page
 
 
-def test_a_folder_without_runs_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="no run below"):
-        make_page([tmp_path], "Runs", resamples=20)
+def test_every_folder_needs_a_finished_run(folder, tmp_path):
+    with pytest.raises(DataError, match=r"no metrics\.json below .*/runs/broken, .*/mistyped; is"):
+        make_page([folder, folder / "runs/broken", folder / "mistyped"], "Runs", resamples=20)
+
+
+def test_configurations_of_one_sweep_are_told_apart(tmp_path):
+    for episodes in (15, 50):
+        for seed in (0, 1):
+            write_run(tmp_path / f"sweep/episodes={episodes}_seed={seed}", seed, 0.5, episodes)
+    page = Page(make_page([tmp_path / "sweep"], "Runs", resamples=20))
+    assert {"sweep, episodes=15", "sweep, episodes=50"} < set(page.texts)
+
+
+def test_a_configuration_above_the_runs_hides_none(folder):
+    (folder / "config.yaml").write_text("of: something else\n")
+    assert "3 finished runs of 2 configurations" in make_page([folder], "Runs", resamples=20)
+
+
+def test_figure_7_has_its_tables_wherever_the_reproduction_is(tmp_path):
+    reproduction = tmp_path / "outputs/reproduce"
+    write_run(reproduction / "runs/default/seed=0", 0, 0.5)
+    table = ResultTable(["from", "5"], [["ours", "61.25"]])
+    TableDocument("Figure 7, T", table, ["T=10, seed 1: no space"]).write(reproduction, "figure7_T")
+    TableDocument("Table 9", table).write(reproduction, "table9")
+    page = Page(make_page([tmp_path / "outputs"], "Runs", resamples=20))
+    assert [text for text in page.texts if text in ("Table 9", "Figure 7, T", "61.25")] == [
+        "Table 9", "61.25", "Figure 7, T", "61.25"
+    ]  # fmt: skip
+    assert "T=10, seed 1: no space" in page.texts
+
+
+def test_torn_versions_are_told(folder):
+    (folder / "runs/longer/seed=0/versions.json").write_text('{"torch": "2')
+    with pytest.raises(DataError, match=r"longer/seed=0/versions\.json cannot be read .* delete it"):
+        make_page([folder], "Runs", resamples=20)
 
 
 def test_the_papers_rows_are_tinted_and_failed_cells_told(folder):

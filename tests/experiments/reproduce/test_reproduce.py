@@ -124,6 +124,15 @@ def test_a_changed_configuration_is_an_error(configured, stub):
     assert stub.commands == []
 
 
+def test_the_order_of_overrides_does_not_count_but_for_those_of_one_key(configured, stub):
+    reproduce(configured("table=9", "overrides=['episodes=3','srm.width=8']"), stub, stub.interrupt)
+    stub.commands.clear()
+    reproduce(configured("table=9", "overrides=['srm.width=8','episodes=5','episodes=3']"), stub, stub.interrupt)
+    assert stub.commands == []
+    with pytest.raises(OptionError, match=r"\(episodes=3 there, episodes=5 now\)"):
+        reproduce(configured("table=9", "overrides=['episodes=3','episodes=5','srm.width=8']"), stub, stub.interrupt)
+
+
 def test_an_interrupted_training_is_resumed(configured, stub):
     config = configured("table=9", "seeds=[0]")
     folder = Path(config.output).resolve() / "runs/shapes/default/seed=0"
