@@ -24,6 +24,12 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
 
+def write_measured(run, foreground_rate, **extra):
+    summary = {"images": 7, "miou_by_step": [0.5, 0.625], "foreground_rate": foreground_rate, "metrics": {}}
+    metrics = {"seed": 3, "table": {}, "iou_by_image": {"agent": {}}, "prompting": {"agent": summary}, **extra}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+
+
 class Hub(HubHandler):
     """One repository, me/agent; `files` maps its paths to their content."""
 
@@ -89,8 +95,7 @@ def test_an_agent_is_loaded_from_the_hub(hub, make_run, tmp_path):
 
 def test_what_was_pushed_is_loaded_again(hub, make_run):
     run = make_run()
-    strategies = {"agent": {"images": 7, "miou_by_step": [0.5, 0.625], "foreground_rate": 0.25}}
-    (run / "metrics.json").write_text(json.dumps({"prompting": strategies}))
+    write_measured(run, 0.25)
     assert push(run, "me/agent").endswith("/me/agent")
     assert hub.keys() == {*MEMBERS, "README.md"}
     np.testing.assert_array_equal(
@@ -104,9 +109,7 @@ def test_what_was_pushed_is_loaded_again(hub, make_run):
 
 def test_a_card_shows_photographs_and_says_what_its_maker_says(hub, make_run, tmp_path):
     run = make_run()
-    strategies = {"agent": {"images": 7, "miou_by_step": [0.5, 0.625], "foreground_rate": 0.25}}
-    metrics = {"prompting": strategies, "measured_on": "photos", "labelled_images": 50, "seed": 3}
-    (run / "metrics.json").write_text(json.dumps(metrics))
+    write_measured(run, 0.25, measured_on="photos", labelled_images=50)
     agent = AlignSAM.from_pretrained(run)
     agent.push_to_hub("me/agent", images=[IMAGE, IMAGE[:, :30]], licence="cc-by-4.0", data="Of *my* garden.")
     page = hub["README.md"].decode()
@@ -179,8 +182,7 @@ def test_a_loaded_agent_is_pushed_with_the_measurements_of_its_run(hub, make_run
     run = make_run()
     AlignSAM.from_pretrained(run).push_to_hub("me/agent")
     assert "It has not been measured." in hub["README.md"].decode()
-    strategies = {"agent": {"images": 7, "miou_by_step": [0.5, 0.625], "foreground_rate": None}}
-    (run / "metrics.json").write_text(json.dumps({"prompting": strategies}))
+    write_measured(run, None)
     assert AlignSAM.from_pretrained(run).push_to_hub("me/agent", private=True).endswith("/me/agent")
     assert hub.keys() == {*MEMBERS, "README.md"}
     assert "| agent | 7 | 1 | 0.500 | 0.625 |  |" in hub["README.md"].decode()
