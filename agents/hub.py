@@ -7,9 +7,9 @@ from pathlib import Path
 
 from alignsam_gym.agents.agent_config import read_agent_config
 from alignsam_gym.agents.bundle import MEMBERS, export
+from alignsam_gym.agents.metrics_file import read_metrics
 from alignsam_gym.agents.trained_run import METRICS_FILE
 from alignsam_gym.errors import WeightsError, first_line
-from alignsam_gym.evaluation.metrics_file import read_metrics
 from alignsam_gym.foundation.sam.hf_checkpoints import import_hub
 
 PICTURE = "samples.png"

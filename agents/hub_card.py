@@ -83,7 +83,7 @@ def make_card(
     Args:
         config: The agent's.
         repo: ``user/name``.
-        metrics: What `alignsam_gym.evaluation.metrics_file.write_metrics` wrote, if the agent was measured.
+        metrics: What `alignsam_gym.agents.metrics_file.write_metrics` wrote, if the agent was measured.
         licence: The Hub's identifier of a licence, such as ``apache-2.0`` or ``cc-by-4.0``.
         data: What the agent was trained and measured on, Markdown.
         has_picture: Whether `PICTURE` lies beside the page.

@@ -15,13 +15,13 @@ import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from alignsam_gym.agents.metrics_file import write_metrics
 from alignsam_gym.agents.trained_run import dataset_options
 from alignsam_gym.baselines import make_baseline
 from alignsam_gym.data.mask_files import write_mask
 from alignsam_gym.envs.env_config import SampleOptions
 from alignsam_gym.envs.episode_factory import open_samples
 from alignsam_gym.evaluation.baseline_evaluation import score_baseline
-from alignsam_gym.evaluation.metrics_file import write_metrics
 from alignsam_gym.evaluation.prompting_tables import metrics_table
 from alignsam_gym.experiments.evaluation_options import check_evaluation_options
 from alignsam_gym.experiments.hydra_command import hydra_command

@@ -18,13 +18,13 @@ from stable_baselines3.common.policies import BasePolicy
 
 from alignsam_gym.agents.agent_weights import POLICY
 from alignsam_gym.agents.algorithms import make_policy
+from alignsam_gym.agents.metrics_file import write_metrics
 from alignsam_gym.agents.trained_run import METRICS_FILE, load_run, load_training
 from alignsam_gym.agents.training_state import CHECKPOINT
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.errors import OptionError, check_switch
 from alignsam_gym.evaluation.filmstrips import filmstrip
-from alignsam_gym.evaluation.metrics_file import write_metrics
 from alignsam_gym.evaluation.prompting_evaluation import compare
 from alignsam_gym.evaluation.prompting_tables import metrics_table, prompting_table
 from alignsam_gym.experiments.evaluation_options import check_evaluation_options, chosen_strategies

@@ -16,9 +16,9 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from alignsam_gym.agents.metrics_file import outermost, read_metrics
 from alignsam_gym.agents.trained_run import METRICS_FILE
 from alignsam_gym.errors import DataError, first_line
-from alignsam_gym.evaluation.metrics_file import outermost, read_metrics
 from alignsam_gym.experiments.run_config import ANY_MACHINE, FOUND_OUT, VERSIONS_FILE, flatten
 
 _CONFIGS = ("config.yaml", ".hydra/config.yaml")

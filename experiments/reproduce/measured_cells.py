@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from alignsam_gym.agents.metrics_file import read_metrics
 from alignsam_gym.agents.trained_run import METRICS_FILE
 from alignsam_gym.errors import DataError
 from alignsam_gym.evaluation.intervals import interval, sample_deviation
-from alignsam_gym.evaluation.metrics_file import read_metrics
 from alignsam_gym.experiments.reproduce.plan import EACH, PlannedCell, PlannedTable
 from alignsam_gym.experiments.reproduce.planned_runs import PlannedRuns
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from alignsam_gym.agents.metrics_file import outermost, read_metrics, write_metrics
 from alignsam_gym.errors import DataError
-from alignsam_gym.evaluation.metrics_file import outermost, read_metrics, write_metrics
 from alignsam_gym.metrics import PromptedImage, PromptingScores, overlap, score_mask
 
 
