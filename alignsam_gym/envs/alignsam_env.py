@@ -11,7 +11,7 @@ from alignsam_gym.envs.env_config import EnvConfig
 from alignsam_gym.envs.episode_factory import make_episode
 from alignsam_gym.envs.rendering import RENDER_FPS, RENDER_MODES, close_window, render_row, show
 from alignsam_gym.envs.resumable import ResumableMixin
-from alignsam_gym.envs.spaces import action_space, observation_space, outcome_of, whole_numbers
+from alignsam_gym.envs.spaces import action_space, observation_space, outcome_of, reset_options, whole_numbers
 from alignsam_gym.errors import OptionError
 from alignsam_gym.options import options_table, takes_options_of
 from alignsam_gym.srm import SRM
@@ -121,7 +121,8 @@ class AlignSAMEnv(ResumableMixin, gym.Env[Any, Any]):
         """Begin an episode, and with a seed a new run.
 
         Args:
-            seed: Seed of all randomness, and of the initial weights of an SRM that learns.
+            seed: Seed of all randomness, and of the initial weights of an SRM that learns: what it has learned is
+                forgotten. Without a seed it is kept.
             options: ``index``, the sample to play on.
 
         Returns:
@@ -131,11 +132,9 @@ class AlignSAMEnv(ResumableMixin, gym.Env[Any, Any]):
             OptionError: There is no such option or sample.
             DataError: The sample cannot be loaded.
         """
+        index = reset_options(options, ["index"]).get("index")
         if seed is not None or not self._started:
             self._start_run(seed)
-        if unknown := (options or {}).keys() - {"index"}:
-            raise OptionError(f"reset has no option {', '.join(sorted(unknown))}; it takes index.")
-        index = (options or {}).get("index")
         chosen = self.episode.draws.draw(0, self.np_random) if index is None else int(whole_numbers("index", index, ()))
         self.episode.reset([0], [chosen], [self.np_random])
         self._finished[:] = False
@@ -170,7 +169,10 @@ class AlignSAMEnv(ResumableMixin, gym.Env[Any, Any]):
         return _only(observation), float(rewards[0]), terminated, truncated, _only(infos)
 
     def action_masks(self) -> np.ndarray:
-        """Return the actions that the `revisit` rule leaves, bool (N,), with stopping (N + 1,)."""
+        """Return the actions that the `revisit` rule leaves, bool (N,), with stopping (N + 1,).
+
+        So sb3-contrib's MaskablePPO wants them. Gymnasium's ``action_space.sample(mask=…)`` wants them as np.int8.
+        """
         allowed: np.ndarray = self.episode.allowed()[0]
         return allowed
 
@@ -193,9 +195,8 @@ class AlignSAMEnv(ResumableMixin, gym.Env[Any, Any]):
         if self.render_mode == "human":
             close_window()
 
-    def _start_run(self, seed: int | None) -> None:
+    def _seed_generators(self, seed: int | None) -> None:
         super().reset(seed=seed)
-        self.episode.start_run(int(self.np_random_seed))
         self._started = True
 
 

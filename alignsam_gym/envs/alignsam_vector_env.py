@@ -16,7 +16,14 @@ from alignsam_gym.envs.env_config import EnvConfig, VectorEnvConfig
 from alignsam_gym.envs.episode_factory import make_episode
 from alignsam_gym.envs.rendering import RENDER_FPS, RENDER_MODES, close_window, render_row, show
 from alignsam_gym.envs.resumable import ResumableMixin
-from alignsam_gym.envs.spaces import action_space, observation_space, observe, outcome_of, whole_numbers
+from alignsam_gym.envs.spaces import (
+    action_space,
+    observation_space,
+    observe,
+    outcome_of,
+    reset_options,
+    whole_numbers,
+)
 from alignsam_gym.errors import OptionError
 from alignsam_gym.options import options_table, takes_options_of
 from alignsam_gym.srm import SRM
@@ -82,9 +89,7 @@ class AlignSAMVectorEnv(ResumableMixin, VectorEnv[Any, Any, Any]):
             OptionError: There is no such option, row or sample.
             DataError: A sample cannot be loaded.
         """
-        options = options or {}
-        if unknown := options.keys() - {"index", "reset_mask"}:
-            raise OptionError(f"reset has no option {', '.join(sorted(unknown))}; it takes index and reset_mask.")
+        options = reset_options(options, ["index", "reset_mask"])
         rows = np.ones(self.num_envs, bool)
         if "reset_mask" in options:
             rows = np.asarray(options["reset_mask"], bool)
@@ -119,8 +124,7 @@ class AlignSAMVectorEnv(ResumableMixin, VectorEnv[Any, Any, Any]):
             OptionError: The actions are not in the space.
             gymnasium.error.ResetNeeded: A row has no episode in progress, and does not begin one by itself.
         """
-        if not self._generators:
-            raise gym.error.ResetNeeded("Call reset() before step().")
+        self._need_reset_before("step")
         if self.autoreset_mode == AutoresetMode.DISABLED and self._finished.any():
             raise gym.error.ResetNeeded("Some episodes have ended: reset(options={'reset_mask': …}) them first.")
         chosen = whole_numbers("actions", actions, (self.num_envs,))
@@ -147,7 +151,12 @@ class AlignSAMVectorEnv(ResumableMixin, VectorEnv[Any, Any, Any]):
         return observation, rewards, terminations, truncations, _about(np.ones(self.num_envs, bool), infos) | final
 
     def observe(self) -> Any:
-        """Return the current observation of every row, as `reset` and `step` do."""
+        """Return the current observation of every row, as `reset` and `step` do.
+
+        Raises:
+            gymnasium.error.ResetNeeded: Nothing has begun yet.
+        """
+        self._need_reset_before("observe")
         return observe(self.episode, self.config.observation)
 
     def action_masks(self) -> np.ndarray:
@@ -158,7 +167,11 @@ class AlignSAMVectorEnv(ResumableMixin, VectorEnv[Any, Any, Any]):
         """Draw each row as `AlignSAMEnv.render` does.
 
         In ``human`` mode the first row appears in a window, and None is returned.
+
+        Raises:
+            gymnasium.error.ResetNeeded: Nothing has begun yet.
         """
+        self._need_reset_before("render")
         if self.render_mode is None:
             gym.logger.warn("render() was called without a render_mode; pass one to gym.make_vec.")
             return None
@@ -167,16 +180,19 @@ class AlignSAMVectorEnv(ResumableMixin, VectorEnv[Any, Any, Any]):
             return None
         return tuple(render_row(self.episode, row) for row in range(self.num_envs))
 
+    def _need_reset_before(self, method: str) -> None:
+        if not self._generators:
+            raise gym.error.ResetNeeded(f"Call reset() before {method}().")
+
     def close_extras(self, **kwargs: Any) -> None:
         """Close the window, if there is one."""
         if self.render_mode == "human":
             close_window()
 
-    def _start_run(self, seed: int | Sequence[int] | None) -> None:
+    def _seed_generators(self, seed: int | Sequence[int] | None) -> None:
         pairs = [seeding.np_random(one) for one in self._seeds(seed)]
         self._generators = [generator for generator, _ in pairs]
         self._np_random, self._np_random_seed = pairs[0]
-        self.episode.start_run(pairs[0][1])
 
     def _reseed(self, seed: int | Sequence[int], rows: np.ndarray) -> None:
         """Begin the draws of some rows anew. The run and its SRM go on."""

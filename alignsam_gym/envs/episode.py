@@ -137,12 +137,14 @@ class Episode:
         """Sample every row's map, float (B, h, w), at all patches' centres: float (B, N)."""
         return self.rules.grid.sample(maps, self.centres.expand(len(self), -1, -1))
 
-    def start_run(self, seed: int) -> None:
-        """Forget every draw of images. An SRM that learns starts over, from weights drawn by `seed`."""
+    @torch.inference_mode(False)  # what a caller's inference mode made could not be changed, or learned from, later
+    def start_run(self, seed: int | None) -> None:
+        """Forget every draw of images. With a seed, an SRM that learns starts over, from weights drawn by it."""
         self.draws.forget()
-        if self.learns:
+        if self.learns and seed is not None:
             self.srm.start(seed)
 
+    @torch.inference_mode(False)
     def reset(self, rows: Sequence[int], indices: Sequence[int], generators: Sequence[np.random.Generator]) -> None:
         """Begin episodes in some rows, with their initial prompts.
 
@@ -159,13 +161,11 @@ class Episode:
         """
         if self.rules.needs_srm and not self.learns:
             self.srm.warn_unless_learned()
-        outside = [index for index in indices if not 0 <= index < len(self.encoded)]
-        if outside:
+        if outside := [index for index in indices if not 0 <= index < len(self.encoded)]:
             raise OptionError(f"index={outside[0]} is outside the data set's {len(self.encoded)} samples.")
         at = self._rows(rows)
         samples = self._load(at, indices)
-        self.labels[at.there] = PADDING
-        self.points[at.there], self.gains[at.there] = 0, 0
+        self.labels[at.there], self.points[at.there], self.gains[at.there] = PADDING, 0, 0
         for fresh in (self.steps, self.visited, self.hit, self.repeated, self.stopped):
             fresh[at.here] = 0
         side = self.rules.grid.image_size
@@ -185,6 +185,7 @@ class Episode:
         self._recalibrate(at)
         self._make_answers(at)
 
+    @torch.inference_mode(False)
     def step(self, rows: Sequence[int], actions: Sequence[int] | np.ndarray) -> None:
         """Prompt at the chosen patches (lines 5–10 of Algorithm 1).
 
@@ -266,13 +267,13 @@ class Episode:
         Raises:
             DataError: The images are others now.
         """
-        changed = set(state["ids"]) ^ set(self.encoded.dataset.ids)
-        if changed:
+        if changed := set(state["ids"]) ^ set(self.encoded.dataset.ids):
             raise DataError(
                 f"The labelled images of {self.encoded.dataset.name} are others now ({len(changed)} differ, such as "
                 f"{min(changed)}); bring back those that were learned from, or begin anew."
             )
-        self.srm.load_state_dict(state["srm"])
+        if "srm" in state:
+            self.srm.load_state_dict(state["srm"])
         self.draws.load_state(state["shuffled_indices"])
         everywhere = self._rows(range(len(self)))
         self._load(everywhere, state["index"].tolist())

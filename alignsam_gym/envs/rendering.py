@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -83,7 +85,7 @@ def mark(picture: np.ndarray, at: tuple[int, int], positive: bool, name: str, ra
 
 
 def show(picture: np.ndarray) -> None:
-    """Show a picture, uint8 (H, W, 3) RGB, in a window.
+    """Show a picture, uint8 (H, W, 3) RGB, in a window; at most `RENDER_FPS` in a second, so that each can be seen.
 
     Raises:
         OptionError: pygame or a display is missing.
@@ -102,10 +104,19 @@ def show(picture: np.ndarray) -> None:
         pygame.surfarray.blit_array(window, picture.swapaxes(0, 1))
         pygame.event.pump()
         pygame.display.flip()
+        _clock().tick(RENDER_FPS)
     except pygame.error as error:
         raise OptionError(
             f"render_mode='human' needs a display ({error}); render_mode='rgb_array' does not."
         ) from error
+
+
+@cache
+def _clock() -> Any:
+    """Return the clock that all pictures keep to."""
+    import pygame
+
+    return pygame.time.Clock()
 
 
 def close_window() -> None:

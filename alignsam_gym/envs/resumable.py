@@ -7,7 +7,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from alignsam_gym.envs.env_config import EnvConfig
 from alignsam_gym.envs.episode import Episode
+from alignsam_gym.srm import SRM
 
 
 class ResumableMixin(gym.utils.EzPickle):
@@ -16,10 +18,13 @@ class ResumableMixin(gym.utils.EzPickle):
     ``pickle`` and ``copy.deepcopy`` make an environment of the same keywords, and load the state into it.
 
     Attributes:
+        config: The keywords.
         episode: The episodes in progress.
     """
 
+    config: EnvConfig
     episode: Episode
+    np_random_seed: int
     _finished: np.ndarray
 
     @property
@@ -27,9 +32,15 @@ class ResumableMixin(gym.utils.EzPickle):
         """What draws each row's images and initial prompts; none before the first reset."""
         raise NotImplementedError
 
-    def _start_run(self, seed: Any) -> None:
-        """Make new generators, and begin a run of the episodes."""
+    def _seed_generators(self, seed: Any) -> None:
+        """Make new generators."""
         raise NotImplementedError
+
+    def _start_run(self, seed: Any) -> None:
+        """Begin a run with new generators. Without a seed, what an SRM has learned stays; else it starts over."""
+        self._seed_generators(seed)
+        keeps_srm = seed is None and self.episode.srm.learned
+        self.episode.start_run(None if keeps_srm else int(self.np_random_seed))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to go on from here: plain values and tensors.
@@ -39,8 +50,12 @@ class ResumableMixin(gym.utils.EzPickle):
         """
         if not self.generators:
             raise gym.error.ResetNeeded("Call reset() before state_dict(): there is nothing to go on from.")
+        episode = self.episode.state_dict()
+        if isinstance(self.config.srm, SRM):  # it belongs to another environment, whose state has it
+            del episode["srm"]
         return {
-            "episode": self.episode.state_dict(),
+            "episode": episode,
+            "seed": int(self.np_random_seed),
             "generators": [generator.bit_generator.state for generator in self.generators],
             "finished": self._finished.tolist(),
         }
@@ -51,7 +66,7 @@ class ResumableMixin(gym.utils.EzPickle):
         Raises:
             DataError: The images are others now.
         """
-        self._start_run(0)
+        self._seed_generators(state["seed"])
         for generator, saved in zip(self.generators, state["generators"], strict=True):
             generator.bit_generator.state = saved
         self._finished = np.array(state["finished"], bool)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -148,3 +148,18 @@ def whole_numbers(name: str, value: Any, *shapes: tuple[int, ...]) -> np.ndarray
         wanted = " or ".join(f"{shape[0]} whole numbers" if shape else "one whole number" for shape in shapes)
         raise OptionError(f"{name}={value!r}: it must be {wanted}.")
     return numbers.astype(np.int64)
+
+
+def reset_options(options: Any, known: Collection[str]) -> dict[str, Any]:
+    """Check what a user gave as ``reset(options=…)``; None is no options.
+
+    Raises:
+        OptionError: It is not a dictionary of these names.
+    """
+    options = {} if options is None else options
+    names = " and ".join(known)
+    if not isinstance(options, dict):
+        raise OptionError(f"options={options!r}: reset takes a dictionary, of {names}.")
+    if unknown := options.keys() - set(known):
+        raise OptionError(f"reset has no option {', '.join(sorted(map(str, unknown)))}; it takes {names}.")
+    return options

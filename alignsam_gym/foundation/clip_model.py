@@ -61,7 +61,17 @@ class ClipModel(ABC):
         self.device = device
         self.input_size, self.grid, self.channels = input_size, grid, channels
         self.fingerprint = f"{fingerprint}-{PREPROCESSING}-{input_size}"
+        self._remember_texts()
+
+    def _remember_texts(self) -> None:
         self._remembered = lru_cache(_MOST_TEXTS)(self._encode_text)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_remembered"}  # it cannot be pickled
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._remember_texts()
 
     def similarity(self, images: Sequence[np.ndarray], texts: Sequence[str]) -> Tensor:
         """Find where each image's own text is.

@@ -213,11 +213,12 @@ class SRM:
         if state["device"] == self.device.type:  # another kind of device draws by other rules
             self.generator.set_state(state["generator"].cpu())
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the members' weights as safetensors, for `load_weights`."""
-        write_atomically(path, save({name: value.contiguous() for name, value in self.members.state_dict().items()}))
+        tensors = {name: value.contiguous() for name, value in self.members.state_dict().items()}
+        write_atomically(Path(path), save(tensors))
 
-    def load_weights(self, path: Path) -> None:
+    def load_weights(self, path: str | Path) -> None:
         """Read what `save` wrote.
 
         Raises:
@@ -228,7 +229,7 @@ class SRM:
         except (OSError, RuntimeError, SafetensorError) as error:
             older = " (an explicit branch of an earlier version had one more convolution)" * (self.kind == "explicit")
             raise WeightsError(f"{path} does not hold the weights of this SRM{older}: {error}") from error
-        check_finite(path, dict(self.members.named_parameters()))
+        check_finite(Path(path), dict(self.members.named_parameters()))
         self.learned = True
 
 

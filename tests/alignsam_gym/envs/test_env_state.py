@@ -7,6 +7,7 @@ from typing import get_args
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.utils.env_checker import data_equivalence
 
 from alignsam_gym.state import StateKind
@@ -70,6 +71,22 @@ def test_the_same_state_may_be_loaded_again(env):
     first = ahead(env)
     env.load_state_dict(saved)
     assert data_equivalence(ahead(env), first, exact=True)
+
+
+def test_a_state_leaves_an_srm_alone_that_another_environment_teaches(env, make_toy):
+    training = env()
+    testing = make_toy(split="test", srm=training.srm).unwrapped
+    testing.reset(seed=0)
+    saved = testing.state_dict()
+    training.step(5)
+    weight = training.srm.members[0].head.weight.detach().clone()
+    testing.load_state_dict(saved)
+    assert torch.equal(training.srm.members[0].head.weight, weight)
+
+
+@pytest.mark.parametrize("make_copy", COPIES.values(), ids=COPIES)
+def test_a_copy_knows_its_seed(env, make_copy):
+    assert make_copy(env()).np_random_seed == 3
 
 
 def test_a_copy_leaves_the_original_alone(env, make_toy):

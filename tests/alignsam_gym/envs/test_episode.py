@@ -181,3 +181,5 @@ def test_reset_takes_an_index_of_the_data_set_and_nothing_else(make_toy):
             env.reset(options={"index": index})
     with pytest.raises(OptionError, match="reset has no option indx; it takes index"):
         env.reset(options={"indx": 1})
+    with pytest.raises(OptionError, match="options=5: reset takes a dictionary, of index"):
+        env.reset(options=5)

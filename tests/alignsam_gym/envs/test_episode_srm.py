@@ -40,6 +40,36 @@ def test_a_seed_starts_the_srm_over(make_toy):
     assert not torch.equal(fresh, _weights(env))
 
 
+@pytest.mark.parametrize("making", ["make_toy", "make_toy_vec"])
+def test_the_first_reset_without_a_seed_keeps_what_the_srm_knows(making, request, tmp_path):
+    trained = SRM("implicit", 32, SRMConfig(width=8), torch.device("cpu"), seed=5)
+    trained.save(str(tmp_path / "srm.safetensors"))
+    env = request.getfixturevalue(making)(*[2] * (making == "make_toy_vec"), srm={"width": 8})
+    env.unwrapped.srm.load_weights(str(tmp_path / "srm.safetensors"))
+    loaded = _weights(env)
+    env.reset()
+    assert torch.equal(loaded, _weights(env))
+
+
+def test_without_a_seed_a_new_srm_begins_at_random(make_toy):
+    env, other = make_toy(), make_toy()
+    env.reset()
+    other.reset()
+    assert not torch.equal(_weights(env), _weights(other))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_episode_may_begin_and_go_on_in_inference_mode(make_toy, split):
+    env, plain = make_toy(split=split), make_toy(split=split)
+    plain.reset(seed=0)
+    with torch.inference_mode():
+        env.reset(seed=0)
+        env.step(3)
+    plain.step(3)
+    np.testing.assert_array_equal(env.step(5)[0], plain.step(5)[0])
+    assert torch.equal(_weights(env), _weights(plain))
+
+
 def test_a_given_srm_is_used_and_stays_frozen(make_toy):
     trained = SRM("implicit", 32, SRMConfig(width=8), torch.device("cpu"), seed=0)
     for split in ("train", "test"):

@@ -1,11 +1,12 @@
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from alignsam_gym.envs.rendering import PANEL, draw_answer, overlay
+from alignsam_gym.envs.rendering import PANEL, _clock, draw_answer, overlay
 from alignsam_gym.errors import OptionError
 
 SIDE = PANEL[0]
@@ -147,6 +148,19 @@ def test_human_mode_draws_by_itself(make_toy):
     before = pygame.surfarray.array3d(pygame.display.get_surface())
     env.step(3)
     assert (before != pygame.surfarray.array3d(pygame.display.get_surface())).any()
+
+
+def test_human_mode_shows_no_more_pictures_a_second_than_the_metadata_say(make_toy, monkeypatch):
+    pygame = pytest.importorskip("pygame")
+    _clock.cache_clear()
+    waits = []
+    env = make_toy(render_mode="human", label_source="oracle")
+    monkeypatch.setattr(pygame.time, "Clock", lambda: SimpleNamespace(tick=waits.append))
+    env.reset(seed=0)
+    env.step(3)
+    env.close()
+    _clock.cache_clear()
+    assert waits == [env.metadata["render_fps"]] * 2
 
 
 def test_human_mode_without_pygame_says_how_to_get_it(make_toy, monkeypatch):

@@ -29,9 +29,15 @@ def test_a_reset_mask_leaves_the_other_rows_where_they_are(make_toy_vec):
     assert envs.unwrapped.episode.steps.tolist() == [1, 0, 1]
 
 
-def test_step_needs_a_reset_first(make_toy_vec):
-    with pytest.raises(gym.error.ResetNeeded):
-        make_toy_vec(1).step(np.array([0]))
+def test_step_observe_and_render_need_a_reset_first(make_toy_vec):
+    envs = make_toy_vec(1, render_mode="rgb_array").unwrapped
+    for method, call in {
+        "step": lambda: envs.step(np.array([0])),
+        "observe": envs.observe,
+        "render": envs.render,
+    }.items():
+        with pytest.raises(gym.error.ResetNeeded, match=rf"reset\(\) before {method}"):
+            call()
 
 
 def test_one_seed_is_one_run(make_toy_vec):

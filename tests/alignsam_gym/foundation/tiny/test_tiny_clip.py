@@ -1,4 +1,5 @@
 import math
+import pickle
 
 import numpy as np
 import open_clip
@@ -126,6 +127,12 @@ def test_it_looks_at_one_size_only(clip):
     assert clip.input_size == 256
     with pytest.raises(OptionError, match="clip='tiny' looks at 256 pixels"):
         load_clip("tiny", "cpu", image_size=512)
+
+
+def test_a_pickled_copy_finds_the_same(clip):
+    clip.encode_texts(["a cat"])
+    twin = pickle.loads(pickle.dumps(clip))
+    assert torch.equal(twin.encode_texts(["a cat"]), clip.encode_texts(["a cat"]))
 
 
 def test_weights_round_trip(tmp_path):
