@@ -54,6 +54,10 @@ class PromptPolicyMixin(_Base):
         self.head_class = head  # SB3's constructor already builds the head
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
 
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        """SB3's hook for the keywords that a policy's own ``save`` keeps."""
+        return super()._get_constructor_parameters() | {"head": self.head_class}
+
     def _build_mlp_extractor(self) -> None:
         """SB3's hook for the layers between the features and the last layers of actor and critic."""
         self.mlp_extractor = build_head(self.head_class, self.features_extractor, self.action_space)  # type: ignore[assignment]
@@ -119,6 +123,10 @@ class PromptPolicy(PromptPolicyMixin, ActorCriticPolicy):
     def __init__(self, *args: Any, reference: Literal["uniform", "pretrained"] = "uniform", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.reference = reference
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        """SB3's hook, as in `PromptPolicyMixin`."""
+        return super()._get_constructor_parameters() | {"reference": self.reference}
 
     @cached_property  # by which it is no module of this one: neither saved nor learned
     def _pretrained(self) -> PromptPolicy:

@@ -70,6 +70,12 @@ class QPolicyMixin(_Policy):
         self.head_class = head  # SB3's constructor already builds the networks
         super().__init__(observation_space, action_space, lr_schedule, net_arch=[], **kwargs)
 
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        """SB3's hook for the keywords that a policy's own ``save`` keeps."""
+        parameters = super()._get_constructor_parameters() | {"head": self.head_class}
+        del parameters["net_arch"]  # which the constructor sets itself
+        return parameters
+
     def make_action_values(self, extractor: nn.Module, outputs: int = 1) -> ActionValues:
         """Make a new network that reads the features of `extractor`; `outputs` is the number of values an action."""
         head = build_head(self.head_class, extractor, self.action_space, outputs)

@@ -119,10 +119,12 @@ def test_entropy_is_relative_to_the_start(make_pretrained):
 def test_a_loaded_learner_goes_on_with_the_same_loss(make_pretrained, algorithm, tmp_path):
     learner = make_pretrained(algorithm).learn(48)
     learner.save(tmp_path / "learner.zip")
-    loaded = type(learner).load(tmp_path / "learner.zip", env=learner.env, device="cpu")
-    seen, _ = learner.policy.obs_to_tensor(learner.env.reset())
-    evaluated, again = (each.policy.evaluate_actions(seen, torch.arange(4)) for each in (learner, loaded))
-    torch.testing.assert_close(again, evaluated, rtol=0, atol=0)
+    loaded = type(learner).load(tmp_path / "learner.zip", env=learner.env, device="cpu").policy
+    learner.policy.save(tmp_path / "policy.pt")
+    alone = type(loaded).load(tmp_path / "policy.pt", device="cpu")
+    seen, _ = loaded.obs_to_tensor(learner.env.reset())
+    evaluated, *again = (each.evaluate_actions(seen, torch.arange(4)) for each in (learner.policy, loaded, alone))
+    torch.testing.assert_close(again, [evaluated] * 2, rtol=0, atol=0)
     assert (evaluated[2] < 0).all(), "it has moved from its start"
 
 
