@@ -15,6 +15,7 @@ from stable_baselines3.common.policies import BasePolicy
 
 from alignsam_gym.agents.compact_rollouts import CompactRolloutBuffer
 from alignsam_gym.agents.networks import NETWORKS, observation_of
+from alignsam_gym.agents.policies import PromptPolicy
 from alignsam_gym.agents.policy_config import PolicyConfig
 from alignsam_gym.agents.prompting_policy import begin_pretrained
 from alignsam_gym.agents.vec_env import PromptVecEnv
@@ -55,7 +56,7 @@ def make_learner(env: PromptVecEnv, agent: Mapping[str, Any], policy: Mapping[st
     options = dict(agent)
     name = options.pop("algorithm")
     learner, policy_class = _classes(name)
-    policy_kwargs = _network(env.env.episode, policy) | dict(options.pop("policy_kwargs", {}))
+    policy_kwargs = _policy_kwargs(env.env.episode, policy_class, policy) | dict(options.pop("policy_kwargs", {}))
     known = inspect.signature(learner).parameters
     if unknown := options.keys() & _OURS | options.keys() - known.keys():
         raise OptionError(f"agent={name} has no option {', '.join(sorted(unknown))}.")
@@ -96,7 +97,8 @@ def make_policy(env: PromptVecEnv, agent: Mapping[str, Any], policy: Mapping[str
     """
     episode = env.env.episode
     _, policy_class = _classes(agent["algorithm"])
-    options = _network(episode, policy) | dict(agent.get("policy_kwargs", {})) | {"optimizer_class": _no_optimizer}
+    options = _policy_kwargs(episode, policy_class, policy) | dict(agent.get("policy_kwargs", {}))
+    options["optimizer_class"] = _no_optimizer
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         made = policy_class(env.observation_space, env.action_space, lambda _: 0.0, **options)
@@ -120,8 +122,8 @@ def _classes(name: str) -> tuple[type[BaseAlgorithm], type[BasePolicy]]:
         raise OptionError(f"agent={name} needs sb3-contrib: pip install 'alignsam-gym[contrib]'.") from error
 
 
-def _network(episode: Episode, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Keywords of any of our policies for the network that `options` describe and the states of `episode`."""
+def _policy_kwargs(episode: Episode, policy_class: type[BasePolicy], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords of a policy for the network that `options` describe and the states of `episode`."""
     config = PolicyConfig.of(options)
     extractor, head, observation = NETWORKS[config.network]
     seen: dict[str, Any] = {"width": config.width}
@@ -129,4 +131,7 @@ def _network(episode: Episode, options: Mapping[str, Any]) -> dict[str, Any]:
         seen["num_patches"] = episode.rules.grid.count
     if config.network == "patch":
         seen["guided"] = episode.rules.state == "guided"
-    return {"features_extractor_class": extractor, "features_extractor_kwargs": seen, "head": head}
+    keywords = {"features_extractor_class": extractor, "features_extractor_kwargs": seen, "head": head}
+    if config.init == "pretrained" and issubclass(policy_class, PromptPolicy):
+        keywords["reference"] = "pretrained"
+    return keywords

@@ -191,6 +191,15 @@ def _shape(observation_space: spaces.Space[Any], name: str) -> tuple[int, ...]:
     return seen.shape
 
 
+def forbidden_actions(visited: Tensor, actions: int) -> Tensor:
+    """Return which of `actions` are forbidden, bool (B, actions), by the `visited` patches, bool (B, N).
+
+    None is in a row that visited all patches. Stopping, the action after the patches, never is.
+    """
+    forbidden = visited & ~visited.all(1, keepdim=True)
+    return nn.functional.pad(forbidden, (0, actions - visited.shape[1]))
+
+
 class Head(nn.Module):
     """Base of the heads, which give a score for each action and the features that a state's value is computed from.
 
@@ -249,8 +258,7 @@ class Head(nn.Module):
         visited = features[:, self.visited_start :] > 0.5
         if visited.shape[1] == 0:
             return scores
-        forbidden = visited & ~visited.all(1, keepdim=True)
-        forbidden = nn.functional.pad(forbidden, (0, scores.shape[-1] - self.num_patches))  # stopping is allowed
+        forbidden = forbidden_actions(visited, scores.shape[-1])
         if scores.ndim == 3:
             forbidden = forbidden[:, None]
         return scores.masked_fill(forbidden, _FORBIDDEN_SCORE)

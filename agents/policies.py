@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from copy import copy, deepcopy
-from typing import TYPE_CHECKING, Any, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from gymnasium import spaces
@@ -13,6 +14,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from alignsam_gym.agents.networks import Head, build_head
+from alignsam_gym.agents.prompting_policy import begin_pretrained
 
 if TYPE_CHECKING:
     _Base = ActorCriticPolicy
@@ -51,6 +53,10 @@ class PromptPolicyMixin(_Base):
     ) -> None:
         self.head_class = head  # SB3's constructor already builds the head
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        """SB3's hook for the keywords that a policy's own ``save`` keeps."""
+        return super()._get_constructor_parameters() | {"head": self.head_class}
 
     def _build_mlp_extractor(self) -> None:
         """SB3's hook for the layers between the features and the last layers of actor and critic."""
@@ -104,20 +110,35 @@ def draw_or_likeliest(distribution: Any, generator: torch.Generator | None) -> T
 class PromptPolicy(PromptPolicyMixin, ActorCriticPolicy):
     """The policy of PPO and A2C.
 
-    If it begins from a pretrained one, its entropy is relative to that: minus the Kullback–Leibler divergence from the
-    policy that it began as. So ``agent.ent_coef`` keeps it near that one, as it else keeps it near the uniform one.
-    [ours; policy.init]
+    Its entropy may be relative to the pretrained policy: minus the Kullback–Leibler divergence from that. So
+    ``agent.ent_coef`` keeps it near that one, as it else keeps it near the uniform one. [ours; policy.init]
+
+    Args:
+        *args: Those of `PromptPolicyMixin`.
+        reference: What the entropy is relative to. SB3 saves it with all ``policy_kwargs``, so that a loaded learner
+            goes on with the same loss.
+        **kwargs: Those of `PromptPolicyMixin`.
     """
 
-    _start: tuple[PromptPolicy, ...] = ()  # not a module of this one: neither saved nor learned
+    def __init__(self, *args: Any, reference: Literal["uniform", "pretrained"] = "uniform", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.reference = reference
 
-    def keep_start(self) -> None:
-        """Take the present weights for those that the policy begins from."""
-        self._start = (deepcopy(self).requires_grad_(False),)
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        """SB3's hook, as in `PromptPolicyMixin`."""
+        return super()._get_constructor_parameters() | {"reference": self.reference}
+
+    @cached_property  # by which it is no module of this one: neither saved nor learned
+    def _pretrained(self) -> PromptPolicy:
+        """This policy as it begins with ``policy.init=pretrained``. Raises WeightsError."""
+        pretrained = deepcopy(self).requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):  # the training draws the same whenever this happens
+            begin_pretrained(pretrained)
+        return pretrained
 
     def evaluate_actions(self, obs: Any, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return values (B, 1), and log-probabilities of the actions and the entropy, (B,) each."""
-        if not self._start:
+        if self.reference == "uniform":
             return super().evaluate_actions(obs, actions)
         features = self.extract_features(obs)
         of_actor, of_critic = features if isinstance(features, tuple) else (features, features)
@@ -125,6 +146,6 @@ class PromptPolicy(PromptPolicyMixin, ActorCriticPolicy):
         values = self.value_net(self.mlp_extractor.forward_critic(of_critic))
         now = cast(CategoricalDistribution, distribution).distribution.logits
         with torch.no_grad():
-            at_first = cast(CategoricalDistribution, self._start[0].get_distribution(obs)).distribution.logits
+            at_first = cast(CategoricalDistribution, self._pretrained.get_distribution(obs)).distribution.logits
         divergence = (now.exp() * (now - at_first)).sum(1)
         return values, distribution.log_prob(actions), -divergence

@@ -14,7 +14,6 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
 from alignsam_gym.agents.networks import EvidenceExtractor, PatchHead, RecurrentHead
-from alignsam_gym.agents.policies import PromptPolicy, PromptPolicyMixin
 from alignsam_gym.agents.q_policies import ActionValues, QPolicyMixin
 from alignsam_gym.atomic_write import write_atomically
 from alignsam_gym.envs.episode import Episode
@@ -102,7 +101,7 @@ def begin_pretrained(policy: BasePolicy) -> None:
 
     An actor's logits are then the expected gains, in units of `UNIT`, and its critic's value the return of
     ``reward=delta_iou``; the Q of DQN and QR-DQN is that value and, by patch, the gain over the mean. Stopping gets the
-    score 0, as it gains nothing. PPO and A2C keep what they begin from (`PromptPolicy`).
+    score 0, as it gains nothing.
 
     Raises:
         WeightsError: The weights cannot be read.
@@ -121,10 +120,8 @@ def begin_pretrained(policy: BasePolicy) -> None:
             _copy(pretrained.value, module.value, UNIT)
         elif isinstance(module, RecurrentHead):
             nn.init.zeros_(module.remembered.weight)
-    if isinstance(policy, PromptPolicyMixin):
+    if not isinstance(policy, QPolicyMixin):
         _copy(pretrained.value, policy.value_net, UNIT)
-    if isinstance(policy, PromptPolicy):
-        policy.keep_start()
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import Tensor, nn
 
-from alignsam_gym.agents.networks import Head, build_head
+from alignsam_gym.agents.networks import Head, build_head, forbidden_actions
 
 if TYPE_CHECKING:
     _Learner = OffPolicyAlgorithm
@@ -70,6 +70,12 @@ class QPolicyMixin(_Policy):
         self.head_class = head  # SB3's constructor already builds the networks
         super().__init__(observation_space, action_space, lr_schedule, net_arch=[], **kwargs)
 
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        """SB3's hook for the keywords that a policy's own ``save`` keeps."""
+        parameters = super()._get_constructor_parameters() | {"head": self.head_class}
+        del parameters["net_arch"]  # which the constructor sets itself
+        return parameters
+
     def make_action_values(self, extractor: nn.Module, outputs: int = 1) -> ActionValues:
         """Make a new network that reads the features of `extractor`; `outputs` is the number of values an action."""
         head = build_head(self.head_class, extractor, self.action_space, outputs)
@@ -95,25 +101,54 @@ class QPolicy(QPolicyMixin, DQNPolicy):
 
 
 class MaskedExplorationMixin(_Learner):
-    """ε-greedy exploration among the actions that ``action_masks`` allows, drawn for each environment alone. [ours]
+    """ε-greedy exploration among the patches that an observation leaves, drawn for each environment alone. [ours]
 
     SB3 draws once for all environments whether to explore, and explores among all actions.
     """
+
+    exploration_rate: float
 
     def _sample_action(
         self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """SB3's hook for the actions of one step: those to take, and those to store in the replay buffer."""
-        assert self.env is not None
         assert self._last_obs is not None
         greedy, _ = self.policy.predict(self._last_obs, deterministic=True)
-        allowed = torch.from_numpy(np.stack(self.env.env_method("action_masks")))
-        random_actions = allowed.float().multinomial(1)[:, 0].numpy()
         warming_up = self.num_timesteps < learning_starts
-        epsilon = 1.0 if warming_up else self.exploration_rate  # type: ignore[attr-defined]
-        explores = torch.rand(n_envs).numpy() < epsilon
-        actions = np.where(explores, random_actions, greedy)
+        actions = self._explore(self._last_obs, greedy, 1.0 if warming_up else self.exploration_rate)
         return actions, actions
+
+    def predict(
+        self,
+        observation: Any,
+        state: tuple[NDArray[Any], ...] | None = None,
+        episode_start: NDArray[Any] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[NDArray[np.int64], tuple[NDArray[Any], ...] | None]:
+        """Choose the action of the highest Q, or explore with the probability ``exploration_rate``.
+
+        Args:
+            observation: Of one environment, or of B.
+            state: Returned as it is, as the policies have no memory.
+            episode_start: Ignored, for the same reason.
+            deterministic: Whether never to explore.
+
+        Returns:
+            The actions, int64 () or (B,), and `state`.
+        """
+        greedy, _ = self.policy.predict(observation, deterministic=True)
+        return greedy if deterministic else self._explore(observation, greedy, self.exploration_rate), state
+
+    def _explore(self, observation: Any, greedy: NDArray[np.int64], epsilon: float) -> NDArray[np.int64]:
+        """Replace each of the `greedy` actions, with the probability `epsilon`, by any that is not forbidden."""
+        visited = torch.zeros(greedy.size, 0, dtype=torch.bool)
+        if isinstance(observation, dict) and "visited" in observation:
+            visited = torch.as_tensor(observation["visited"]).reshape(greedy.size, -1) > 0
+        assert isinstance(self.action_space, spaces.Discrete)
+        allowed = ~forbidden_actions(visited, int(self.action_space.n))
+        random_actions = allowed.float().multinomial(1)[:, 0].numpy().reshape(greedy.shape)
+        explores = torch.rand(greedy.shape).numpy() < epsilon
+        return np.where(explores, random_actions, greedy)
 
 
 class PromptDQN(MaskedExplorationMixin, DQN):

@@ -49,12 +49,17 @@ class PromptVecEnv(VecEnv):
         env: An environment with ``autoreset_mode="SameStep"``, as SB3 expects a reset within the step.
 
     Raises:
-        ValueError: The environment has another mode.
+        OptionError: The environment is of another class, is wrapped, or has another mode.
     """
 
     def __init__(self, env: AlignSAMVectorEnv) -> None:
+        if not isinstance(env, AlignSAMVectorEnv):
+            raise OptionError(
+                f"PromptVecEnv needs an AlignSAMVectorEnv without wrappers, as make_environments makes it, not {env}. "
+                "Wrappers of Stable-Baselines3 go around the PromptVecEnv."
+            )
         if env.autoreset_mode != AutoresetMode.SAME_STEP:
-            raise ValueError(f"PromptVecEnv needs autoreset_mode='SameStep', not {env.autoreset_mode.value!r}.")
+            raise OptionError(f"PromptVecEnv needs autoreset_mode='SameStep', not {env.autoreset_mode.value!r}.")
         self.env = env
         self.render_mode = env.render_mode
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)

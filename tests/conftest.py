@@ -194,7 +194,7 @@ def _small_training() -> DictConfig:
     """The configuration of a small training, composed as the command composes it."""
     small = [
         "branch=implicit", "env.num_envs=2", "env.image_size=64", "env.patch_size=16", "env.max_steps=3", "env.shots=5",
-        "srm.features=sam", "srm.width=8", "srm.final_updates=2", "policy=patch", "policy.width=8",
+        "srm.features=sam", "srm.width=8", "srm.final_updates=2", "policy=patch",
         "agent.batch_size=2", "evaluate.batch_size=2", "device=cpu",
     ]  # fmt: skip
 
@@ -212,13 +212,18 @@ def make_run(toy_sam: BatchedSamPredictor, tmp_path: Path) -> Callable[..., Path
     from alignsam_gym.agents.vec_env import PromptVecEnv
 
     def make(
-        name: str = "run", text: str | None = None, network: str = "patch", features: str = "sam", **env: Any
+        name: str = "run",
+        text: str | None = None,
+        network: str = "patch",
+        width: int = 8,
+        init: str = "none",
+        features: str = "sam",
+        **env: Any,
     ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
-        config = OmegaConf.merge(
-            _small_training(), {"env": env, "policy": {"network": network}, "srm": {"features": features}}
-        )
+        policy = {"network": network, "width": width, "init": init}
+        config = OmegaConf.merge(_small_training(), {"env": env, "policy": policy, "srm": {"features": features}})
         OmegaConf.update(config, "dataset", {"name": "toy", "text": text}, merge=False)
         OmegaConf.update(config, "embedded", embedded_weights(config.env), force_add=True)
         envs = make_env(config, "train", 2, samples=ToyDataset())

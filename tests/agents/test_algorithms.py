@@ -53,6 +53,16 @@ def test_learns_is_saved_and_chooses_the_same_when_loaded(make_toy_learner, algo
     assert chosen.max() < 16 + stop
 
 
+# sb3-contrib's save of a recurrent policy does not keep the LSTM's size.
+@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "recurrent_ppo"])
+def test_a_policy_alone_is_saved_and_loaded_by_sb3s_own_methods(make_toy_learner, algorithm, tmp_path):
+    policy = make_toy_learner(algorithm).policy
+    policy.save(tmp_path / "policy.pt")
+    loaded = type(policy).load(tmp_path / "policy.pt", device="cpu")
+    for name, value in policy.state_dict().items():
+        assert loaded.state_dict()[name].equal(value)
+
+
 def test_no_visited_patch_is_ever_chosen(make_toy_learner, algorithm):
     """Neither by the policy nor by exploration, over episodes that take 15 of the 16 patches."""
     model = make_toy_learner(algorithm, max_steps=15)

@@ -115,6 +115,27 @@ def test_entropy_is_relative_to_the_start(make_pretrained):
     torch.testing.assert_close(-entropy, torch.distributions.kl_divergence(now, first), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("algorithm", ["ppo", "a2c"])
+def test_a_loaded_learner_goes_on_with_the_same_loss(make_pretrained, algorithm, tmp_path):
+    learner = make_pretrained(algorithm).learn(48)
+    learner.save(tmp_path / "learner.zip")
+    loaded = type(learner).load(tmp_path / "learner.zip", env=learner.env, device="cpu").policy
+    learner.policy.save(tmp_path / "policy.pt")
+    alone = type(loaded).load(tmp_path / "policy.pt", device="cpu")
+    seen, _ = loaded.obs_to_tensor(learner.env.reset())
+    evaluated, *again = (each.evaluate_actions(seen, torch.arange(4)) for each in (learner.policy, loaded, alone))
+    torch.testing.assert_close(again, [evaluated] * 2, rtol=0, atol=0)
+    assert (evaluated[2] < 0).all(), "it has moved from its start"
+
+
+def test_looking_up_the_start_draws_nothing(make_pretrained):
+    learner = make_pretrained()
+    seen, _ = learner.policy.obs_to_tensor(learner.env.reset())
+    before = torch.get_rng_state()
+    learner.policy.evaluate_actions(seen, torch.arange(4))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_penalty_holds_the_policy_near_its_start(make_pretrained):
     moved = []
     for weight in (0.0, 10.0):

@@ -58,3 +58,41 @@ def test_each_environment_explores_for_itself_among_what_is_left(make_toy_learne
     assert differing.max() < 0.9, "never all at once"
     model.num_timesteps = 0
     assert (model._sample_action(10, None, 40)[0] != greedy).mean() > 0.5
+
+
+@pytest.mark.parametrize("stop", [False, True])
+@pytest.mark.parametrize("algorithm", ["dqn", "qrdqn"])
+def test_prediction_explores_among_what_the_observation_leaves(make_toy_learner, algorithm, stop):
+    model = make_toy_learner(algorithm, num_envs=16, stop=stop)
+    model.exploration_rate = 1.0
+    observation = model.get_env().reset()
+    observation["visited"][:, :12] = 1
+    drawn = np.array([model.predict(observation)[0] for _ in range(40)])
+    assert set(drawn.flat) == set(range(12, 16 + stop))
+    one = {name: part[0] for name, part in observation.items()}
+    alone = [model.predict(one)[0] for _ in range(50)]
+    assert {choice.shape for choice in alone} == {()}
+    assert set(np.array(alone)) == set(range(12, 16 + stop))
+    observation["visited"][:] = 1
+    assert len({*np.ravel([model.predict(observation)[0] for _ in range(40)])}) == 16 + stop, "nothing is left"
+
+
+def test_prediction_explores_everywhere_where_revisits_are_allowed(make_toy_learner):
+    model = make_toy_learner("dqn", num_envs=16, revisit="allow")
+    model.exploration_rate = 1.0
+    observation = model.get_env().reset()
+    assert len({*np.ravel([model.predict(observation)[0] for _ in range(40)])}) == 16
+
+
+def test_a_deterministic_prediction_neither_explores_nor_draws(make_toy_learner):
+    model = make_toy_learner("dqn", num_envs=16)
+    model.exploration_rate = 1.0
+    observation = model.get_env().reset()
+    greedy, _ = model.policy.predict(observation)
+    before = torch.get_rng_state()
+    np.testing.assert_array_equal(model.predict(observation, deterministic=True)[0], greedy)
+    assert torch.equal(torch.get_rng_state(), before)
+    model.exploration_rate = 0.5
+    differing = np.array([(model.predict(observation)[0] != greedy).mean() for _ in range(30)])
+    assert 0.3 < differing.mean() < 0.6
+    assert 0 < differing.min() < differing.max() < 0.9, "never all at once"

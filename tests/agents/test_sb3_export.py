@@ -3,6 +3,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 from stable_baselines3 import PPO
 
 from alignsam_gym.agents.bundle import export
@@ -58,3 +59,11 @@ def test_stable_baselines_loads_it_and_chooses_the_same(make_run, toy_dataset, t
         chosen, _ = model.predict(observation, deterministic=True)
         np.testing.assert_array_equal(chosen, policy.predict(observation, deterministic=True)[0])
         observation, *_ = env.step(chosen)
+
+
+def test_a_pretrained_policy_is_still_held_near_its_start(make_run, tmp_path):
+    run = make_run(network="evidence", width=48, init="pretrained")
+    policy = PPO.load(export_sb3(run, tmp_path / "policy"), device="cpu").policy
+    seen = {name: torch.as_tensor(part.sample())[None] for name, part in policy.observation_space.items()}
+    *_, entropy = policy.evaluate_actions(seen, torch.zeros(1, dtype=torch.int64))
+    torch.testing.assert_close(entropy, torch.zeros(1), rtol=0, atol=1e-5)

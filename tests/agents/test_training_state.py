@@ -61,6 +61,16 @@ def test_an_interrupted_training_ends_as_a_whole_one(train, algorithm, stop, tmp
     np.testing.assert_array_equal(resumed_env.observe()["patches"], whole_env.observe()["patches"])
 
 
+def test_a_resumed_training_is_held_near_the_policy_that_it_began_with(train, tmp_path):
+    options = {"network": {"network": "evidence", "width": 48, "init": "pretrained"}, "observation": "evidence"}
+    options["agent"] = {"ent_coef": 1.0}
+    whole, _, _ = train("ppo", tmp_path / "whole.pt", **options)
+    train("ppo", tmp_path / "half.pt", interrupt=2 * ROUND + 8, **options)
+    resumed, _, _ = train("ppo", tmp_path / "half.pt", resume=True, **options)
+    for name, value in whole.policy.state_dict().items():
+        torch.testing.assert_close(resumed.policy.state_dict()[name], value, rtol=0, atol=0)
+
+
 def test_a_round_goes_on_in_which_a_training_was_interrupted(train, tmp_path):
     agent = {"n_steps": 4}  # which does not divide a round's 6
     _, _, whole = train("a2c", tmp_path / "whole.pt", agent=agent)

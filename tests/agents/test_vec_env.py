@@ -2,6 +2,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from stable_baselines3.common.vec_env import VecMonitor
 
 import alignsam_gym  # noqa: F401  # registers the environment
@@ -90,8 +91,20 @@ def test_options_reach_the_next_reset_alone():
 
 def test_other_autoreset_modes_are_refused():
     env = gym.make_vec("AlignSAM-v0", num_envs=2, shots=2)
-    with pytest.raises(ValueError, match="SameStep"):
+    with pytest.raises(OptionError, match="SameStep"):
         PromptVecEnv(env)
+
+
+@pytest.mark.parametrize(
+    ("make", "given"),
+    [
+        (lambda: gym.make("AlignSAM-v0", shots=2), "<OrderEnforcing<.*AlignSAMEnv"),
+        (lambda: RecordEpisodeStatistics(make_venv().env), "<RecordEpisodeStatistics, AlignSAMVectorEnv"),
+    ],
+)
+def test_single_and_wrapped_environments_are_refused(make, given):
+    with pytest.raises(OptionError, match=f"needs an AlignSAMVectorEnv without wrappers, .*, not {given}"):
+        PromptVecEnv(make())
 
 
 def test_sb3_wrappers_and_methods_work():
