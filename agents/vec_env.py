@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -67,6 +68,8 @@ class PromptVecEnv(VecEnv):
     def reset(self) -> Any:
         """Begin new episodes with the seeds and options that ``seed`` and ``set_options`` left for this reset.
 
+        It warns if seeds make an SRM forget what it has learned.
+
         Returns:
             The observations of all rows.
 
@@ -74,6 +77,12 @@ class PromptVecEnv(VecEnv):
             OptionError: The rows' options have different names.
         """
         seeds = self._seeds if any(seed is not None for seed in self._seeds) else None
+        if seeds and self.env.episode.learns and self.env.srm.learned:
+            warnings.warn(
+                "Seeds, which Stable-Baselines3's load(…, env=…) gives, begin a new run: what the SRM has learned is "
+                "forgotten. To keep it, load without env=…, and then call set_env.",
+                stacklevel=2,
+            )
         observation, info = self.env.reset(seed=seeds, options=self._merged_options())  # type: ignore[arg-type]
         self._reset_seeds()
         self._reset_options()

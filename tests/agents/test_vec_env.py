@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
+from stable_baselines3 import PPO as SB3PPO
 from stable_baselines3.common.vec_env import VecMonitor
 
 import alignsam_gym  # noqa: F401  # registers the environment
@@ -58,6 +59,20 @@ def test_infos_of_an_ending_are_the_ended_episodes():
     centres = venv.env.episode.centres.numpy()
     for info in infos:
         np.testing.assert_array_equal(info["point"], centres[STEPS - 1])
+
+
+def test_a_loaded_learner_that_seeds_its_environment_warns_of_what_the_srm_forgets(tmp_path):
+    venv = make_venv()
+    srm = venv.env.srm
+    make_learner(venv, PPO, NETWORK, seed=0).learn(12).save(tmp_path / "ppo.zip")
+    learner = SB3PPO.load(tmp_path / "ppo.zip")
+    learner.set_env(venv)
+    venv.reset()
+    assert srm.learned
+    SB3PPO.load(tmp_path / "ppo.zip", env=venv)
+    with pytest.warns(UserWarning, match="what the SRM has learned is forgotten"):
+        venv.reset()
+    assert not srm.learned
 
 
 def test_seed_repeats_through_the_adapter():
