@@ -13,6 +13,14 @@ class OptionError(AlignSAMError, ValueError):
     """A keyword or configuration value that has no meaning here."""
 
 
+class UnknownOptionError(OptionError, TypeError):
+    """An option that there is not.
+
+    Python raises a TypeError for an unknown keyword. TorchRL's ``GymEnv`` passes ``frameskip`` to every environment,
+    and leaves it out once such an error, in Python's words, has refused it.
+    """
+
+
 class DataError(AlignSAMError, ValueError):
     """Images or masks that are missing, unreadable or do not belong together."""
 
@@ -97,13 +105,12 @@ def check_option_names(owner: str, names: Iterable[str], known: Collection[str])
         known: Names of the options that there are.
 
     Raises:
-        OptionError: If an option is unknown. The message lists the known ones and proposes the nearest ones.
+        UnknownOptionError: If an option is unknown. The message lists the known ones and proposes the nearest ones.
     """
     if unknown := sorted(set(names) - set(known)):
+        refused = " and ".join(f"an unexpected keyword argument {name!r}" for name in unknown)
         hints = "".join(did_you_mean(name, known) for name in unknown)
-        raise OptionError(
-            f"{owner} has no option {', '.join(unknown)}; it takes {', '.join(sorted(known)) or 'none'}.{hints}"
-        )
+        raise UnknownOptionError(f"{owner} got {refused}; it takes {', '.join(sorted(known)) or 'none'}.{hints}")
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

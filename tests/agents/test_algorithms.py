@@ -131,7 +131,7 @@ def test_unknown_names_and_options_are_told(make_toy_venv):
         make_learner(venv, {"algorithm": "a2c", "clip_range": 0.2}, CNN, 0)
     with pytest.raises(OptionError, match="agent=ppo has no option device, seed"):
         make_learner(venv, {"algorithm": "ppo", "device": "cpu", "seed": 1}, CNN, 0)
-    with pytest.raises(OptionError, match="policy has no option depth; it takes init, kl_coef, network, width"):
+    with pytest.raises(OptionError, match=r"policy got an .* 'depth'; it takes init, kl_coef, network, width"):
         make_learner(venv, {"algorithm": "ppo"}, CNN | {"depth": 3}, 0)
 
 

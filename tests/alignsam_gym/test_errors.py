@@ -22,11 +22,21 @@ def test_an_unknown_value_is_told_with_the_choices_and_the_nearest():
 
 def test_unknown_options_are_told_with_the_known_ones_and_the_nearest():
     check_option_names("this", ["seed"], ["seed", "root"])
-    message = r"^this has no option rot, sed; it takes root, seed\. Did you mean root\? Did you mean seed\?$"
+    unknown = "an unexpected keyword argument 'rot' and an unexpected keyword argument 'sed'"
+    message = rf"^this got {unknown}; it takes root, seed\. Did you mean root\? Did you mean seed\?$"
     with pytest.raises(OptionError, match=message):
         check_option_names("this", ["seed", "sed", "rot"], ["seed", "root"])
-    with pytest.raises(OptionError, match=r"^this has no option seed; it takes none\.$"):
+    with pytest.raises(OptionError, match=r"^this got an unexpected keyword argument 'seed'; it takes none\.$"):
         check_option_names("this", ["seed"], [])
+
+
+def test_an_unknown_option_is_the_type_error_that_python_raises_for_an_unknown_keyword():
+    def shoot(shots): ...
+
+    with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'shotz'"):
+        shoot(shotz=3)
+    with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'shotz'"):
+        check_option_names("this", ["shotz"], ["shots"])
 
 
 @pytest.mark.parametrize(

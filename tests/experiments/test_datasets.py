@@ -113,8 +113,8 @@ def test_an_option_without_a_value_is_told(tmp_path):
     ("option", "says"),
     [
         ("root=elsewhere", "--option root=elsewhere both name the folder"),
-        ("split=train", "dataset='folder' has no option split; it takes "),
-        ("name=DUTS", "dataset='folder' has no option name; it takes "),
+        ("split=train", "dataset='folder' got an unexpected keyword argument 'split'; it takes "),
+        ("name=DUTS", "dataset='folder' got an unexpected keyword argument 'name'; it takes "),
     ],
 )
 def test_an_option_that_the_command_gives_itself_is_told(tmp_path, option, says):

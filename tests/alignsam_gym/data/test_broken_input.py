@@ -101,7 +101,7 @@ FOLDER = [
     ("a share of everything", lambda r: None, {"test": 1.0}, r"test=1\.0 is not a share"),
     ("patterns that match nothing", lambda r: None, {"test": ["x*"], "split": "test"}, r"The test split .* is empty"),
     ("patterns that match everything", lambda r: None, {"test": ["*"]}, r"The train split .* is empty"),
-    ("a misspelt option", lambda r: None, {"treshold": 3}, r"no option treshold; it takes .* Did you mean threshold\?"),
+    ("a misspelt option", lambda r: None, {"treshold": 3}, r"keyword argument .treshold.; it takes .* Did you mean threshold\?"),
     ("no shots", lambda r: None, {"shots": 0}, r"shots=0: at least one"),
     ("shots by category without any", lambda r: None, {"shots_per": "category"}, r"needs a data set with categories"),
     ("text is needed and missing", lambda r: None, {"branch": "explicit"}, r"folder does not say what its masks show"),

@@ -46,7 +46,7 @@ def test_category_keeps_one_kind_only():
 
 
 def test_category_needs_named_scenes_and_a_known_kind():
-    with pytest.raises(OptionError, match="dataset='shapes' has no option category"):
+    with pytest.raises(OptionError, match="dataset='shapes' got an unexpected keyword argument 'category'"):
         load_dataset("shapes", "train", category="star")
     with pytest.raises(OptionError, match=r"category='dog' is unknown; choose one of .*star"):
         load_dataset("shapes-named", "train", category="dog")

@@ -96,6 +96,17 @@ def test_episode_statistics_are_recorded(make_toy):
 
 
 @pytest.mark.slow
+def test_torchrl_makes_the_environment_by_its_name(toy_sam, toy_dataset):
+    """It passes a keyword that we lack, and leaves it out once a TypeError has refused it."""
+    from torchrl.envs import GymEnv  # takes seconds
+
+    env = GymEnv("AlignSAM-v0", dataset=toy_dataset, image_size=64, patch_size=16, max_steps=3, frame_skip=2)
+    assert env.rollout(5)["next", "reward"].shape == (2, 1)  # three steps, two at a time
+    with pytest.raises(OptionError, match=r"'shotz'; .* Did you mean shots\?"):
+        GymEnv("AlignSAM-v0", shotz=3)
+
+
+@pytest.mark.slow
 def test_a_video_is_recorded(make_toy, tmp_path):
     env = RecordVideo(make_toy(render_mode="rgb_array"), str(tmp_path / "videos"), episode_trigger=lambda episode: True)
     _play(env, [0, 5, 10], seed=0)

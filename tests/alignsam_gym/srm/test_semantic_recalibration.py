@@ -190,7 +190,7 @@ def test_files_that_hold_no_such_weights_are_weights_errors(tmp_path, content):
 
 
 def test_an_unknown_option_is_named_with_those_that_exist():
-    with pytest.raises(OptionError, match=r"srm has no option lr; it takes batch_size"):
+    with pytest.raises(OptionError, match=r"srm got an unexpected keyword argument 'lr'; it takes batch_size"):
         SRMConfig.of({"lr": 1e-3, "width": 8})
 
 
