@@ -13,6 +13,7 @@ from alignsam_gym.foundation.tiny.tiny_clip import EmbeddedClip, load_tiny_clip
 from alignsam_gym.foundation.tiny.tiny_sam import INPUT_SIZE
 
 
+@torch.random.fork_rng(devices=[])  # building draws initial weights, which would change what its user draws
 def load_clip(name: str, device: str | torch.device = "auto", image_size: int | None = None) -> ClipModel:
     """Load a CLIP by its name.
 

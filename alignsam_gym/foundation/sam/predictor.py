@@ -222,6 +222,7 @@ def decoder_of(sam: Sam) -> BatchedDecoder:
     return make(sam.prompt_encoder, sam.mask_decoder)
 
 
+@torch.random.fork_rng(devices=[])  # building draws initial weights, which would change what its user draws
 def load_sam(
     name: str,
     device: str | torch.device = "auto",

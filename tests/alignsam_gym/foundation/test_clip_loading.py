@@ -77,6 +77,13 @@ def test_weights_that_are_no_numbers_are_refused_by_name(architecture, trained, 
         load_clip(f"{architecture}/{tmp_path}/clip.pt", "cpu")
 
 
+def test_loading_leaves_the_global_generator_as_it_was(architecture, trained, tmp_path):
+    torch.save(trained.state_dict(), tmp_path / "clip.pt")
+    before = torch.get_rng_state()
+    load_clip(f"{architecture}/{tmp_path}/clip.pt", "cpu")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_path_may_be_relative(architecture, trained, tmp_path, monkeypatch):
     (tmp_path / "weights").mkdir()
     torch.save(trained.state_dict(), tmp_path / "weights" / "clip.pt")
