@@ -127,7 +127,8 @@ def _check_fit(srm: SRM, branch: str, channels: int, model: BatchedSamPredictor)
     if (srm.kind, srm.channels) != (branch, channels):
         raise OptionError(
             f"The given srm is an {srm.kind} branch for states of {srm.channels} channels; this environment needs "
-            f"an {branch} one for {channels}."
+            f"an {branch} one for {channels}. Make it with the preset, state, branch, sam and clip of the environment "
+            "that the srm learned in."
         )
     if srm.device != model.device:
         raise OptionError(f"The given srm is on {srm.device}, this environment on {model.device}: give device=….")

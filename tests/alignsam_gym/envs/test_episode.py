@@ -164,7 +164,7 @@ def test_training_draws_its_shots_and_evaluation_plays_on_all(make_toy):
         ({"srm": {"widht": 8}}, "srm got .* 'widht'; .* Did you mean width"),
         (
             {"srm": SRM("implicit", 32, SRMConfig(width=8), torch.device("cpu"), 0), "state": "concat"},
-            "for states of 32 channels; this environment needs an implicit one for 65",
+            r"for states of 32 channels; this environment needs an implicit one for 65\. Make it with the preset",
         ),
     ],
 )
