@@ -19,6 +19,7 @@ from alignsam_gym.agents.networks import observation_of
 from alignsam_gym.agents.vec_env import PromptVecEnv, make_environments
 from alignsam_gym.data import Dataset
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
+from alignsam_gym.envs.episode_factory import features_without_clip
 from alignsam_gym.errors import WeightsError
 from alignsam_gym.srm import SRM
 
@@ -56,12 +57,20 @@ def make_env(
         num_envs,
         observation_of(config.policy),
         split=split,
-        srm=srm if srm is not None else dict(config.srm),
+        srm=srm if srm is not None else _srm_options(config),
         device=config.device,
         cache_dir=config.get("cache_dir"),
         **options,
         **source,
     )
+
+
+def _srm_options(config: DictConfig) -> dict[str, Any]:
+    """Return the options of a new SRM. ``features`` come from the experiment, so ``env.clip=null`` overrules them."""
+    options: dict[str, Any] = dict(config.srm)
+    if config.env.get("clip", "tiny") is None:
+        options["features"] = features_without_clip(options.get("features", "sam"))
+    return options
 
 
 def dataset_options(config: DictConfig) -> tuple[str, dict[str, Any]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 import torch
 
@@ -47,9 +49,10 @@ def make_episode(config: EnvConfig, count: int = 1) -> Episode:
     given = config.srm if isinstance(config.srm, SRM) else None
     srm_config = given.config if given else config.srm_config
     text_needed = needs_text(branch, rules.label_source, rules.initial_prompts)
-    if srm_config.features != "sam" and config.clip is None:
-        log.info("srm.features=%s needs a CLIP, and there is none: the SRM sees SAM's embedding.", srm_config.features)
-        srm_config = replace(srm_config, features="sam")
+    if config.clip is None:
+        if given or (isinstance(config.srm, Mapping) and "features" in config.srm):
+            _check_needs_no_clip(srm_config.features)
+        srm_config = replace(srm_config, features=features_without_clip(srm_config.features))
     clip = _load_clip(config) if text_needed or srm_config.features != "sam" else None
     features = None if srm_config.features == "sam" else clip
     encoded = EncodedDataset(
@@ -68,6 +71,13 @@ def srm_channels(features: str, model: BatchedSamPredictor, clip: ClipModel | No
     """Count the channels that the SRM sees in the place of E(x), by `SRMConfig.features`."""
     own = 0 if clip is None else clip.channels
     return own if features == "clip" else own + model.embedding_shape[0]
+
+
+def features_without_clip(features: str) -> Literal["sam"]:
+    """Return what the SRM sees without a CLIP. The log says so if a preset has other `features`."""
+    if features != "sam":
+        log.warning("srm.features=%s needs a CLIP, and there is none: the SRM sees SAM's embedding.", features)
+    return "sam"
 
 
 def needs_text(branch: str, label_source: str, initial_prompts: str) -> bool:
@@ -121,6 +131,14 @@ def _load_clip(config: EnvConfig) -> ClipModel:
     if not isinstance(config.clip, str):
         return config.clip
     return load_clip(config.clip, config.device)
+
+
+def _check_needs_no_clip(features: str) -> None:
+    if features != "sam":
+        raise OptionError(
+            f"srm.features={features!r} needs a CLIP, such as clip='tiny', or the one that a given srm learned with; "
+            "srm={'features': 'sam'} needs none."
+        )
 
 
 def _check_fit(srm: SRM, branch: str, channels: int, model: BatchedSamPredictor) -> None:

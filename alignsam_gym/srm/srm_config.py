@@ -40,8 +40,8 @@ class SRMConfig(Options):
     features: Literal["sam", "clip", "both"] = option(
         "What the SRM sees in the place of E(x). `sam`: SAM's embedding, as in the paper; it says where things end and "
         "little about what they are. `clip`: the dense features of the environment's CLIP, with the embedded one those "
-        "of ImageNet's backbone. `both`: side by side. Without a CLIP it is `sam`. The agent and the observation see "
-        "SAM's embedding always. [ours]"
+        "of ImageNet's backbone. `both`: side by side. Without a CLIP it is `sam` if it is not given, and the log says "
+        "so. The agent and the observation see SAM's embedding always. [ours]"
     )
     updates: int | None = option(
         "q, gradient steps after every action; none for §4.1's: 1 for the implicit branch and 5 for the explicit. With "

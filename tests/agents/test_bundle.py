@@ -63,8 +63,9 @@ def test_run_folder_and_file_predict_alike(make_run, tmp_path):
     assert sorted(file.name for file in (tmp_path / "folder").iterdir()) == sorted(MEMBERS)
 
 
-def test_an_agent_without_a_clip_goes_without_one(make_run, toy_dataset, tmp_path):
+def test_an_agent_without_a_clip_goes_without_one(make_run, toy_dataset, tmp_path, caplog):
     run = make_run(features="both", clip=None)
+    assert "srm.features=both needs a CLIP, and there is none" in caplog.text
     file = tmp_path / "agent.alignsam"
     export(run, file)
     for source in (run, file):

@@ -10,6 +10,7 @@ import torch
 from alignsam_gym.agents.pretrained import AlignSAM
 from alignsam_gym.envs.prompters import srm_prompter
 from alignsam_gym.envs.prompting_session import PromptingSession
+from alignsam_gym.errors import OptionError
 from alignsam_gym.foundation.clip_loading import load_clip
 from alignsam_gym.foundation.encoding.embedding_store import EmbeddingStore, RecentStore
 from alignsam_gym.foundation.encoding.encoded_dataset import EncodedDataset
@@ -87,10 +88,22 @@ def test_an_srm_of_features_learns(make_toy_vec, tmp_path):
 
 
 def test_without_a_clip_the_srm_sees_the_embedding_and_the_log_says_so(make_toy_vec, tmp_path, caplog):
-    with caplog.at_level(logging.INFO):
-        envs = make_toy_vec(2, clip=None, cache_dir=tmp_path, srm={"width": 8, "features": "both"})
+    envs = make_toy_vec(2, clip=None, cache_dir=tmp_path, preset="best")
     assert envs.episode.semantics is envs.episode.embeddings
-    assert "srm.features=both needs a CLIP, and there is none" in caplog.text
+    assert envs.episode.srm.config.features == "sam"
+    (record,) = caplog.records
+    assert "srm.features=both needs a CLIP, and there is none" in record.getMessage()
+    assert record.levelno == logging.WARNING
+
+
+@pytest.mark.parametrize("features", ["clip", "both"])
+def test_features_that_a_user_chose_need_a_clip(make_toy, tmp_path, features):
+    srm = {"width": 8, "features": features}
+    trained = make_toy(clip=Describer(), cache_dir=tmp_path, srm=srm).unwrapped.srm
+    for chosen in (srm, trained):
+        with pytest.raises(OptionError, match=f"srm.features='{features}' needs a CLIP, such as clip='tiny'"):
+            make_toy(clip=None, cache_dir=tmp_path, srm=chosen)
+    make_toy(clip=None, cache_dir=tmp_path, srm={"width": 8, "features": "sam"})
 
 
 def test_a_session_sees_what_the_environment_sees(make_toy, toy_dataset, tmp_path):
