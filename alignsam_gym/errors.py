@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
+from math import inf
 from numbers import Integral, Real
 
 
@@ -56,9 +57,11 @@ def check_count(name: str, value: object, reason: str, least: int = 1) -> int:
 
 
 def check_number(name: str, value: object) -> None:
-    """Raise `OptionError` if the value of the option `name` is not a real number."""
+    """Raise `OptionError` if the value of the option `name` is not a finite real number."""
     if not isinstance(value, Real) or isinstance(value, bool):
         raise OptionError(f"{name}={value!r}: it must be a number.")
+    if value <= -inf or not value < inf:  # NaN, too; math.isfinite fails on whole numbers above the largest float
+        raise OptionError(f"{name}={value}: it must be a finite number.")
 
 
 def check_switch(name: str, value: object) -> None:

@@ -131,7 +131,7 @@ def _read_preset(preset: str) -> dict[str, Any]:
 def check_value(name: str, value: object, hint: Any, declared: Field[Any]) -> None:
     """Check a value against the type and the limits of its field.
 
-    Types that are neither numbers, switches, choices nor words are left to whoever uses the option.
+    Types that are neither numbers, switches, choices, words nor mappings are left to whoever uses the option.
 
     Raises:
         OptionError: The value does not fit.
@@ -156,6 +156,8 @@ def check_value(name: str, value: object, hint: Any, declared: Field[Any]) -> No
                 raise OptionError(f"{name}={value}: {reason}.")
         case kind if kind is str and not isinstance(value, str):
             raise OptionError(f"{name}={value!r}: it must be a word.")
+        case kind if get_origin(kind) is Mapping and not isinstance(value, Mapping):
+            raise OptionError(f"{name}={value!r}: it must be a mapping of names to values.")
 
 
 def alternatives(hint: Any) -> tuple[Any, ...]:

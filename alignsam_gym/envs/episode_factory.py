@@ -119,18 +119,25 @@ def open_samples(config: SampleOptions) -> Dataset:
 def _load_model(config: EnvConfig) -> BatchedSamPredictor:
     if isinstance(config.sam, str):
         return load_sam(config.sam, config.device, config.precision, config.decode_precision, config.compile)
+    if not isinstance(config.sam, BatchedSamPredictor):
+        raise OptionError(
+            f"sam={config.sam!r}: give the name of a SAM, such as 'tiny', the path of a checkpoint as a text, or a "
+            "BatchedSamPredictor."
+        )
     return config.sam
 
 
 def _load_clip(config: EnvConfig) -> ClipModel:
-    """Load the CLIP that was asked for by name."""
+    """Load the CLIP that was asked for by name, or take the given one."""
     if config.clip is None:
         raise OptionError(
             "branch='explicit', and 'clip' as label_source or initial_prompts, need a CLIP, such as clip='tiny'."
         )
-    if not isinstance(config.clip, str):
-        return config.clip
-    return load_clip(config.clip, config.device)
+    if isinstance(config.clip, str):
+        return load_clip(config.clip, config.device)
+    if not hasattr(config.clip, "fingerprint"):
+        raise OptionError(f"clip={config.clip!r}: give the name of a CLIP, such as 'tiny', or a ClipModel.")
+    return config.clip
 
 
 def _check_needs_no_clip(features: str) -> None:

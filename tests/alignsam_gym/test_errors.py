@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from alignsam_gym.errors import OptionError, check_choice, check_option_names, did_you_mean, first_line
+from alignsam_gym.errors import OptionError, check_choice, check_number, check_option_names, did_you_mean, first_line
 
 
 @pytest.mark.parametrize(
@@ -18,6 +19,13 @@ def test_an_unknown_value_is_told_with_the_choices_and_the_nearest():
     with pytest.raises(OptionError, match=r"^branch=3 is unknown; choose one of implicit, explicit\.$"):
         check_choice("branch", 3, ("implicit", "explicit"))
     assert check_choice("branch", "explicit", ("implicit", "explicit")) == "explicit"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), np.float32("nan")])
+def test_a_number_is_finite(value):
+    with pytest.raises(OptionError, match=f"^share={value}: it must be a finite number"):
+        check_number("share", value)
+    check_number("share", 10**400)
 
 
 def test_unknown_options_are_told_with_the_known_ones_and_the_nearest():

@@ -112,7 +112,8 @@ class EncodedDataset:
             One for each index, in the order of `indices`.
 
         Raises:
-            DataError: An image cannot be read, or a sample has no text although there is a CLIP.
+            DataError: An image cannot be read, the data set gives what is no `Sample`, or a sample has no text although
+                there is a CLIP.
         """
         if self._prefetched and self._missing(indices):
             prefetched, self._prefetched = self._prefetched, None
@@ -143,7 +144,7 @@ class EncodedDataset:
             One uint8 (image_size, image_size, 3), RGB, for each index.
 
         Raises:
-            DataError: An image cannot be read.
+            DataError: An image cannot be read, or the data set gives what is no `Sample`.
         """
         return [self._frame(sample) for sample in self._read(indices).values()]
 
@@ -182,7 +183,16 @@ class EncodedDataset:
 
     def _read(self, indices: Sequence[int]) -> dict[int, Sample]:
         with ThreadPoolExecutor() as pool:  # decoding an image releases Python's lock
-            return dict(zip(indices, pool.map(self.dataset.__getitem__, indices), strict=True))
+            return dict(zip(indices, pool.map(self._sample, indices), strict=True))
+
+    def _sample(self, index: int) -> Sample:
+        sample = self.dataset[index]
+        if not isinstance(sample, Sample):
+            raise DataError(
+                f"{self.dataset.name} gives a {type(sample).__name__} for {self.dataset.ids[index]}; it must give an "
+                "alignsam_gym.data.Sample(id, image, mask)."
+            )
+        return sample
 
     def _encodings(self, samples: Mapping[int, Sample], described: dict[int, Tensor]) -> tuple[dict[int, Tensor], int]:
         """Return the model's encodings, and how many of them the store did not have.

@@ -1,5 +1,6 @@
 """The rules of the game, against a replay by SamPredictor and numpy."""
 
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -153,6 +154,8 @@ def test_training_draws_its_shots_and_evaluation_plays_on_all(make_toy):
         ({"reward": "dice"}, "reward='dice' is unknown; choose one of .*foreground"),
         ({"reward": {"dice": 1.0}}, "reward='dice' is unknown; choose one of .*foreground"),
         ({"reward": {}}, "reward"),
+        ({"reward": {"foreground": float("nan")}}, "reward.foreground=nan: it must be a finite number"),
+        ({"reward": {"delta_iou": float("inf")}}, "reward.delta_iou=inf: it must be a finite number"),
         ({"observation": "pixels"}, "observation='pixels' is unknown; choose one of .*state"),
         ({"max_steps": 0}, "max_steps=0: an episode needs at least one step"),
         ({"shots": 0}, "shots=0: at least one labelled image is needed"),
@@ -161,6 +164,10 @@ def test_training_draws_its_shots_and_evaluation_plays_on_all(make_toy):
         ({"dataset": "shapes", "shotz": 3}, "got an unexpected keyword argument 'shotz'; .* Did you mean shots"),
         ({"category": "star"}, "AlignSAM-v0 .whose dataset_kwargs take those of the data set. got .* 'category'"),
         ({"dataset_kwargs": {"category": "star"}}, "cannot be passed on to a data set that is given as an object"),
+        ({"dataset_kwargs": "star"}, "dataset_kwargs='star': it must be a mapping of names to values"),
+        ({"sam": None}, "sam=None: give the name of a SAM, such as 'tiny', the path of a checkpoint as a text"),
+        ({"sam": Path("sam.pth")}, "sam=.*Path.'sam.pth'.: give the name of a SAM"),
+        ({"clip": Path("clip.pt"), "branch": "explicit"}, "clip=.*Path.'clip.pt'.: give the name of a CLIP"),
         ({"srm": {"widht": 8}}, "srm got .* 'widht'; .* Did you mean width"),
         (
             {"srm": SRM("implicit", 32, SRMConfig(width=8), torch.device("cpu"), 0), "state": "concat"},

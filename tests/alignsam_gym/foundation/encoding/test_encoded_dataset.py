@@ -53,6 +53,15 @@ def test_an_image_is_encoded_once_however_often_it_is_asked_for(toy_dataset, toy
     assert sum(encodings) == 3
 
 
+def test_what_is_no_sample_is_refused_by_its_id(toy_dataset, toy_model):
+    toy_dataset.samples[2] = (toy_dataset[2].image, toy_dataset[2].mask)
+    encoded = EncodedDataset(toy_dataset, toy_model, RecentStore(), 64)
+    message = r"^toy gives a tuple for toy2; it must give an alignsam_gym\.data\.Sample\(id, image, mask\)\.$"
+    for use in (encoded.fetch, encoded.frames, encoded.fill_store):
+        with pytest.raises(DataError, match=message):
+            use([0, 2])
+
+
 @pytest.fixture
 def shared_image(toy_dataset):
     """The toy data set, three of whose samples are of one image."""
