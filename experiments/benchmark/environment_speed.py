@@ -80,7 +80,7 @@ def our_environments(
         steps: Prompts of an episode.
         **options: Further keywords of ``AlignSAM-v0``.
     """
-    warnings.filterwarnings("ignore", "The SRM that is to label")  # a timing needs labels, not good ones
+    warnings.filterwarnings("ignore", "The SRM has learned nothing")  # a timing needs labels, not good ones
     options = {"srm": SRM, "srm_grid_size": 32, **options}
     return make_environments(count, sam=model, dataset=data, shots=len(data), max_steps=steps, **options)
 
