@@ -19,6 +19,7 @@ from alignsam_gym.demo.episode_file import save_episode, side_by_side
 from alignsam_gym.demo.images import DemoImage, draw_example, png, read_photograph, read_upload, with_truth
 from alignsam_gym.demo.pointers import Pointer, Pointers
 from alignsam_gym.demo.visit import Visit, add_point, prompt_to_end
+from alignsam_gym.envs.prompting_session import Prediction
 from alignsam_gym.errors import AlignSAMError, OptionError
 
 POSITIVE, NEGATIVE = "Positive (disc): part of it", "Negative (square): not part of it"
@@ -142,7 +143,7 @@ def reset(visits: Visits, step: int, layers: Layers) -> Shown:
 def keep_episode(visits: Visits, layers: Layers, format: str) -> Shown:
     """Make a file of all steps as they are shown, for the visitor to save."""
     steps = max(visit.session.steps for visit in _prompted(visits))
-    frames = [side_by_side([_draw(visit, step, layers) for visit in visits]) for step in range(steps + 1)]
+    frames = [side_by_side([_draw(visit, *_at(visit, step), layers) for visit in visits]) for step in range(steps + 1)]
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"{PurePath(visits[0].image.name).stem}-episode.{format.lower()}"
         save_episode(frames, file)
@@ -179,28 +180,28 @@ def _unprompted(image: DemoImage, layers: Layers) -> Shown:
 def _show(visits: Visits, step: int, layers: Layers) -> Shown:
     """Each agent's picture, what it shows with the mask to save; then tables, legend, and no episode to save yet."""
     image = visits[0].image
-    sides = [part for visit in visits for part in _show_side(visit, step, layers)]
+    shown = [(visit, *_at(visit, step)) for visit in visits]
+    sides = [part for visit, t, prediction in shown for part in _show_side(visit, t, prediction, layers)]
     beside = (gr.Column(visible=True), *sides[2:]) if len(visits) > 1 else _nothing_beside()
-    tables = []
-    for number, visit in enumerate(visits, 1):
-        t = min(step, visit.session.steps)
-        tables.append(words.table(visit, t, visit.session.prediction(step=t), number))
+    tables = [words.table(*at, number) for number, at in enumerate(shown, 1)]
     return *sides[:2], *beside, "".join(tables), words.legend(layers, image, visits), _no_episode()
 
 
-def _show_side(visit: Visit, step: int, layers: Layers) -> Shown:
-    t = min(step, visit.session.steps)  # one agent may stop before the other
-    prediction = visit.session.prediction(step=t)
+def _at(visit: Visit, step: int) -> tuple[int, Prediction]:
+    """The agent's last step up to this one, for it may stop before the other; and what it answers there."""
+    t = min(step, visit.session.steps)
+    return t, visit.session.prediction(step=t)
+
+
+def _show_side(visit: Visit, t: int, prediction: Prediction, layers: Layers) -> Shown:
     sentence = words.summary(visit, t, prediction)
     return (
-        gr.Image(_draw(visit, step, layers), alt_text=f"{visit.image.name}, {sentence}"),
+        gr.Image(_draw(visit, t, prediction, layers), alt_text=f"{visit.image.name}, {sentence}"),
         words.status(sentence) + words.download_link(visit.image, png(prediction.mask)),
     )
 
 
-def _draw(visit: Visit, step: int, layers: Layers) -> np.ndarray:
-    t = min(step, visit.session.steps)
-    prediction = visit.session.prediction(step=t)
+def _draw(visit: Visit, t: int, prediction: Prediction, layers: Layers) -> np.ndarray:
     names = visit.names(prediction, t)
     return draw_image(visit.image, layers, prediction, visit.session.maps(step=t), names)
 
