@@ -10,7 +10,6 @@ from alignsam_gym.agents.bundle import MEMBERS, export
 from alignsam_gym.agents.metrics_file import read_metrics
 from alignsam_gym.agents.trained_run import METRICS_FILE
 from alignsam_gym.errors import WeightsError, first_line
-from alignsam_gym.foundation.sam.hf_checkpoints import import_hub
 
 PICTURE = "samples.png"
 """What the picture of a card is called, beside it."""
@@ -28,11 +27,11 @@ def download_bundle(repo: str, revision: str | None = None) -> Path:
 
     Raises:
         WeightsError: The Hub does not have it, or does not answer.
-        OptionError: The extra ``hub`` is not installed.
     """
-    hub = import_hub("The Hugging Face Hub")
+    from huggingface_hub import snapshot_download
+
     try:
-        return Path(hub.snapshot_download(repo, revision=revision, allow_patterns=list(MEMBERS)))
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(MEMBERS)))
     except Exception as error:  # its own, or those of the HTTP library that its version has
         raise WeightsError(
             f"{repo} cannot be had from the Hub ({first_line(error)}), nor is there a folder or file of that name."
@@ -57,7 +56,6 @@ def push(run: Path, repo: str, private: bool = False, licence: str | None = None
     Raises:
         WeightsError: The run is incomplete, or the Hub refuses or does not answer.
         DataError: The run's `METRICS_FILE` is torn, or holds no measurements.
-        OptionError: The extra ``hub`` is not installed.
     """
     run = run.expanduser()
     with tempfile.TemporaryDirectory() as place:
@@ -86,15 +84,16 @@ def upload(
     Raises:
         WeightsError: The Hub refuses, or does not answer.
         DataError: `metrics` is torn, or holds no measurements.
-        OptionError: The extra ``hub`` is not installed.
     """
-    api = import_hub("The Hugging Face Hub").HfApi()
-    from alignsam_gym.agents.hub_card import make_card  # which needs the extra
+    from huggingface_hub import HfApi
+
+    from alignsam_gym.agents.hub_card import make_card
 
     found = read_metrics(metrics) if metrics and metrics.is_file() else None
     has_picture = (bundle / PICTURE).is_file()
     card = make_card(read_agent_config(bundle), repo, found, licence=licence, data=data, has_picture=has_picture)
     (bundle / "README.md").write_text(card, encoding="utf-8")
+    api = HfApi()
     try:
         url = api.create_repo(repo, private=private, exist_ok=True)
         api.upload_folder(repo_id=url.repo_id, folder_path=bundle, commit_message="AlignSAM agent")

@@ -29,7 +29,7 @@ is not.
 ## Use
 
 ```sh
-pip install "alignsam-gym[hub]"{weights}
+pip install alignsam-gym{weights}
 ```
 
 ```python

@@ -99,7 +99,7 @@ class AlignSAM:
 
         Args:
             source: The folder of a run, a bundle of `alignsam_gym.agents.bundle` (a folder, or one file), or a
-                repository on the Hub, ``user/name`` (extra ``hub``). What lies here goes before the Hub.
+                repository on the Hub, ``user/name``. What lies here goes before the Hub.
             revision: Branch, tag or commit of the repository.
             sam: As for ``AlignSAM-v0``, if not the one that the agent was trained with; needed where that is a file.
             clip: The same; needed too where the agent's CLIP is not here.
@@ -163,7 +163,7 @@ class AlignSAM:
 
         Raises:
             WeightsError: The Hub refuses, or does not answer.
-            OptionError: The extra ``hub`` is not installed, or a text is needed to prompt the images.
+            OptionError: A text is needed to prompt the images.
             DataError: An image cannot be read, or the agent's measurements cannot.
         """
         with TemporaryDirectory() as place:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from types import ModuleType
 
 from segment_anything.modeling import Sam
 
-from alignsam_gym.errors import OptionError, WeightsError, first_line
+from alignsam_gym.errors import WeightsError, first_line
 from alignsam_gym.foundation.sam.official_checkpoints import remembered_digest
 from alignsam_gym.foundation.sam.transformers_format import load_transformers_sam, read_sam_config
 
@@ -34,7 +33,6 @@ def load_hf_sam(name: str) -> tuple[Sam, str]:
 
     Raises:
         WeightsError: A file is missing and cannot be downloaded, or is not what it should be.
-        OptionError: The extra ``hub`` is not installed.
     """
     config_file = find_hf_file(name, CONFIG_FILE)
     read_sam_config(config_file)
@@ -62,7 +60,6 @@ def find_hf_file(name: str, file: str) -> Path:
 
     Raises:
         WeightsError: It is not there; the message says what to do.
-        OptionError: The extra ``hub`` is not installed.
     """
     source = _source(name)
     if is_repository(name):
@@ -84,31 +81,34 @@ def _folder(name: str) -> Path:
 
 
 def _cached_file(repository: str, file: str) -> Path | None:
-    hub = import_hub("sam=hf:…")
+    from huggingface_hub import errors, try_to_load_from_cache
+
     try:
-        found = hub.try_to_load_from_cache(repository, file)
-    except hub.errors.HFValidationError:  # no repository can be called so
+        found = try_to_load_from_cache(repository, file)
+    except errors.HFValidationError:  # no repository can be called so
         return None
     return Path(found) if isinstance(found, str) else None
 
 
 def _download(repository: str, file: str) -> Path:
-    hub, name, page = import_hub("sam=hf:…"), f"{HF}{repository}", f"https://huggingface.co/{repository}"
+    from huggingface_hub import errors, hf_hub_download
+
+    name, page = f"{HF}{repository}", f"https://huggingface.co/{repository}"
     try:
-        return Path(hub.hf_hub_download(repository, file))
-    except hub.errors.GatedRepoError as error:
+        return Path(hf_hub_download(repository, file))
+    except errors.GatedRepoError as error:
         raise WeightsError(
             f"sam={name!r}: who wants these weights must accept their licence. Do so at {page}, then log in here: hf "
             "auth login, or $HF_TOKEN."
         ) from error
-    except hub.errors.RepositoryNotFoundError as error:
+    except errors.RepositoryNotFoundError as error:
         raise WeightsError(
             f"sam={name!r}: there is no folder {repository}, and the Hub has no such repository, or a private one. "
             f"Check the name at {page}; if it is private, log in here: hf auth login, or $HF_TOKEN."
         ) from error
     except Exception as error:  # its own, or those of the HTTP library that its version has
-        remote = not isinstance(error, hub.errors.LocalEntryNotFoundError)
-        if isinstance(error, hub.errors.EntryNotFoundError) and remote:
+        remote = not isinstance(error, errors.LocalEntryNotFoundError)
+        if isinstance(error, errors.EntryNotFoundError) and remote:
             raise _lacks(name, file) from error
         raise WeightsError(
             f"sam={name!r}: {file} is not in the Hub's cache and could not be downloaded from {page} "
@@ -125,12 +125,3 @@ def _lacks(name: str, file: str) -> WeightsError:
             f"and give {HF}FOLDER."
         )
     return WeightsError(message)
-
-
-def import_hub(user: str) -> ModuleType:
-    """Import huggingface_hub, an extra; where it is not there, an `OptionError` says that `user` needs it."""
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise OptionError(f"{user} needs huggingface_hub: pip install 'alignsam-gym[hub]'.") from error
-    return huggingface_hub

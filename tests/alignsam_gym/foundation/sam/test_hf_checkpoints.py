@@ -1,6 +1,5 @@
 """The Hub is a stand-in on loopback."""
 
-import builtins
 import hashlib
 import json
 
@@ -8,7 +7,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from alignsam_gym.errors import OptionError, WeightsError
+from alignsam_gym.errors import WeightsError
 from alignsam_gym.foundation.sam.hf_checkpoints import is_cached, is_repository
 from alignsam_gym.foundation.sam.predictor import load_sam
 from tests.hub_stand_in import HubHandler, served_hub
@@ -115,16 +114,3 @@ def test_what_is_neither_is_a_weights_error(name, tmp_path, monkeypatch):
     assert not is_repository(name)
     with pytest.raises(WeightsError, match="there is no "):
         load_sam(name, "cpu")
-
-
-def test_the_extra_is_named_where_it_lacks(monkeypatch):
-    original = builtins.__import__
-
-    def without_hub(name, *arguments, **keywords):
-        if name == "huggingface_hub":
-            raise ImportError(name)
-        return original(name, *arguments, **keywords)
-
-    monkeypatch.setattr(builtins, "__import__", without_hub)
-    with pytest.raises(OptionError, match=r"alignsam-gym\[hub\]"):
-        load_sam("hf:me/sam", "cpu")
