@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from alignsam_gym.errors import OptionError
 from alignsam_gym.foundation.clip_model import ClipModel
 from alignsam_gym.foundation.devices import resolve_device
 from alignsam_gym.foundation.sam.official_checkpoints import file_digest
 from alignsam_gym.foundation.tiny import CLIP_WEIGHTS
 from alignsam_gym.foundation.tiny.tiny_clip import EmbeddedClip, load_tiny_clip
-from alignsam_gym.foundation.tiny.tiny_sam import INPUT_SIZE
 
 
 @torch.random.fork_rng(devices=[])  # building draws initial weights, which would change what its user draws
-def load_clip(name: str, device: str | torch.device = "auto", image_size: int | None = None) -> ClipModel:
+def load_clip(name: str, device: str | torch.device = "auto") -> ClipModel:
     """Load a CLIP by its name.
 
     Args:
@@ -24,21 +22,14 @@ def load_clip(name: str, device: str | torch.device = "auto", image_size: int | 
             determines the activation and the colour normalisation. A file gets those of the architecture, so OpenAI's
             weights need an architecture that ends in ``-quickgelu``. Nothing in a file is executed.
         device: As for `resolve_device`.
-        image_size: Side to which frames are resized, in pixels; 512 if None. The embedded CLIP has 256 only.
 
     Raises:
-        OptionError: The name, model, device or size cannot be used.
+        OptionError: The name, model or device cannot be used.
         WeightsError: The weights cannot be downloaded or read, or are another model's.
     """
     if name == "tiny":
-        return _load_tiny(resolve_device(device), image_size)
+        # The file contains the digest of the backbone that it needs, so its own digest covers both.
+        return EmbeddedClip(load_tiny_clip(), file_digest(CLIP_WEIGHTS), resolve_device(device))
     from alignsam_gym.foundation.clip_surgery import load_open_clip
 
-    return load_open_clip(name, resolve_device(device), image_size or 512)
-
-
-def _load_tiny(device: torch.device, image_size: int | None) -> ClipModel:
-    if image_size not in (None, INPUT_SIZE):
-        raise OptionError(f"image_size={image_size}: clip='tiny' looks at {INPUT_SIZE} pixels a side only.")
-    # The file contains the digest of the backbone that it needs, so its own digest covers both.
-    return EmbeddedClip(load_tiny_clip(), file_digest(CLIP_WEIGHTS), device)
+    return load_open_clip(name, resolve_device(device))

@@ -42,6 +42,9 @@ from alignsam_gym.weight_files import check_finite, read_tensors, without_common
 DUAL_BLOCKS = 6
 """The number of blocks, counted from the last, that have the second path. A ViT with fewer blocks has it in all."""
 
+IMAGE_SIZE = 512
+"""Side to which frames are resized by default, in pixels."""
+
 
 class ClipSurgery(ClipModel):
     """CLIP Surgery on a frozen ``open_clip`` ViT.
@@ -64,7 +67,7 @@ class ClipSurgery(ClipModel):
         tokenizer: Callable[[list[str]], Tensor],
         fingerprint: str,
         device: torch.device,
-        image_size: int = 512,
+        image_size: int = IMAGE_SIZE,
     ) -> None:
         _check_operable(model)
         patch = model.visual.patch_size[0]
@@ -123,8 +126,13 @@ def dual_path(visual: VisionTransformer, pixels: Tensor, positions: Tensor) -> T
     return cast(Tensor, visual.ln_post(tokens) @ visual.proj)
 
 
-def load_open_clip(name: str, device: torch.device, image_size: int) -> ClipSurgery:
-    """Load a ViT of ``open_clip`` by its name; the arguments are those of `clip_loading.load_clip`, resolved.
+def load_open_clip(name: str, device: torch.device, image_size: int = IMAGE_SIZE) -> ClipSurgery:
+    """Load a ViT of ``open_clip`` by its name.
+
+    Args:
+        name: As for `clip_loading.load_clip`.
+        device: Of the model.
+        image_size: As for `ClipSurgery`.
 
     Raises:
         OptionError: The name, model or size cannot be used.

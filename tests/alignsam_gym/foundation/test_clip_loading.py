@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.foundation.clip_loading import load_clip
-from alignsam_gym.foundation.clip_surgery import is_downloaded
+from alignsam_gym.foundation.clip_surgery import is_downloaded, load_open_clip
 from alignsam_gym.foundation.sam.official_checkpoints import file_digest
 from tests.alignsam_gym.foundation.clip_reference import (
     HEADS,
@@ -24,6 +24,8 @@ from tests.alignsam_gym.foundation.clip_reference import (
     shaken,
     unit,
 )
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def trained(architecture):
 def test_a_checkpoint_loads_from_its_path(architecture, trained, tmp_path, suffix):
     path = tmp_path / f"clip.{suffix}"
     (save_file if suffix == "safetensors" else torch.save)(trained.state_dict(), path)
-    loaded = load_clip(f"{architecture}/{path}", "cpu", image_size=64)
+    loaded = load_open_clip(f"{architecture}/{path}", CPU, 64)
     assert loaded.grid == 8
     assert file_digest(path) in loaded.fingerprint
     for name, value in trained.state_dict().items():
@@ -65,7 +67,7 @@ def test_a_checkpoint_loads_from_its_path(architecture, trained, tmp_path, suffi
 )
 def test_what_a_training_script_saves_is_read(architecture, trained, tmp_path, wrap):
     torch.save(wrap(trained.state_dict()), tmp_path / "clip.pt")
-    loaded = load_clip(f"{architecture}/{tmp_path}/clip.pt", "cpu", image_size=64).model.state_dict()
+    loaded = load_open_clip(f"{architecture}/{tmp_path}/clip.pt", CPU, 64).model.state_dict()
     for name, value in trained.state_dict().items():
         assert torch.equal(loaded[name], value)
 
@@ -88,7 +90,7 @@ def test_a_path_may_be_relative(architecture, trained, tmp_path, monkeypatch):
     (tmp_path / "weights").mkdir()
     torch.save(trained.state_dict(), tmp_path / "weights" / "clip.pt")
     monkeypatch.chdir(tmp_path)
-    assert load_clip(f"{architecture}/weights/clip.pt", "cpu", NATIVE).grid == 4
+    assert load_open_clip(f"{architecture}/weights/clip.pt", CPU, NATIVE).grid == 4
 
 
 def test_a_tag_brings_its_activation_and_colours(architecture, trained, tmp_path, monkeypatch):
@@ -96,7 +98,7 @@ def test_a_tag_brings_its_activation_and_colours(architecture, trained, tmp_path
     torch.save(trained.state_dict(), path)
     tag = {"file": str(path), "mean": (0.1, 0.2, 0.3), "std": (0.5, 0.6, 0.7), "quick_gelu": True}
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, architecture, {"here": tag})
-    loaded = load_clip(f"{architecture}/here", "cpu", NATIVE)
+    loaded = load_open_clip(f"{architecture}/here", CPU, NATIVE)
     image = frames(1, NATIVE)[0]
     assert loaded.model.visual.image_mean == tag["mean"]
     expected = unit(reference_tokens(loaded.model, image, HEADS, quick_gelu=True))
@@ -110,7 +112,7 @@ def test_one_file_is_two_models_by_its_activation(architecture, trained, tmp_pat
         open_clip.pretrained._PRETRAINED, architecture, {"quick": {"file": str(path), "quick_gelu": True}}
     )
     names = (f"{architecture}/{path}", f"{architecture}/quick")
-    assert len({load_clip(name, "cpu", NATIVE).fingerprint for name in names}) == 2
+    assert len({load_open_clip(name, CPU, NATIVE).fingerprint for name in names}) == 2
 
 
 def test_a_tag_that_cannot_be_fetched_says_where_it_is(tmp_path, monkeypatch):
