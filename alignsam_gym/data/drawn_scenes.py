@@ -70,15 +70,14 @@ def draw_scene(task: str, split: str, index: int) -> Scene:
 # Textures. Images are float32 (H, W, 3) in [0, 1] until `_expose` makes a photograph of them.
 
 
-def _noise(rng: np.random.Generator, coarsest: int, finest: int, channels: int = 1, decay: float = 0.6) -> np.ndarray:
-    """Fractal noise (H, W, channels), roughly standard normal, from octaves of interpolated grids."""
-    total: np.ndarray = np.zeros((SIZE, SIZE, channels), np.float32)
+def _noise(rng: np.random.Generator, coarsest: int, finest: int, decay: float = 0.6) -> np.ndarray:
+    """Fractal noise (H, W), roughly standard normal, from octaves of interpolated grids."""
+    total: np.ndarray = np.zeros((SIZE, SIZE), np.float32)
     weight, norm = 1.0, 0.0
     cells = coarsest
     while cells <= finest:
-        grid = rng.standard_normal((cells, cells, channels), np.float32)
-        octave = cv2.resize(grid, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
-        total += weight * octave.reshape(SIZE, SIZE, channels)
+        grid = rng.standard_normal((cells, cells), np.float32)
+        total += weight * cv2.resize(grid, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
         norm += weight**2
         weight, cells = weight * decay, cells * 2
     noise: np.ndarray = total / math.sqrt(norm)
@@ -101,18 +100,18 @@ def _material(rng: np.random.Generator, colours: Sequence[np.ndarray], contrast:
         blend = 0.5 + 0.35 * _noise(rng, int(rng.choice([2, 4, 8])), 64)
     elif pattern == "stripes":
         angle, frequency = rng.uniform(0, math.pi), rng.uniform(6, 22)
-        phase = frequency * (math.cos(angle) * x + math.sin(angle) * y) + 0.25 * _noise(rng, 2, 8)[..., 0]
-        blend = (0.5 + 0.5 * np.tanh(2 * np.sin(2 * math.pi * phase)))[..., None]
+        phase = frequency * (math.cos(angle) * x + math.sin(angle) * y) + 0.25 * _noise(rng, 2, 8)
+        blend = 0.5 + 0.5 * np.tanh(2 * np.sin(2 * math.pi * phase))
     elif pattern == "patches":
         blend = 0.5 + 0.5 * np.tanh(4 * _noise(rng, int(rng.choice([4, 8])), 16))
     else:
-        blend = np.full((SIZE, SIZE, 1), rng.uniform(0, 0.4), np.float32)
-    blend = np.clip(blend, 0, 1)
+        blend = np.full((SIZE, SIZE), rng.uniform(0, 0.4), np.float32)
+    blend = np.clip(blend, 0, 1)[..., None]
     surface = colour * (1 - blend) + (colour + contrast * (other - colour)) * blend
     angle = rng.uniform(0, 2 * math.pi)
     light = 1 + rng.uniform(0, 0.5) * (math.cos(angle) * (x - 0.5) + math.sin(angle) * (y - 0.5))
     grain = 1 + rng.uniform(0.01, 0.08) * _noise(rng, 32, 128)
-    shaded: np.ndarray = surface * (light[..., None] * grain)
+    shaded: np.ndarray = surface * (light * grain)[..., None]
     return shaded
 
 
@@ -127,7 +126,7 @@ def _background(rng: np.random.Generator, hue: float, saturation: float, value: 
     if rng.random() < 0.6:
         y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) / SIZE
         angle = rng.normal(0, 0.25)
-        edge = y - rng.uniform(0.3, 0.7) + angle * (x - 0.5) + 0.03 * _noise(rng, 2, 16)[..., 0]
+        edge = y - rng.uniform(0.3, 0.7) + angle * (x - 0.5) + 0.03 * _noise(rng, 2, 16)
         side = (1 / (1 + np.exp(-np.clip(edge * SIZE * 0.7, -30, 30))))[..., None]
         image = image * (1 - side) + _material(rng, [related(), related()], rng.uniform(0.5, 1.0)) * side
     return image
@@ -332,7 +331,7 @@ def _defocus(rng: np.random.Generator) -> Scene:
     hue, saturation, value = rng.random(), rng.uniform(0.2, 0.6), rng.uniform(0.4, 0.75)
 
     def crisp(surface: np.ndarray) -> np.ndarray:
-        return surface * (1 + rng.uniform(0.1, 0.25) * _noise(rng, 32, 128, decay=1.0))
+        return surface * (1 + rng.uniform(0.1, 0.25) * _noise(rng, 32, 128, decay=1.0)[..., None])
 
     canvas = _Canvas(crisp(_background(rng, hue, saturation, value)))
     _clutter(rng, canvas, rng.random(), 0.5, 0.6, int(rng.integers(2, 6)))
