@@ -47,10 +47,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     **{f"shapes-{task}": partial(ShapesDataset, task) for task in TASKS[1:] if task != "named"},
     "shapes-named": NamedShapesDataset,
     **USER_DATASETS,
-    **{
-        name: partial(PublishedDataset, layout, threshold=layout.threshold, invert=layout.invert, text=layout.text)
-        for name, layout in LAYOUTS.items()
-    },
+    **{name: partial(PublishedDataset, layout, text=layout.text) for name, layout in LAYOUTS.items()},
     "VOC2012": VOCDataset,
 }
 """Constructors by name. Each takes `split` and, as keywords, the options of its data set, which only it declares."""

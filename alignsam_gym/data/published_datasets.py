@@ -83,8 +83,6 @@ class Layout:
         test: The same of the test split.
         text: What the masks show: the paper's prompt, as Table 6 spells it. [ours; dataset.text]
         branch: The SRM's branch for it, ``implicit`` or ``explicit`` (Table 1).
-        threshold: The highest luminance, 0 to 254, of a background pixel in a mask.
-        invert: Whether the masks mark the background instead.
         pattern: Pattern (`fnmatch`) of the names of the images that belong to it.
         held_out: If the splits share their folders, the number of images in the test split, the last by name. [ours]
     """
@@ -96,8 +94,6 @@ class Layout:
     test: tuple[str, str]
     text: str
     branch: str
-    threshold: float = MIDDLE
-    invert: bool = False
     pattern: str = "*"
     held_out: int = 0
 
@@ -111,7 +107,7 @@ class Layout:
 class PublishedDataset(PairedDataset):
     """One split of a published data set of images and masks.
 
-    `alignsam_gym.data.DATASETS` takes the defaults of `threshold`, `invert` and `text` from the layout.
+    `alignsam_gym.data.DATASETS` takes the default of `text` from the layout.
 
     Args:
         layout: One of `LAYOUTS`.
@@ -136,8 +132,8 @@ class PublishedDataset(PairedDataset):
         split: str,
         root: str | Path | None = None,
         *,
-        threshold: float | None,
-        invert: bool,
+        threshold: float | None = MIDDLE,
+        invert: bool = False,
         text: str | None,
         on_error: str = "raise",
     ) -> None:

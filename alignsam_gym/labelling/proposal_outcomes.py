@@ -30,11 +30,14 @@ class ProposalOutcomes:
 
     Args:
         file: A JSON file, made when it is needed.
+
+    Attributes:
         agent: Who proposes now; None while there is no agent.
     """
 
-    def __init__(self, file: Path, agent: str | None = None) -> None:
-        self._file, self.agent = file, agent
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.agent: str | None = None
 
     def record(self, agent: str, stem: str, iou: float | None) -> None:
         """Record what became of a proposal.

@@ -20,7 +20,7 @@ from alignsam_gym.transforms import resize_image
 LONGEST_SIDE = 2048
 """A photograph whose longer side has more pixels is shown smaller. Its mask keeps its own size."""
 
-_INSIDE, _OUTLINE = 1, 2
+_OUTLINE = 2  # in the palette, after nothing and the inside
 _ALPHA = bytes([0, 110, 255])  # of nothing, of the inside, of the outline
 
 

@@ -80,12 +80,11 @@ class DrawnTask:
 
     Args:
         task: One of `drawn_scenes.TASKS`.
-        count: How many scenes.
     """
 
-    def __init__(self, task: str, count: int = _SCENES) -> None:
+    def __init__(self, task: str) -> None:
         self.task, self.name = task, f"drawn {task}"
-        self.ids: Sequence[str] = [f"{task}-{number}" for number in range(count)]
+        self.ids: Sequence[str] = [f"{task}-{number}" for number in range(_SCENES)]
 
     def __len__(self) -> int:
         return len(self.ids)

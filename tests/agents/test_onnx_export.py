@@ -62,7 +62,7 @@ def test_the_graphs_answer_as_pytorch_does(make_run, toy_dataset, tmp_path, run_
 
 def assert_every_graph_answers_as_pytorch_does(agent, toy_dataset, run_graph, rules):
     toy_dataset.samples = [type(sample)(**vars(sample) | {"text": "star"}) for sample in toy_dataset.samples]
-    encoded = EncodedDataset(toy_dataset, agent.model, RecentStore(8), 64, agent.clip, agent.features)
+    encoded = EncodedDataset(toy_dataset, agent.model, RecentStore(), 64, agent.clip, agent.features)
     episode = Episode(agent.rules, encoded, agent.srm, learns=False, count=3)
     episode.reset(range(3), [0, 1, 2], [np.random.default_rng(0)] * 3)
     episode.step([0, 1], [5, 10])  # so that the third row's prompts are padded

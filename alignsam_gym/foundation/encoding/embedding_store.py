@@ -17,6 +17,7 @@ from torch import Tensor
 from alignsam_gym.atomic_write import write_atomically
 
 _NAME = "embedding"
+_RECENT = 32  # encodings that a `RecentStore` keeps, of 2 to 8 MiB each
 log = logging.getLogger(__name__)
 
 
@@ -36,14 +37,9 @@ class Store(Protocol):
 
 
 class RecentStore:
-    """Keeps the latest encodings in memory, for images that seldom come again.
+    """Keeps the latest encodings in memory, for images that seldom come again."""
 
-    Args:
-        capacity: How many are kept, those that were put last. Each takes 2 to 8 MiB.
-    """
-
-    def __init__(self, capacity: int = 32) -> None:
-        self.capacity = capacity
+    def __init__(self) -> None:
         self._encodings: OrderedDict[str, Tensor] = OrderedDict()
 
     def get(self, key: str) -> Tensor | None:
@@ -51,9 +47,9 @@ class RecentStore:
         return self._encodings.get(key)
 
     def put(self, key: str, encoding: Tensor) -> None:
-        """Keep an encoding of any float dtype and shape as float16, and forget the oldest beyond the capacity."""
+        """Keep an encoding of any float dtype and shape as float16, and forget the oldest if they are too many."""
         self._encodings[key] = encoding.half().cpu()
-        while len(self._encodings) > self.capacity:
+        while len(self._encodings) > _RECENT:
             self._encodings.popitem(last=False)
 
 

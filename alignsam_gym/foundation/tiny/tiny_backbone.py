@@ -49,11 +49,8 @@ STAGES = (
 
 _STEM_CHANNELS = 32
 _RETURNED = (1, 2, 4, 6)  # the last stage of each stride
-STRIDES = (4, 8, 16, 32)
-"""Of the returned features, the finest first."""
-
 CHANNELS = tuple(STAGES[k].channels for k in _RETURNED)
-"""Of the features of each of `STRIDES`: (24, 48, 120, 352)."""
+"""Of the returned features, whose strides are 4, 8, 16 and 32: (24, 48, 120, 352)."""
 
 
 class Backbone(nn.Module):
@@ -79,7 +76,7 @@ class Backbone(nn.Module):
             pixels: float (B, 3, H, W), normalised by `PIXEL_MEAN` and `PIXEL_STD`; H and W are multiples of 32.
 
         Returns:
-            float (B, c, H / s, W / s) for each c of `CHANNELS` and s of `STRIDES`.
+            float (B, c, H / s, W / s) for each c of `CHANNELS` and s of 4, 8, 16, 32.
         """
         return [normalised(features) for features in self.features(pixels)]
 

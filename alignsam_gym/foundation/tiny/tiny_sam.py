@@ -15,6 +15,7 @@ from alignsam_gym.foundation.tiny.tiny_backbone import CHANNELS, PIXEL_MEAN, PIX
 INPUT_SIZE = 256
 STRIDE = 8
 EMBED_DIM = 128
+_DETAIL_WIDTHS = (32, 48, 96)  # channels of the stages of `Detail`
 
 
 class TinyImageEncoder(nn.Module):
@@ -49,14 +50,11 @@ class Detail(nn.Module):
     """A small residual network whose strides 2, 4 and 8 are merged at stride 8.
 
     It consists of dense 3×3 convolutions and batch normalisation, which CPUs run fast for their number of parameters.
-
-    Args:
-        widths: Channels of the three stages.
     """
 
-    def __init__(self, widths: tuple[int, int, int] = (32, 48, 96)) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        half, quarter, eighth = widths
+        half, quarter, eighth = _DETAIL_WIDTHS
         self.stages = nn.ModuleList(
             [
                 conv_norm_relu(3, half, stride=2),
@@ -67,7 +65,7 @@ class Detail(nn.Module):
         # Strided projections bring the finer scales to stride 8 without averaging their detail away.
         self.laterals = nn.ModuleList(
             nn.Conv2d(width, EMBED_DIM, STRIDE // stride, stride=STRIDE // stride)
-            for width, stride in zip(widths, (2, 4, 8), strict=True)
+            for width, stride in zip(_DETAIL_WIDTHS, (2, 4, 8), strict=True)
         )
 
     def forward(self, x: Tensor) -> Tensor:
