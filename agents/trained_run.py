@@ -19,7 +19,7 @@ from alignsam_gym.agents.networks import observation_of
 from alignsam_gym.agents.vec_env import PromptVecEnv, make_environments
 from alignsam_gym.data import Dataset
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
-from alignsam_gym.envs.episode_factory import features_without_clip
+from alignsam_gym.envs.episode_factory import warn_of_features
 from alignsam_gym.errors import WeightsError
 from alignsam_gym.srm import SRM
 
@@ -68,8 +68,9 @@ def make_env(
 def _srm_options(config: DictConfig) -> dict[str, Any]:
     """Return the options of a new SRM. ``features`` come from the experiment, so ``env.clip=null`` overrules them."""
     options: dict[str, Any] = dict(config.srm)
-    if config.env.get("clip", "tiny") is None:
-        options["features"] = features_without_clip(options.get("features", "sam"))
+    if config.env.get("clip", "tiny") is None and options.get("features", "sam") != "sam":
+        warn_of_features(options["features"])
+        options["features"] = "sam"
     return options
 
 

@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Literal
 
 import torch
 
@@ -49,10 +48,14 @@ def make_episode(config: EnvConfig, count: int = 1) -> Episode:
     given = config.srm if isinstance(config.srm, SRM) else None
     srm_config = given.config if given else config.srm_config
     text_needed = needs_text(branch, rules.label_source, rules.initial_prompts)
-    if config.clip is None:
+    if config.clip is None and srm_config.features != "sam":
         if given or (isinstance(config.srm, Mapping) and "features" in config.srm):
-            _check_needs_no_clip(srm_config.features)
-        srm_config = replace(srm_config, features=features_without_clip(srm_config.features))
+            raise OptionError(
+                f"srm.features={srm_config.features!r} needs a CLIP, such as clip='tiny', or the one that a given srm "
+                "learned with; srm={'features': 'sam'} needs none."
+            )
+        warn_of_features(srm_config.features)
+        srm_config = replace(srm_config, features="sam")
     clip = _load_clip(config) if text_needed or srm_config.features != "sam" else None
     features = None if srm_config.features == "sam" else clip
     encoded = EncodedDataset(
@@ -73,11 +76,9 @@ def srm_channels(features: str, model: BatchedSamPredictor, clip: ClipModel | No
     return own if features == "clip" else own + model.embedding_shape[0]
 
 
-def features_without_clip(features: str) -> Literal["sam"]:
-    """Return what the SRM sees without a CLIP. The log says so if a preset has other `features`."""
-    if features != "sam":
-        log.warning("srm.features=%s needs a CLIP, and there is none: the SRM sees SAM's embedding.", features)
-    return "sam"
+def warn_of_features(features: str) -> None:
+    """Say in the log that a preset's `features` need a CLIP, and that the SRM sees SAM's embedding instead."""
+    log.warning("srm.features=%s needs a CLIP, and there is none: the SRM sees SAM's embedding.", features)
 
 
 def needs_text(branch: str, label_source: str, initial_prompts: str) -> bool:
@@ -138,14 +139,6 @@ def _load_clip(config: EnvConfig) -> ClipModel:
     if not hasattr(config.clip, "fingerprint"):
         raise OptionError(f"clip={config.clip!r}: give the name of a CLIP, such as 'tiny', or a ClipModel.")
     return config.clip
-
-
-def _check_needs_no_clip(features: str) -> None:
-    if features != "sam":
-        raise OptionError(
-            f"srm.features={features!r} needs a CLIP, such as clip='tiny', or the one that a given srm learned with; "
-            "srm={'features': 'sam'} needs none."
-        )
 
 
 def _check_fit(srm: SRM, branch: str, channels: int, model: BatchedSamPredictor) -> None:
