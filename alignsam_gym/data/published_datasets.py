@@ -198,7 +198,8 @@ _LAYOUTS = (
     ),
 )
 LAYOUTS = {layout.name: layout for layout in _LAYOUTS}
-"""The published data sets of images and masks by name. A new one needs an entry here and nothing else."""
+"""The published data sets of images and masks by name. A new one needs an entry here and, for the help of the commands,
+its name in `experiments.command_help`."""
 
 
 def _filled(path: Path) -> bool:
