@@ -6,7 +6,10 @@ The person clicks once a second, always in the middle of the largest region wher
 mask has the IoU wanted. After each number of masks in --train-after, an agent is trained; from then on the person
 accepts a proposal that is good enough with one key, takes one that is hopeless away, and corrects the others. Without
 --train-after SAM alone answers. Photographs and masks are in the layout of `dataset=folder`; the photographs are copied
-to a temporary folder, where the labelling happens. Needs playwright and a Chromium that is installed.
+to a temporary folder, where the labelling happens. It needs a Chromium:
+
+    pip install -e ".[examples]"
+    playwright install chromium
 """
 
 from __future__ import annotations
