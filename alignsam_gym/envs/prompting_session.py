@@ -317,7 +317,7 @@ class PromptingSession:
             1 − IoU of the two, in [0, 1], at the resolution of SAM's logits.
 
         Raises:
-            OptionError: There is no such image or step.
+            OptionError: There is no such image.
         """
         episode = self._playing(row)
         answers = episode.logits[row : row + 1]

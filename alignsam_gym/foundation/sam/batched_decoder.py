@@ -131,9 +131,10 @@ class BatchedDecoder:
         return self.decode_tokens(image, sparse, visible, multimask_output)
 
     def _embed_prompts(self, points: Tensor, labels: Tensor, boxes: Tensor | None) -> Tensor:
-        """Turn prompts into tokens, float (B, n, C), as `prompt_encoder` does, without waiting for a device.
+        """Turn prompts into tokens, float (B, n, C), equal to those of `prompt_encoder`.
 
-        It adds the tokens of labels where they are, and so asks the device how many points have each label.
+        `prompt_encoder` selects the points of each label with a boolean mask, so the host waits to learn how many there
+        are. This looks each token up by its label instead.
         """
         encoder = self.prompt_encoder
         points = points + 0.5  # from pixels' corners to their centres
