@@ -167,12 +167,12 @@ def map_scores(clip: ClipModel, targets: Iterable[Target]) -> dict[str, dict[str
     Maps are brought to 256 × 256 bilinearly; void pixels count nowhere.
     """
     results: dict[str, list[tuple[float, float, float]]] = {}
-    for image, mask, valid, name in targets:
+    for target in targets:
+        image, mask, valid, name = target
         similarity = resize_map(clip.similarity([image], [name])[0], (SIZE, SIZE), antialias=True).clamp(0, 1).numpy()
         point = np.where(valid, similarity, -1).argmax()
-        high = similarity > 0.5
-        iou = (high & mask & valid).sum() / ((high | mask) & valid).sum()
-        results.setdefault(name, []).append((float(mask.flat[point]), float(iou), mask[valid].mean()))
+        iou = target.iou(similarity > 0.5)
+        results.setdefault(name, []).append((float(mask.flat[point]), iou, mask[valid].mean()))
     return {
         name: {"count": len(each), **dict(zip(("pointing", "iou", "chance"), np.mean(each, 0).tolist(), strict=True))}
         for name, each in sorted(results.items())
