@@ -120,12 +120,9 @@ def _check_exportable(agent: AlignSAM) -> None:
     rules, model = agent.rules, agent.model
     if model.device.type != "cpu":
         raise OptionError(f"The export needs the agent on the CPU, not {model.device}: load it with device='cpu'.")
-    for name, value, wanted in (
-        ("label_source", rules.label_source, "srm"),
-        ("initial_prompts", rules.initial_prompts, "srm"),
-    ):
-        if value != wanted:
-            raise OptionError(f"env.{name}={value} has no ONNX graphs; only {wanted} has.")
+    for name in ("label_source", "initial_prompts"):
+        if (value := getattr(rules, name)) != "srm":
+            raise OptionError(f"env.{name}={value} has no ONNX graphs; only srm has.")
     if not isinstance(agent.policy, PromptPolicyMixin) or agent.policy.recurrent:
         raise OptionError("Only agents of ppo, a2c and maskable_ppo have ONNX graphs.")
     height = model.embedding_shape[1]
