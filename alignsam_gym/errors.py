@@ -76,7 +76,7 @@ def check_switch(name: str, value: object) -> None:
 def check_list(name: str, value: object) -> None:
     """Raise OptionError if one word is given where a list of them is wanted."""
     if isinstance(value, str):
-        raise OptionError(f"{name}={value}: a list, such as [{value}].")
+        raise OptionError(f"{name}={value}: it must be a list, such as [{value}].")
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> str:

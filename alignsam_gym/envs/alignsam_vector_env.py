@@ -205,7 +205,10 @@ class AlignSAMVectorEnv(ResumableMixin, VectorEnv[Any, Any, Any]):
         if seed is None or isinstance(seed, (int, np.integer)):
             return [None if seed is None else int(seed) + row for row in range(self.num_envs)]
         if len(seed) != self.num_envs:
-            raise OptionError(f"{len(seed)} seeds were given for {self.num_envs} environments.")
+            raise OptionError(
+                f"{len(seed)} seeds were given for {self.num_envs} environments: give one for each, or one whole "
+                "number for all."
+            )
         return list(seed)
 
     def _begin(self, rows: np.ndarray, indices: list[int] | None = None) -> None:

@@ -39,7 +39,7 @@ def check_options(config: DictConfig) -> None:
     check_count("jobs", config.jobs, "at least one run at a time")
     check_count("resamples", config.resamples, "an interval needs at least one")
     if not isinstance(config.overrides, ListConfig):
-        raise OptionError(f"overrides={config.overrides}: a list, such as \"overrides=['sam=vit_b']\".")
+        raise OptionError(f"overrides={config.overrides}: it must be a list, such as \"overrides=['sam=vit_b']\".")
     for override in config.overrides:
         if (key := override.lstrip("+~").partition("=")[0]) in _SET_HERE:
             raise OptionError(f"overrides: {override} is set for each run by {_SET_HERE[key]}; leave it out.")
@@ -58,12 +58,12 @@ def check_options(config: DictConfig) -> None:
 
 def _check_numbers(name: str, values: Any) -> None:
     if not isinstance(values, ListConfig) or not values or not all(isinstance(value, int) for value in values):
-        raise OptionError(f"{name}={values}: a list of whole numbers, such as [5,10,15].")
+        raise OptionError(f"{name}={values}: it must be a list of whole numbers, such as [5,10,15].")
 
 
 def _check_names(name: str, values: Any, known: tuple[str, ...]) -> None:
     if not isinstance(values, ListConfig):
-        raise OptionError(f"{name}={values}: a list, such as [{known[0]}].")
+        raise OptionError(f"{name}={values}: it must be a list, such as [{known[0]}].")
     for value in values:
         check_choice(name, value, known)
 

@@ -80,7 +80,7 @@ def test_a_cache_that_keeps_nothing_ends_the_command_at_once(photos, tmp_path, t
         (["shard=-1"], r"shard=-1: shards are numbered from 0"),
         (["num_shards=0"], r"num_shards=0: .*at least one command"),
         (["splits=[]"], r"splits=\[\]: name at least one, such as \[train,test\]"),
-        (["splits=train"], r"splits=train: a list, such as \[train\]"),
+        (["splits=train"], r"splits=train: it must be a list, such as \[train\]"),
     ],
 )
 def test_keys_without_meaning_are_told(overrides, says):

@@ -35,5 +35,5 @@ def test_a_wrong_strategy_is_told_by_its_own_key(make_toy_vec):
 @pytest.mark.parametrize("name", ["strategies", "filmstrip_strategies"])
 def test_a_single_strategy_must_be_in_a_list(make_toy_vec, name):
     config = OmegaConf.create({"seed": 0, "evaluate": {"limit": None, "deterministic": True, name: "agent"}})
-    with pytest.raises(OptionError, match=rf"evaluate.{name}=agent: a list, such as \[agent\]"):
+    with pytest.raises(OptionError, match=rf"evaluate.{name}=agent: it must be a list, such as \[agent\]"):
         chosen_strategies(config, make_toy_vec(1).unwrapped.episode, None, None)

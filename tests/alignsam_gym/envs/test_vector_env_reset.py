@@ -55,7 +55,7 @@ def test_seeds_can_be_given_row_by_row(make_toy_vec):
     assert are_identical(together, envs.reset(seed=[3, 4]))
     swapped = envs.reset(seed=[4, 3])[0]
     np.testing.assert_allclose(swapped[::-1], together[0], atol=1e-4)
-    with pytest.raises(OptionError, match="3 seeds were given for 2 environments"):
+    with pytest.raises(OptionError, match="3 seeds were given for 2 environments: give one for each"):
         envs.reset(seed=[1, 2, 3])
 
 
