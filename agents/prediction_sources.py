@@ -13,11 +13,8 @@ import numpy as np
 
 from alignsam_gym.data.image_files import KINDS, IntensityRange, count_pages, read_image, stated_size
 from alignsam_gym.data.image_listing import list_images
-from alignsam_gym.data.video_files import is_video, read_video, video_length, video_rate
+from alignsam_gym.data.video_files import FRAME_RATE, is_video, read_video, video_length, video_rate
 from alignsam_gym.errors import DataError, OptionError
-
-FRAME_RATE = 24.0
-"""Frames in a second where no file says, as in a folder of frames."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,9 @@ VIDEO_SUFFIXES = (
 )
 """Suffixes, in lower case, of the files that count as videos."""
 
+FRAME_RATE = 24.0
+"""Frames in a second where no file says, as in a folder of frames."""
+
 _SHORT_BY = 0.1
 """How many of the stated frames may be missing before a video counts as torn: some containers state an estimate."""
 
@@ -41,7 +44,7 @@ def is_video(file: Path) -> bool:
 def video_rate(file: Path) -> float:
     """Read a video's frames in a second; raise `DataError` if it cannot be opened."""
     with _opened(file) as capture:
-        return float(capture.get(cv2.CAP_PROP_FPS)) or 24.0
+        return float(capture.get(cv2.CAP_PROP_FPS)) or FRAME_RATE
 
 
 def video_length(file: Path) -> int:

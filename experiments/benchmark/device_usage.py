@@ -46,11 +46,15 @@ def device_usage(device: torch.device) -> Iterator[dict[str, Any]]:
         yield usage
         synchronize(device)
         usage["seconds"] = round(time.perf_counter() - started, 2)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    usage["peak_host_mib"] = peak >> 20
+    usage["peak_host_mib"] = peak_host_bytes() >> 20
     if cuda:
         usage["peak_allocated_mib"] = torch.cuda.max_memory_allocated(device) >> 20
         usage.update(card)
+
+
+def peak_host_bytes() -> int:
+    """Return the most memory that this process has had since its start."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ python -m alignsam_gym.experiments.benchmark.probe SAM DEVICE ENVIRONMENTS STEPS
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -14,6 +13,7 @@ import time
 from alignsam_gym.agents.algorithms import make_learner
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.experiments.benchmark import Architecture
+from alignsam_gym.experiments.benchmark.device_usage import peak_host_bytes
 from alignsam_gym.experiments.benchmark.environment_speed import our_environments
 from alignsam_gym.experiments.benchmark.models import Scenes, benchmark_model
 from alignsam_gym.experiments.benchmark.training_speed import NETWORK, PPO_OPTIONS
@@ -29,8 +29,7 @@ def main(sam: Architecture, device: str, environments: int, steps: int, images: 
         started = time.perf_counter()
         ppo.learn(max(images, environments) * steps)
         seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"seconds": seconds, "peak": peak * (1 if sys.platform == "darwin" else 1024)}))
+    print(json.dumps({"seconds": seconds, "peak": peak_host_bytes()}))
 
 
 if __name__ == "__main__":
