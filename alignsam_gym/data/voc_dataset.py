@@ -23,8 +23,10 @@ CATEGORIES = (
 )  # fmt: skip
 """In the order of their class indices, 1 to 20."""
 
+TWO_WORDS = {"diningtable": "dining table", "pottedplant": "potted plant", "tvmonitor": "tv monitor"}
+"""Names of categories that are two words, as a text has them."""
+
 VOID = 255
-_TWO_WORDS = {"diningtable": "dining table", "pottedplant": "potted plant", "tvmonitor": "tv monitor"}
 _LISTS = {"train": "train", "test": "val"}
 _TREE = FolderTree(
     "VOC2012",
@@ -90,7 +92,7 @@ class VOCDataset:
         image, classes = read_image(image_file), read_indices(mask_file)
         check_sizes(image_file, mask_file, image.shape[1::-1], classes.shape[::-1])
         mask, void = classes == CATEGORIES.index(category) + 1, classes == VOID
-        return Sample(self.ids[index], image, mask, void, _TWO_WORDS.get(category, category))
+        return Sample(self.ids[index], image, mask, void, TWO_WORDS.get(category, category))
 
     def _files(self, name: str) -> tuple[Path, Path]:
         return self.root / "JPEGImages" / f"{name}.jpg", self.root / "SegmentationClass" / f"{name}.png"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alignsam_gym.data import drawn_scenes
 from alignsam_gym.data.shapes_dataset import TEXTS
-from alignsam_gym.data.voc_dataset import CATEGORIES
+from alignsam_gym.data.voc_dataset import CATEGORIES, TWO_WORDS
 
 _OTHER_WORDS = {
     "aeroplane": ("airplane", "plane"),
@@ -12,14 +12,14 @@ _OTHER_WORDS = {
     "boat": ("ship",),
     "cat": ("kitten",),
     "cow": ("cattle",),
-    "diningtable": ("dining table", "table"),
+    "diningtable": (TWO_WORDS["diningtable"], "table"),
     "dog": ("puppy",),
     "motorbike": ("motorcycle",),
     "person": ("man", "woman", "human"),
-    "pottedplant": ("potted plant", "plant"),
+    "pottedplant": (TWO_WORDS["pottedplant"], "plant"),
     "sheep": ("lamb",),
     "sofa": ("couch",),
-    "tvmonitor": ("tv monitor", "tv", "television", "monitor"),
+    "tvmonitor": (TWO_WORDS["tvmonitor"], "tv", "television", "monitor"),
 }
 
 VOC = tuple((category, *_OTHER_WORDS.get(category, ())) for category in CATEGORIES)
