@@ -101,8 +101,8 @@ def test_every_method_composes(method):
     assert composed(f"method={method}", name="baseline").method.name == method
 
 
-@pytest.mark.parametrize("model", ["sam", "clip"])
-def test_either_embedded_model_can_be_trained(model):
+@pytest.mark.parametrize("model", sorted(file.stem for file in (CONF / "model").glob("*.yaml")))
+def test_every_model_to_pretrain_composes(model):
     assert composed(f"model={model}", name="pretrain").model == model
 
 
