@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +78,3 @@ def _lacking(metrics: Mapping[str, Any]) -> list[str]:
         if name not in metrics.get("iou_by_image", {name}):
             lacking.append(f"iou_by_image.{name}")
     return lacking
-
-
-def outermost(folders: Iterable[Path]) -> list[Path]:
-    """Return the folders that are below no other one, sorted.
-
-    A run keeps evaluations in its own folder; they are no runs beside it.
-    """
-    found = set(folders)
-    return sorted(folder for folder in found if not found & set(folder.parents))

@@ -49,7 +49,7 @@ numbers are the values themselves: ``[0, 4095]`` for 12 bits.
 _EXIF_ORIENTATION, _QUARTER_TURNS = 0x0112, (5, 6, 7, 8)
 _BROKEN = (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError)
 _PILLOWS_LIMIT, _TELLING = threading.Lock(), threading.Lock()
-_told: set[str] = set()
+_reported_messages: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -337,6 +337,6 @@ def _limits(values: np.ndarray, intensity_range: IntensityRange, full: float, fi
 
 def _tell_once(message: str) -> None:
     with _TELLING:  # several threads read images
-        if message not in _told:
-            _told.add(message)
+        if message not in _reported_messages:
+            _reported_messages.add(message)
             log.warning(message)

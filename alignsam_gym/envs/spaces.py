@@ -67,7 +67,7 @@ class StepOutcome(NamedTuple):
 
 def outcome_of(episode: Episode, observation: str) -> StepOutcome:
     """Read what the last step led to. This is the one place at which an environment's step waits for the device."""
-    read = to_host(_seen(episode, observation) | _told(episode) | {"gain": episode.gains})
+    read = to_host(_observation_tensors(episode, observation) | _info_tensors(episode) | {"gain": episode.gains})
     rewards = episode.rules.rewards(episode.hit.numpy(), read["gain"])
     rewards[episode.stopped.numpy()] = 0.0
     return StepOutcome(_observation(episode, observation, read), rewards, _infos(episode, read))
@@ -75,15 +75,15 @@ def outcome_of(episode: Episode, observation: str) -> StepOutcome:
 
 def observe(episode: Episode, observation: str) -> Any:
     """Return every row's observation, as a batch of `observation_space`."""
-    return _observation(episode, observation, to_host(_seen(episode, observation)))
+    return _observation(episode, observation, to_host(_observation_tensors(episode, observation)))
 
 
 def infos_of(episode: Episode) -> dict[str, np.ndarray]:
     """Return what `info` tells of each row, as the environment's page lists it."""
-    return _infos(episode, to_host(_told(episode)))
+    return _infos(episode, to_host(_info_tensors(episode)))
 
 
-def _seen(episode: Episode, observation: str) -> dict[str, Tensor]:
+def _observation_tensors(episode: Episode, observation: str) -> dict[str, Tensor]:
     """Compute what an observation has from the device."""
     match observation:
         case "state":
@@ -96,7 +96,7 @@ def _seen(episode: Episode, observation: str) -> dict[str, Tensor]:
     return {"patches": episode.patches().half()}
 
 
-def _told(episode: Episode) -> dict[str, Tensor]:
+def _info_tensors(episode: Episode) -> dict[str, Tensor]:
     """Look up what infos have from the device."""
     rows = torch.arange(len(episode))
     latest = torch.where(episode.steps > 0, INITIAL_PROMPTS + episode.steps - 1, 0)

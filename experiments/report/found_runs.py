@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import multimode
@@ -16,7 +16,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from alignsam_gym.agents.metrics_file import outermost, read_metrics
+from alignsam_gym.agents.metrics_file import read_metrics
 from alignsam_gym.agents.trained_run import METRICS_FILE
 from alignsam_gym.errors import DataError, first_line
 from alignsam_gym.experiments.run_config import ANY_MACHINE, FOUND_OUT, VERSIONS_FILE, flatten
@@ -132,7 +132,16 @@ def finished_folders(places: Sequence[Path]) -> list[Path]:
             f"There is no {METRICS_FILE} below {', '.join(empty) or 'no folder at all'}; is each name right, and has a "
             "training finished there?"
         )
-    return outermost(folder for folders in found.values() for folder in folders)
+    return _outermost(folder for folders in found.values() for folder in folders)
+
+
+def _outermost(folders: Iterable[Path]) -> list[Path]:
+    """Return the folders that are below no other one, sorted.
+
+    A run keeps evaluations in its own folder; they are no runs beside it.
+    """
+    found = set(folders)
+    return sorted(folder for folder in found if not found & set(folder.parents))
 
 
 def find_runs(places: Sequence[Path]) -> list[FoundRun]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from alignsam_gym.agents.metrics_file import outermost, read_metrics, write_metrics
+from alignsam_gym.agents.metrics_file import read_metrics, write_metrics
 from alignsam_gym.errors import DataError
 from alignsam_gym.metrics import PromptedImage, PromptingScores, overlap, score_mask
 
@@ -40,8 +40,3 @@ def test_a_file_without_measurements_is_told(tmp_path, content, says):
     (tmp_path / "metrics.json").write_text(content)
     with pytest.raises(DataError, match=rf"metrics\.json {says}"):
         read_metrics(tmp_path / "metrics.json")
-
-
-def test_evaluations_in_a_runs_own_folder_are_no_runs_beside_it(tmp_path):
-    folders = [tmp_path / place for place in ("a", "a/evaluation", "b/seed=0", "b/seed=0/steps")]
-    assert outermost(folders) == [folders[0], folders[2]]
