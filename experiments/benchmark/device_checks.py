@@ -12,13 +12,12 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
-from alignsam_gym.agents.algorithms import make_learner
 from alignsam_gym.agents.training_state import Curves, load_training_state, save_training_state
 from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.experiments.benchmark import Architecture
 from alignsam_gym.experiments.benchmark.environment_speed import our_environments
 from alignsam_gym.experiments.benchmark.models import Scenes, benchmark_model
-from alignsam_gym.experiments.benchmark.training_speed import NETWORK, PPO_OPTIONS
+from alignsam_gym.experiments.benchmark.training_speed import our_learner
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 
 ENVIRONMENTS, STEPS, ROUNDS = 4, 3, 4
@@ -82,9 +81,7 @@ def _answers(model: BatchedSamPredictor) -> Tensor:
 
 
 def _learner(model: BatchedSamPredictor, cache: Path) -> BaseAlgorithm:
-    envs = our_environments(model, Scenes(ENVIRONMENTS), ENVIRONMENTS, STEPS, cache_dir=cache)
-    options = PPO_OPTIONS | {"n_steps": STEPS, "batch_size": _ROUND}
-    return make_learner(PromptVecEnv(envs), options, NETWORK, seed=0)
+    return our_learner(our_environments(model, Scenes(ENVIRONMENTS), ENVIRONMENTS, STEPS, cache_dir=cache), STEPS)
 
 
 def _environments(learner: BaseAlgorithm) -> PromptVecEnv:

@@ -21,9 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from alignsam_gym.agents.algorithms import make_learner
 from alignsam_gym.agents.trained_run import METRICS_FILE
-from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.experiments.benchmark import Architecture
 from alignsam_gym.experiments.benchmark.decode_speed import compare_decoders
 from alignsam_gym.experiments.benchmark.device_checks import check_device, full_float32
@@ -31,7 +29,7 @@ from alignsam_gym.experiments.benchmark.device_usage import device_usage
 from alignsam_gym.experiments.benchmark.environment_speed import our_environments, play_episodes
 from alignsam_gym.experiments.benchmark.models import BUILDERS, Scenes, Setting, benchmark_model
 from alignsam_gym.experiments.benchmark.timing import alternate
-from alignsam_gym.experiments.benchmark.training_speed import NETWORK, PPO_OPTIONS
+from alignsam_gym.experiments.benchmark.training_speed import our_learner
 from alignsam_gym.foundation.devices import resolve_device
 from alignsam_gym.foundation.sam.predictor import BatchedSamPredictor
 from alignsam_gym.result_table import ResultTable
@@ -161,9 +159,7 @@ def _steps(device: str, sizes: Sizes) -> dict[str, Any]:
                 envs = our_environments(model, Scenes(count), count, sizes.steps, cache_dir=cache)
                 envs.reset()
                 playing = {"environment": partial(play_episodes, envs, sizes.steps)}
-                batch = min(PPO_OPTIONS["batch_size"], done)
-                options = PPO_OPTIONS | {"n_steps": sizes.steps, "batch_size": batch}
-                learner = make_learner(PromptVecEnv(envs), options, NETWORK, seed=0)
+                learner = our_learner(envs, sizes.steps)
                 training = {"training": partial(learner.learn, done, reset_num_timesteps=False)}
                 seconds = {**alternate(playing, rounds, model.device), **alternate(training, rounds, model.device)}
             rates = {what: done / median(times) for what, times in seconds.items()}

@@ -10,22 +10,18 @@ import sys
 import tempfile
 import time
 
-from alignsam_gym.agents.algorithms import make_learner
-from alignsam_gym.agents.vec_env import PromptVecEnv
 from alignsam_gym.experiments.benchmark import Architecture
 from alignsam_gym.experiments.benchmark.device_usage import peak_host_bytes
 from alignsam_gym.experiments.benchmark.environment_speed import our_environments
 from alignsam_gym.experiments.benchmark.models import Scenes, benchmark_model
-from alignsam_gym.experiments.benchmark.training_speed import NETWORK, PPO_OPTIONS
+from alignsam_gym.experiments.benchmark.training_speed import our_learner
 
 
 def main(sam: Architecture, device: str, environments: int, steps: int, images: int) -> None:
     model = benchmark_model(sam, device, encoder=False)
     with tempfile.TemporaryDirectory() as cache:
         envs = our_environments(model, Scenes(images), environments, steps, cache_dir=cache)
-        batch = min(PPO_OPTIONS["batch_size"], environments * steps)
-        options = PPO_OPTIONS | {"n_steps": steps, "batch_size": batch}
-        ppo = make_learner(PromptVecEnv(envs), options, NETWORK, seed=0)
+        ppo = our_learner(envs, steps)
         started = time.perf_counter()
         ppo.learn(max(images, environments) * steps)
         seconds = time.perf_counter() - started

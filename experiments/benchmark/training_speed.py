@@ -6,10 +6,12 @@ import tempfile
 from functools import partial
 from typing import Any
 
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from alignsam_gym.agents.algorithms import make_learner
 from alignsam_gym.agents.vec_env import PromptVecEnv
+from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.experiments.benchmark.environment_speed import SRM, STEPS, our_environments
 from alignsam_gym.experiments.benchmark.models import Scenes, Setting, benchmark_model
 from alignsam_gym.experiments.benchmark.reference_implementation import reference_environments, reference_ppo
@@ -29,12 +31,9 @@ def time_training(setting: Setting) -> dict[str, Any]:
     model, data = benchmark_model(setting.sam, setting.device, encoder=False), Scenes(environments)
     count = environments * steps
     with tempfile.TemporaryDirectory() as cache:
-        options = PPO_OPTIONS | {"n_steps": steps}
-        envs = our_environments(model, data, environments, steps, cache_dir=cache)
-        ours = make_learner(PromptVecEnv(envs), options, NETWORK, 0)
-        reference = reference_ppo(
-            reference_environments(model, data, environments, steps, SRM), options, NETWORK["width"]
-        )
+        ours = our_learner(our_environments(model, data, environments, steps, cache_dir=cache), steps)
+        reference_envs = reference_environments(model, data, environments, steps, SRM)
+        reference = reference_ppo(reference_envs, PPO_OPTIONS | {"n_steps": steps}, NETWORK["width"])
         assert isinstance(ours, OnPolicyAlgorithm)
         strategies: dict[str, OnPolicyAlgorithm] = {"ours": ours, "reference": reference}
         seconds = alternate(
@@ -54,6 +53,18 @@ def time_training(setting: Setting) -> dict[str, Any]:
         "whole": whole,
         "update": update,
     }
+
+
+def our_learner(envs: AlignSAMVectorEnv, steps: int) -> BaseAlgorithm:
+    """Return PPO on our environments, with `PPO_OPTIONS`; a minibatch has at most the steps of one rollout.
+
+    Args:
+        envs: From `our_environments`.
+        steps: Of each environment in a rollout.
+    """
+    batch_size = min(PPO_OPTIONS["batch_size"], envs.num_envs * steps)
+    options = PPO_OPTIONS | {"n_steps": steps, "batch_size": batch_size}
+    return make_learner(PromptVecEnv(envs), options, NETWORK, seed=0)
 
 
 def _rollout(ppo: OnPolicyAlgorithm, steps: int) -> None:
