@@ -168,22 +168,14 @@ class _Decoder(nn.Module):
 
     def __init__(self, model: BatchedSamPredictor) -> None:
         super().__init__()
-        self.sam, self.decoder, self.size = model.sam, model.decoder, model.input_size
+        self.decoder, self.size = model.decoder, model.input_size
 
     def forward(self, encoding: Tensor, points: Tensor, labels: Tensor) -> Tensor:
-        labels = F.pad(labels, (0, 1), value=PADDING)  # SAM's own "not a point"
-        sparse = self._tokens(F.pad(points, (0, 0, 0, 1)), labels[..., None])
+        sparse = self.decoder.embed_prompts(points * self.size, labels)
         outputs = len(self.decoder.output_tokens)
-        real = torch.cat([labels.new_ones(1, outputs).expand(labels.shape[0], -1), labels[:, :-1] + 1], dim=1)
+        real = torch.cat([labels.new_ones(1, outputs).expand(labels.shape[0], -1), labels + 1], dim=1)
         visible = F.pad(real, (0, 1), value=1)[:, None, None] > 0
         return self.decoder.decode_tokens(self.decoder.prepare_image(encoding), sparse, visible)[0][:, 0]
-
-    def _tokens(self, points_unit: Tensor, labels: Tensor) -> Tensor:
-        encoder = cast(Any, self.sam.prompt_encoder)
-        places = encoder.pe_layer._pe_encoding(points_unit + 0.5 / self.size)
-        negative, positive = (encoder.point_embeddings[label].weight for label in (0, 1))
-        kinds = torch.where(labels == 1, positive, torch.where(labels == 0, negative, encoder.not_a_point_embed.weight))
-        return torch.where(labels == PADDING, 0.0, places) + kinds
 
 
 class _Features(nn.Module):

@@ -123,15 +123,15 @@ class BatchedDecoder:
             Low-resolution logits (B, K, 4h, 4w), positive in the mask, and predicted IoU (B, K).
         """
         with torch.autocast(points.device.type, enabled=False):  # positions need all their digits
-            sparse = self._embed_prompts(points, labels, boxes)
+            sparse = self.embed_prompts(points, labels, boxes)
         # After the points come the two corners of a box, or the "not a point" token that SamPredictor, too, adds.
         real = F.pad(labels != PADDING, (len(self.output_tokens), 1 if boxes is None else 2), value=True)
         # Without padding a CPU attends faster. To ask whether there is some, one would have to wait for another device.
         visible = None if real.is_cpu and bool(real.all()) else real[:, None, None, :]
         return self.decode_tokens(image, sparse, visible, multimask_output)
 
-    def _embed_prompts(self, points: Tensor, labels: Tensor, boxes: Tensor | None) -> Tensor:
-        """Turn prompts into tokens, float (B, n, C), equal to those of `prompt_encoder`.
+    def embed_prompts(self, points: Tensor, labels: Tensor, boxes: Tensor | None = None) -> Tensor:
+        """Turn prompts, as `decode` takes them, into tokens, float (B, n, C), equal to those of `prompt_encoder`.
 
         `prompt_encoder` selects the points of each label with a boolean mask, so the host waits to learn how many there
         are. This looks each token up by its label instead.
