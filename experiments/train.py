@@ -74,7 +74,8 @@ def train(folder: Path, config: DictConfig) -> float:
     Args:
         folder: Where everything about the run is written.
         config: The configuration, as ``conf/train.yaml`` composes it. What training finds out is added to it:
-            ``env.branch`` and ``env.answer`` instead of ``auto``, ``found_out``, ``embedded`` and ``text``.
+            ``env.branch`` and ``env.answer`` instead of ``auto``, ``srm.blocks`` instead of null, ``found_out``,
+            ``embedded`` and ``text``.
 
     Returns:
         The final mIoU in [0, 1] of the first prompting strategy, which is the agent unless ``evaluate.strategies``
@@ -97,6 +98,7 @@ def train(folder: Path, config: DictConfig) -> float:
     untrained = make_policy(PromptVecEnv(test_env), config.agent, config.policy, config.seed)
     chosen_strategies(config, test_env.episode, model.policy, untrained)  # a wrong name is told before the training
     config.env.branch = env.episode.srm.kind  # what auto became, for other data that the agent may meet
+    config.srm.blocks = env.episode.srm.config.blocks  # what null became, by the number of labelled images
     with open_dict(config):
         config[EMBEDDED] = embedded_weights(config.env)
     curves = resume(folder, config, model, env) if resumes else Curves()

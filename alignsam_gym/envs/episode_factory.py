@@ -66,7 +66,7 @@ def make_episode(config: EnvConfig, count: int = 1) -> Episode:
     if given:
         _check_fit(given, branch, channels, model)
         return Episode(rules, encoded, given, learns=False, count=count)
-    srm = SRM(branch, channels, srm_config, model.device, seed=0)
+    srm = SRM(branch, channels, srm_config.for_images(len(samples)), model.device, seed=0)
     return Episode(rules, encoded, srm, learns=config.split == "train", count=count)
 
 

@@ -39,7 +39,7 @@ class SRM:
     Args:
         kind: The kind of branch, a key of `BRANCHES`.
         channels: Channels of the state that a branch sees.
-        config: The hyperparameters.
+        config: The hyperparameters. Their `blocks` are decided (`SRMConfig.for_images`).
         device: Where the branches are.
         seed: Seed of the initial weights and of dropout.
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from alignsam_gym.errors import OptionError
 from alignsam_gym.options import Options, option
 from alignsam_gym.srm.branches import NORM_GROUPS
+
+BLOCKS, BLOCKS_FOR_FEW, FEW_IMAGES = 4, 2, 10
+"""What `SRMConfig.blocks` becomes by the number of labelled images, and from how many on they are not few."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +31,11 @@ class SRMConfig(Options):
     width: int = option(
         f"Channels of the branch, a multiple of {NORM_GROUPS}. [ours]", most=1024, reason="it must be at least 1"
     )
-    blocks: int = option(
-        "Convolution blocks of the implicit branch (§3.3 has two).", most=16, reason="it must be at least 1"
+    blocks: int | None = option(
+        f"Convolution blocks of the implicit branch (§3.3 has two). None: {BLOCKS}, but {BLOCKS_FOR_FEW} if fewer than "
+        f"{FEW_IMAGES} images are labelled, which do not tell what far cells have to do with the target. [ours]",
+        most=16,
+        reason="it must be at least 1, or null to go by the number of labelled images",
     )
     dilated: bool = option(
         "Whether the dilation of the implicit branch's blocks doubles from one to the next: 1, 2, 4, …. Four such "
@@ -86,6 +92,12 @@ class SRMConfig(Options):
         "cannot overfit to them. 0 for the branch alone. [ours]",
         most=1000,
     )
+
+    def for_images(self, count: int) -> SRMConfig:
+        """Decide `blocks` by the number of labelled images, if it is None."""
+        if self.blocks is not None:
+            return self
+        return replace(self, blocks=BLOCKS_FOR_FEW if count < FEW_IMAGES else BLOCKS)
 
     def __post_init__(self) -> None:
         super().__post_init__()

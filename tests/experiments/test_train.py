@@ -68,6 +68,7 @@ def test_any_choice_trains_and_answers_again_as_it_was_measured(trained, choices
     assert metrics["timesteps"] == 2 * 4 * 3
     guided_by_text = config.env.branch == "explicit"
     assert config.get("found_out", []) == (["env.answer"] if configured(choices).env.answer == "auto" else [])
+    assert config.srm.blocks == 2  # as few images are labelled
     measured = {"agent"}
     if "experiment=" in choices:
         measured = {*DEFAULT_STRATEGIES} - (set() if guided_by_text else {"clip"})

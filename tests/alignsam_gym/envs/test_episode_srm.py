@@ -10,6 +10,7 @@ from alignsam_gym.envs.env_config import EnvConfig
 from alignsam_gym.errors import OptionError
 from alignsam_gym.srm import SRM, SRMConfig
 from tests.alignsam_gym.envs.episode_replay import shrink
+from tests.conftest import ToyDataset
 
 
 def _weights(env):
@@ -68,6 +69,12 @@ def test_an_episode_may_begin_and_go_on_in_inference_mode(make_toy, split):
     plain.step(3)
     np.testing.assert_array_equal(env.step(5)[0], plain.step(5)[0])
     assert torch.equal(_weights(env), _weights(plain))
+
+
+@pytest.mark.parametrize(("images", "blocks"), [(5, 2), (12, 4)])
+def test_few_labelled_images_have_an_srm_of_fewer_blocks(make_toy, images, blocks):
+    srm = make_toy(dataset=ToyDataset(images), srm={"width": 8, "blocks": None}).unwrapped.srm
+    assert srm.config.blocks == len(srm.members[0].blocks) == blocks
 
 
 def test_a_given_srm_is_used_and_stays_frozen(make_toy):
