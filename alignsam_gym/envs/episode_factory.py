@@ -66,7 +66,8 @@ def make_episode(config: EnvConfig, count: int = 1) -> Episode:
     if given:
         _check_fit(given, branch, channels, model)
         return Episode(rules, encoded, given, learns=False, count=count)
-    srm = SRM(branch, channels, srm_config.for_images(len(samples)), model.device, seed=0)
+    labelled = len(samples) if config.split == "train" else config.shots  # what the weights to load have learned from
+    srm = SRM(branch, channels, srm_config.for_images(labelled), model.device, seed=0)
     return Episode(rules, encoded, srm, learns=config.split == "train", count=count)
 
 

@@ -75,6 +75,8 @@ def test_an_episode_may_begin_and_go_on_in_inference_mode(make_toy, split):
 def test_few_labelled_images_have_an_srm_of_fewer_blocks(make_toy, images, blocks):
     srm = make_toy(dataset=ToyDataset(images), srm={"width": 8, "blocks": None}).unwrapped.srm
     assert srm.config.blocks == len(srm.members[0].blocks) == blocks
+    testing = make_toy(split="test", dataset=ToyDataset(30), shots=images, srm={"width": 8, "blocks": None})
+    testing.unwrapped.srm.members.load_state_dict(srm.members.state_dict())
 
 
 def test_a_given_srm_is_used_and_stays_frozen(make_toy):
