@@ -159,10 +159,10 @@ def test_the_rest_is_predicted_and_everything_exported(proposing, photos, run):
     samples = CocoDataset("test", photos, annotations="annotations.json", test=["*"])
     by_id = {stem: samples[index] for index, stem in enumerate(samples.ids)}
     np.testing.assert_array_equal(by_id["a"].mask, accepted)
-    predicted = AlignSAM.from_pretrained(run).predict(photos / "images/deep/e.png").mask
+    mask = by_id["deep/e"].mask
+    predicted = clean_mask(AlignSAM.from_pretrained(run).predict(photos / "images/deep/e.png").logits, mask.shape)
     if predicted.any():
-        # An untrained agent's logits are near zero in places, and batches of other sizes round differently.
-        assert (by_id["deep/e"].mask == predicted).mean() > 0.995
+        assert (mask == predicted).mean() > 0.999
 
 
 def test_without_an_agent_nothing_is_predicted_and_masks_are_exported_alone(session, photos):
