@@ -21,18 +21,23 @@ AVERAGES = dict.fromkeys(TASK_METRICS, "over_images") | {"semantic": "over_categ
 EACH = "each category"
 """Stands for a row or column for every category that there is."""
 
-OURS, SRM_ONLY, ORACLE = "ours", "SRM only", "oracle"
+OURS, UNTRAINED, DISAGREEMENT, SRM_ONLY, ORACLE = "ours", "untrained", "disagreement", "SRM only", "oracle"
 
 ABLATIONS: Mapping[str, dict[str, Any]] = {
     OURS: {},
     "w/o RL": {"strategy": "random"},
     "w/o SRM": {"strategy": "agent, labels: positive"},
     "w/o MSI": {"strategy": "agent, one step"},
+    UNTRAINED: {"strategy": "agent, untrained"},
+    DISAGREEMENT: {"strategy": "disagreement"},
     "grid": {"strategy": "grid"},
     SRM_ONLY: {"strategy": "srm"},
     ORACLE: {"strategy": "oracle"},
 }
-"""Rows of Tables 2 and 3, all of one trained agent; the last three are not in the paper."""
+"""Rows of Tables 2 and 3, all of one trained agent: they differ in the evaluation only. [ours]
+
+The last five are not in the paper. `UNTRAINED` tells what PPO adds, and `DISAGREEMENT`, a rule, what a policy adds.
+"""
 
 LABELS = {
     "RL+SRM (ours)": "agent",
@@ -45,7 +50,16 @@ LABELS = {
 STEPS = (1, 5, 10, 15, 20)  # of Table 5; the agent was trained with 15 and goes on to 20 [ours; evaluate.max_steps]
 """Columns of Table 5."""
 
-TRAINING_STRATEGIES = tuple(dict.fromkeys(options.get("strategy", "agent") for options in ABLATIONS.values()))
+CURVES = (OURS, UNTRAINED, DISAGREEMENT, SRM_ONLY)
+"""Rows of Table 5 for each task, of `ABLATIONS`. The paper's are categories, of its agent alone."""
+
+
+def _strategies(rows: Collection[str]) -> list[str]:
+    """List the prompting strategies of rows of `ABLATIONS`."""
+    return [ABLATIONS[row].get("strategy", "agent") for row in rows]
+
+
+TRAINING_STRATEGIES = tuple(_strategies(ABLATIONS))
 """Measured of every agent trained by the configuration itself; of variants only the agent is."""
 
 
@@ -64,7 +78,8 @@ class Evaluation:
 
 OTHER_LABELS = Evaluation("labels", (f"evaluate.strategies={list(LABELS.values())}", "evaluate.filmstrips=0"))
 MORE_STEPS = Evaluation(
-    "steps", (f"evaluate.max_steps={STEPS[-1]}", "evaluate.strategies=[agent,srm]", "evaluate.filmstrips=0")
+    "steps",
+    (f"evaluate.max_steps={STEPS[-1]}", f"evaluate.strategies={_strategies(CURVES)}", "evaluate.filmstrips=0"),
 )
 BESIDE_RANDOM = Evaluation(
     "beside_random",
@@ -190,7 +205,7 @@ def cell_after(task: str, step: int, row: str = OURS) -> PlannedCell:
     Args:
         task: A key of `TASK_METRICS`.
         step: How many prompts, one of `STEPS`.
-        row: Of `ABLATIONS`, `OURS` or `SRM_ONLY`.
+        row: One of `CURVES`.
     """
     return PlannedCell(task, "iou", AVERAGES[task], evaluation=MORE_STEPS, step=step, **ABLATIONS[row])
 
@@ -226,7 +241,7 @@ def _table5(baselines: Sequence[str]) -> _PlacedCells:
     for step in STEPS:
         cell = PlannedCell("semantic", average="by_category", category=EACH, evaluation=MORE_STEPS, step=step)
         yield (EACH, str(step)), cell
-    for task, row, step in product(reversed(TASK_METRICS), (OURS, SRM_ONLY), STEPS):
+    for task, row, step in product(reversed(TASK_METRICS), CURVES, STEPS):
         yield (f"{task}, {row}", str(step)), cell_after(task, step, row)
 
 
@@ -236,7 +251,7 @@ def _table8(baselines: Sequence[str]) -> _PlacedCells:
 
 
 def _table9(baselines: Sequence[str]) -> _PlacedCells:
-    for row, task in product(("w/o RL", OURS), TASK_METRICS):
+    for row, task in product(("w/o RL", OURS, UNTRAINED, DISAGREEMENT), TASK_METRICS):
         options = ABLATIONS[row]
         yield (row, f"{task} {TASK_METRICS[task][0]}"), main_cell(task, **options)
         yield (row, f"{task} foreground_rate"), PlannedCell(task, "foreground_rate", **options)

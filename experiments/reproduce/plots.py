@@ -9,6 +9,7 @@ from alignsam_gym.experiments.reproduce.paper_tables import MeasuredTable, colum
 from alignsam_gym.figure_files import Axes, Figure
 
 _ABREAST = 6
+_STYLES = "o-", "s:", "^-.", "v-"
 _PAPER = {"marker": "D", "facecolors": "none", "edgecolors": "tab:red", "s": 28, "zorder": 3}
 
 
@@ -56,11 +57,13 @@ def _dot(axis: Axes, measured: MeasuredTable, place: tuple[str, str], height: fl
 
 def plot_curves(panels: Mapping[str, MeasuredTable], title: str, path: Path) -> None:
     """Plot a panel for each table, titled with its key: columns are numbers along the axis, rows are curves."""
-    figure = Figure(figsize=(5.6 * len(panels), 3.8), layout="constrained")
+    named = max(len(measured.plan.rows) + len(measured.paper_rows) for measured in panels.values())
+    height = max(3.8, 0.5 + 0.16 * named)  # room for the legend
+    figure = Figure(figsize=(5.6 * len(panels), height), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)
     for axis, (label, measured) in zip(axes.flat, panels.items(), strict=True):
         for place, row in enumerate(measured.plan.rows):
-            _curve(axis, measured, row, f"C{place}")
+            _curve(axis, measured, row, place)
         for row in measured.paper_rows:
             numbers = {float(column): number for (name, column), number in measured.printed.items() if name == row}
             x, y = list(numbers), list(numbers.values())
@@ -72,11 +75,13 @@ def plot_curves(panels: Mapping[str, MeasuredTable], title: str, path: Path) -> 
     figure.savefig(path, dpi=130)
 
 
-def _curve(axis: Axes, measured: MeasuredTable, row: str, colour: str) -> None:
+def _curve(axis: Axes, measured: MeasuredTable, row: str, place: int) -> None:
+    """Draw a row's curve. There are ten colours, and after them comes another line and marker."""
+    colour, style = f"C{place % 10}", _STYLES[place // 10 % len(_STYLES)]
     columns = [column for column in measured.plan.columns if measured.cells[row, column].values]
     x = [float(column) for column in columns]
     means = [measured.cells[row, column].mean for column in columns]
-    axis.plot(x, means, "o-", label=column_title(row), markersize=4, color=colour)
+    axis.plot(x, means, style, label=column_title(row), markersize=4, color=colour)
     for at, column in zip(x, columns, strict=True):
         if interval := measured.intervals[row, column]:
             axis.vlines(at, *interval, color=colour, alpha=0.5, linewidth=2)

@@ -42,7 +42,7 @@ def test_every_cell_is_measured_by_the_run_that_the_plan_names(configured, compo
     for cell in CELLS:
         run = runs.find(cell, 0)
         if cell.baseline:
-            assert f"method={cell.strategy}" in run.overrides
+            assert composed("baseline", run.overrides).method.name == cell.strategy
             continue
         if run.module == "evaluate":
             config = composed("evaluate", [*run.overrides, "run=x"])
@@ -92,7 +92,15 @@ def test_the_papers_own_numbers_follow_its_orderings():
 
 def test_what_the_paper_does_not_compare_is_told_apart():
     beside = {claim.words for claim in claims(2, ["blur"], BASELINES) if not claim.printed}
-    assert beside == {f"blur: ours better than {row}" for row in ("grid", "SRM only", "msa", "clip_points")}
+    rows = "untrained", "disagreement", "grid", "SRM only", "msa", "clip_points"
+    assert beside == {f"blur: ours better than {row}" for row in rows}
+
+
+def test_the_untrained_agent_and_the_rule_without_a_policy_stand_beside_the_agent():
+    """The rows that tell what PPO adds, and what any policy adds, wherever strategies are compared."""
+    for number in (2, 3, 5, 9):
+        cells = make_table(number, []).cells.values()
+        assert {"agent", "agent, untrained", "disagreement"} <= {cell.strategy for cell in cells}
 
 
 def test_only_the_rise_over_categories_is_the_papers():

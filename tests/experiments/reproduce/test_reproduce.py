@@ -86,8 +86,8 @@ def test_a_failed_run_leaves_the_others_and_is_tried_again(configured, stub):
     failed = reproduce(config, stub, stub.interrupt)
     text = (Path(config.output) / "table2.md").read_text()
     assert (
-        failed == 8 * 2 + 2 * 5
-    )  # every row of a task's two columns, and what is prompted for longer, by two strategies
+        failed == 10 * 2 + 4 * 5
+    )  # every row of a task's two columns, and what is prompted for longer, by four strategies
     assert "1 of 2 seeds failed" in text
     assert "exit status 1: error: there is no such data set" in text
     assert lines(config.output, 2)["here", "ours", "blur iou"]["failed"] == "0"
@@ -198,7 +198,7 @@ def test_torn_and_empty_metrics_are_failed_cells(configured, stub):
     metrics = json.loads(unprompted.read_text())
     metrics["prompting"]["agent"]["foreground_rate"] = None
     unprompted.write_text(json.dumps(metrics))
-    assert reproduce(config, stub, stub.interrupt) == 4 + 4 + 1
+    assert reproduce(config, stub, stub.interrupt) == 4 * 2 + 4 * 2 + 1  # four rows of two columns, twice
     table = (Path(config.output) / "table9.md").read_text()
     assert "shapes-shadow/default/seed=0/metrics.json cannot be read" in table
     assert "shapes-mirror/default/seed=0/metrics.json holds no measurements" in table
