@@ -159,8 +159,8 @@ class PlannedRuns:
         """
         source = self._source(cell.task)
         if cell.baseline:
-            overrides = (f"method={cell.baseline}", *self._shared(cell.task, cell.variant))
-            run = self._run("baseline", source, (cell.baseline, *cell.variant), seed, overrides)
+            overrides = (f"method={cell.baseline}", *cell.method, *self._shared(cell.task, cell.variant))
+            run = self._run("baseline", source, (cell.baseline, *cell.method, *cell.variant), seed, overrides)
         else:
             variant = self._effective(cell.task, cell.variant)
             strategies = ["agent"] if variant else list(TRAINING_STRATEGIES)

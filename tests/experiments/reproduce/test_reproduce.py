@@ -12,6 +12,7 @@ from alignsam_gym.errors import OptionError
 from alignsam_gym.experiments.reproduce.__main__ import reproduce
 from alignsam_gym.experiments.reproduce.plan import TABLES
 from alignsam_gym.experiments.reproduce.table_document import TableDocument
+from tests.experiments.reproduce.conftest import option
 
 SOME = ["table=[2,5]", "baselines=[persam]"]
 
@@ -162,10 +163,15 @@ def test_baselines_have_the_trainings_model_and_images(configured, stub):
     for command in baselines:
         assert "env.sam='vit_b'" in command
         assert "evaluate.limit=7" in command
-    assert {next(part for part in command if part.startswith("env.shots=")) for command in baselines} == {
-        "env.shots=5",
-        "env.shots=20",
-    }
+    shown = {tuple(option(command, key) for key in ("env.shots", "method.references")) for command in baselines}
+    assert shown == {("5", "5"), ("20", "20")}  # all labelled images show the target
+
+
+def test_elsewhere_persam_has_one_reference_as_published(configured, stub):
+    reproduce(configured(*SOME, "seeds=[0]"), stub, stub.interrupt)
+    baselines = [command for command in stub.commands if command[3] == "baseline"]
+    assert baselines
+    assert not any(option(command, "method.references") for command in baselines)
 
 
 def test_baselines_have_the_trainings_data_too(configured, stub):
