@@ -84,7 +84,7 @@ def test_any_choice_trains_and_answers_again_as_it_was_measured(trained, choices
 
 
 def test_by_the_papers_letter_each_episode_and_each_action_is_followed_by_an_update(tmp_path, monkeypatch):
-    """Algorithm 1: K = 20 steps on all T transitions after an episode; one on its state after an action."""
+    """K = 20 steps on all T transitions after an episode (Algorithm 1); one on its state after an action (§3.3)."""
     events, states = [], []
     ppo_train, srm_learn, adam_step = PPO.train, SRM.learn, torch.optim.Adam.step
 
