@@ -24,10 +24,10 @@ CATEGORIES = (
 """In the order of their class indices, 1 to 20."""
 
 TWO_WORDS = {"diningtable": "dining table", "pottedplant": "potted plant", "tvmonitor": "tv monitor"}
-"""Names of categories that are two words, as a text has them."""
+"""Names of categories that are two words, as a text has them. [ours]"""
 
 VOID = 255
-_LISTS = {"train": "train", "test": "val"}
+_LISTS = {"train": "train", "test": "val"}  # the masks of VOC's own test split are not public [ours]
 _TREE = FolderTree(
     "VOC2012",
     "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
@@ -39,8 +39,8 @@ _TREE = FolderTree(
 class VOCDataset:
     """VOC 2012's segmentation: one sample for each category in each image, whose text is the category's name.
 
-    The other categories of the image are background. Boundaries and difficult objects, index 255, are void. The id of
-    a sample is ``<image>_<category>``.
+    The paper does not say what a sample of VOC is. [ours] The other categories of the image are background. Boundaries
+    and difficult objects, index 255, are void. The id of a sample is ``<image>_<category>``.
 
     Args:
         split: ``train``, the published list ``train``; or ``test``, the published list ``val``.

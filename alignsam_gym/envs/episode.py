@@ -60,7 +60,7 @@ class Episode:
         visited: bool (B, N), the patches that were chosen; `stopped`, bool (B,), whether the agent chose to stop.
         logits: float32 (B, 4h, 4w), SAM's last answer.
         answers: float32 (B, 4h, 4w), what is scored and shown, by `Rules.answer`.
-        mask: float32 (B, g, g) in [0, 1], M_{t−1} of Eq. 4: SAM's probabilities, averaged over cells. [ours]
+        mask: float32 (B, g, g) in [0, 1], M_{t−1} of Eq. 4: SAM's probabilities (§3.3), means over cells [ours].
         embeddings: float32 (B, C, g, g), E(x).
         semantics: float32 (B, F, g, g), what the SRM sees in the place of E(x) (`SRMConfig.features`), or E(x) itself.
         truth: float32 (B, 4h, 4w), the foreground's fraction of each logit's labelled pixels. `truth_coarse` is the
@@ -325,7 +325,7 @@ class Episode:
         self.labels[rows, :INITIAL_PROMPTS] = labels.to(self.labels)
 
     def _label(self, at: Rows, action: Tensor, point: Tensor) -> Tensor:
-        """Label each chosen point 1 or 0, by the rules' label source (Table 8)."""
+        """Label each chosen point 1 or 0 by the label source (Table 8): its map, interpolated there and cut. [ours]"""
         match self.rules.label_source:
             case "srm":
                 return (self.rules.grid.sample(self.srm_logits[at.there], point) > 0).long()
@@ -384,7 +384,7 @@ class Episode:
         return make_srm_state(self.rules.state, self.semantics, masks, rows, similarity)
 
     def _teach(self, at: Rows) -> None:
-        """Update the SRM q times, on the states that the action led to (§3.3)."""
+        """Update the SRM q times after the action (§3.3), on the states that it led to. [ours]"""
         masks = self.mask[at.there]
         every = self.srm.config.full_mask_every
         if every:

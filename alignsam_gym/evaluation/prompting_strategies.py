@@ -72,7 +72,8 @@ def prompting_strategies(
 
     ``agent, labels: last``, ``clip`` and ``positive`` are the trained agent with labels from elsewhere, in the
     evaluation only ("RL+LAST", "RL+SCLIP" and "RL only" of Table 8, the last also "Ours-w/o SRM" of Tables 2 and 3).
-    Their answer is the agent's: where that is fused, the SRM's map is still in it. [ours]
+    Their answer is the agent's: where that is fused, the SRM's map is still in it. [ours] ``random`` is "Ours-w/o RL",
+    with the SRM that was trained along with the agent. [ours]
     ``agent, untrained`` chooses as the agent did before its training, with the SRM that was trained along with it.
     [ours] ``agent, one step`` is the agent stopped after its first prompt ("Ours-w/o MSI"). All of them begin with the
     agent's initial pair. [ours] ``clip`` looks at no SRM. ``, answer: sam`` after a name: the same prompts, and SAM's

@@ -9,6 +9,8 @@ from torch import Tensor
 def segmentation_loss(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """Add Dice and binary cross-entropy (Eq. 13), unlabelled cells left out.
 
+    The paper does not say whether y′ is binary and how Dice is smoothed: here y′ is a fraction, and s = 1. [ours]
+
     Args:
         logits: float (B, h, w).
         target: float (B, h, w) in [0, 1], the foreground's fraction of each cell.

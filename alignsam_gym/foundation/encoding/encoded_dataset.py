@@ -34,6 +34,7 @@ class EncodedSample:
         void: bool (H, W), the pixels without a label, or None if there are none.
         text: What the target is called, or None.
         encoding: float16 (R, h, w), from the model's `encode`. It has the same bits whether it came from disk or not.
+            [ours]
         channels: C, the number of the embedding's channels.
         truth: float32 (4h, 4w) in [0, 1], the fraction of foreground among the labelled pixels of each logit's area;
             0 where there are none.

@@ -198,7 +198,8 @@ class BatchedSamPredictor:
             labels: int (B, N), 1 foreground, 0 background, −1 padding.
 
         Returns:
-            Low-resolution logits, float32 (B, 4h, 4w), positive in the mask.
+            Low-resolution logits, float32 (B, 4h, 4w), positive in the mask: SAM's single one, not the best of its
+            three. [ours]
         """
         parts = []
         for start in range(0, len(rows), self.decode_batch):
