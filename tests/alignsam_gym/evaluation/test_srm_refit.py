@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from alignsam_gym.envs.prompters import RandomPrompter
+from alignsam_gym.envs.srm_examples import coarse_labels
 from alignsam_gym.evaluation.labelled_play import play_labelled
 from alignsam_gym.evaluation.srm_refit import refit_srm
 from alignsam_gym.srm import SRM
+from alignsam_gym.transforms import resize_map
 
 OPTIONS = {"width": 8, "folds": 2, "early_stopping_interval": 6, "batch_size": 4, "final_updates": 12}
 
@@ -49,6 +51,22 @@ def test_every_branch_learns_anew_from_all_images_and_states(trained, monkeypatc
     assert not any(torch.equal(old, new) for old, new in zip(before, after, strict=True))
     assert all(torch.equal(old, new) for old, new in zip(_weights(lessons[0][0]), after, strict=True))
     assert not torch.equal(*after)
+
+
+def test_every_image_is_learned_with_its_own_labels_and_from_its_own_states(trained, monkeypatch):
+    masks, cells, lessons, learn = met(trained), trained.mask.shape[1:], [], SRM.learn
+    monkeypatch.setattr(SRM, "learn", lambda *lesson: lessons.append(lesson) or learn(*lesson))
+    refit_srm(trained, masks, seed=1)
+    samples = trained.encoded.fetch(range(len(trained.encoded)))
+    truth, labelled = coarse_labels(samples, cells)
+    embeddings = [resize_map(sample.embedding, cells) for sample in samples]
+    for _, states, target, valid in lessons:
+        for row, embedding in enumerate(states.gathered()):
+            (index,) = [i for i, one in enumerate(embeddings) if torch.equal(one, embedding)]
+            assert torch.equal(target[row], truth[index])
+            assert torch.equal(valid[row], labelled[index])
+            mask = states.factors[row, 0]
+            assert (mask == 1).all() or any(torch.equal(mask, one.float()) for one in masks[index])
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
