@@ -16,22 +16,25 @@ from alignsam_gym.data import (
     load_dataset,
     preferred_branch,
 )
-from alignsam_gym.data.samples import groups_from_ids, sample_groups
+from alignsam_gym.data.samples import assign_folds, groups_from_ids, sample_groups
 from alignsam_gym.errors import DataError, OptionError
 
 
 class Numbers:
-    """A data set whose samples are their own positions."""
+    """A data set whose samples are their own positions; those at `broken` cannot be loaded."""
 
     name = "numbers"
 
-    def __init__(self, count):
+    def __init__(self, count, broken=()):
         self.ids = [f"n{i}" for i in range(count)]
+        self.broken = broken
 
     def __len__(self):
         return len(self.ids)
 
     def __getitem__(self, index):
+        if index in self.broken:
+            raise DataError(f"{self.ids[index]} is torn")
         return index
 
 
@@ -76,6 +79,15 @@ def test_where_nothing_is_broken_skipping_draws_the_same_shots(per):
     whole.categories = ["a", "b", "c"] * 20
     for seed in range(5):
         assert list(draw_shots(whole, 4, seed, per, skip=True).ids) == list(draw_shots(whole, 4, seed, per).ids)
+
+
+def test_shots_that_cannot_be_loaded_are_replaced_by_others():
+    drawn = draw_shots(Numbers(20), 5, seed=0)
+    broken = drawn.indices[:3]
+    found = draw_shots(Numbers(20, broken), 5, seed=0, skip=True)
+    assert len(found) == len(set(found.ids)) == 5
+    assert set(found.indices) >= set(drawn.indices[3:])
+    assert not set(found.indices) & set(broken)
 
 
 def test_every_sample_can_be_a_shot():
@@ -166,6 +178,15 @@ def test_some_of_a_data_sets_samples_stay_in_their_groups(toy_dataset):
     toy_dataset.groups = ["x", "x", "y", "y", "y"]
     assert sample_groups(Subset(toy_dataset, [1, 3, 4])) == ["x", "y", "y"]
     assert sample_groups(Subset(toy_dataset, [3, 4])) == ["toy3", "toy4"]
+
+
+def test_folds_are_of_whole_groups_in_turn():
+    whole = Numbers(7)
+    whole.groups = list("aabbbcd")
+    assert assign_folds(whole, 2) == [0, 0, 1, 1, 1, 0, 1]
+    assert assign_folds(whole, 4) == [0, 0, 1, 1, 1, 2, 3]
+    with pytest.raises(OptionError, match=r"srm\.folds=5 is more than the 4"):
+        assign_folds(whole, 5)
 
 
 @pytest.mark.usefixtures("few_scenes")
