@@ -3,13 +3,10 @@ import copy
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.metrics.logits_iou import logits_iou
 from alignsam_gym.srm import BRANCHES, SRM, SRMConfig
-from alignsam_gym.srm.semantic_recalibration import segmentation_loss
 from alignsam_gym.state import State
 
 CPU = torch.device("cpu")
@@ -34,54 +31,6 @@ def _batch(count=8, side=8, seed=0):
     target = (embeddings[:, 0] > 0.5).float()
     nothing_hidden = torch.ones(count, 1, side, side)
     return State(embeddings, nothing_hidden, embeddings[:, :0]), target, torch.ones_like(target)
-
-
-def _loss_by_loops(logits, target, valid):
-    entropy, dices = 0.0, []
-    for z, t, w in zip(logits, target, valid, strict=True):
-        overlap = total = 0.0
-        for place in np.ndindex(z.shape):
-            p = 1 / (1 + np.exp(-z[place]))
-            entropy -= w[place] * (t[place] * np.log(p) + (1 - t[place]) * np.log(1 - p))
-            overlap += p * w[place] * t[place] * w[place]
-            total += p * w[place] + t[place] * w[place]
-        dices.append(1 - (2 * overlap + 1) / (total + 1))
-    return entropy / valid.sum() + np.mean(dices)
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.booleans())
-def test_the_loss_equals_a_loop(seed, count, with_void):
-    rng = np.random.default_rng(seed)
-    logits, target = rng.normal(0, 3, (count, 4, 5)), rng.random((count, 4, 5))
-    valid = rng.choice([0.0, 0.5, 1.0], (count, 4, 5)) if with_void else np.ones((count, 4, 5))
-    valid[0, 0, 0] = 1
-    loss = segmentation_loss(*(torch.from_numpy(part) for part in (logits, target, valid)))
-    assert float(loss) == pytest.approx(_loss_by_loops(logits, target, valid))
-
-
-def test_a_perfect_map_costs_nothing_and_a_wrong_one_much():
-    _, target, valid = _batch()
-    assert segmentation_loss((target * 2 - 1) * 40, target, valid) < 1e-3
-    assert segmentation_loss((1 - target * 2) * 40, target, valid) > 10
-
-
-def test_cells_without_a_label_have_no_influence():
-    _, target, valid = _batch()
-    valid[:, :3] = 0
-    logits = torch.zeros_like(target, requires_grad=True)
-    loss = segmentation_loss(logits, target, valid)
-    loss.backward()
-    assert (logits.grad[valid == 0] == 0).all()
-    assert (logits.grad[valid == 1] != 0).all()
-    flipped = torch.where(valid == 0, 1 - target, target)
-    assert torch.equal(segmentation_loss(logits, flipped, valid), loss)
-
-
-def test_samples_without_any_label_cost_nothing():
-    srm = SRM("implicit", 3, SRMConfig(), torch.device("cpu"), seed=0)
-    states, target, valid = _batch()
-    assert srm.learn(states, target, torch.zeros_like(valid)) == 0
-    assert srm.logits(states).isfinite().all()
 
 
 def test_a_simple_map_is_learned_quickly():
@@ -113,6 +62,21 @@ def test_asking_does_not_teach():
     assert logits.shape == (8, 8, 8)
     assert not logits.requires_grad
     assert _same(before, _weights(srm))
+
+
+def test_dropout_leaves_channels_out_of_lessons_alone_and_strengthens_the_others():
+    srm, seen = SRM("implicit", 64, SRMConfig.of({"width": 16, "dropout": 0.25}), CPU, seed=0), []
+    srm.learners[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].channel_gains))
+    embeddings = torch.randn(16, 64, 8, 8)
+    states, target = State(embeddings, torch.ones(16, 1, 8, 8), embeddings[:, :0]), (embeddings[:, 0] > 0).float()
+    srm.learn(states, target, torch.ones_like(target))
+    gains = torch.cat(seen)
+    assert gains.shape == (16, 64)
+    torch.testing.assert_close(gains.unique(), torch.tensor([0, 4 / 3]))
+    assert 0.18 < (gains == 0).float().mean() < 0.32
+    seen.clear()
+    srm.logits(states)
+    assert seen == [None]
 
 
 @pytest.mark.parametrize(("updates", "batch_size", "steps"), [(1, 8, 1), (5, 8, 5), (1, 3, 3), (2, 4, 4)])
@@ -270,6 +234,15 @@ def test_a_branch_is_replaced_only_by_one_that_does_better_on_unseen_images():
         srm.learn(states, opposite, valid, folds)
     assert unseen(srm.learners)[1] < taught[1] / 2
     assert unseen(srm.members)[1] >= taught[1], "what was spoilt is not asked"
+
+
+def test_a_branch_is_still_replaced_after_an_interval_without_images_that_it_has_not_seen():
+    srm = _srm(folds=2, early_stopping_interval=8, learning_rate=1e-2)
+    srm.learn(*_batch(), torch.zeros(8, dtype=torch.int64))
+    before = [copy.deepcopy(member.state_dict()) for member in srm.members]
+    for _ in range(20):
+        srm.learn(*_batch(), torch.tensor([0, 1] * 4))
+    assert not any(_same(old, member.state_dict()) for old, member in zip(before, srm.members, strict=True))
 
 
 def test_until_the_first_comparison_the_branch_that_learns_is_asked():
