@@ -17,11 +17,17 @@ def make_full(make_toy_learner):
     return make
 
 
-def test_a_rollout_keeps_indices_and_masks_and_gives_the_states_that_were_seen(make_full):
-    learner, seen = make_full("ppo"), []
+def _pairs(states, actions):
+    """States with the actions taken in them, in an order of their own."""
+    return sorted((state.tobytes(), int(action)) for state, action in zip(states, actions, strict=True))
+
+
+def test_a_rollout_keeps_indices_and_masks_and_gives_each_action_the_state_that_it_was_taken_in(make_full):
+    learner, seen, taken = make_full("ppo"), [], []
 
     def remember(variables, _):
         seen.append(variables["self"]._last_obs["state"].copy())
+        taken.append(variables["actions"].copy())
         return True
 
     learner.train = lambda: None
@@ -30,9 +36,9 @@ def test_a_rollout_keeps_indices_and_masks_and_gives_the_states_that_were_seen(m
     assert isinstance(buffer, CompactRolloutBuffer)
     assert set(buffer.observations) == {"image", "maps", "visited"}
     assert sum(part.nbytes for part in buffer.observations.values()) < np.stack(seen).nbytes / 10
-    given = next(buffer.get(24)).observations["state"]
-    wanted = torch.from_numpy(np.stack(seen)).flatten(0, 1)
-    assert {tuple(state.flatten().tolist()) for state in given} == {tuple(one.flatten().tolist()) for one in wanted}
+    given = next(buffer.get(24))
+    states = given.observations["state"].numpy()
+    assert _pairs(states, given.actions) == _pairs(np.concatenate(seen), np.concatenate(taken))
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "a2c"])

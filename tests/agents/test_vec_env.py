@@ -50,6 +50,19 @@ def test_every_ending_is_a_truncation_that_carries_its_last_observation():
         assert not np.array_equal(observation[row], expected[row]), "the next episode has begun"
 
 
+def test_a_stop_is_no_truncation(make_toy_venv):
+    venv = make_toy_venv(2, stop=True, max_steps=2)
+    venv.seed(0)
+    venv.reset()
+    _, _, dones, infos = venv.step(np.array([16, 3]))
+    assert dones.tolist() == [True, False]
+    assert infos[0]["TimeLimit.truncated"] is False
+    assert "terminal_observation" in infos[0]
+    _, _, dones, infos = venv.step(np.array([1, 5]))
+    assert dones.tolist() == [False, True]
+    assert infos[1]["TimeLimit.truncated"] is True
+
+
 def test_infos_of_an_ending_are_the_ended_episodes():
     venv = make_venv(label_source="oracle")
     venv.seed(0)
