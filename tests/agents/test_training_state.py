@@ -71,6 +71,17 @@ def test_a_resumed_training_is_held_near_the_policy_that_it_began_with(train, tm
         torch.testing.assert_close(resumed.policy.state_dict()[name], value, rtol=0, atol=0)
 
 
+def test_a_memory_goes_on_in_the_middle_of_an_episode(train, tmp_path):
+    agent = {"n_steps": 4, "batch_size": 8}  # which does not divide an episode's 6
+    whole, _, _ = train("recurrent_ppo", tmp_path / "whole.pt", agent=agent)
+    train("recurrent_ppo", tmp_path / "half.pt", interrupt=ROUND + 12, agent=agent)
+    assert not any(torch.load(tmp_path / "half.pt", weights_only=True)["episode_starts"])
+    torch.manual_seed(99)
+    resumed, _, _ = train("recurrent_ppo", tmp_path / "half.pt", resume=True, agent=agent)
+    for name, value in whole.policy.state_dict().items():
+        torch.testing.assert_close(resumed.policy.state_dict()[name], value, rtol=0, atol=0)
+
+
 def test_a_round_goes_on_in_which_a_training_was_interrupted(train, tmp_path):
     agent = {"n_steps": 4}  # which does not divide a round's 6
     _, _, whole = train("a2c", tmp_path / "whole.pt", agent=agent)
@@ -80,17 +91,19 @@ def test_a_round_goes_on_in_which_a_training_was_interrupted(train, tmp_path):
     assert len(whole) == TOTAL / ROUND
 
 
-def test_a_replay_buffer_that_has_gone_round_is_restored_whole(train, tmp_path):
+def test_a_replay_buffer_that_has_gone_round_is_restored_whole(train, make_toy_learner, tmp_path):
     agent = {"buffer_size": 40}
     whole, _, _ = train("dqn", tmp_path / "whole.pt", agent=agent)
-    resumed, env, _ = train("dqn", tmp_path / "half.pt", interrupt=2 * ROUND + 4, agent=agent)
-    load_training_state(tmp_path / "whole.pt", resumed, env)
-    assert whole.replay_buffer.full
-    assert resumed.replay_buffer.pos == whole.replay_buffer.pos
-    for name in ("actions", "rewards", "timeouts"):
-        np.testing.assert_array_equal(getattr(resumed.replay_buffer, name), getattr(whole.replay_buffer, name))
-    for name, kept in whole.replay_buffer.next_observations.items():
-        np.testing.assert_array_equal(resumed.replay_buffer.next_observations[name], kept)
+    resumed = make_toy_learner("dqn", seed=6, agent=agent)
+    load_training_state(tmp_path / "whole.pt", resumed, resumed.get_env().env)
+    kept, restored = whole.replay_buffer, resumed.replay_buffer
+    assert kept.full
+    assert (restored.full, restored.pos, restored.size()) == (kept.full, kept.pos, kept.size())
+    for name in ("actions", "rewards", "dones", "timeouts"):
+        np.testing.assert_array_equal(getattr(restored, name), getattr(kept, name))
+    for observations in ("observations", "next_observations"):
+        for name, values in getattr(kept, observations).items():
+            np.testing.assert_array_equal(getattr(restored, observations)[name], values)
 
 
 def test_checkpoints_come_once_a_round(make_toy_learner, algorithm, tmp_path, monkeypatch):
