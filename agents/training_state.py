@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,7 +69,6 @@ def save_training_state(path: Path, model: BaseAlgorithm, env: AlignSAMVectorEnv
         "cuda": torch.cuda.get_rng_state_all(),
         "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
         "numpy": _plain(np.random.get_state(legacy=False)),
-        "python": random.getstate(),
     }
     if isinstance(model, OffPolicyAlgorithm):
         assert model.replay_buffer is not None
@@ -161,7 +159,7 @@ def _restore_learner(model: BaseAlgorithm, env: AlignSAMVectorEnv, state: dict[s
 
 
 def _restore_generators(state: dict[str, Any]) -> None:
-    """The global generators of PyTorch, NumPy and Python, which SB3 draws from."""
+    """The global generators of PyTorch and NumPy, which SB3 draws from."""
     torch.set_rng_state(state["torch"])
     if len(state["cuda"]) == torch.cuda.device_count():  # on another machine a policy draws other actions
         torch.cuda.set_rng_state_all(state["cuda"])
@@ -170,7 +168,6 @@ def _restore_generators(state: dict[str, Any]) -> None:
     generator = state["numpy"]
     generator["state"]["key"] = np.asarray(generator["state"]["key"], np.uint32)
     np.random.set_state(generator)
-    random.setstate(state["python"])
 
 
 def _replay_state(buffer: ReplayBuffer) -> dict[str, Any]:

@@ -1,3 +1,5 @@
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -173,6 +175,15 @@ def test_a_file_that_lacks_a_part_is_told(make_toy_learner, train, tmp_path):
     model = make_toy_learner("ppo")
     with pytest.raises(WeightsError, match=r"c\.pt is not a checkpoint of this configuration"):
         load_training_state(tmp_path / "c.pt", model, model.get_env().env)
+
+
+def test_what_older_versions_kept_besides_is_passed_over(train, tmp_path):
+    """Python's own generator, which nothing draws from."""
+    train("ppo", tmp_path / "c.pt", interrupt=ROUND + 8)
+    state = torch.load(tmp_path / "c.pt", weights_only=True)
+    torch.save(state | {"python": random.getstate()}, tmp_path / "c.pt")
+    resumed, _, _ = train("ppo", tmp_path / "c.pt", resume=True)
+    assert resumed.num_timesteps == TOTAL
 
 
 def test_the_file_holds_no_code(train, algorithm, tmp_path):
