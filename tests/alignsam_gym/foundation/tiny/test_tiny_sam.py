@@ -1,11 +1,16 @@
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from segment_anything.modeling import Sam
 
+from alignsam_gym.data import load_dataset
 from alignsam_gym.errors import AlignSAMError, WeightsError
+from alignsam_gym.foundation.sam.predictor import load_sam
 from alignsam_gym.foundation.tiny import WEIGHTS, load_tiny_sam
-from alignsam_gym.foundation.tiny.tiny_sam import build_tiny_sam
+from alignsam_gym.foundation.tiny.tiny_sam import ResidualBlock, build_tiny_sam
+from alignsam_gym.metrics import overlap
+from alignsam_gym.transforms import deepest_point, mask_from_logits
 
 
 def test_the_architecture_has_its_documented_shapes():
@@ -22,6 +27,25 @@ def test_the_embedded_weights_load_as_float32_and_are_small():
     sam = load_tiny_sam()
     assert all(p.dtype == torch.float32 for p in sam.parameters())
     assert WEIGHTS.stat().st_size < 20e6
+
+
+def test_the_embedded_sam_segments_by_one_click():
+    """Drawn scenes, each clicked at the pixel of its target that is farthest from any other."""
+    model, scenes, ious = load_sam("tiny", "cpu"), load_dataset("shapes", "test"), []
+    for index in range(8):
+        sample = scenes[index]
+        height, width = sample.mask.shape
+        x, y, _ = deepest_point(sample.mask)
+        image = model.prepare_image(model.encode([sample.image]))
+        point_unit = torch.tensor([[[x / width, y / height]]], dtype=torch.float32)
+        (logits,) = model.decode(image, torch.tensor([0]), point_unit, torch.tensor([[1]]))
+        ious.append(np.divide(*overlap(mask_from_logits(logits, (height, width)), sample.mask)))
+    assert np.mean(ious) > 0.6
+
+
+def test_an_untrained_residual_block_is_the_identity():
+    x = torch.rand(2, 8, 5, 5)
+    torch.testing.assert_close(ResidualBlock(8).eval()(x), x)
 
 
 def test_weights_round_trip(tmp_path):
