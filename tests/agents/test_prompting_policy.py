@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from alignsam_gym.agents.prompting_policy import (
     POLICY_WEIGHTS,
@@ -48,6 +49,29 @@ def test_the_shipped_weights_are_small_and_have_a_card():
     assert POLICY_WEIGHTS.stat().st_size < 1_000_000
     assert load_prompting_policy(POLICY_WEIGHTS).width == PRETRAINED["width"]
     assert (Path(POLICY_WEIGHTS).parent / "POLICY_CARD.md").is_file()
+
+
+def test_the_shipped_policy_computes_what_its_weights_were_trained_for():
+    """Against functions of PyTorch alone: scores and values of five mixed convolutions, by patch and pooled."""
+    policy = load_prompting_policy(POLICY_WEIGHTS)
+    weights = policy.state_dict()
+
+    def linear(x, name):
+        return functional.linear(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+
+    evidence = torch.rand(2, len(EVIDENCE_CHANNELS), 10, 10) * 2 - 1
+    x = evidence
+    for number in range(5):
+        name = f"extractor.convolutions.{number}"
+        kernel, bias = (weights[f"{name}.convolution.{part}"] for part in ("weight", "bias"))
+        mixed = functional.conv2d(x, kernel, bias, padding=1)
+        mixed = mixed + linear(x.mean((2, 3)), f"{name}.of_means")[..., None, None]
+        x = mixed.relu() + (x if number else 0)
+    patches = x.flatten(2)
+    scores = functional.conv1d(patches, weights["head.logits.weight"], weights["head.logits.bias"])[:, 0]
+    pooled = torch.cat([patches.mean(2), patches.amax(2)], 1)
+    value = linear(linear(pooled, "head.value.0").relu(), "value")[:, 0]
+    torch.testing.assert_close(policy(evidence), (scores, value), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("side", [4, 10, 20])
