@@ -154,6 +154,17 @@ def test_the_srm_is_taught_the_state_it_led_to_and_some_blank_ones(make_toy, ful
     assert blanks == blank
 
 
+def test_in_each_step_another_row_is_taught_a_full_mask(make_toy_vec):
+    envs, full = make_toy_vec(4, srm={"width": 8, "full_mask_every": 4}, max_steps=8), []
+    envs.reset(seed=0)
+    envs.unwrapped.srm.learn = lambda states, *_: full.append((states.factors[:, 0] == 1).flatten(1).all(1))
+    for _ in range(4):
+        envs.step(np.arange(4))
+    by_step = torch.stack(full)
+    assert (by_step.sum(0) == 1).all()
+    assert (by_step.sum(1) == 1).all()
+
+
 def test_an_image_is_in_one_fold_where_it_teaches_and_where_it_is_labelled(make_toy_vec):
     envs = make_toy_vec(4, srm={"width": 8, "folds": 2})
     envs.reset(seed=0)

@@ -59,6 +59,19 @@ def test_seeds_can_be_given_row_by_row(make_toy_vec):
         envs.reset(seed=[1, 2, 3])
 
 
+def test_a_seed_for_some_rows_begins_their_draws_anew_as_one_for_all_does(make_toy_vec):
+    envs, fresh = make_toy_vec(2), make_toy_vec(2)
+    envs.reset(seed=0)
+    envs.reset()
+    second_row = {"reset_mask": np.array([False, True])}
+
+    def drawn(envs, options):
+        infos = [envs.reset(seed=7, options=options)[1], *(envs.reset(options=second_row)[1] for _ in range(3))]
+        return [(info["index"][1], info["point"][1].tolist()) for info in infos]
+
+    assert drawn(envs, second_row) == drawn(fresh, None)
+
+
 def test_indices_choose_the_images(make_toy_vec):
     envs = make_toy_vec(3)
     assert envs.reset(seed=0, options={"index": 2})[1]["image_id"].tolist() == ["toy2"] * 3
