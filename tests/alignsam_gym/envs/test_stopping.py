@@ -49,7 +49,7 @@ def test_stopping_stays_allowed_when_patches_are_not(make_toy):
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
-def test_a_row_that_stops_restarts_and_leaves_the_others_alone(make_toy_vec, mode):
+def test_a_row_that_stops_leaves_the_others_alone(make_toy_vec, mode):
     options = {"split": "test", "label_source": "oracle", "autoreset_mode": mode}
     envs, twins = make_toy_vec(2, stop=True, **options), make_toy_vec(2, **options)
     envs.reset(seed=0)
@@ -63,6 +63,34 @@ def test_a_row_that_stops_restarts_and_leaves_the_others_alone(make_toy_vec, mod
     np.testing.assert_allclose(observation[1], expected[1], atol=1e-5)
     assert info["iou"][1] == pytest.approx(told["iou"][1], abs=1e-5)
     assert not terminated.any()
+
+
+def test_a_row_that_stops_begins_another_image_in_the_same_step(make_toy_vec):
+    envs = make_toy_vec(2, stop=True, split="test", label_source="oracle", autoreset_mode=AutoresetMode.SAME_STEP)
+    last, told = envs.reset(seed=0)
+    observation, rewards, _, _, info = envs.step(np.array([STOP, 4]))
+    assert envs.unwrapped.episode.steps.tolist() == [0, 1]
+    assert info["index"][0] != told["index"][0]
+    assert not np.array_equal(observation[0], last[0])
+    assert rewards[0] == 0
+    np.testing.assert_array_equal(info["final_obs"][0], last[0])
+    assert info["final_obs"][1] is None
+    for name in ("index", "iou"):
+        assert info["final_info"][name][0] == told[name][0]
+    assert info["_final_obs"].tolist() == info["_final_info"].tolist() == [True, False]
+
+
+def test_a_row_that_stops_begins_another_image_in_the_next_step(make_toy_vec):
+    envs = make_toy_vec(2, stop=True, split="test", label_source="oracle", autoreset_mode=AutoresetMode.NEXT_STEP)
+    last, told = envs.reset(seed=0)
+    observation, rewards, _, _, info = envs.step(np.array([STOP, 4]))
+    assert (info["index"][0], rewards[0]) == (told["index"][0], 0)
+    np.testing.assert_array_equal(observation[0], last[0])
+    observation, rewards, _, _, info = envs.step(np.array([2, 5]))
+    assert envs.unwrapped.episode.steps.tolist() == [0, 2]
+    assert info["index"][0] != told["index"][0]
+    assert not np.array_equal(observation[0], last[0])
+    assert rewards[0] == 0
 
 
 def test_rows_that_have_stopped_stay_as_they_are(make_toy_vec):
