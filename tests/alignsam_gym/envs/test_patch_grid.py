@@ -7,6 +7,7 @@ from hypothesis.extra.numpy import arrays
 
 from alignsam_gym.envs.patch_grid import PatchGrid
 from alignsam_gym.errors import OptionError
+from tests.alignsam_gym.bilinear_reference import bilinear
 
 grids = st.builds(lambda side, patch: PatchGrid(side * patch, patch), st.integers(1, 12), st.integers(1, 100))
 masks = st.tuples(st.integers(1, 40), st.integers(1, 40)).flatmap(lambda shape: arrays(bool, shape))
@@ -61,25 +62,13 @@ def test_truth_reads_the_pixel_under_each_centre(grid, mask):
         assert truth[action] == mask[y, x]
 
 
-def _bilinear(values, x, y):
-    """`values` (h, w) at (x, y), fractions of the frame, between the centres of cells and flat outside them."""
-    height, width = values.shape
-    x, y = np.clip(x * width - 0.5, 0, width - 1), np.clip(y * height - 0.5, 0, height - 1)
-    left, top = min(int(x), max(width - 2, 0)), min(int(y), max(height - 2, 0))
-    right, bottom = min(left + 1, width - 1), min(top + 1, height - 1)
-    a, b = x - left, y - top
-    upper = (1 - a) * values[top, left] + a * values[top, right]
-    lower = (1 - a) * values[bottom, left] + a * values[bottom, right]
-    return (1 - b) * upper + b * lower
-
-
 @given(grids, st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))
 def test_sample_interpolates_each_map_at_its_own_point(grid, height, width, seed):
     rng = np.random.default_rng(seed)
     maps = rng.normal(size=(3, height, width)).astype(np.float32)
     points = rng.random((3, 2)).astype(np.float32)
     found = grid.sample(torch.from_numpy(maps), torch.from_numpy(points * grid.image_size)).numpy()
-    expected = [_bilinear(one, x, y) for one, (x, y) in zip(maps, points, strict=True)]
+    expected = [bilinear(one, x, y) for one, (x, y) in zip(maps, points, strict=True)]
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
