@@ -53,9 +53,9 @@ def run_baseline(folder: Path, config: DictConfig) -> float:
     options, name = config.evaluate, config.method.name
     method: dict[str, Any] = OmegaConf.to_container(config.method, resolve=True)  # type: ignore[assignment]
     model = load_sam(config.env.sam, config.device, config.env.precision)
+    baseline = make_baseline(model, method)
     shots = open_split(config, "train", model)
     test = open_split(config, options.split, model)
-    baseline = make_baseline(model, method)
     save_config(folder, config)
     started = time.perf_counter()
     baseline.fit(shots, config.seed)

@@ -118,6 +118,11 @@ def test_points_by_text_need_a_clip(compete):
         compete("method=clip_points", "env.clip=null", "dataset=shapes-named")
 
 
+def test_a_mistaken_option_is_told_before_images_are_looked_for(compete, tmp_path):
+    with pytest.raises(OptionError, match=r"method\.rank=0"):
+        compete("method=samed", "method.rank=0", "dataset=folder", f"dataset.root={tmp_path / 'nowhere'}")
+
+
 @pytest.mark.parametrize(("method", "key"), [("samed", "rank"), ("msa", "ratio")])
 def test_options_of_what_they_have_in_common_are_checked_too(compete, method, key):
     for option in (key, "batch_size"):
