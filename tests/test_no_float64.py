@@ -74,8 +74,12 @@ def venv(make):
 
 
 def play(env):
+    """Three steps, of which everything is a number."""
     env.reset(seed=0)
-    return [env.step(action)[1] for action in (3, 5, 0)]
+    rewards = [env.step(action)[1] for action in (3, 5, 0)]
+    assert np.isfinite(rewards).all()
+    for logits in (env.episode.logits, env.episode.srm_logits):
+        assert logits.isfinite().all()
 
 
 def test_the_device_refuses_float64(device):
@@ -98,7 +102,7 @@ def test_steps(make, label_source, state):
     options = {"label_source": label_source, "state": state, "reward": {"foreground": 0.5, "delta_iou": 2.0}}
     if label_source == "clip":
         options |= {"dataset": "shapes", "shots": 1}
-    assert np.isfinite(play(make(**options))).all()
+    play(make(**options))
 
 
 def test_the_embedded_models(device, make):
@@ -135,6 +139,7 @@ def test_training_and_prediction(venv, algorithm):
             session.add_point(10.5, 20.0, positive=True)
             answer = session.prediction()
         assert answer.mask.shape == answer.probability.shape == (50, 70)
+        assert np.isfinite(answer.probability).all()
 
 
 @pytest.mark.slow
@@ -153,6 +158,7 @@ def test_baselines(model, method):
     baseline = make_baseline(model, method)
     baseline.fit(samples, seed=0)
     assert score_baseline(baseline, samples, None, batch_size=2).totals.images == 3
+    assert baseline.predict(samples, [0]).isfinite().all()
 
 
 def test_the_best_batch_is_measured(model):
