@@ -80,9 +80,14 @@ class Stub:
 
 
 @cache
-def composed_once(name, overrides):
-    """Shared by the tests, as it takes a tenth of a second and they need the same ones."""
+def _compose_once(name, overrides):
     return compose(name, list(overrides))
+
+
+@pytest.fixture
+def composed():
+    """Composes a command's configuration from overrides, each once for all tests, as it takes a tenth of a second."""
+    return lambda name, overrides: _compose_once(name, tuple(overrides))
 
 
 @pytest.fixture
@@ -99,9 +104,9 @@ def stub(plotting_stub, monkeypatch):
 
 
 @pytest.fixture
-def configured(tmp_path, monkeypatch):
+def configured(tmp_path, monkeypatch, composed):
     """The configuration of `experiments.reproduce` with some overrides; Hydra stays ready to compose."""
-    monkeypatch.setattr(planned_runs, "compose", lambda name, overrides: composed_once(name, tuple(overrides)))
+    monkeypatch.setattr(planned_runs, "compose", composed)
     monkeypatch.setitem(drawn_scenes.SPLIT_SIZES, "test", 10)  # all are drawn where their kinds are asked for
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield lambda *overrides: compose(

@@ -1,8 +1,5 @@
 """The plan against what it is made from: the configuration, the known strategies and metrics, and the paper."""
 
-import pytest
-from hydra import compose
-
 from alignsam_gym.agents.policies import PromptPolicy
 from alignsam_gym.evaluation.prompting_strategies import prompting_strategies
 from alignsam_gym.experiments.reproduce.orderings import claims
@@ -20,20 +17,6 @@ for key in ("env.max_steps", "episodes"):
 
 def test_every_metric_has_a_title():
     assert {cell.metric for cell in CELLS} - {"foreground_rate"} <= set(TITLES)
-
-
-@pytest.fixture(scope="module")
-def composed():
-    """Composes a command's configuration from overrides, each once."""
-    found = {}
-
-    def compose_once(command, overrides):
-        key = command, tuple(overrides)
-        if key not in found:
-            found[key] = compose(command, list(overrides))
-        return found[key]
-
-    return compose_once
 
 
 def test_every_cell_is_measured_by_the_run_that_the_plan_names(configured, composed):

@@ -218,13 +218,13 @@ def test_without_rliable_nothing_begins(configured, stub, monkeypatch):
     assert stub.commands == []
 
 
-def test_all_tables_of_the_paper_can_be_made_by_its_own_settings(configured, plotting_stub):
+def test_all_tables_of_the_paper_can_be_made_by_its_own_settings(configured, stub):
     config = configured("table=all", "seeds=[0]", "overrides=['experiment=paper']")
-    assert reproduce(config, plotting_stub, plotting_stub.interrupt) == 0
+    assert reproduce(config, stub, stub.interrupt) == 0
     made = {path.name for path in Path(config.output).glob("table*.md")}
     assert made == {f"table{number}.md" for number in TABLES}
     asked = "table=beyond", "seeds=[0]", "overrides=['experiment=paper']"
-    assert reproduce(configured(*asked), plotting_stub, None) == 0
+    assert reproduce(configured(*asked), stub, None) == 0
 
 
 def test_a_table_says_what_its_own_metrics_are_means_over(configured, stub):
