@@ -14,7 +14,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 import alignsam_gym  # noqa: F401  # registers the environment
 from alignsam_gym.envs.alignsam_env import AlignSAMEnv
-from alignsam_gym.errors import AlignSAMError, DataError, OptionError
+from alignsam_gym.errors import DataError, OptionError
 from alignsam_gym.srm import SRM, SRMConfig
 from alignsam_gym.state import State
 
@@ -241,12 +241,6 @@ def test_actions_may_be_numbers_of_any_kind(make_toy, action):
     env = make_toy().unwrapped
     env.reset(seed=0)
     assert env.step(action)[-1]["point"].tolist() == [56, 8]
-
-
-def test_an_unknown_model_is_named_with_the_choices():
-    with pytest.raises(OptionError, match=r"sam='vit_x' is unknown; choose .*tiny") as caught:
-        gym.make("AlignSAM-v0", sam="vit_x")
-    assert isinstance(caught.value, AlignSAMError)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")

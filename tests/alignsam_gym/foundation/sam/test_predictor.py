@@ -91,7 +91,7 @@ def test_a_loaded_model_is_frozen():
 
 
 def test_an_unknown_model_is_named_with_the_choices():
-    with pytest.raises(OptionError, match=r"sam='vit_x'.*tiny"):
+    with pytest.raises(OptionError, match=r"sam='vit_x' is unknown; choose .*tiny"):
         load_sam("vit_x", "cpu")
 
 
