@@ -173,7 +173,7 @@ def label(
     train: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Key of `alignsam train`; as often as you like.")
     ] = None,
-    port: Annotated[int, typer.Option(help="Port to serve at.", min=1, max=65535)] = 7861,
+    port: Annotated[int, typer.Option(help="Port to serve at; 0 for any that is free.", min=0, max=65535)] = 7861,
     device: Device = "auto",
 ) -> None:
     """Serves a page for the browser: label photographs by clicks, train, and correct what the agent proposes.

@@ -1,6 +1,6 @@
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -39,22 +39,20 @@ def test_a_training_has_the_sam_of_the_page():
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_the_page_is_served_until_it_is_ended(tmp_path, end):
     pytest.importorskip("starlette", reason="the extra demo is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
-    command = [sys.executable, "-m", "alignsam_gym.experiments.cli", "label", tmp_path, "--port", str(port)]
+    command = [sys.executable, "-m", "alignsam_gym.experiments.cli", "label", tmp_path, "--port", "0"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     served = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background it is ignored
     )  # fmt: skip
     try:
-        assert f"Photographs: 1. Label them at http://127.0.0.1:{port}" in served.stdout.readline()
+        greeting = served.stdout.readline()
+        assert (address := re.match(r"Photographs: 1\. Label them at (http://127\.0\.0\.1:[1-9]\d*) ", greeting)), greeting
         served.stdout.readline()
         command = served.stdout.readline().split()
         assert command[:3] == ["alignsam", "train", "dataset=folder"]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/state") as answer:
+        with urllib.request.urlopen(f"{address[1]}/state") as answer:
             assert answer.status == 200
     finally:
         served.send_signal(end)
