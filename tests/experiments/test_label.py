@@ -48,7 +48,8 @@ def test_the_page_is_served_until_it_is_ended(tmp_path, end):
     )  # fmt: skip
     try:
         greeting = served.stdout.readline()
-        assert (address := re.match(r"Photographs: 1\. Label them at (http://127\.0\.0\.1:[1-9]\d*) ", greeting)), greeting
+        address = re.match(r"Photographs: 1\. Label them at (http://127\.0\.0\.1:[1-9]\d*) ", greeting)
+        assert address, greeting
         served.stdout.readline()
         command = served.stdout.readline().split()
         assert command[:3] == ["alignsam", "train", "dataset=folder"]
