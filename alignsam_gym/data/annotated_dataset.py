@@ -18,7 +18,7 @@ from alignsam_gym.data.paired_files import raise_or_warn, warn_of_full_mask
 from alignsam_gym.data.region_drawing import Size
 from alignsam_gym.data.samples import Sample
 from alignsam_gym.data.stored_mask import thinned
-from alignsam_gym.data.user_files import UserFilesOptions, choose_split, is_split_already
+from alignsam_gym.data.user_files import UserFilesOptions, about_splits, choose_split
 from alignsam_gym.errors import AlignSAMError, DataError, OptionError, check_choice, first_line
 from alignsam_gym.options import option
 
@@ -49,14 +49,16 @@ class AnnotationOptions(UserFilesOptions):
 
     def locate_split(self) -> Place:
         """Return where the split's files are, of which no annotation file is one."""
-        base = self.locate()
         if self.test_images is not None:
+            base = self.locate()
             train, test = base / self.images, base / self.test_images
             images, other = (test, train) if self.split == "test" else (train, test)
             return Place(base, images, images, is_split=True, without=(other,))
-        is_split = is_split_already(base, self.images)
-        base = base / self.split if is_split else base
-        return Place(base, base / self.images, base / self.images, is_split)
+        base, is_split = self.locate_part(self.images)
+        images = base / self.images
+        if not images.is_dir():
+            raise DataError(f"There is no folder {images}.{about_splits(base)}")
+        return Place(base, images, images, is_split)
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,7 @@ class FileOptions(AnnotationOptions):
         name = self.test_annotations if is_test and has_own else self.annotations
         if name is None:
             raise OptionError(f"{self.title} needs annotations=<file>.{_proposal(base)}")
-        is_split = not has_own and is_split_already(base, name)
-        base = base / self.split if is_split else base
+        base, is_split = (base, False) if has_own else self.locate_part(name)
         file = next((file for file in (base / name, Path(name).expanduser()) if file.is_file()), None)
         if file is None:
             raise DataError(f"There is no annotation file {base / name}.{_proposal(base)}")
@@ -141,12 +142,14 @@ class AnnotatedImage:
         source: The annotation file.
         size: Width and height as the file states them; None if it does not.
         regions: The objects in it.
+        advice: What to do if there is no such image.
     """
 
     name: str
     source: Path
     size: Size | None
     regions: Sequence[Region]
+    advice: str = "let images= be the folder below which the names stand, or remove it from the annotations"
 
 
 @dataclass(frozen=True)
@@ -338,8 +341,8 @@ def _find(annotated: AnnotatedImage, place: Place) -> Path:
             if file.is_file():
                 return file
     raise DataError(
-        f"{annotated.source} names the image {annotated.name}, but there is no {place.images / path}; let images= be "
-        "the folder below which the names stand, or remove it from the annotations."
+        f"{annotated.source} names the image {annotated.name}, but there is no {place.images / path}; "
+        f"{annotated.advice}."
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from alignsam_gym.data.mask_rule import Colour, MaskRule
 from alignsam_gym.data.paired_files import PairedDataset, match_files, with_agreeing_sizes
-from alignsam_gym.data.user_files import UserFilesOptions, choose_split, is_split_already
+from alignsam_gym.data.user_files import UserFilesOptions, choose_split
 from alignsam_gym.options import documented_by, option, takes_options_of
 
 
@@ -66,9 +66,7 @@ class FolderDataset(PairedDataset):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         options = FolderOptions(*args, **kwargs)
         rule = MaskRule(options.threshold, options.invert, options.foreground)
-        base = options.locate()
-        is_split = is_split_already(base, options.images)
-        parent = base / options.split if is_split else base
+        parent, is_split = options.locate_part(options.images)
         pairs = match_files(parent / options.images, parent / options.masks, options.skips, mask_name=options.mask_name)
         pairs, group_of = choose_split(pairs, options, is_split)
         pairs = with_agreeing_sizes(pairs, options.skips)

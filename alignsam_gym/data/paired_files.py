@@ -12,6 +12,7 @@ from alignsam_gym.data.image_files import KINDS, SUFFIXES, IntensityRange, read_
 from alignsam_gym.data.image_listing import list_images
 from alignsam_gym.data.mask_rule import MaskRule
 from alignsam_gym.data.samples import Sample
+from alignsam_gym.data.user_files import about_splits
 from alignsam_gym.errors import DataError, OptionError
 
 log = logging.getLogger(__name__)
@@ -237,7 +238,7 @@ def files_by_stem(folder: Path, skip: bool, pattern: str = "*") -> dict[str, Pat
     if not folder.is_dir():
         raise DataError(
             f"There is no folder {folder}; images= and masks= name the two folders below root."
-            f"{_about_annotations(folder.parent)}"
+            f"{about_splits(folder.parent)}{_about_annotations(folder.parent)}"
         )
     files: dict[str, Path] = {}
     for path, file in list_images(folder, pattern).items():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import logging
-from collections.abc import Collection, Mapping, Sequence
+import posixpath
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
 
 from alignsam_gym.data.image_files import IntensityRange, check_intensity_range
@@ -17,6 +18,11 @@ from alignsam_gym.options import Options, option
 
 log = logging.getLogger(__name__)
 
+AUTO = "auto"
+TEST_FOLDERS = ("test", "val", "valid", "validation")
+"""Names of the folder to test on, which stands beside ``train``. The first of those that are there is taken. [ours]"""
+
+_SHARE = 0.2  # of the images, if no folder is called so
 _FEW_GROUPS = 5
 _FAR = 0.1  # from the share that was asked for
 
@@ -33,8 +39,8 @@ class UserFilesOptions(Options):
 
     split: Literal["train", "test"] = option("`train` or `test`.", required=True)
     root: str | Path | None = option(
-        "The folder of the data set. If it holds `train/` and `test/` with all that in each, these are the splits; "
-        "otherwise `test` splits it.",
+        "The folder of the data set. If it holds `train/` and `test/` (or else `val/`, `valid/` or `validation/`) with "
+        "all that in each, these are the splits; otherwise `test` splits it.",
         None,
     )
     images: str = option(
@@ -43,8 +49,10 @@ class UserFilesOptions(Options):
     )
     test: float | str | Sequence[str] = option(
         "Which images are held out as test split, if `root` is not split already: a share of them between 0 and 1, or "
-        'one or more patterns (`"dog/*"`) of their paths below `images`, without suffix.',
-        0.2,
+        'one or more patterns (`"dog/*"`) of their paths below `images`, without suffix. `auto` takes the folder '
+        "`test` below `images`, or else `val`, `valid` or `validation`, if `train` is beside it and no folder of "
+        "another name; otherwise a share of 0.2. With `groups=none` it is always the share.",
+        AUTO,
     )
     groups: Literal["folder", "none"] = option(
         "`folder`: images in one folder stay on one side, as frames of one video must, so a share counts folders where "
@@ -64,6 +72,11 @@ class UserFilesOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_intensity_range(self.intensity_range)
+
+    @property
+    def draws(self) -> bool:
+        """Whether the user says how the test split is drawn, so that the names of folders do not."""
+        return self.test != AUTO or self.groups == "none"
 
     @property
     def skips(self) -> bool:
@@ -89,16 +102,48 @@ class UserFilesOptions(Options):
             raise DataError(f"There is no folder {base}: root must hold {self.content}, or train/ and test/.")
         return base
 
+    def locate_part(self, part: str) -> tuple[Path, bool]:
+        """Return the folder that holds a file or folder of the split, and whether it holds the split alone.
 
-def is_split_already(base: Path, part: str) -> bool:
-    """Return whether a folder holds ``train/`` and ``test/`` with this file or folder in each, not one elsewhere."""
-    return not Path(part).is_absolute() and all((base / split / part).exists() for split in ("train", "test"))
+        Args:
+            part: The path of the file or folder below `root`, or below each split's folder.
+        """
+        base = self.locate()
+        folders = split_folders(base, part)
+        if not folders or (self.draws and (base / part).exists()):
+            return base, False
+        if self.split == "train":
+            _tell_unused(base, [name for name in TEST_FOLDERS if (base / name / part).exists()])
+        return folders[self.split], True
+
+
+def split_folders(base: Path, part: str) -> dict[str, Path]:
+    """Return the folders of ``train`` and ``test`` in a folder that is split already; of any other, none.
+
+    Args:
+        base: The folder. It is split if it holds ``train`` and one of `TEST_FOLDERS`.
+        part: The file or folder that must be in both. A path that begins elsewhere is in neither.
+    """
+    names = [name for name in ("train", *TEST_FOLDERS) if (base / name / part).exists()]
+    if Path(part).is_absolute() or len(names) < 2 or names[0] != "train":
+        return {}
+    return {"train": base / "train", "test": base / names[1]}
+
+
+def about_splits(base: Path) -> str:
+    """Say what must be beside a folder ``train``, if there is one but nothing to test on."""
+    if not (base / "train").is_dir():
+        return ""
+    *others, last = [f"{name}/" for name in TEST_FOLDERS]
+    return f" {base} holds train/, so it must also hold {', '.join(others)} or {last}, and the same folders in both."
 
 
 def choose_split(
     samples: Mapping[str, T], options: UserFilesOptions, already: bool
 ) -> tuple[dict[str, T], dict[str, str]]:
     """Choose the samples of a split, and tell what landed where.
+
+    Folders below that of the images may be called as splits are; otherwise whole folders are drawn, or images.
 
     Args:
         samples: All samples by their ids.
@@ -114,14 +159,21 @@ def choose_split(
     """
     if not samples:
         raise DataError(f"No image below {options.root} is left; the warnings say why.")
-    groups = groups_from_ids(list(samples)) if options.groups == "folder" else samples
-    group_of = dict(zip(samples, groups, strict=True))
     if already:
-        return dict(samples), group_of
-    held_out = _held_out(list(samples), group_of, options)
-    if options.split == "train":
-        _tell_split(samples, held_out, group_of, options)
-    chosen = {name: sample for name, sample in samples.items() if (name in held_out) == (options.split == "test")}
+        return dict(samples), _group_of(samples, options)
+    by_folder = {} if options.draws else _by_split_folder(samples)
+    if by_folder:
+        train, test = _named_splits(by_folder, options)
+        group_of = _group_of(train if options.split == "train" else test, options)
+    else:
+        group_of = _group_of(samples, options)
+        test = _held_out(list(samples), group_of, options)
+        train = samples.keys() - test
+        if options.split == "train":
+            _tell_split(samples, test, group_of, options)
+    if options.split == "test":
+        log.info("%s: the test split is %d of %d images", options.root, len(test), len(samples))
+    chosen = {name: samples[name] for name in samples if name in (test if options.split == "test" else train)}
     if not chosen:
         raise DataError(
             f"The {options.split} split of {options.root} is empty with test={options.test!r}; choose another share or "
@@ -130,9 +182,54 @@ def choose_split(
     return chosen, group_of
 
 
+def _group_of(ids: Iterable[str], options: UserFilesOptions) -> dict[str, str]:
+    """Return the group of each id, of which none is in both splits."""
+    listed = list(ids)
+    return dict(zip(listed, groups_from_ids(listed) if options.groups == "folder" else listed, strict=True))
+
+
+def _by_split_folder(ids: Iterable[str]) -> dict[str, set[str]]:
+    """Return ids by the folders that tell splits apart: ``train`` and one or more of `TEST_FOLDERS`; else none.
+
+    They are the highest folders that not all ids are in.
+    """
+    folders = {name: PurePosixPath(name).parent for name in ids}
+    depth = len(PurePosixPath(posixpath.commonpath(folders.values())).parts)
+    by_folder: dict[str, set[str]] = {}
+    for name, folder in folders.items():
+        part = folder.parts[depth].lower() if len(folder.parts) > depth else ""
+        by_folder.setdefault(part, set()).add(name)
+    is_split = len(by_folder) > 1 and "train" in by_folder and by_folder.keys() <= {"train", *TEST_FOLDERS}
+    return by_folder if is_split else {}
+
+
+def _named_splits(by_folder: Mapping[str, set[str]], options: UserFilesOptions) -> tuple[set[str], set[str]]:
+    """Return the ids to train on and those to test on, and tell how many they are and whose folders are left out."""
+    there = [name for name in TEST_FOLDERS if name in by_folder]
+    train, test = by_folder["train"], by_folder[there[0]]
+    if options.split == "train":
+        log.info(
+            "%s: %d images of train/ to train on, %d images of %s/ to test on",
+            options.root,
+            len(train),
+            len(test),
+            there[0],
+        )
+        _tell_unused(options.root, there)
+    return train, test
+
+
+def _tell_unused(root: str | Path | None, there: Sequence[str]) -> None:
+    """Tell which of the folders that could be tested on are left out, as one is taken."""
+    if len(there) > 1:
+        unused = " and ".join(f"{name}/" for name in there[1:])
+        log.info("%s: %s is neither trained on nor tested on, as there is %s/", root, unused, there[0])
+
+
 def _held_out(ids: Sequence[str], group_of: Mapping[str, str], options: UserFilesOptions) -> set[str]:
     """Return the ids of the test split."""
-    test = [options.test] if isinstance(options.test, str) else options.test
+    test = _SHARE if options.test == AUTO else options.test
+    test = [test] if isinstance(test, str) else test
     if isinstance(test, Sequence):
         return {name for name in ids if any(fnmatch.fnmatch(name, pattern) for pattern in test)}
     check_number("test", test)
@@ -157,7 +254,7 @@ def _tell_split(
 
     summary = f"{options.root}: {described(samples.keys() - held_out)} to train on, {described(held_out)} to test on"
     share = len(held_out) / len(samples)
-    asked = options.test if isinstance(options.test, int | float) else None
+    asked = _SHARE if options.test == AUTO else options.test if isinstance(options.test, int | float) else None
     if by_folder and asked is not None and (count < _FEW_GROUPS or abs(share - asked) > _FAR):
         folders = sorted({group_of[name] for name in held_out})
         log.warning(

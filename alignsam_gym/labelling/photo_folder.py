@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alignsam_gym.data.paired_files import files_by_stem
-from alignsam_gym.data.user_files import is_split_already
+from alignsam_gym.data.user_files import split_folders
 from alignsam_gym.errors import DataError, OptionError
 
 _IMAGES, _MASKS = "images", "masks"
@@ -44,8 +44,9 @@ class PhotoFolder:
         folder = folder.expanduser().resolve()
         if not folder.is_dir():
             raise DataError(f"There is no folder {folder}.")
-        if is_split_already(folder, _IMAGES):
-            raise OptionError(f"{folder} holds train/ and test/; label {folder / 'train'}, then {folder / 'test'}.")
+        if splits := split_folders(folder, _IMAGES):
+            train, test = splits.values()
+            raise OptionError(f"{folder} holds {train.name}/ and {test.name}/; label {train}, then {test}.")
         if (folder / _IMAGES).is_dir():
             folder = folder / _IMAGES
         flat = folder.name != _IMAGES

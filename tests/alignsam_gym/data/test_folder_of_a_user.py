@@ -138,6 +138,83 @@ def test_many_folders_of_one_size_are_no_warning(tmp_path, caplog):
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+# Folders that are splits
+
+
+def splits(root, **options):
+    return [list(FolderDataset(split, root, **options).ids) for split in ("train", "test")]
+
+
+@pytest.mark.parametrize("test", ["test", "val", "valid", "validation"])
+def test_folders_of_images_that_are_named_as_splits_are_the_splits(test, tmp_path, caplog):
+    for stem in ("train/a", "train/b", "train/c", f"{test}/d"):
+        write(tmp_path, stem)
+    with caplog.at_level(logging.INFO):
+        assert splits(tmp_path) == [["train/a", "train/b", "train/c"], [f"{test}/d"]]
+    assert f"3 images of train/ to train on, 1 images of {test}/ to test on" in caplog.text
+    assert "the test split is 1 of 4 images" in caplog.text
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_images_to_validate_on_are_neither_where_there_are_some_to_test_on(tmp_path, caplog):
+    for stem in ("train/a", "val/b", "test/c"):
+        write(tmp_path, stem)
+    with caplog.at_level(logging.INFO):
+        assert splits(tmp_path) == [["train/a"], ["test/c"]]
+    assert "val/ is neither trained on nor tested on, as there is test/" in caplog.text
+
+
+def test_a_split_is_no_video_but_its_folders_are(tmp_path):
+    for stem in ("train/1/a", "train/1/b", "train/2/a", "val/3/a", "val/3/b"):
+        write(tmp_path, stem)
+    train, test = (FolderDataset(split, tmp_path) for split in ("train", "test"))
+    assert list(train.groups) == ["train/1", "train/1", "train/2"]
+    assert list(test.groups) == list(test.ids)
+    write(tmp_path / "flat", "train/a")
+    write(tmp_path / "flat", "train/b")
+    write(tmp_path / "flat", "val/c")
+    assert list(FolderDataset("train", tmp_path / "flat").groups) == ["train/a", "train/b"]
+
+
+def test_what_the_user_says_goes_before_the_names_of_folders(tmp_path):
+    for stem in [*(f"train/{i}" for i in range(10)), *(f"val/{i}" for i in range(10))]:
+        write(tmp_path, stem)
+    assert {stem.partition("/")[0] for stem in splits(tmp_path, test=["train/*"])[1]} == {"train"}
+    assert len(splits(tmp_path, test=0.2)[1]) == 10  # one of two folders
+    assert len(splits(tmp_path, groups="none")[1]) == 4
+
+
+@pytest.mark.parametrize("stems", [["train/a", "bus/b"], ["train/a", "val/b", "c"], ["val/a", "test/b"]])
+def test_folders_of_other_names_are_no_splits(stems, tmp_path, caplog):
+    for stem in stems:
+        write(tmp_path, stem)
+    with caplog.at_level(logging.INFO):
+        assert sorted(both(tmp_path)) == sorted(stems)
+    assert "train/ to train on" not in caplog.text
+
+
+@pytest.mark.parametrize("test", ["test", "val", "valid", "validation"])
+def test_a_root_may_hold_a_folder_for_each_split(test, tmp_path):
+    write(tmp_path / "train", "a")
+    write(tmp_path / test, "b")
+    assert splits(tmp_path) == [["a"], ["b"]]
+
+
+def test_of_a_root_with_three_folders_one_is_neither(tmp_path, caplog):
+    for split in ("train", "valid", "test"):
+        write(tmp_path / split, split[0])
+    with caplog.at_level(logging.INFO):
+        assert splits(tmp_path) == [["t"], ["t"]]
+    assert f"{tmp_path}: valid/ is neither trained on nor tested on, as there is test/" in caplog.text
+
+
+def test_a_root_with_nothing_to_test_on_is_told_what_is_expected(tmp_path):
+    write(tmp_path / "train", "a")
+    write(tmp_path / "dev", "b")
+    with pytest.raises(DataError, match=r"holds train/, so it must also hold test/, val/, valid/ or validation/, and"):
+        FolderDataset("train", tmp_path)
+
+
 # What is in a folder
 
 
