@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import posixpath
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +31,8 @@ from alignsam_gym.errors import DataError
 from alignsam_gym.options import documented_by, option, takes_options_of
 
 _KIND = "a labelme file"
+_MISSING = "let images= be the folder that holds the images and the JSON files, or put the image there"
+_IN_THE_FILE = "the image lies in the JSON file itself, as imageData: decode it from Base64 and save it under that name"
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,9 @@ class LabelmeOptions(AnnotationOptions):
 
 @documented_by(LabelmeOptions)
 class LabelmeDataset(AnnotatedDataset):
-    """Images with labelme's files beside them, ``a.json`` for ``a.jpg``: polygons, rectangles, circles and masks.
+    """Images with labelme's files, ``a.json`` for ``a.jpg``: polygons, rectangles, circles and masks.
+
+    A file is beside its image, or its ``imagePath`` leads there.
 
     An image without a file has not been labelled and is left out. The keywords are the fields of `LabelmeOptions`.
 
@@ -76,17 +82,25 @@ def _read(place: Place) -> Annotations:
         content = read_json(file, _KIND)
         with format_errors(file, _KIND):
             stem = PurePosixPath(path).with_suffix("")
-            labelled = (stem.parent / PureWindowsPath(content["imagePath"]).name).as_posix()  # which takes both slashes
-            name = labelled if labelled in listed else by_stem.get(stem, labelled)
+            stated, beside = _stated_paths(stem.parent, content["imagePath"])
+            name = next((each for each in (stated, beside) if each in listed), by_stem.get(stem, beside))
             regions = [
                 Region(str(shape["label"]), f"shape {number}", partial(_draw, shape))
                 for number, shape in enumerate(content["shapes"], start=1)
             ]
             size = content["imageWidth"], content["imageHeight"]  # null, where a program wrote the file
-            images.append(AnnotatedImage(name, file, None if None in size else size, regions))
+            advice = _IN_THE_FILE if content.get("imageData") else _MISSING
+            images.append(AnnotatedImage(name, file, None if None in size else size, regions, advice))
     if not images:
         raise DataError(f"{place.images} holds no JSON file of labelme.")
     return Annotations(images, sorted({region.label for image in images for region in image.regions}))
+
+
+def _stated_paths(folder: PurePosixPath, stated: str) -> tuple[str, str]:
+    """Return an image's path as a file in a folder states it, with slashes of any kind, and its path in that folder."""
+    stated = unicodedata.normalize("NFC", stated)
+    as_stated = posixpath.normpath(folder / PureWindowsPath(stated).as_posix())
+    return as_stated, (folder / PureWindowsPath(stated).name).as_posix()
 
 
 def _draw(shape: Mapping[str, Any], size: Size) -> np.ndarray:

@@ -156,7 +156,7 @@ def _checked_outline(polygon: Any, size: Size) -> np.ndarray:
     if (high <= 0).any() or (low >= size).any() or (np.maximum(-low, high - size) > np.multiply(size, _REACH)).any():
         (x0, y0), (x1, y1) = low, high
         raise DataError(
-            f"a polygon from ({x0:g}, {y0:g}) to ({x1:g}, {y1:g}) lies outside the image, {size[0]}×{size[1]}; was the "
-            "image resized after it was labelled?"
+            f"a polygon from ({x0:g}, {y0:g}) to ({x1:g}, {y1:g}) lies outside the image, {size[0]}×{size[1]}, "
+            "which may have been resized after it was labelled"
         )
     return points

@@ -1,6 +1,7 @@
 """What the readers of annotation files take."""
 
 import json
+import logging
 import sys
 from unittest.mock import Mock
 
@@ -108,6 +109,59 @@ def test_folders_and_files_of_their_own_are_the_splits(tmp_path):
             assert all(file.parent.parent.name == split for file, _ in data.images.values())
 
 
+DESCRIPTION = "names: [cat]\npath: ../datasets/cats\n"
+
+
+@pytest.mark.parametrize(
+    ("description", "found"),
+    [
+        ("", [["train/a", "train/b"], ["val/c", "val/d"]]),
+        ("train: images/train\nval: images/val", [["a", "b"], ["c", "d"]]),
+        ("train: ./images/val/\nval: images/train", [["c", "d"], ["a", "b"]]),
+        ("train: images/train\nval: images/train", [["train/a", "train/b"], ["val/c", "val/d"]]),
+        ("train: ../images/train\nval: ../images/val", [["train/a", "train/b"], ["val/c", "val/d"]]),
+        ("train: train.txt\nval: [images/val]", [["train/a", "train/b"], ["val/c", "val/d"]]),
+        ("train: images/train\nval: images/val\ntest: images/unlabelled", [["a", "b"], ["c", "d"]]),
+    ],
+)
+def test_yolos_description_names_the_splits_or_else_folders_do(description, found, tmp_path):
+    objects = {stem: [("cat", mask())] for stem in ("train/a", "train/b", "val/c", "val/d")}
+    write("yolo", tmp_path, objects, {stem: picture() for stem in (*objects, "unlabelled/e")})
+    (tmp_path / "data.yaml").write_text(DESCRIPTION + description)
+    assert [list(load("yolo", tmp_path, split).ids) for split in ("train", "test")] == found
+
+
+def test_yolos_description_gives_way_to_what_the_user_says(tmp_path, caplog):
+    objects = {stem: [("cat", mask())] for stem in ("train/a", "val/b", "test/c")}
+    write("yolo", tmp_path, objects, dict.fromkeys(objects, picture()))
+    (tmp_path / "data.yaml").write_text(DESCRIPTION + "train: images/train\nval: images/val\ntest: images/test\n")
+    with caplog.at_level(logging.INFO):
+        assert list(load("yolo", tmp_path).ids) == ["a"]
+    assert "names images/train to train on and images/test to test on" in caplog.text
+    assert "images/val is neither trained on nor tested on" in caplog.text
+    assert list(load("yolo", tmp_path, "test", test=["val/*"]).ids) == ["val/b"]
+    own = {"images": "images/val", "test_images": "images/train"}
+    assert [list(load("yolo", tmp_path, split, **own).ids) for split in ("train", "test")] == [["b"], ["a"]]
+
+
+def test_what_roboflow_exports_is_split_without_a_test_part_too(tmp_path):
+    for split in ("train", "valid"):
+        write_good("yolo", tmp_path / split)
+    (tmp_path / "train/data.yaml").rename(tmp_path / "data.yaml")
+    (tmp_path / "data.yaml").write_text("names: [cat, dog]\ntrain: ../train/images\nval: ../valid/images\n")
+    for split, folder in (("train", "train"), ("test", "valid")):
+        assert {file.parent.parent.name for file, _ in load("yolo", tmp_path, split).images.values()} == {folder}
+
+
+def test_a_split_of_labelme_is_found_by_the_folders_of_its_images(tmp_path):
+    objects = {stem: [("cat", mask())] for stem in ("images/train/a", "images/train/b", "images/val/c")}
+    write("labelme-masks", tmp_path, objects, dict.fromkeys(objects, picture()))
+    assert list(load("labelme", tmp_path).ids) == ["images/train/a", "images/train/b"]
+    assert list(load("labelme", tmp_path, "test").ids) == ["images/val/c"]
+    with pytest.raises(DataError, match=r"There is no folder .*elsewhere"):
+        load("labelme", tmp_path, images="elsewhere")
+
+
 @pytest.mark.parametrize(
     ("train", "test", "found"),
     [
@@ -174,6 +228,35 @@ def test_labelmes_image_may_have_been_converted_since(tmp_path):
     write_good("labelme-polygons", tmp_path)
     edit(lambda content: content.update(imagePath="a.bmp"))(tmp_path)
     assert list(load("labelme", tmp_path, "test", test=["a"]).ids) == ["a"]
+
+
+@pytest.mark.parametrize("path", ["../images/{}.png", "..\\images\\{}.png", "C:\\photos\\{}.png"])
+def test_labelmes_files_may_be_in_a_folder_of_their_own(path, tmp_path):
+    write_good("labelme-polygons", tmp_path / "labels")
+    (tmp_path / "images").mkdir()
+    for file in (tmp_path / "labels").glob("*.png"):
+        file.rename(tmp_path / ("images" if path.startswith("..") else "labels") / file.name)
+    for file in (tmp_path / "labels").glob("*.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"imagePath": path.format(file.stem)}))
+    folder = "images" if path.startswith("..") else "labels"
+    assert list(load("labelme", tmp_path, test=["*/d"]).ids) == [f"{folder}/{stem}" for stem in "abc"]
+
+
+def test_an_image_that_lies_in_labelmes_file_alone_is_told(tmp_path):
+    write_good("labelme-polygons", tmp_path)
+    (tmp_path / "a.png").unlink()
+    edit(lambda content: content.update(imageData="iVBORw0KGgo="))(tmp_path)
+    with pytest.raises(DataError, match=r"no .*a\.png; the image lies in the JSON file itself, as imageData: decode it"):
+        load("labelme", tmp_path, test=["d"])
+
+
+def test_yolos_categories_may_be_whole_fractions(tmp_path):
+    write_good("yolo", tmp_path)
+    expected = load("yolo", tmp_path)
+    for file in (tmp_path / "labels").glob("*.txt"):
+        file.write_text("".join(f"{line[0]}.0{line[1:]}\n" for line in file.read_text().splitlines()))
+    for sample, other in zip(load("yolo", tmp_path), expected, strict=True):
+        np.testing.assert_array_equal(sample.mask, other.mask)
 
 
 def test_what_has_not_been_labelled_in_labelme_is_left_out(tmp_path):
