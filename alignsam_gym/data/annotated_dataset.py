@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from alignsam_gym.data.file_problems import FileProblems
 from alignsam_gym.data.image_files import read_header, read_image, turned
-from alignsam_gym.data.paired_files import raise_or_warn, warn_of_full_mask
+from alignsam_gym.data.paired_files import warn_of_full_mask
 from alignsam_gym.data.region_drawing import Size
 from alignsam_gym.data.samples import Sample
 from alignsam_gym.data.stored_mask import thinned
@@ -194,19 +195,15 @@ class AnnotatedDataset:
         annotations = read(place)
         wanted = _chosen_labels(options.categories, annotations, place)
         self.text = options.text or (wanted[0] if len(wanted) == 1 and not wanted[0].isdecimal() else None)
-        candidates = _by_id(_showing(annotations.images, wanted, options.empty), options.skips)
+        problems = FileProblems(options.skips)
+        candidates = _by_id(_showing(annotations.images, wanted, options.empty), problems)
         if not candidates:
             raise DataError(f"No image in {place.annotations} shows {', '.join(wanted) or 'anything'}.")
         chosen, group_of = choose_split(candidates, options, place.is_split)
-        self.images: dict[str, tuple[Path, AnnotatedImage]] = {}
-        for key, annotated in chosen.items():
-            try:
-                file = _find(annotated, place)
-                _frame(file, annotated)
-            except DataError as error:
-                raise_or_warn(str(error), options.skips)
-            else:
-                self.images[key] = file, annotated
+        self.images = _with_files(chosen, place, problems)
+        if problems.found:  # all of them are told, those of the other split, too
+            _with_files({key: candidates[key] for key in candidates.keys() - chosen.keys()}, place, problems)
+            problems.check()
         if not self.images:
             raise DataError(f"No image of the {options.split} split of {place.root} is whole; the warnings say why.")
         self.ids: Sequence[str] = list(self.images)
@@ -310,18 +307,33 @@ def _showing(images: Sequence[AnnotatedImage], labels: Sequence[str], empty: boo
     return chosen
 
 
-def _by_id(images: Sequence[AnnotatedImage], skip: bool) -> dict[str, AnnotatedImage]:
+def _by_id(images: Sequence[AnnotatedImage], problems: FileProblems) -> dict[str, AnnotatedImage]:
     """Return images by their ids, in the order in which `list_images` would list their files."""
     found: dict[str, AnnotatedImage] = {}
     for annotated in sorted(images, key=lambda each: PurePosixPath(each.name).parts):
         key = _below(annotated.name).with_suffix("").as_posix()
         if key in found:
-            raise_or_warn(
-                f"{annotated.source} has {found[key].name} and {annotated.name} under one name; keep one of them.",
-                skip,
+            problems.add(
+                f"{annotated.source} has {found[key].name} and {annotated.name} under one name; keep one of them."
             )
         else:
             found[key] = annotated
+    return found
+
+
+def _with_files(
+    images: Mapping[str, AnnotatedImage], place: Place, problems: FileProblems
+) -> dict[str, tuple[Path, AnnotatedImage]]:
+    """Return images with their files, but for those whose file is missing, broken, or of another size."""
+    found = {}
+    for key, annotated in images.items():
+        try:
+            file = _find(annotated, place)
+            _frame(file, annotated)
+        except DataError as error:
+            problems.add(str(error))
+        else:
+            found[key] = file, annotated
     return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from alignsam_gym.data.file_problems import FileProblems
 from alignsam_gym.data.mask_rule import Colour, MaskRule
 from alignsam_gym.data.paired_files import PairedDataset, match_files, with_agreeing_sizes
 from alignsam_gym.data.user_files import UserFilesOptions, choose_split
@@ -40,6 +41,14 @@ class FolderOptions(UserFilesOptions):
         None,
     )
     invert: bool = option("Whether to swap foreground and background.", False)
+    void: Sequence[Colour] | None = option(
+        "Palette indices, grey levels or colours, as of `foreground`, of pixels that have no label: `[255]`. They are "
+        "background for the reward, and losses and metrics leave them out.",
+        None,
+    )
+    empty: bool = option(
+        "Whether images whose masks have no foreground are samples, too. Otherwise such a mask is an error.", False
+    )
 
     @property
     def content(self) -> str:
@@ -65,10 +74,14 @@ class FolderDataset(PairedDataset):
     @takes_options_of(FolderOptions)
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         options = FolderOptions(*args, **kwargs)
-        rule = MaskRule(options.threshold, options.invert, options.foreground)
+        rule = MaskRule(options.threshold, options.invert, options.foreground, options.void)
         parent, is_split = options.locate_part(options.images)
-        pairs = match_files(parent / options.images, parent / options.masks, options.skips, mask_name=options.mask_name)
-        pairs, group_of = choose_split(pairs, options, is_split)
-        pairs = with_agreeing_sizes(pairs, options.skips)
-        super().__init__("folder", pairs, rule, options.text, options.intensity_range)
-        self.groups = [group_of[stem] for stem in pairs]
+        problems = FileProblems(options.skips)
+        pairs = match_files(parent / options.images, parent / options.masks, problems, mask_name=options.mask_name)
+        chosen, group_of = ({}, {}) if problems.found else choose_split(pairs, options, is_split)
+        whole = with_agreeing_sizes(chosen, problems)
+        if problems.found:  # all of them are told, those of the other split, too
+            with_agreeing_sizes({stem: pair for stem, pair in pairs.items() if stem not in chosen}, problems)
+            problems.check()
+        super().__init__("folder", whole, rule, options.text, options.intensity_range, options.empty)
+        self.groups = [group_of[stem] for stem in whole]

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from alignsam_gym.data.file_problems import FileProblems
 from alignsam_gym.data.image_files import KINDS, SUFFIXES, IntensityRange, read_header, read_image, turned_size
 from alignsam_gym.data.image_listing import list_images
 from alignsam_gym.data.mask_rule import MaskRule
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 Pair = tuple[Path, Path]
 """An image file and its mask file."""
 
+_NAMED = 20  # images without a mask, in a message
+
 
 class PairedDataset:
     """Samples whose image and mask are two files. A mask that is all foreground is warned about, and works.
@@ -30,10 +33,11 @@ class PairedDataset:
         rule: Which pixels of a mask file are foreground.
         text: What the masks show. None if it has no name.
         intensity_range: What to make of images with more than 8 bits.
+        empty: Whether a mask may have no foreground. None if it may not, and the user has no option to allow it.
 
     Raises:
         DataError: When a sample is loaded, if a file cannot be read, the sizes differ, the mask's colours can be meant
-            in several ways, or it has no foreground.
+            in several ways, or it has no foreground, unless `empty`.
     """
 
     def __init__(
@@ -43,10 +47,11 @@ class PairedDataset:
         rule: MaskRule,
         text: str | None,
         intensity_range: IntensityRange = "auto",
+        empty: bool | None = None,
     ) -> None:
         self.name, self.pairs = name, pairs
         self.ids: Sequence[str] = list(pairs)
-        self.rule, self.text, self.intensity_range = rule, text, intensity_range
+        self.rule, self.text, self.intensity_range, self.empty = rule, text, intensity_range, empty
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -54,13 +59,16 @@ class PairedDataset:
     def __getitem__(self, index: int) -> Sample:
         image_file, mask_file = self.pairs[self.ids[index]]
         orientation = mask_orientation(image_file, mask_file)
-        image, mask = read_image(image_file, self.intensity_range), self.rule.read(mask_file, orientation)
-        if not mask.any():
+        image = read_image(image_file, self.intensity_range)
+        mask, void = self.rule.read_with_void(mask_file, orientation)
+        if not mask.any() and not self.empty:
+            taken = "" if self.empty is None else ", or take it as it is: dataset.empty=true"
             raise DataError(
-                f"The mask {mask_file} has no foreground with {self.rule}. Set these to suit it, or remove the pair."
+                f"The mask {mask_file} has no foreground with {self.rule}. Set these to suit it, leave it out: "
+                f"env.on_error=skip{taken}."
             )
         warn_of_full_mask(mask, mask_file)
-        return Sample(self.ids[index], image, mask, text=self.text)
+        return Sample(self.ids[index], image, mask, void, self.text)
 
 
 def warn_of_full_mask(mask: np.ndarray, file: Path) -> None:
@@ -97,27 +105,24 @@ def check_sizes(image: Path, mask: Path, image_size: tuple[int, int], mask_size:
         )
 
 
-def with_agreeing_sizes(pairs: Mapping[str, Pair], skip: bool) -> dict[str, Pair]:
+def with_agreeing_sizes(pairs: Mapping[str, Pair], problems: FileProblems) -> dict[str, Pair]:
     """Return the pairs whose two files state the same size. No pixel is decoded.
 
     It is told how many masks are turned as their images' EXIF orientation says.
 
     Args:
         pairs: Image files and mask files.
-        skip: Whether to leave out the other pairs, with a warning.
+        problems: Takes the pairs whose sizes differ or cannot be read.
 
     Returns:
-        The pairs of equal size, in the same order.
-
-    Raises:
-        DataError: If the sizes of a pair differ or cannot be read, unless `skip`.
+        The other pairs, in the same order.
     """
     kept, turned_masks = {}, []
     for stem, (image, mask) in pairs.items():
         try:
             orientation = mask_orientation(image, mask)
         except DataError as error:
-            raise_or_warn(str(error), skip)
+            problems.add(str(error))
             continue
         kept[stem] = (image, mask)
         if orientation not in (None, 1):
@@ -135,7 +140,7 @@ def with_agreeing_sizes(pairs: Mapping[str, Pair], skip: bool) -> dict[str, Pair
 def match_files(
     images: Path,
     masks: Path,
-    skip: bool,
+    problems: FileProblems,
     pattern: str = "*",
     part: slice = slice(None),
     mask_name: str = "{stem}",
@@ -145,8 +150,7 @@ def match_files(
     Args:
         images: The folder of images, searched recursively.
         masks: The folder of masks, searched recursively.
-        skip: Whether to leave out, with a warning, what raises `DataError` otherwise: an image without a mask, and one
-            of two files with the same path.
+        problems: Takes the images without a mask, and the second of two files with the same path.
         pattern: Pattern (`fnmatch`) of the images' names.
         part: Which of these images to take, in the order of their paths, whether they have masks or not.
         mask_name: How a mask is called without its suffix, where ``{stem}`` is the image's name without suffix and
@@ -157,11 +161,10 @@ def match_files(
 
     Raises:
         OptionError: If `mask_name` names neither.
-        DataError: If a folder is missing or holds no image, or every image would be its own mask; and in the cases that
-            `skip` forgives.
+        DataError: If a folder is missing or holds no image, or every image would be its own mask.
     """
-    image_files = files_by_stem(images, skip, pattern)
-    mask_files = files_by_stem(masks, skip)
+    image_files = files_by_stem(images, problems, pattern)
+    mask_files = files_by_stem(masks, problems)
     name_of = {stem: _mask_path(mask_name, stem, file) for stem, file in image_files.items()}
     if images.samefile(masks):
         mask_stems = set(name_of.values())
@@ -176,21 +179,20 @@ def match_files(
     if unmatched:
         stem, file = unmatched[0]
         suffixes = "|".join(suffix[1:] for suffix in SUFFIXES)
-        more = f" and {len(unmatched) - 1} more" if len(unmatched) > 1 else ""
-        raise_or_warn(
-            f"The image {file} has no mask {masks / name_of[stem]}.({suffixes})"
-            f"{more}; give every image a mask of the same name, or move it away."
-            f"{_proposal(unmatched, list(mask_files))}",
-            skip,
+        problems.add(
+            f"The image {file} has no mask {masks / name_of[stem]}.({suffixes}){_further(unmatched)}; give every image "
+            "a mask of the same name, move it away, or leave it out: env.on_error=skip."
+            f"{_proposal(unmatched, list(mask_files))}"
         )
     return {stem: (file, mask_files[name_of[stem]]) for stem, file in chosen if name_of[stem] in mask_files}
 
 
-def raise_or_warn(problem: str, skip: bool) -> None:
-    """Raise `DataError`, or warn that data is left out if `skip`."""
-    if not skip:
-        raise DataError(problem)
-    log.warning("Left out: %s", problem)
+def _further(unmatched: Sequence[tuple[str, Path]]) -> str:
+    """Say how many images beside the first have no mask, and name them."""
+    others = [stem for stem, _ in unmatched[1:]]
+    if not others:
+        return ""
+    return f" and {len(others)} more ({', '.join(others[:_NAMED])}{', …' if len(others) > _NAMED else ''})"
 
 
 def _mask_path(mask_name: str, stem: str, image: Path) -> str:
@@ -224,16 +226,16 @@ def _proposal(unmatched: Sequence[tuple[str, Path]], masks: Sequence[str]) -> st
     return f" With dataset.mask_name='{best}', {fits[best]} of them have one."
 
 
-def files_by_stem(folder: Path, skip: bool, pattern: str = "*") -> dict[str, Path]:
+def files_by_stem(folder: Path, problems: FileProblems, pattern: str = "*") -> dict[str, Path]:
     """Return the image files below a folder by their paths without suffix, in the order of the paths.
 
     Args:
         folder: Searched recursively.
-        skip: Whether to leave out, with a warning, one of two files with the same path.
+        problems: Takes the second of two files with the same path.
         pattern: Pattern (`fnmatch`) of the files' names.
 
     Raises:
-        DataError: The folder is missing or holds no image, or two files have one path.
+        DataError: The folder is missing or holds no image.
     """
     if not folder.is_dir():
         raise DataError(
@@ -244,7 +246,7 @@ def files_by_stem(folder: Path, skip: bool, pattern: str = "*") -> dict[str, Pat
     for path, file in list_images(folder, pattern).items():
         stem = PurePosixPath(path).with_suffix("").as_posix()
         if stem in files:
-            raise_or_warn(f"{files[stem]} and {file} have one name; keep one of them.", skip)
+            problems.add(f"{files[stem]} and {file} have one name; keep one of them.")
         else:
             files[stem] = file
     if not files:

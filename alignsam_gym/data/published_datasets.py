@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from alignsam_gym.data.file_problems import FileProblems
 from alignsam_gym.data.image_files import SUFFIXES
 from alignsam_gym.data.mask_rule import MIDDLE, MaskRule
 from alignsam_gym.data.paired_files import PairedDataset, match_files
@@ -144,7 +145,9 @@ class PublishedDataset(PairedDataset):
         part = slice(None)
         if layout.held_out:
             part = slice(-layout.held_out, None) if split == "test" else slice(-layout.held_out)
-        pairs = match_files(base / images, base / masks, on_error == "skip", layout.pattern, part)
+        problems = FileProblems(on_error == "skip")
+        pairs = match_files(base / images, base / masks, problems, layout.pattern, part)
+        problems.check()
         if not pairs:
             raise DataError(f"The {split} split of {layout.name} is empty below {base}.\n{tree}")
         super().__init__(layout.name, pairs, MaskRule(threshold, invert), text)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from alignsam_gym.data.annotated_dataset import chosen_categories
+from alignsam_gym.data.file_problems import FileProblems
 from alignsam_gym.data.image_files import read_image, read_indices
-from alignsam_gym.data.paired_files import check_sizes, raise_or_warn
+from alignsam_gym.data.paired_files import check_sizes
 from alignsam_gym.data.published_datasets import FolderTree
 from alignsam_gym.data.samples import Sample
 from alignsam_gym.errors import DataError, check_choice
@@ -72,11 +73,13 @@ class VOCDataset:
         with ThreadPoolExecutor() as pool:  # every mask is opened, to know what is in it
             present = list(pool.map(self._present, listed))
         self.targets: list[tuple[str, str]] = []
+        problems = FileProblems(on_error == "skip")
         for image, found in zip(listed, present, strict=True):
             if isinstance(found, DataError):
-                raise_or_warn(str(found), on_error == "skip")
+                problems.add(str(found))
             else:
                 self.targets += [(image, category) for category in found if category in wanted]
+        problems.check()
         if not self.targets:
             raise DataError(f"No image of VOC2012's {split} split below {self.root} shows {', '.join(sorted(wanted))}.")
         self.ids: Sequence[str] = [f"{image}_{category}" for image, category in self.targets]

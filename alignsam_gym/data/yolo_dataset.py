@@ -42,9 +42,9 @@ class YoloOptions(AnnotationOptions):
 
     title: ClassVar[str] = "dataset='yolo'"
     names: str | None = option(
-        "The file below `root` whose `names` lists the categories, and whose `train` and `test`, or else `val`, are the "
-        "splits if they are folders below `root`. None takes `data.yaml`, if it is there. Without one, categories have "
-        "numbers alone.",
+        "The file below `root` whose `names` lists the categories, and whose `train` and `test`, or else `val`, are "
+        "the splits if they are folders below `root`. None takes `data.yaml`, if it is there. Without one, categories "
+        "have numbers alone.",
         None,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from alignsam_gym.data.file_problems import FileProblems
 from alignsam_gym.data.paired_files import files_by_stem
 from alignsam_gym.data.user_files import split_folders
 from alignsam_gym.errors import DataError, OptionError
@@ -51,7 +52,10 @@ class PhotoFolder:
             folder = folder / _IMAGES
         flat = folder.name != _IMAGES
         masks = folder.with_name(f"{folder.name}-{_MASKS}") if flat else folder.parent / _MASKS
-        return cls(folder.parent, folder, masks, files_by_stem(folder, skip=False))
+        problems = FileProblems(skip=False)
+        photographs = files_by_stem(folder, problems)
+        problems.check()
+        return cls(folder.parent, folder, masks, photographs)
 
     @property
     def state(self) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 from unittest.mock import Mock
 
@@ -70,6 +71,17 @@ def test_a_missing_image_is_told_or_left_out(name, tmp_path, caplog):
     assert list(load(name, tmp_path, test=["d"], on_error="skip").ids) == ["a", "c"]
     assert "Left out: " in caplog.text
     assert "names the image b.png" in caplog.text
+
+
+def test_all_images_that_are_missing_or_broken_are_told_at_once(tmp_path):
+    write_good("coco-runs", tmp_path)
+    (tmp_path / "images/a.png").unlink()
+    (tmp_path / "images/b.png").write_text("not a picture")
+    save(picture()[1:], tmp_path / "images/d.png")
+    with pytest.raises(DataError) as error:
+        load("coco-runs", tmp_path, test=["d"])
+    told = [r"there is no .*a\.png", r"b\.png cannot be read", r"d\.png is .* was made for"]
+    assert all(re.search(says, line) for says, line in zip(told, str(error.value).splitlines(), strict=True))
 
 
 @pytest.mark.parametrize("name", ["coco-runs", "labelme-masks", "cvat-masks", "yolo"])
@@ -246,7 +258,9 @@ def test_an_image_that_lies_in_labelmes_file_alone_is_told(tmp_path):
     write_good("labelme-polygons", tmp_path)
     (tmp_path / "a.png").unlink()
     edit(lambda content: content.update(imageData="iVBORw0KGgo="))(tmp_path)
-    with pytest.raises(DataError, match=r"no .*a\.png; the image lies in the JSON file itself, as imageData: decode it"):
+    with pytest.raises(
+        DataError, match=r"no .*a\.png; the image lies in the JSON file itself, as imageData: decode it"
+    ):
         load("labelme", tmp_path, test=["d"])
 
 

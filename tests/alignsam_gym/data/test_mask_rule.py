@@ -280,3 +280,67 @@ def test_a_prediction_of_many_colours_is_told(tmp_path):
     with pytest.raises(DataError, match=r"does not say what is foreground.* and threshold=127 cuts"):
         MaskRule(prefix="").read_levels(file)
     assert MaskRule(127).read_levels(file).any()
+
+
+# What has no label
+
+
+VOID = np.zeros(LABELS.shape, bool)
+VOID[3:13, 3:5] = True
+WITH_VOID = {
+    "a palette": (with_palette(np.where(VOID, 255, OBJECT).astype(np.uint8), *[(0, 0, 0), (128, 0, 0)] * 128), [255]),
+    "greys": (np.where(VOID, 9, OBJECT * 255).astype(np.uint8), [9]),
+    "sixteen bits": (np.where(VOID, 65535, OBJECT).astype(np.uint16), [65535]),
+    "a colour": (np.where(VOID[..., None], (224, 224, 192), OBJECT[..., None] * 255).astype(np.uint8), ["#e0e0c0"]),
+}
+
+
+@pytest.mark.parametrize("kind", WITH_VOID)
+def test_void_is_neither_foreground_nor_background(kind, tmp_path):
+    content, values = WITH_VOID[kind]
+    file = save(content, tmp_path / "a.png")
+    with pytest.raises(DataError, match="does not say what is foreground"):
+        MaskRule().read(file)
+    for invert, threshold in ((False, None), (True, None), (False, 0)):
+        mask, void = MaskRule(threshold, invert, void=values).read_with_void(file)
+        np.testing.assert_array_equal(void, VOID)
+        np.testing.assert_array_equal(mask, (invert ^ OBJECT) & ~VOID)
+    np.testing.assert_array_equal(MaskRule(foreground="nonzero", void=values).read(file), OBJECT & ~VOID)
+
+
+def test_a_mask_may_have_no_void_or_nothing_else(tmp_path):
+    file = save(OBJECT, tmp_path / "a.png")
+    mask, void = MaskRule(void=[7]).read_with_void(file)
+    np.testing.assert_array_equal(mask, OBJECT)
+    assert void is None
+    mask, void = MaskRule(void=[7]).read_with_void(save(np.full((20, 40), 7, np.uint8), file))
+    assert void.all()
+    assert not mask.any()
+
+
+def test_index_255_of_a_palette_is_proposed_as_void_and_not_as_foreground(tmp_path):
+    labels = np.where(VOID, 255, LABELS).astype(np.uint8)
+    colours = [(0, 0, 0), (128, 0, 0), (0, 128, 0)] * 85 + [(224, 224, 192)]
+    file = save(with_palette(labels, *colours), tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"foreground=\[1,2\] takes .* dataset\.void=\[255\] leaves out"):
+        MaskRule().read(file)
+    with pytest.raises(DataError) as told:
+        MaskRule(prefix="").read(file)  # of predictions, which have no void
+    assert "void" not in str(told.value)
+    with pytest.raises(DataError) as told:
+        MaskRule(void=[255]).read(file)
+    assert "255" not in str(told.value).partition("values")[2].partition("Say what")[0]
+    np.testing.assert_array_equal(MaskRule(foreground=[1], void=[255]).read(file), OBJECT & (LABELS == 1) & ~VOID)
+
+
+@pytest.mark.parametrize("void", [255, "nonzero", [], ["reddish"]])
+def test_void_is_a_list_of_colours(void):
+    with pytest.raises(OptionError, match=r"^void(=| lists)"):
+        MaskRule(void=void)
+
+
+def test_void_is_in_no_lossy_file_and_no_index_of_colours(tmp_path):
+    with pytest.raises(DataError, match=r"lossy .* so dataset\.void cannot find them"):
+        MaskRule(void=[255]).read(save(Image.fromarray(OBJECT).convert("L"), tmp_path / "a.jpg"))
+    with pytest.raises(DataError, match=r"holds colours, .* so dataset\.void=255 means nothing there"):
+        MaskRule(void=[255]).read(save(MANY["an index as a colour"], tmp_path / "a.png"))

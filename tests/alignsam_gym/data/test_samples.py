@@ -122,7 +122,7 @@ def test_an_unknown_option_is_named_with_those_that_exist():
         load_dataset("shapes", "train", colour="red")
     with pytest.raises(OptionError, match=r"'shapes-named' got .* 'colour'; it takes category\.$"):
         load_dataset("shapes-named", "train", colour="red")
-    message = r"'folder' got .* 'rot'; it takes .*invert.*root.*threshold\. Did you mean root\?$"
+    message = r"'folder' got .* 'rot'; it takes .*invert.*root.*threshold, void\. Did you mean root\?$"
     with pytest.raises(OptionError, match=message):
         load_dataset("folder", "train", rot=".")
 
