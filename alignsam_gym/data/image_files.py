@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
+from alignsam_gym.data.tiff_files import open_unknown_tiff
 from alignsam_gym.errors import DataError, OptionError
 
 log = logging.getLogger(__name__)
@@ -199,6 +200,11 @@ def open_picture(file: Path, page: int | None = None) -> Iterator[Image.Image]:
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
                 picture = Image.open(file, formats=FORMATS)
+            except UnidentifiedImageError:
+                unknown = open_unknown_tiff(file, MOST_PIXELS)
+                if unknown is None:
+                    raise
+                picture = unknown
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
         with picture:

@@ -385,6 +385,10 @@ def read_pixels(image: ImageLike, intensity_range: IntensityRange) -> np.ndarray
         DataError: It is none, or cannot be read.
     """
     if isinstance(image, str | Path):
+        if not Path(image).exists():
+            raise DataError(f"There is no file {image}.")
+        if Path(image).is_dir():
+            raise DataError(f"{image} is a folder: predict_many takes several images, such as those in it.")
         return read_image(Path(image), intensity_range)
     if isinstance(image, Image.Image):
         return rgb_of(image, intensity_range)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -96,7 +97,8 @@ def test_arrays_pillow_images_and_files_are_one(make_run, tmp_path):
         (np.zeros((8, 8), np.uint8), r"uint8 \(H, W, 3\)"),
         (np.zeros((0, 8, 3), np.uint8), "nothing to segment"),
         ([[1, 2]], "not list"),
-        ("nowhere.png", "nowhere.png"),
+        ("nowhere.png", r"There is no file nowhere\.png\."),
+        (Path(__file__).parent, r"is a folder: predict_many takes several images"),
     ],
 )
 def test_what_is_no_image_is_an_error(make_run, image, says):

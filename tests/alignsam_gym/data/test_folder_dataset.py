@@ -1,5 +1,4 @@
 import logging
-import re
 
 import numpy as np
 import pytest
@@ -8,7 +7,6 @@ from PIL import Image
 from alignsam_gym.data import load_dataset
 from alignsam_gym.data.folder_dataset import FolderDataset
 from alignsam_gym.errors import DataError, OptionError
-from alignsam_gym.metrics import score_mask
 
 H, W = 20, 30
 
@@ -362,65 +360,6 @@ def test_a_mask_of_foreground_alone_is_warned_about_and_works(folder, caplog):
         sample = data[0]
     assert sample.mask.all()
     assert "a.png is foreground everywhere" in caplog.text
-
-
-def test_a_way_out_is_named_with_what_is_missing_or_empty(folder):
-    Image.new("L", (W, H)).save(folder / "masks" / "a.png")
-    (folder / "masks" / "c.png").unlink()
-    with pytest.raises(DataError, match=r"c\.png has no mask .*, move it away, or leave it out: env\.on_error=skip"):
-        FolderDataset("train", folder)
-    data = FolderDataset("test", folder, test=["a"], on_error="skip")
-    with pytest.raises(DataError, match=r"leave it out: env\.on_error=skip, or take it as it is: dataset\.empty=true"):
-        data[0]
-
-
-def test_an_empty_mask_can_be_a_sample(folder):
-    Image.new("L", (W, H)).save(folder / "masks" / "a.png")
-    sample = FolderDataset("test", folder, test=["a"], empty=True)[0]
-    assert not sample.mask.any()
-    assert sample.void is None
-
-
-def test_void_pixels_count_in_no_metric(tmp_path):
-    levels = _mask().astype(np.uint8)
-    levels[4:8] = 255
-    palette = Image.fromarray(levels)
-    palette.putpalette([0, 0, 0, 128, 0, 0] * 128)
-    sample = _only(tmp_path, palette, void=[255])
-    np.testing.assert_array_equal(sample.void, levels == 255)
-    np.testing.assert_array_equal(sample.mask, levels == 1)
-    wrong_in_void = (sample.mask | sample.void).astype(np.uint8) * 255
-    metrics = score_mask(wrong_in_void, sample.mask, sample.void).metrics()
-    assert metrics == score_mask(sample.mask.astype(np.uint8) * 255, sample.mask, sample.void).metrics()
-    assert metrics["iou"] == 1
-
-
-def test_all_problems_of_both_splits_are_told_at_once(folder, caplog):
-    (folder / "masks" / "b.png").unlink()
-    (folder / "masks" / "c.png").unlink()
-    Image.new("L", (W + 1, H)).save(folder / "masks" / "d.png")
-    (folder / "images" / "a.png").write_text("not a picture")
-    told = [r"b\.png has no mask .* and 1 more \(c\)", r"d\.png is .* but its mask", r"a\.png cannot be read"]
-    with pytest.raises(DataError) as error:
-        FolderDataset("train", folder, test=["a"])
-    lines = str(error.value).splitlines()
-    assert len(lines) == 3
-    for says in told:
-        assert len([line for line in lines if re.search(says, line)]) == 1
-    assert list(FolderDataset("train", folder, test=["a"], on_error="skip").ids) == list("efghij")
-    for kind in ("images", "masks"):
-        for stem in "bc":
-            (folder / kind / f"{stem}.png").unlink(missing_ok=True)
-    with pytest.raises(DataError, match=r"(?s)d\.png is .* but its mask.*\n.*a\.png cannot be read"):
-        FolderDataset("train", folder, test=["a"])
-
-
-def test_of_many_problems_the_first_are_told(tmp_path):
-    _write(tmp_path, [f"{i:02}" for i in range(30)])
-    for file in (tmp_path / "masks").iterdir():
-        Image.new("L", (W, H + 1)).save(file)
-    with pytest.raises(DataError, match=r"(?s)00\.png is .*19\.png is .*\n… and 10 more$"):
-        FolderDataset("train", tmp_path)
 
 
 @pytest.mark.parametrize(("split", "test"), [("train", ["*"]), ("test", ["nothing"])])
