@@ -199,7 +199,7 @@ def open_picture(file: Path, page: int | None = None) -> Iterator[Image.Image]:
         with _PILLOWS_LIMIT:  # ours is stated above, and larger
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
-                picture = Image.open(file, formats=FORMATS)
+                picture: Image.Image = Image.open(file, formats=FORMATS)
             except UnidentifiedImageError:
                 unknown = open_unknown_tiff(file, MOST_PIXELS)
                 if unknown is None:

@@ -221,8 +221,8 @@ class MaskRule:
             advice = "Save it in black and white."
         else:
             has_void = self.prefix and stored.palette is not None and len(values) > 2 and values[-1] == _USUAL_VOID
-            order = [i for i in order if not has_void or values[i] != _USUAL_VOID]
-            names = ",".join(stored.name(values[i]) for i in order[1 : _LISTED // 2]) or "…"
+            labels = [value for value in values[order] if not has_void or value != _USUAL_VOID]
+            names = ",".join(stored.name(label) for label in labels[1 : _LISTED // 2]) or "…"
             nonzero = f"{self.prefix}foreground=nonzero all but {stored.name(0)}, " if 0 in values else ""
             alpha = f"{self.prefix}foreground=alpha what is opaque, " if stored.alpha is not None else ""
             advice = (
