@@ -112,6 +112,7 @@ class UserFilesOptions(Options):
         folders = split_folders(base, part)
         if not folders or (self.draws and (base / part).exists()):
             return base, False
+        log.info("%s: the %s split is %s/", base, self.split, folders[self.split].name)
         if self.split == "train":
             _tell_unused(base, [name for name in TEST_FOLDERS if (base / name / part).exists()])
         return folders[self.split], True

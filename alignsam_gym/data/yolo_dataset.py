@@ -99,10 +99,9 @@ def _with_splits(options: YoloOptions, description: Mapping[str, Any]) -> YoloOp
     if len(usable) < 2 or usable[0] != "train" or folders["train"] == folders[usable[1]]:
         return options  # folders' names may tell the splits
     train, test, *unused = (folders[key].relative_to(root).as_posix() for key in usable)
-    if options.split == "train":
-        log.info("%s: the description names %s to train on and %s to test on", options.root, train, test)
-        for folder in unused:
-            log.info("%s: %s is neither trained on nor tested on", options.root, folder)
+    log.info("%s: the %s split is %s", options.root, options.split, test if options.split == "test" else train)
+    if unused and options.split == "train":
+        log.info("%s: %s is neither trained on nor tested on, as there is %s", options.root, unused[0], test)
     return replace(options, images=train, test_images=test)
 
 

@@ -149,8 +149,8 @@ def test_yolos_description_gives_way_to_what_the_user_says(tmp_path, caplog):
     (tmp_path / "data.yaml").write_text(DESCRIPTION + "train: images/train\nval: images/val\ntest: images/test\n")
     with caplog.at_level(logging.INFO):
         assert list(load("yolo", tmp_path).ids) == ["a"]
-    assert "names images/train to train on and images/test to test on" in caplog.text
-    assert "images/val is neither trained on nor tested on" in caplog.text
+    assert "the train split is images/train" in caplog.text
+    assert "images/val is neither trained on nor tested on, as there is images/test" in caplog.text
     assert list(load("yolo", tmp_path, "test", test=["val/*"]).ids) == ["val/b"]
     own = {"images": "images/val", "test_images": "images/train"}
     assert [list(load("yolo", tmp_path, split, **own).ids) for split in ("train", "test")] == [["b"], ["a"]]

@@ -194,10 +194,12 @@ def test_folders_of_other_names_are_no_splits(stems, tmp_path, caplog):
 
 
 @pytest.mark.parametrize("test", ["test", "val", "valid", "validation"])
-def test_a_root_may_hold_a_folder_for_each_split(test, tmp_path):
+def test_a_root_may_hold_a_folder_for_each_split(test, tmp_path, caplog):
     write(tmp_path / "train", "a")
     write(tmp_path / test, "b")
-    assert splits(tmp_path) == [["a"], ["b"]]
+    with caplog.at_level(logging.INFO):
+        assert splits(tmp_path) == [["a"], ["b"]]
+    assert f"the test split is {test}/" in caplog.text
 
 
 def test_of_a_root_with_three_folders_one_is_neither(tmp_path, caplog):
