@@ -20,7 +20,7 @@ from alignsam_gym.agents.vec_env import PromptVecEnv, make_environments
 from alignsam_gym.data import Dataset
 from alignsam_gym.envs.alignsam_vector_env import AlignSAMVectorEnv
 from alignsam_gym.envs.episode_factory import warn_of_features
-from alignsam_gym.errors import WeightsError
+from alignsam_gym.errors import OptionError, WeightsError
 from alignsam_gym.srm import SRM
 
 CONFIG = "config.yaml"
@@ -79,8 +79,12 @@ def dataset_options(config: DictConfig) -> tuple[str, dict[str, Any]]:
 
     Raises:
         omegaconf.errors.MissingMandatoryValue: An option is missing.
+        OptionError: There are options, but no data set.
     """
     options: Any = OmegaConf.to_container(config.dataset, resolve=True, throw_on_missing=True)
+    if "name" not in options:
+        given = ", ".join(f"dataset.{option}" for option in options) or "dataset={}"
+        raise OptionError(f"{given}: the data set itself is not named; add dataset=folder, or another.")
     return options.pop("name"), options
 
 

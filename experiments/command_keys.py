@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,8 @@ from hydra.conf import HydraConf
 
 from alignsam_gym.agents.policy_config import PolicyConfig
 from alignsam_gym.data import DATASETS, dataset_parameters
-from alignsam_gym.envs.env_config import VectorEnvConfig
+from alignsam_gym.envs.env_config import ModelOptions, SampleOptions, VectorEnvConfig
+from alignsam_gym.envs.rules import Rules
 from alignsam_gym.experiments.command_help import CONF, choices
 from alignsam_gym.experiments.run_config import flatten
 from alignsam_gym.options import Options
@@ -24,6 +25,15 @@ from alignsam_gym.srm import SRMConfig
 
 _OPTIONS = {"env": VectorEnvConfig, "srm": SRMConfig, "policy": PolicyConfig}
 """The groups that a class declares. The constructors of data sets declare the group ``dataset``."""
+_ELSEWHERE = {"dataset", "dataset_kwargs", "split"}
+"""Options of the environment that stand in other groups of a configuration."""
+ENV_KEYS: Mapping[str, Collection[str]] = {
+    "options": {each.name for kind in (ModelOptions, SampleOptions, Rules) for each in fields(kind)} - _ELSEWHERE
+    | {"num_envs", "compile"},
+    "encoding": {"sam", "image_size", "precision"},
+    "labelled": {"sam", "clip", "image_size", "precision", "shots", "shots_per", "shots_seed", "on_error"},
+}
+"""What the choices of the group ``env`` have: what training, encoding, and baselines need."""
 _DECLARED: Mapping[str, Any] = {
     **dict.fromkeys(("run", "resume", "predictions", "output", "photographs", "voc_val", "init"), Path),
     **dict.fromkeys(("runs", "run_dirs"), Path | Sequence[Path]),
@@ -45,12 +55,21 @@ def key_types(command: str) -> Mapping[str, Any]:
         Annotations by dotted key. A group's is a `Literal` of its choices.
     """
     types = {**_nested_types(HydraConf, "hydra"), **own_key_types(command)}
-    for default in _read(f"{command}.yaml")["defaults"]:
-        for group, choice in default.items() if isinstance(default, dict) else ():
-            if not group.startswith("override "):
-                chosen = Literal[tuple(choices(group))]  # type: ignore[valid-type]
-                types |= {**_group_types(group), group: chosen | None if choice is None else chosen}
+    for group, choice in _defaults(command).items():
+        chosen = Literal[tuple(choices(group))]  # type: ignore[valid-type]
+        types |= {**_group_types(group, choice), group: chosen | None if choice is None else chosen}
     return types
+
+
+def default_choice(command: str, group: str) -> str | None:
+    """Return what a command takes of a group unless an argument says otherwise; None if nothing."""
+    return _defaults(command).get(group)
+
+
+def _defaults(command: str) -> dict[str, str | None]:
+    """Return the groups of a command and their choices."""
+    listed = [each for each in _read(f"{command}.yaml")["defaults"] if isinstance(each, dict)]
+    return {group: choice for each in listed for group, choice in each.items() if not group.startswith("override ")}
 
 
 @cache
@@ -61,9 +80,11 @@ def own_key_types(command: str) -> Mapping[str, Any]:
     return {key: _type_of(key, value) for key, value in own.items()}
 
 
-def _group_types(group: str) -> dict[str, Any]:
+def _group_types(group: str, choice: str | None) -> dict[str, Any]:
     if group in _OPTIONS:
-        return {f"{group}.{name}": hint for name, hint in _option_types(_OPTIONS[group]).items()}
+        hints = _option_types(_OPTIONS[group])
+        shown = ENV_KEYS[str(choice)] if group == "env" else hints
+        return {f"{group}.{name}": hint for name, hint in hints.items() if name in shown}
     if group == "dataset":
         return {f"dataset.{name}": hint for name, hint in _dataset_types().items()}
     types = {}

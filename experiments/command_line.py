@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import ContextDecorator
 from types import TracebackType
 
 from alignsam_gym.errors import AlignSAMError, did_you_mean, first_line
+
+_WRONG_ADVICE = re.compile(r"\.?\s*To append to your config use \+(?!agent\.)\S+")
+"""Hydra's. Nothing but Stable-Baselines3, of group ``agent``, reads a key that conf/ does not have."""
 
 
 class _ExitOnUserError(ContextDecorator):
@@ -49,7 +53,7 @@ def _message(error: BaseException) -> str | None:
         hint = did_you_mean(choice, error.options)
         return f"{group}={choice} is unknown; choose one of {', '.join(error.options)}.{hint}"
     if isinstance(error, CompactHydraException):
-        reasons = [str(error).removeprefix("Error merging override ")]
+        reasons = [_WRONG_ADVICE.sub("", str(error).removeprefix("Error merging override "))]
         reasons += [first_line(error.__cause__)] if isinstance(error.__cause__, OmegaConfBaseException) else []
         return " ".join(": ".join(reasons).split())
     return None

@@ -77,6 +77,8 @@ def _change(run: DictConfig, config: DictConfig) -> None:
     for name in ("dataset", "device", "cache_dir", "seed"):
         if config.get(name) is not None:
             OmegaConf.update(run, name, config[name], merge=False)
+    if config.on_error is not None:
+        run.env.on_error = config.on_error
     for name, value in config.evaluate.items():
         if value is not None:
             OmegaConf.update(run, f"evaluate.{name}", value, merge=False)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import hydra
 from omegaconf import DictConfig
 
+from alignsam_gym.experiments.argument_check import check_arguments
 from alignsam_gym.experiments.command_help import HELP_OPTIONS, help_page
 from alignsam_gym.experiments.command_line import exit_on_user_error
 from alignsam_gym.experiments.command_output import prepare_output
@@ -52,6 +53,7 @@ def hydra_command(name: str) -> Callable[[Callable[[DictConfig], T]], Callable[.
                 return print(help_page(name))
             os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises its errors, which are told as ours are
             with exit_on_user_error:
+                check_arguments(name, sys.argv[1:])
                 sys.argv[1:] = hydra_arguments(name, sys.argv[1:])
                 return run(None)
 

@@ -18,10 +18,9 @@ from omegaconf import MISSING as NOT_GIVEN
 from omegaconf import ListConfig, OmegaConf
 
 from alignsam_gym.data import DATASETS, dataset_parameters
-from alignsam_gym.envs.env_config import EnvConfig, ModelOptions, SampleOptions, VectorEnvConfig
-from alignsam_gym.envs.rules import Rules
+from alignsam_gym.envs.env_config import EnvConfig, VectorEnvConfig
 from alignsam_gym.experiments.command_help import CONF
-from alignsam_gym.experiments.command_keys import own_key_types
+from alignsam_gym.experiments.command_keys import ENV_KEYS, own_key_types
 from alignsam_gym.experiments.run_config import folder_name
 from alignsam_gym.foundation.sam.official_checkpoints import CHECKPOINTS
 from alignsam_gym.options import Options, alternatives, preset_values
@@ -30,23 +29,17 @@ from alignsam_gym.srm import SRMConfig
 CLIPS = {"tiny": "tiny", "vit_b_16": "ViT-B-16/openai"}
 """Names of CLIPs on the command line -> the environment's option."""
 
-_ELSEWHERE = {"dataset", "dataset_kwargs", "split"}
-"""Options of the environment that stand in other groups of a configuration."""
 _PLAIN = (bool, int, float, str)
 
 
 def register() -> None:
     """Put the schemas and choices into Hydra's store, from which every command composes."""
     store = ConfigStore.instance()
-    names = {each.name for kind in (ModelOptions, SampleOptions, Rules) for each in fields(kind)} - _ELSEWHERE
-    store.store("options", schema(VectorEnvConfig, {*names, "num_envs", "compile"}), group="env")
+    store.store("options", schema(VectorEnvConfig, ENV_KEYS["options"]), group="env")
     store.store("options", schema(SRMConfig), group="srm")
     best = preset_values("best", "env")
-    for part, shown in {
-        "encoding": {"sam", "image_size", "precision"},
-        "labelled": {"sam", "clip", "image_size", "precision", "shots", "shots_per", "shots_seed", "on_error"},
-    }.items():
-        store.store(part, schema(EnvConfig, shown, best), group="env")
+    for part in ("encoding", "labelled"):
+        store.store(part, schema(EnvConfig, ENV_KEYS[part], best), group="env")
     for name in ("tiny", *CHECKPOINTS):
         store.store(name, {"sam": name}, group="sam", package="env")
     for name, option in CLIPS.items():

@@ -53,6 +53,8 @@ def test_a_mistake_in_the_configuration_is_told_likewise(action, message):
         ),
         ("env.shots=many", "^error: env.shots=many: Value 'many' of type 'str' could not be converted to Integer$"),
         ("env.shotz=5", r"^error: Could not override 'env\.shotz'.*: Key 'shotz' not in 'VectorEnvConfig'$"),
+        ("shots=5", r"^error: Could not override 'shots': Key 'shots' is not in struct$"),
+        ("agent.use_sde=true", r"^error: Could not override 'agent\.use_sde'\. .* use \+agent\.use_sde=true: "),
         ("env.shots=(5)", r"^error: Error parsing override 'env\.shots=\(5\)' [^\n]*$"),
         ("agent=ppo,dqn", "^error: Ambiguous value [^\n]* add --multirun"),
     ],
