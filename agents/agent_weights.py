@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +16,11 @@ from alignsam_gym.srm import SRM
 from alignsam_gym.weight_files import check_finite
 
 POLICY, SRM_WEIGHTS = "policy.safetensors", "srm.safetensors"
+
+
+def how_to_go_on(folder: Path) -> str:
+    """Say how a training that was interrupted in a folder goes on."""
+    return f"go on with it: alignsam train {shlex.quote(f'resume={folder}')}"
 
 
 def save_agent(folder: Path, policy: BasePolicy, srm: SRM) -> None:
@@ -42,8 +48,9 @@ def load_agent(folder: Path, policy: BasePolicy, srm: SRM) -> None:
     try:
         load_model(policy, folder / POLICY)
     except (OSError, SafetensorError, RuntimeError) as error:
+        hint = "" if (folder / POLICY).exists() else f" If not, {how_to_go_on(folder)}."
         raise WeightsError(
-            f"{folder / POLICY} does not hold this agent ({error}); has its training finished?"
+            f"{folder / POLICY} does not hold this agent ({error}); has its training finished?{hint}"
         ) from error
     check_finite(folder / POLICY, dict(policy.named_parameters()))
     srm.load_weights(folder / SRM_WEIGHTS)

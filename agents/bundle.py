@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from alignsam_gym.agents.agent_config import AgentConfig, portable, read_agent_config
-from alignsam_gym.agents.agent_weights import POLICY, SRM_WEIGHTS
+from alignsam_gym.agents.agent_weights import POLICY, SRM_WEIGHTS, how_to_go_on
 from alignsam_gym.agents.trained_run import CONFIG
-from alignsam_gym.errors import WeightsError
+from alignsam_gym.errors import OptionError, WeightsError
 
 SUFFIX = ".alignsam"
 MEMBERS = (CONFIG, POLICY, SRM_WEIGHTS)
@@ -28,24 +28,38 @@ def export(source: Path, target: Path) -> None:
 
     Args:
         source: Folder of a run, or another bundle.
-        target: One file if it ends in ``.alignsam``, else a folder.
+        target: One file if it ends in ``.alignsam``, else a folder, which has no suffix unless it is there.
 
     Raises:
+        OptionError: `target` has the suffix of another kind of file.
         WeightsError: The run is incomplete, or `target` cannot be written or would replace another run.
     """
     source, target = source.expanduser(), target.expanduser()
     if source.is_dir() and target.is_dir() and source.samefile(target):
         raise WeightsError(f"{target} is the run itself, whose configuration a bundle's would replace; name another.")
+    if target.suffix not in ("", SUFFIX) and not target.is_dir():
+        raise OptionError(_no_bundle(target))
     with opened(source) as run:
         config = read_agent_config(run)
         named = {kind: portable(kind, str(config.env[kind])) for kind in ("sam", "clip") if kind in config.env}
         for name in (POLICY, SRM_WEIGHTS):
             if not (run / name).is_file():
-                raise WeightsError(f"{run} has no {name}; has its training finished?")
+                raise WeightsError(f"{run} has no {name}; has its training finished? If not, {how_to_go_on(run)}.")
         try:
             _write(run, replace(config, env=config.env | named), target)
         except OSError as error:
             raise WeightsError(f"{target} cannot be written ({error.strerror}).") from error
+
+
+def _no_bundle(target: Path) -> str:
+    """What to tell who wants a bundle to be such a file."""
+    folder = target.with_suffix("")
+    match target.suffix:
+        case ".onnx":
+            return f"{target}: ONNX graphs are written into a folder, with --onnx: alignsam export RUN {folder} --onnx"
+        case ".zip":
+            return f"{target}: a zip is Stable-Baselines3's, with --sb3; a bundle is called {folder}{SUFFIX}."
+    return f"{target}: a bundle is a file {folder}{SUFFIX}, or a folder whose name has no suffix, {folder}."
 
 
 def _write(run: Path, config: AgentConfig, target: Path) -> None:

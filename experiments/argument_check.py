@@ -55,7 +55,8 @@ def check_arguments(command: str, arguments: Sequence[str]) -> None:
 
 
 def _check_key(key: str, command: str, known: Collection[str]) -> None:
-    if key in known or key.replace("/", ".").split(".")[0] in _OPEN or any(name.startswith(f"{key}.") for name in known):
+    is_group = any(name.startswith(f"{key}.") for name in known)
+    if key in known or is_group or key.replace("/", ".").split(".")[0] in _OPEN:
         return
     nearest = _nearest(key, known)
     hint = f"; did you mean {' or '.join(nearest)}?" if nearest else f": alignsam {command} --cfg job prints them."

@@ -84,7 +84,9 @@ def open_split(config: DictConfig, split: str, model: BatchedSamPredictor) -> En
     name, kwargs = dataset_options(config)
     drawn = {key: config.env[key] for key in ("shots", "shots_per", "shots_seed", "on_error")}
     samples = open_samples(SampleOptions.of({"dataset": name, "dataset_kwargs": kwargs, "split": split, **drawn}))
-    return EncodedDataset(samples, model, EmbeddingStore(config.cache_dir), config.env.image_size)
+    store = EmbeddingStore(config.cache_dir)
+    store.check()
+    return EncodedDataset(samples, model, store, config.env.image_size)
 
 
 if __name__ == "__main__":

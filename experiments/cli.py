@@ -84,11 +84,16 @@ def predict(
     format: Annotated[
         Format,
         typer.Option(
-            help="PNG masks, or overlays; masks and overlaid videos; COCO's JSON; YOLO's labels, perhaps with scores."
+            help="PNG masks, grey-level maps or overlays; masks and overlaid videos; COCO's JSON; YOLO's labels."
         ),
     ] = Format.mask,
     category: Annotated[str | None, typer.Option(help="What the target is called in COCO's and YOLO's files.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
+    overwrite: Annotated[
+        bool | None,
+        typer.Option(
+            "--overwrite/--skip-existing", help="Replace files that are there already, or leave their images alone."
+        ),
+    ] = None,
     text: Annotated[str | None, typer.Option(help="What to look for, where a text guides the agent.")] = None,
     sam: Sam = None,
     clip: Clip = None,
@@ -127,8 +132,10 @@ def predict(
         outcome = predict_files(agent, found, writer, text)
         for problem in outcome.skipped:
             print(f"skipped: {problem}", file=sys.stderr)
-        frames = f", as {outcome.frames} frames" if outcome.frames != outcome.files else ""
-        print(f"{outcome.files} of {len(found)} files are in {writer.place}{frames}")
+        count = outcome.frames + outcome.left
+        frames = f", as {count} frames" if count != outcome.files else ""
+        left = f"; {outcome.left} of them were there before" if outcome.left else ""
+        print(f"{outcome.files} of {len(found)} files are in {writer.place}{frames}{left}")
 
 
 @app.command(rich_help_panel=AGENT)

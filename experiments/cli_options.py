@@ -26,6 +26,7 @@ class Format(StrEnum):
     """What predictions are written as."""
 
     mask = "mask"
+    probability = "probability"
     overlay = "overlay"
     video = "video"
     coco = "coco"

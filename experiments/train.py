@@ -7,7 +7,6 @@ python -m experiments.train -m env.max_steps=5,10,15
 from __future__ import annotations
 
 import logging
-import shlex
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -20,11 +19,11 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import CallbackList
 
 from alignsam_gym.agents.agent_prompter import AgentPrompter
-from alignsam_gym.agents.agent_weights import save_agent
+from alignsam_gym.agents.agent_weights import how_to_go_on, save_agent
 from alignsam_gym.agents.algorithms import make_learner, make_policy
 from alignsam_gym.agents.callbacks import Checkpoints, EpisodeStatistics, ProgressBar
 from alignsam_gym.agents.embedded_weights import EMBEDDED, embedded_weights
-from alignsam_gym.agents.trained_run import load_training, make_env
+from alignsam_gym.agents.trained_run import CONFIG, load_training, make_env
 from alignsam_gym.agents.training_log import check_logger, make_logger
 from alignsam_gym.agents.training_state import CHECKPOINT, Curves, check_training_state, load_training_state
 from alignsam_gym.agents.vec_env import PromptVecEnv
@@ -63,6 +62,8 @@ def main(config: DictConfig) -> float:
         if others:
             raise OptionError(f"resume goes on by the run's own configuration; leave out {' '.join(others)}.")
         folder = Path(config.resume)
+        if (folder / ".hydra").is_dir() and not (folder / CONFIG).exists():
+            raise OptionError(f"The training in {folder} had not begun when it ended; type its own command again.")
         config = load_training(folder)
     with run_lock(folder):
         return train(folder, config)
@@ -218,7 +219,7 @@ def learn(checkpoint: Path, config: DictConfig, model: BaseAlgorithm, curves: Cu
                     reset_num_timesteps=False,
                 )
     except KeyboardInterrupt:
-        log.warning("interrupted; go on with: alignsam train %s", shlex.quote(f"resume={checkpoint.parent}"))
+        log.warning("interrupted; %s", how_to_go_on(checkpoint.parent))
         raise SystemExit(130) from None
 
 

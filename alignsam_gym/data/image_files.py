@@ -335,8 +335,9 @@ def _limits(values: np.ndarray, intensity_range: IntensityRange, full: float, fi
         return 0.0, full
     _tell_once(
         f"{file.parent if file else 'Images in memory'}: images of more than 8 bits that use a small part of their "
-        "range, or go beyond it, are stretched, each from its lowest value to its highest; intensity_range=[low, high] "
-        "sets two values for all, and intensity_range=full leaves them as they are."
+        "range, or go beyond it, are stretched, each from its lowest value to its highest. In training, "
+        "dataset.intensity_range=[low, high] sets two values for all, and dataset.intensity_range=full leaves them as "
+        "they are; an agent reads images as in its training."
     )
     return low, high
 

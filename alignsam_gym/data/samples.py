@@ -110,7 +110,11 @@ def assign_folds(dataset: Dataset, folds: int) -> list[int]:
     groups = sample_groups(dataset)
     order = {group: number for number, group in enumerate(dict.fromkeys(groups))}
     if len(order) < folds:
-        raise OptionError(f"srm.folds={folds} is more than the {len(order)} images or groups of images to learn from.")
+        found = "1 image, or group of images," if len(order) == 1 else f"{len(order)} images or groups of images"
+        raise OptionError(
+            f"srm.folds={folds} is more than the {found} to learn from: label {folds} or more; srm.folds=1 does with "
+            "one."
+        )
     return [order[group] % folds for group in groups]
 
 

@@ -42,6 +42,7 @@ def make_episode(config: EnvConfig, count: int = 1) -> Episode:
     samples = open_samples(config)
     model = _load_model(config)
     store = EmbeddingStore(config.cache_dir)
+    store.check()
     if count > 1 or model.decode_precision == "auto":
         calibrate_decoding(model, store.directory)
     branch = preferred_branch(samples) if config.branch == "auto" else config.branch

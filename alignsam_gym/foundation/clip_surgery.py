@@ -222,7 +222,7 @@ def _download(name: str, architecture: str, tag: dict[str, Any]) -> Path:
         raise WeightsError(
             f"clip={name!r}: the weights are not in open_clip's cache and could not be downloaded from {address} "
             f"({error}). Fetch the checkpoint from there where there is a network, and give its path: "
-            f"clip={architecture}/PATH."
+            f"clip={architecture}/PATH (a training's key is env.clip=, an option of predict --clip)."
         ) from error
 
 

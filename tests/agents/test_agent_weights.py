@@ -36,6 +36,8 @@ def test_loading_says_what_is_wrong(make_toy_venv, tmp_path):
     policy = make_policy(venv, {"algorithm": "ppo"}, {"network": "patch", "width": 8})
     with pytest.raises(WeightsError, match=r"policy\.safetensors"):
         load_agent(tmp_path, policy, venv.env.episode.srm)
+    with pytest.raises(WeightsError, match=r"finished\? If not, go on with it: alignsam train resume="):
+        load_agent(tmp_path, policy, venv.env.episode.srm)
 
 
 def test_weights_of_another_algorithm_are_refused(make_toy_learner, make_toy_venv, tmp_path):

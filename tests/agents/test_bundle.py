@@ -12,7 +12,7 @@ import yaml
 from alignsam_gym import AlignSAM
 from alignsam_gym.agents.bundle import MEMBERS, export
 from alignsam_gym.agents.trained_run import load_config, load_run
-from alignsam_gym.errors import AlignSAMError, WeightsError
+from alignsam_gym.errors import AlignSAMError, OptionError, WeightsError
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
@@ -309,6 +309,20 @@ def test_weights_of_another_shape_are_an_error(bundle):
         AlignSAM.from_pretrained(bundle)
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("x.onnx", r"into a folder, with --onnx: alignsam export RUN .*x --onnx"),
+        ("x.zip", r"Stable-Baselines3's, with --sb3; a bundle is called .*x\.alignsam"),
+        ("x.pt", r"a bundle is a file .*x\.alignsam, or a folder whose name has no suffix"),
+    ],
+)
+def test_a_bundle_is_no_other_kind_of_file(make_run, tmp_path, name, says):
+    with pytest.raises(OptionError, match=says):
+        export(make_run(), tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
 def test_an_unfinished_run_and_an_unwritable_place_are_errors(make_run, tmp_path):
     run = make_run()
     (tmp_path / "file").touch()
@@ -317,5 +331,5 @@ def test_an_unfinished_run_and_an_unwritable_place_are_errors(make_run, tmp_path
             export(run, tmp_path / target)
     shutil.copytree(run, tmp_path / "unfinished")
     (tmp_path / "unfinished/policy.safetensors").unlink()
-    with pytest.raises(WeightsError, match="has its training finished"):
+    with pytest.raises(WeightsError, match=r"has its training finished\? If not, .*train resume=.*unfinished\."):
         export(tmp_path / "unfinished", tmp_path / "out")

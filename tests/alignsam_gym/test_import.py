@@ -111,3 +111,8 @@ def test_no_module_exists_under_two_names(folder):
     found = [(file, name) for file in (ROOT / folder).rglob("*.py") for name in imported(file)]
     assert found
     assert not [(file, name) for file, name in found if f"{name}.".startswith(ours)]
+
+
+def test_the_package_runs_as_the_command_does(run_python):
+    program = "import runpy, sys; sys.argv[1:] = ['--version']; runpy.run_module('alignsam_gym', run_name='__main__')"
+    assert run_python(program) == f"alignsam-gym {alignsam_gym.__version__}\n"

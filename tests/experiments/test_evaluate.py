@@ -43,7 +43,9 @@ def test_broken_images_are_left_out_where_the_command_says_so(evaluated):
 
 def test_a_data_set_without_a_name_is_told(evaluated):
     evaluate, root = evaluated
-    with pytest.raises(SystemExit, match=r"^error: dataset\.root: the data set itself is not named; add dataset=folder"):
+    with pytest.raises(
+        SystemExit, match=r"^error: dataset\.root: the data set itself is not named; add dataset=folder"
+    ):
         evaluate(f"+{root}")
 
 

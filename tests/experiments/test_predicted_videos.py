@@ -78,6 +78,7 @@ def test_frames_of_several_sizes_are_no_video_and_none_is_left(alignsam, make_ru
     output = alignsam("predict", make_run(), photos, "--out", tmp_path / "out", "--format", "video", status=1)
     assert "wide.jpg is of 70×30 pixels, the first frame of photos of 20×80" in output
     assert not list((tmp_path / "out").glob("*.mp4"))
+    assert not (tmp_path / "out").exists()  # sizes are compared before anything is written
 
 
 def test_two_sequences_of_one_name_are_told(alignsam, make_run, clip, tmp_path):

@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from alignsam_gym.atomic_write import write_atomically
+from alignsam_gym.errors import OptionError
 
 _NAME = "embedding"
 _RECENT = 32  # encodings that a `RecentStore` keeps, of 2 to 8 MiB each
@@ -109,7 +110,17 @@ class EmbeddingStore:
             write_atomically(path, save({_NAME: half}, metadata=_signature(key, half)))
         except OSError as error:
             self.writable = False
-            log.warning("Embeddings cannot be kept in %s (%s); set cache_dir to a folder that can.", path.parent, error)
+            log.warning(
+                "Embeddings cannot be kept in %s (%s): nothing is kept there, and every command encodes every image "
+                "anew; set cache_dir to a folder that can.",
+                path.parent,
+                error,
+            )
+
+    def check(self) -> None:
+        """Raise `OptionError` if the folder is a file, which no permission will make a folder."""
+        if self.directory.is_file():
+            raise OptionError(f"cache_dir={self.directory} is a file; name a folder.")
 
     def _report(self, path: Path, problem: str) -> None:
         level = logging.DEBUG if self._damage_reported else logging.WARNING

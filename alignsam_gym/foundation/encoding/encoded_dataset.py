@@ -269,8 +269,8 @@ class EncodedDataset:
     def _text(self, sample: Sample) -> str:
         if not sample.text:
             raise DataError(
-                f"{self.dataset.name} does not say what its masks show, and CLIP needs a text for {sample.id}: "
-                "give one (text=… of a folder), or take branch='implicit' and another label_source."
+                f"{self.dataset.name} does not say what its masks show, and CLIP needs a text: give it, dataset.text=…"
+                " (in Python text, of dataset_kwargs), or take branch=implicit and another label_source."
             )
         return sample.text
 

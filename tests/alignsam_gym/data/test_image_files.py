@@ -40,6 +40,7 @@ def test_a_small_part_of_the_range_is_stretched_and_told_once(low, high, suffix,
     assert (images[0].min(), images[0].max()) == (0, 255)
     assert (np.diff(images[0][..., 0].ravel().astype(int)) >= 0).all()
     assert caplog.text.count("stretched") == 1
+    assert "In training, dataset.intensity_range=[low, high] sets two values for all" in caplog.text
 
 
 def test_the_range_can_be_given(tmp_path):

@@ -211,3 +211,13 @@ def test_a_sample_of_other_arrays_is_refused(change, message):
     arrays = {"image": np.zeros((4, 5, 3), np.uint8), "mask": np.zeros((4, 5), bool)}
     with pytest.raises(DataError, match=message):
         Sample("a", **(arrays | change))
+
+
+@pytest.mark.parametrize(
+    ("count", "says"), [(1, "more than the 1 image, or group of images,"), (2, "more than the 2 images or groups")]
+)
+def test_too_few_images_for_the_folds_are_told(toy_dataset, count, says):
+    few = Subset(toy_dataset, range(count))
+    with pytest.raises(OptionError, match=rf"{says} .*: label 3 or more; srm\.folds=1 does with one"):
+        assign_folds(few, 3)
+    assert assign_folds(few, 1) == [0] * count

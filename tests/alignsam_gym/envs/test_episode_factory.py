@@ -8,6 +8,7 @@ import alignsam_gym  # noqa: F401  # registers the environment
 from alignsam_gym.data import load_dataset
 from alignsam_gym.envs.env_config import SampleOptions
 from alignsam_gym.envs.episode_factory import open_samples
+from alignsam_gym.errors import OptionError
 
 
 @pytest.mark.parametrize("options", [{}, {"preset": "best"}, {"branch": "explicit"}])
@@ -23,3 +24,9 @@ def test_development_images_are_those_of_the_training_split_that_are_not_labelle
     whole = load_dataset("shapes", "train")
     assert sorted([*train.ids, *development.ids]) == sorted(whole.ids)
     assert not set(whole.ids) & set(test.ids)
+
+
+def test_a_cache_that_is_a_file_is_refused(make_toy, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OptionError, match=r"cache_dir=.*file is a file; name a folder"):
+        make_toy(cache_dir=tmp_path / "file")

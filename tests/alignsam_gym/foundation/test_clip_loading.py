@@ -121,7 +121,9 @@ def test_a_tag_that_cannot_be_fetched_says_where_it_is(tmp_path, monkeypatch):
     address = "https://huggingface.co/timm/vit_base_patch16_clip_224.openai"
     with pytest.raises(WeightsError, match=rf"'ViT-B-16/openai'.*{address} .*give its path: clip=ViT-B-16-quickgelu/"):
         load_clip("ViT-B-16/openai", "cpu")
-    with pytest.raises(WeightsError, match="clip=ViT-B-16/PATH"):
+    with pytest.raises(
+        WeightsError, match=r"clip=ViT-B-16/PATH \(a training's key is env\.clip=, an option of predict"
+    ):
         load_clip("ViT-B-16/datacomp_xl_s13b_b90k", "cpu")
 
 

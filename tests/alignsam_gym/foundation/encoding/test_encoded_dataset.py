@@ -260,3 +260,10 @@ def test_a_fraction_of_nothing_is_nothing(seed):
     fractions = fraction_of(torch.from_numpy(part), torch.from_numpy(whole)).numpy()
     np.testing.assert_allclose(fractions * whole, part)
     assert (fractions[whole == 0] == 0).all()
+
+
+def test_a_missing_text_is_told_by_its_key_and_no_image(toy_dataset, toy_model):
+    encoded = EncodedDataset(toy_dataset, toy_model, RecentStore(), 64, clip=Averages())
+    with pytest.raises(DataError, match=r"toy does not say what its masks show, .* give it, dataset\.text=…") as error:
+        encoded.fetch([0])
+    assert toy_dataset.ids[0] not in str(error.value)
