@@ -12,6 +12,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from alignsam_gym.experiments.argument_check import check_arguments
 from alignsam_gym.experiments.hydra_arguments import hydra_arguments
 from tests.docs.pages import PAGES, ROOT, commands, name_of
 
@@ -68,6 +69,7 @@ def config(file):
 def check_hydra(command, arguments):
     if "--help" in arguments:
         return
+    check_arguments(command, arguments)
     swept = [argument for argument in arguments if argument != "-m"]
     if "hydra/launcher=ray_cluster" in swept:
         pytest.importorskip("hydra_plugins.hydra_ray_launcher")  # which wants an environment of its own

@@ -205,7 +205,7 @@ def test_a_second_training_is_not_let_into_a_folder(command, trained, tmp_path):
         (["train", "env.label_source=psychic"], "srm, last, clip, positive, oracle"),
         (["embed", "shard=0.5"], "error: shard=0.5: Value '0.5'"),
         (["train", "dataset=7"], "error: dataset=7 is unknown; choose one of CUHK"),
-        (["train", "env.max_stepz=7"], "Key 'max_stepz' not in"),
+        (["train", "env.max_stepz=7"], "env.max_stepz is no key of train; did you mean env.max_steps?"),
         (["score", "predictions="], "error: predictions= is empty: give a value or leave it out"),
         (["score", "predictions=(1) & 写真"], "error: There is no folder (1) & 写真"),
         (["evaluate", "run=7"], "error: 7 is not the folder of a training"),
