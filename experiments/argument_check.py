@@ -64,12 +64,13 @@ def _check_key(key: str, command: str, known: Collection[str]) -> None:
 
 
 def _nearest(key: str, known: Iterable[str]) -> list[str]:
-    """Return the keys of the same last name, or else of the most alike one."""
+    """Return the keys of the same last name, or else of the most alike one; only that of its own group, if any."""
     last = {name: name.rpartition(".")[2] for name in known if not name.startswith("hydra")}
     meant = key.rpartition(".")[2]
     if meant not in last.values():
         meant = did_you_mean(meant, last.values()).removeprefix(" Did you mean ").removesuffix("?")
-    return [name for name in last if last[name] == meant]
+    same = [name for name in last if last[name] == meant]
+    return [name for name in same if name == f"{key.rpartition('.')[0]}.{meant}"] or same
 
 
 def _check_dataset_options(options: Iterable[str], chosen: str, was_typed: bool) -> None:

@@ -47,6 +47,7 @@ def test_what_a_command_takes_is_left_alone(command, arguments):
         ("train", ["+shots=5"], "shots is no key of train; did you mean env.shots?"),
         ("train", ["++srm.foldz=5"], "srm.foldz is no key of train; did you mean srm.folds?"),
         ("train", ["+batch_size=5"], "did you mean evaluate.batch_size or srm.batch_size or agent.batch_size?"),
+        ("train", ["env.max_stepz=5"], "env.max_stepz is no key of train; did you mean env.max_steps?"),
         ("evaluate", ["run=x", "+limit=2"], "limit is no key of evaluate; did you mean evaluate.limit?"),
         ("evaluate", ["+evaluate.limt=2"], "evaluate.limt is no key of evaluate; did you mean evaluate.limit?"),
         ("embed", ["env.shots=2"], "env.shots is no key of embed: alignsam embed --cfg job prints them."),
