@@ -122,9 +122,15 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     Upper and lower case count as the same. The sentence begins with a space: `` Did you mean shots?``; it is empty if
     no choice is near.
     """
+    match = nearest(name, choices)
+    return f" Did you mean {match}?" if match else ""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """Return the choice nearest to a misspelt name, whatever its case, or None if no choice is near."""
     by_lower_case = {choice.lower(): choice for choice in choices}
     matches = get_close_matches(name.lower(), by_lower_case, n=1)
-    return f" Did you mean {by_lower_case[matches[0]]}?" if matches else ""
+    return by_lower_case[matches[0]] if matches else None
 
 
 def first_line(error: BaseException) -> str:

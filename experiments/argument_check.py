@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from hydra._internal.utils import get_args_parser
 
 from alignsam_gym.data import DATASETS, USER_DATASETS, dataset_parameters
-from alignsam_gym.errors import OptionError, check_option_names, did_you_mean
+from alignsam_gym.errors import OptionError, check_option_names, nearest
 from alignsam_gym.experiments.command_keys import default_choice, key_types
 
 _OPEN = ("agent", "hydra")
@@ -38,8 +38,8 @@ def check_arguments(command: str, arguments: Sequence[str]) -> None:
     for option in others:
         if option.startswith("-"):
             name = option.lstrip("-").partition("=")[0].replace("-", "_")
-            example = next(iter(_nearest(name, known)), "seed")
-            raise OptionError(f"{option} is no option of {command}: arguments are KEY=VALUE, such as {example}=….")
+            example = "".join(f", such as {key}=…" for key in _nearest_keys(name, known)[:1])
+            raise OptionError(f"{option} is no option of {command}: arguments are KEY=VALUE{example}.")
     words = [word for word in given.overrides + others if not word.startswith("~")]
     for word in words:
         if "=" not in word:
@@ -58,19 +58,18 @@ def _check_key(key: str, command: str, known: Collection[str]) -> None:
     is_group = any(name.startswith(f"{key}.") for name in known)
     if key in known or is_group or key.replace("/", ".").split(".")[0] in _OPEN:
         return
-    nearest = _nearest(key, known)
-    hint = f"; did you mean {' or '.join(nearest)}?" if nearest else f": alignsam {command} --cfg job prints them."
+    proposals = _nearest_keys(key, known)
+    hint = f"; did you mean {' or '.join(proposals)}?" if proposals else f": alignsam {command} --cfg job prints them."
     raise OptionError(f"{key} is no key of {command}{hint}")
 
 
-def _nearest(key: str, known: Iterable[str]) -> list[str]:
+def _nearest_keys(key: str, known: Iterable[str]) -> list[str]:
     """Return the keys of the same last name, or else of the most alike one; only that of its own group, if any."""
     last = {name: name.rpartition(".")[2] for name in known if not name.startswith("hydra")}
-    meant = key.rpartition(".")[2]
-    if meant not in last.values():
-        meant = did_you_mean(meant, last.values()).removeprefix(" Did you mean ").removesuffix("?")
+    group, _, typed = key.rpartition(".")
+    meant = typed if typed in last.values() else nearest(typed, last.values())
     same = [name for name in last if last[name] == meant]
-    return [name for name in same if name == f"{key.rpartition('.')[0]}.{meant}"] or same
+    return [name for name in same if name == f"{group}.{meant}"] or same
 
 
 def _check_dataset_options(options: Iterable[str], chosen: str, was_typed: bool) -> None:
