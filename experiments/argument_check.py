@@ -25,14 +25,16 @@ _FOR_A_WORD = (
 def check_arguments(command: str, arguments: Sequence[str]) -> None:
     """Raise `OptionError` if an argument is none, or sets a key that the command has not.
 
-    A user's own files of configuration, ``--config-dir``, may have further keys: then nothing is checked.
+    A user's own files of configuration, ``--config-dir`` or ``hydra.searchpath``, may have further keys: then nothing
+    is checked.
 
     Args:
         command: The name of its file in conf/, without ``.yaml``.
         arguments: As they were typed.
     """
     given, others = get_args_parser().parse_known_args([*arguments])
-    if given.config_dir or given.config_path or given.config_name or given.shell_completion:
+    has_own_files = given.config_dir or given.config_path or given.config_name
+    if has_own_files or given.shell_completion or any("hydra.searchpath=" in word for word in given.overrides):
         return
     known = key_types(command)
     for option in others:

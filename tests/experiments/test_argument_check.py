@@ -31,6 +31,7 @@ def test_every_key_of_a_command_is_one(command):
         ("train", ["--cfg", "job"]),
         ("train", ["env={shots: 5}"]),
         ("train", ["--config-dir", "mine", "+experiment=mine", "+my_key=1"]),
+        ("train", ["hydra.searchpath=[file://mine]", "+experiment=mine", "+my_key=1"]),
         ("evaluate", ["run=x", "++seed=4", "dataset=folder", "+dataset.root=x"]),
         ("baseline", ["method=samed", "env.shots=5"]),
         ("reproduce", ["~tasks.blur", "tasks.semantic=VOC2012"]),
