@@ -130,7 +130,7 @@ def test_timesteps_are_those_of_whole_rounds(images, expected):
     assert total_timesteps(config, images) == expected
 
 
-def test_a_training_that_had_not_begun_cannot_go_on(alignsam, tmp_path):
+def test_a_training_that_had_not_begun_cannot_go_on(command, tmp_path):
     (tmp_path / "run/.hydra").mkdir(parents=True)
-    output = alignsam("train", f"resume={tmp_path / 'run'}", f"hydra.run.dir={tmp_path / 'other'}", status=1)
-    assert "run had not begun when it ended; type its own command again." in output
+    ended = command("train", f"resume={tmp_path / 'run'}", f"hydra.run.dir={tmp_path / 'other'}", status=1)
+    assert "run had not begun when it ended; type its own command again." in ended.stderr

@@ -75,7 +75,7 @@ def test_clips_labels_are_its_maps_at_the_points(make_toy_vec, named, tmp_path):
 
 def test_a_text_is_asked_for_where_one_is_needed(make_toy, tmp_path):
     env = make_toy(branch="explicit", clip=Reader(), cache_dir=tmp_path)
-    with pytest.raises(DataError, match="give one"):
+    with pytest.raises(DataError, match=r"give it, dataset\.text=…"):
         env.reset(seed=0)
     with pytest.raises(OptionError, match=r"clip='large'.*clip=tiny"):
         make_toy(branch="explicit", clip="large")
