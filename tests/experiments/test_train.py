@@ -130,6 +130,7 @@ def test_timesteps_are_those_of_whole_rounds(images, expected):
     assert total_timesteps(config, images) == expected
 
 
+@pytest.mark.slow  # the process that runs commands takes seconds to start
 def test_a_training_that_had_not_begun_cannot_go_on(command, tmp_path):
     (tmp_path / "run/.hydra").mkdir(parents=True)
     ended = command("train", f"resume={tmp_path / 'run'}", f"hydra.run.dir={tmp_path / 'other'}", status=1)
