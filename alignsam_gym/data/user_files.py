@@ -79,6 +79,11 @@ class UserFilesOptions(Options):
         return self.test != AUTO or self.groups == "none"
 
     @property
+    def share_or_patterns(self) -> float | str | Sequence[str]:
+        """The share or the patterns by which the test split is drawn, where folders do not name it."""
+        return _SHARE if self.test == AUTO else self.test
+
+    @property
     def skips(self) -> bool:
         """Whether what is broken is left out."""
         return self.on_error == "skip"
@@ -229,8 +234,7 @@ def _tell_unused(root: str | Path | None, there: Sequence[str]) -> None:
 
 def _held_out(ids: Sequence[str], group_of: Mapping[str, str], options: UserFilesOptions) -> set[str]:
     """Return the ids of the test split."""
-    test = _SHARE if options.test == AUTO else options.test
-    test = [test] if isinstance(test, str) else test
+    test = [options.share_or_patterns] if isinstance(options.share_or_patterns, str) else options.share_or_patterns
     if isinstance(test, Sequence):
         return {name for name in ids if any(fnmatch.fnmatch(name, pattern) for pattern in test)}
     check_number("test", test)
@@ -255,7 +259,7 @@ def _tell_split(
 
     summary = f"{options.root}: {described(samples.keys() - held_out)} to train on, {described(held_out)} to test on"
     share = len(held_out) / len(samples)
-    asked = _SHARE if options.test == AUTO else options.test if isinstance(options.test, int | float) else None
+    asked = options.share_or_patterns if isinstance(options.share_or_patterns, int | float) else None
     if by_folder and asked is not None and (count < _FEW_GROUPS or abs(share - asked) > _FAR):
         folders = sorted({group_of[name] for name in held_out})
         log.warning(
